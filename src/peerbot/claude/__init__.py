@@ -1,0 +1,1 @@
+"""Claude: credentials and the relay to the model API."""

@@ -1,0 +1,190 @@
+"""The journal's documents: what was said, what was tried, what was answered (DESIGN.md, D2).
+
+Each is written once and never changed, carries `schema: 1`, and a nonce by which its writer knows it again after a
+lost answer. Unknown keys are ignored, so that a replica of the release before can read them.
+"""
+
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from peerbot.conversation.keys import Conversation, input_id
+
+
+def now() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(UTC)
+
+
+class Document(BaseModel):
+    """One object of the journal."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    nonce: str = Field(default_factory=lambda: secrets.token_hex(8))
+
+
+class Started(Document):
+    """`conversation.json`: who began it and where its work goes."""
+
+    began_by: str
+    repository: str  # owner/name
+    default_branch: str
+    branch: str
+    began_at: AwareDatetime = Field(default_factory=now)
+
+
+class Input(Document):
+    """`inputs/{ts}-{kind}.json`: what a person did, as Slack told it."""
+
+    kind: Literal["message"] = "message"
+    team: str
+    channel: str
+    thread_ts: str
+    ts: str
+    user: str
+    user_team: str | None = None
+    channel_type: str | None = None
+    text: str  # as Slack sent it, escaped
+    event_id: str
+    received_at: AwareDatetime = Field(default_factory=now)
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation that it belongs to."""
+        return Conversation(self.team, self.channel, self.thread_ts)
+
+    @property
+    def id(self) -> str:
+        """Its name within the conversation."""
+        return input_id(self.ts, self.kind)
+
+
+class Marker(Document):
+    """`pending/…/{ts}-{kind}`: this input is not answered yet."""
+
+    recorded_at: AwareDatetime = Field(default_factory=now)
+
+
+class Run(Document):
+    """`runs/{n}.json`: reserved before the run exists."""
+
+    n: int
+    serves: list[str] = Field(alias="for")  # input ids
+    secret_hash: str  # of the one-use bootstrap secret
+    repository: str
+    default_branch: str
+    branch: str
+    reserved_by: str  # the dispatcher
+    reserved_at: AwareDatetime = Field(default_factory=now)
+
+
+class RunStarted(Document):
+    """`runs/{n}.started`: its worker called, and these are its tokens' hashes."""
+
+    supervisor_hash: str
+    agent_hash: str
+    started_at: AwareDatetime = Field(default_factory=now)
+
+
+class RunEnd(StrEnum):
+    """Why a run ended."""
+
+    FINISHED = "finished"  # its worker closed it itself
+    NEVER_STARTED = "never_started"
+    CRASHED = "crashed"
+    OUT_OF_MEMORY = "out_of_memory"
+    DEADLINE = "deadline"
+    EVICTED = "evicted"
+    NODE_LOST = "node_lost"
+    DRAINED = "drained"
+    DISPATCHER_ENDED = "dispatcher_ended"
+    GONE = "gone"  # nothing is left that could say why
+
+    @property
+    def died_of_itself(self) -> bool:
+        """Whether it counts as a try of its inputs (D3)."""
+        return self in (RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE)
+
+
+class RunClosed(Document):
+    """`runs/{n}.closed`: it ended; its tokens are dead."""
+
+    reason: RunEnd
+    detail: str = ""
+    closed_at: AwareDatetime = Field(default_factory=now)
+
+
+class PullRequest(BaseModel):
+    """A pull request on the forge."""
+
+    number: int
+    url: str
+
+
+class FileChange(BaseModel):
+    """What a turn did to one file, in lines; `None` for binary files."""
+
+    path: str
+    added: int | None
+    removed: int | None
+
+
+class SessionRef(BaseModel):
+    """Where the agent's transcript is: `sessions/{turn}/{run}/`, as one compressed whole."""
+
+    id: str
+    turn: int
+    run: int
+
+
+class TurnStatus(StrEnum):
+    """How a turn ended."""
+
+    DONE = "done"
+    FAILED = "failed"  # with a reason that the user can read
+    REFUSED = "refused"  # by policy, without a run
+
+
+class Turn(Document):
+    """`turns/{k}.json`: one stretch of work, its result and the inputs that it answers."""
+
+    k: int
+    run: int | None  # none: answered by the dispatcher itself
+    answers: list[str]  # input ids
+    status: TurnStatus
+    text: str  # the final answer, in the model's Markdown
+    repository: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    pull_request: PullRequest | None = None
+    files: list[FileChange] = Field(default_factory=list)
+    session: SessionRef | None = None
+    model: Literal["claude", "demo"] | None = None
+    cost_usd: float | None = None
+    seconds: float | None = None
+    ended_at: AwareDatetime = Field(default_factory=now)
+
+
+class Card(Document):
+    """`turns/{k}.card`: the turn's progress message in Slack."""
+
+    channel: str
+    ts: str
+
+
+class Posted(Document):
+    """`turns/{k}.posted`: the turn's answer is in Slack."""
+
+    ts: list[str]
+    posted_at: AwareDatetime = Field(default_factory=now)
+
+
+class RepositoryName(Document):
+    """`repositories/{owner}/{name}.json`: whose repository a name is."""
+
+    user: str  # team/user

@@ -1,0 +1,70 @@
+"""How a conversation is named, and every name that is made from it.
+
+All names outside Slack (Job, branch, checkpoint ref) come from here: deterministic, so that two replicas make the
+same one, and valid where they are used, whatever Slack's ids look like.
+"""
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+_ID = re.compile(r"[A-Z][A-Z0-9]{1,30}")
+_TS = re.compile(r"\d{1,12}\.\d{6}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Conversation:
+    """One Slack thread (or DM thread): who it belongs to and where it is.
+
+    Raises `ValueError` where a part is not what Slack makes; the parts become object keys and paths.
+    """
+
+    team: str
+    channel: str
+    thread_ts: str
+
+    def __post_init__(self) -> None:
+        if not (_ID.fullmatch(self.team) and _ID.fullmatch(self.channel) and _TS.fullmatch(self.thread_ts)):
+            raise ValueError(f"not a conversation: {self.team!r}/{self.channel!r}/{self.thread_ts!r}")
+
+    @classmethod
+    def parse(cls, path: str) -> "Conversation":
+        """Read `team/channel/thread_ts` back."""
+        team, channel, thread_ts = path.split("/")
+        return cls(team, channel, thread_ts)
+
+    def __str__(self) -> str:
+        return f"{self.team}/{self.channel}/{self.thread_ts}"
+
+    @property
+    def id(self) -> str:
+        """Sixteen lower-case letters and digits: 80 bits of the name's hash, safe in DNS labels and refs."""
+        return base64.b32encode(hashlib.sha256(str(self).encode()).digest()[:10]).decode().lower()
+
+    def job_name(self, run: int) -> str:
+        """The Kubernetes Job of run `run`; at most 63 characters (RFC 1123), the same on every replica."""
+        return f"claude-worker-{self.id}-{run}"
+
+    @property
+    def branch(self) -> str:
+        """The conversation's own branch: the day that it began and its id."""
+        day = datetime.fromtimestamp(float(self.thread_ts), UTC).date().isoformat()
+        return f"peerbot/{day}-{self.id}"
+
+    def checkpoint_ref(self, run: int) -> str:
+        """Where run `run` keeps its checkpoints in the repository; never under heads or tags."""
+        return f"refs/peerbot/{self.id}/{run}"
+
+
+def input_id(ts: str, kind: str) -> str:
+    """An input's name within its conversation: its own Slack `ts` and its kind."""
+    if not _TS.fullmatch(ts):
+        raise ValueError(f"not a Slack timestamp: {ts!r}")
+    return f"{ts}-{kind}"
+
+
+def input_ts(identity: str) -> str:
+    """The `ts` in an input's name: what inputs are ordered by."""
+    return identity.partition("-")[0]

@@ -1,0 +1,35 @@
+"""A turn's progress as one whole document: the worker sends it anew each time, and the newest wins."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class StepStatus(StrEnum):
+    """Slack's own words for a task's state."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETE = "complete"
+    ERROR = "error"
+
+
+class Step(BaseModel):
+    """One thing that the agent does, or means to do."""
+
+    id: str  # stable within the turn
+    title: str  # an action in plain words: "Run the tests"
+    status: StepStatus
+    output: str = ""  # one line of result
+
+
+class Progress(BaseModel):
+    """Where a turn stands."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    seq: int  # rises by one with each report of a turn; the highest wins
+    title: str  # what is going on now
+    steps: list[Step]  # the agent's own todo list, else what it did
+    narration: str = ""  # the agent's last words, one paragraph
+    seconds: float  # since the turn began

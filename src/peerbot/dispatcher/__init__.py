@@ -1,0 +1,1 @@
+"""The dispatcher: receives, records, places and watches. Read `app.py` first."""

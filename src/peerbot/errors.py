@@ -1,0 +1,40 @@
+"""Everything that PeerBot raises on purpose, in one small tree.
+
+::
+
+    PeerBotError
+    ├── SettingsError            the settings can't be used; says all problems at once
+    ├── Unavailable              a service did not answer in time; trying again may help
+    ├── Refused                  somebody may not do this; trying again does not help
+    ├── Conflict                 another writer was first; ours is thrown away
+    └── TurnFailed               the agent's turn ended without an answer; says why to the user
+
+Each carries a sentence for the person who reads it (`str(error)`) and, chained, the cause for the operator.
+"""
+
+
+class PeerBotError(Exception):
+    """Something went wrong that we can name."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class SettingsError(PeerBotError):
+    """The settings can't be used."""
+
+
+class Unavailable(PeerBotError):
+    """A service that is needed did not answer. Try again in a moment."""
+
+
+class Refused(PeerBotError):
+    """This is not allowed."""
+
+
+class Conflict(PeerBotError):
+    """Somebody else was first."""
+
+
+class TurnFailed(PeerBotError):
+    """The turn ended without an answer."""

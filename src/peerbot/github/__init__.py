@@ -1,0 +1,1 @@
+"""GitHub: repositories, branches, pull requests, credentials."""

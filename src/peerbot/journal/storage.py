@@ -1,0 +1,40 @@
+"""The storage port: the four operations that the journal needs (D2), and nothing else.
+
+`journal/gcs.py` serves `gs://…`, `journal/objects.py` `file://…`; the URL chooses. Both pass
+`tests/service/storage_conformance.py` against servers that we did not write.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+
+class Storage(Protocol):
+    """Objects by key. A key is `/`-separated, its parts without `..`, its bytes UTF-8.
+
+    Every method has a deadline of its own and raises `Unavailable`, the cause chained, when the store does not
+    answer in time or fails; `Refused` when the store says that we may not. Idempotent retries happen inside.
+    Whoever opened it closes it.
+    """
+
+    async def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Create `key`; True when it is ours now.
+
+        False only when it exists with *other* bytes: after a conflict or a lost answer the object is read back;
+        our bytes mean that an earlier try of ours arrived, nothing there means that it is tried again. Callers put
+        a nonce into `data` where two writers could mean the same bytes.
+        """
+
+    async def get(self, key: str) -> bytes | None:
+        """Read the whole object, or None where there is none."""
+
+    def list(self, prefix: str) -> AsyncIterator[str]:
+        """Yield every key that begins with `prefix`, in ascending order, page by page.
+
+        What was created before the call is in it.
+        """
+
+    async def delete(self, key: str) -> None:
+        """Delete `key`; nothing there is fine."""
+
+    async def close(self) -> None:
+        """Let go of connections. Idempotent."""

@@ -1,0 +1,1 @@
+"""The laptop mode: the same product against servers of our own (D6)."""

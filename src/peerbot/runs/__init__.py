@@ -1,0 +1,1 @@
+"""Where runs run: a port, and one module for each place."""

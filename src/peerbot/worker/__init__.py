@@ -1,0 +1,1 @@
+"""The worker: one run of one conversation. Read `app.py` first."""
