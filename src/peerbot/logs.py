@@ -25,9 +25,7 @@ def configure(level: str = "INFO", *, stream: TextIO | None = None, readable: bo
         structlog.processors.format_exc_info,
     ]
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty())
-        if readable
-        else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=stream.isatty()) if readable else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
