@@ -7,6 +7,7 @@
     ├── Unavailable              a service did not answer in time; trying again may help
     ├── Refused                  somebody may not do this; trying again does not help
     ├── Conflict                 another writer was first; ours is thrown away
+    ├── Unreadable               a document of the journal is damaged, or from a newer release
     └── TurnFailed               the agent's turn ended without an answer; says why to the user
 
 Each carries a sentence for the person who reads it (`str(error)`) and, chained, the cause for the operator.
@@ -34,6 +35,10 @@ class Refused(PeerBotError):
 
 class Conflict(PeerBotError):
     """Somebody else was first."""
+
+
+class Unreadable(PeerBotError):
+    """A document of the journal can't be read: it is damaged, or a newer release wrote it."""
 
 
 class TurnFailed(PeerBotError):

@@ -22,7 +22,8 @@ def now() -> datetime:
 class Document(BaseModel):
     """One object of the journal."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
+    # What people wrote stays out of the text of validation errors: those end in logs.
+    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True, hide_input_in_errors=True)
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     nonce: str = Field(default_factory=lambda: secrets.token_hex(8))
@@ -188,3 +189,11 @@ class RepositoryName(Document):
     """`repositories/{owner}/{name}.json`: whose repository a name is."""
 
     user: str  # team/user
+
+
+class Choice(Document):
+    """`settings/{user|channel}/{id}/{seq}.json`: what somebody chose; the highest `seq` holds."""
+
+    repository: str  # owner/name: where a channel's work goes
+    chosen_by: str
+    chosen_at: AwareDatetime = Field(default_factory=now)

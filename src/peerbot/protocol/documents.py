@@ -10,7 +10,7 @@ Every path begins with `/v1/runs/{team}/{channel}/{thread_ts}/{n}`. The supervis
 `PUT  turns/{k}/progress`              `Progress` → 204; the newest `seq` wins
 `PUT  turns/{k}/session/{part}`        `SessionPart` → 204; create-only: the same part again succeeds
 `PUT  turns/{k}/session`               gzip of a `SessionWhole` → 204
-`GET  turns/{k}/session`               → gzip of a `SessionWhole`: what the turn before left
+`GET  turns/{k}/session`               → gzip of a `SessionWhole`: what the turn before left, and this one so far
 `POST turns/{k}/finish`                `TurnResult` → `TurnFinished`; the same nonce again gets the same reply
 `POST close`                           → 204; from here on both tokens are dead
 `*    model/…`                         Claude's Messages API, relayed
@@ -103,16 +103,16 @@ class TurnBegin(Message):
 class SessionPart(Message):
     """Some entries of the transcript, in order, as the SDK's session store hands them over."""
 
+    project: str  # the SDK's project key; "workspace" for the run's own
     session_id: str
-    subpath: str = ""
+    subpath: str = ""  # "" is the main transcript, else a subagent's
     entries: list[dict[str, Any]]
 
 
 class SessionWhole(Message):
-    """The whole transcript: entries by subpath ("" is the main one)."""
+    """Whole transcripts: one part for each, the main one among them."""
 
-    session_id: str
-    transcripts: dict[str, list[dict[str, Any]]]
+    transcripts: list[SessionPart]
 
 
 class TurnResult(Message):

@@ -1,0 +1,51 @@
+"""What a request to a model costs, about: list prices by model family, for the budget of a run.
+
+Approximate on purpose, and said so: prices change, discounts are not known here, and the bill is Anthropic's. An
+unknown model counts as the most expensive one, so that a budget errs on the side of ending too early.
+"""
+
+from dataclasses import dataclass
+
+# US dollars for a million tokens: (input, output), by what the model's name contains; the longest match holds, so that
+# a new version of a family needs no new line. Where versions of a family differ a little, the dearer one stands.
+_PRICES = {
+    "fable": (10.0, 50.0),
+    "mythos": (10.0, 50.0),
+    "opus": (5.0, 25.0),
+    "opus-4-0": (15.0, 75.0),
+    "opus-4-1": (15.0, 75.0),
+    "opus-4-2025": (15.0, 75.0),  # Opus 4 by its date
+    "3-opus": (15.0, 75.0),
+    "sonnet": (3.0, 15.0),
+    "haiku": (1.0, 5.0),
+}
+_DEAREST = max(_PRICES.values())
+
+# What a cached token costs, in input tokens.
+_CACHE_WRITE_5M = 1.25
+_CACHE_WRITE_1H = 2.0
+_CACHE_READ = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What one request used, in tokens."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+
+
+def cost_usd(model: str, tokens: Tokens) -> float:
+    """About what it cost, in US dollars."""
+    family = max((part for part in _PRICES if part in model), key=len, default=None)
+    per_input, per_output = _PRICES[family] if family else _DEAREST
+    inputs = (
+        tokens.input
+        + tokens.cache_read * _CACHE_READ
+        + tokens.cache_write_5m * _CACHE_WRITE_5M
+        + tokens.cache_write_1h * _CACHE_WRITE_1H
+    )
+    return (inputs * per_input + tokens.output * per_output) / 1_000_000

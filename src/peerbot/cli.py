@@ -1,0 +1,145 @@
+"""The `peerbot` command.
+
+Exit codes: 0 it worked; 1 it did not (the turn failed, a service was not there), with the reason on standard error;
+2 wrong use or wrong settings.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+
+from peerbot import __version__, logs
+from peerbot.errors import PeerBotError, SettingsError
+
+GOOD, FAILED, WRONG_USE = 0, 1, 2
+
+
+def main() -> None:
+    """Run the command and exit."""
+    options = _parser().parse_args()
+    try:
+        code = asyncio.run(_until_signalled(options.command(options)))
+    except SettingsError as error:
+        print(f"peerbot: {error}", file=sys.stderr)
+        code = WRONG_USE
+    except PeerBotError as error:
+        print(f"peerbot: {error}", file=sys.stderr)
+        code = FAILED
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    sys.exit(code)
+
+
+async def _until_signalled(work: Coroutine[object, object, int]) -> int:
+    """Run `work`; SIGTERM and SIGINT end it the polite way: everything that it opened is closed."""
+    task = asyncio.ensure_future(work)
+    caught: list[int] = []
+
+    def end(number: int) -> None:
+        caught.append(number)
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+        return GOOD if caught[0] == signal.SIGTERM else 128 + signal.SIGINT
+
+
+async def _local(options: argparse.Namespace) -> int:
+    from peerbot.local.chat import chat  # noqa: PLC0415 — a dispatcher's image has no agent to import
+
+    await chat(options.directory, repository=options.repo, unsafe_no_sandbox=options.unsafe_no_sandbox, tell=_tell_out)
+    return GOOD
+
+
+async def _try(options: argparse.Namespace) -> int:
+    from peerbot.local.trial import TrialOptions, try_once  # noqa: PLC0415
+
+    wanted = TrialOptions(options.message, options.directory, options.thread, options.repo, options.unsafe_no_sandbox)
+    trial = await try_once(wanted, _tell_error)
+    if options.json:
+        print(trial.model_dump_json(indent=2))
+    else:
+        print(trial.answer)
+        if trial.pull_request:
+            print(f"\nPull request #{trial.pull_request.number}: {trial.pull_request.url}")
+    if trial.status != "done":
+        print(f"peerbot: the turn failed: {trial.answer}", file=sys.stderr)
+        return FAILED
+    return GOOD
+
+
+async def _dispatcher(options: argparse.Namespace) -> int:
+    from peerbot.dispatcher.app import Dispatcher  # noqa: PLC0415
+    from peerbot.runs.open import open_runs  # noqa: PLC0415
+    from peerbot.settings import load  # noqa: PLC0415
+
+    values = {"peerbot_sandbox": "off"} if options.unsafe_no_sandbox else {}
+    settings = load(**values)
+    logs.configure(settings.log_level, readable=sys.stderr.isatty())
+    dispatcher = Dispatcher(settings, open_runs(settings))
+    await dispatcher.start()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await dispatcher.close()
+    return GOOD
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="peerbot", description="Claude Code in Slack threads, on your own machines.")
+    parser.add_argument("--version", action="version", version=f"peerbot {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    local = commands.add_parser("local", help="the whole product on this machine: plays a conversation, then chats")
+    _add_world(local)
+    local.set_defaults(command=_local)
+
+    trial = commands.add_parser("try", help="one turn on this machine: the answer on standard output")
+    trial.add_argument("message", help="what to say to the bot")
+    trial.add_argument("--json", action="store_true", help="print one JSON document instead of the answer")
+    trial.add_argument("--thread", metavar="ID", help="go on in this thread (a conversation that --json printed)")
+    _add_world(trial)
+    trial.set_defaults(command=_try)
+
+    dispatcher = commands.add_parser("dispatcher", help="production: real Slack, GitHub and Claude, by the settings")
+    _add_unsafe(dispatcher)
+    dispatcher.set_defaults(command=_dispatcher)
+    return parser
+
+
+def _add_world(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--in", dest="directory", type=Path, metavar="DIR", help="keep the world in DIR, or go on with it"
+    )
+    parser.add_argument("--repo", type=_repository, metavar="PATH", help="work on a copy of this git repository")
+    _add_unsafe(parser)
+
+
+def _add_unsafe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unsafe-no-sandbox", action="store_true", help="let the agent run without a sandbox, with all your rights"
+    )
+
+
+def _repository(value: str) -> Path:
+    path = Path(value)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {value}")
+    return path
+
+
+def _tell_out(line: str) -> None:
+    print(line, flush=True)
+
+
+def _tell_error(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,183 @@
+"""What to do next in a conversation, given what the journal and the runs say: the heart of `reconcile`.
+
+Pure, so that every interleaving can be tested without input or output. Each step is safe to take twice, and safe to
+take by two replicas at once (the creates decide); after it the caller looks again, until there is nothing to do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from peerbot.conversation.documents import RunClosed, RunEnd
+
+COMES_WITHIN = timedelta(seconds=10)
+"""A reserved run that has not come by then never will: only the reserver knew its secret (D3)."""
+
+REPOST_AFTER = timedelta(seconds=60)
+"""Whoever wrote a turn stops trying to post it at 45 s; from here on another may (D4)."""
+
+TRIES = 3
+"""Runs of an input that may die of themselves before it is answered with the reason."""
+
+DEATHS = 10
+"""Runs of an input that may end, for whatever reason, without answering it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as the journal and a live look show it."""
+
+    n: int
+    serves: tuple[str, ...]
+    reserved_at: datetime
+    started: bool
+    closed: RunClosed | None
+    alive: bool | None = None  # None: there is no such run
+    end: RunEnd | None = None  # why it ended, where the look told
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnpostedTurn:
+    """A turn that has no receipt yet."""
+
+    k: int
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that the decision looks at.
+
+    `runs`: from the newest back to the first that served any waiting input, newest first.
+    `fixed`: waiting inputs that need no agent (a refusal, an empty message), and what they are answered with.
+    """
+
+    pending: tuple[str, ...]  # inputs with a marker, oldest first
+    answered: Mapping[str, int]  # those that a turn names, and which
+    unposted: tuple[UnpostedTurn, ...] = ()
+    runs: tuple[RunView, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The inputs that no turn answers yet, oldest first."""
+        return tuple(i for i in self.pending if i not in self.answered)
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """All is as it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Nothing now; look again at that time."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unmark:
+    """These inputs are answered and their answer is posted: their markers may go."""
+
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """This turn's answer has no receipt, and its writer had its time."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer these inputs without a run, with this text."""
+
+    inputs: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The tries of these inputs are used up: answer them with the reason."""
+
+    inputs: tuple[str, ...]
+    last: RunClosed
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """This run is over, and its worker did not say so."""
+
+    run: int
+    reason: RunEnd
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """An open run lives: tell it that there is something to do."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Reserve this run for these inputs, and start it."""
+
+    run: int
+    inputs: tuple[str, ...]
+
+
+Step = Nothing | Look | Unmark | Post | Answer | GiveUp | Close | Wake | Reserve
+
+
+def next_step(view: View, now: datetime) -> Step:
+    """Decide the one next step. Deterministic; raises nothing."""
+    unposted = {turn.k: turn for turn in view.unposted}
+    if done := tuple(i for i in view.pending if i in view.answered and view.answered[i] not in unposted):
+        return Unmark(done)
+    for turn in view.unposted:
+        if now - turn.ended_at >= REPOST_AFTER:
+            return Post(turn.k)
+    newest = view.runs[0] if view.runs else None
+    if newest and not newest.closed:
+        step = _look_after(newest, view.waiting, now)
+    elif view.waiting:
+        step = _serve(view, newest)
+    else:
+        step = Nothing()
+    if view.unposted and isinstance(step, Nothing):
+        return Look(min(turn.ended_at for turn in view.unposted) + REPOST_AFTER)
+    return step
+
+
+def _look_after(run: RunView, waiting: tuple[str, ...], now: datetime) -> Step:
+    """An open run: is it really there?"""
+    if run.alive:
+        return Wake(run.n) if waiting else Nothing()
+    if run.alive is False:
+        return Close(run.n, run.end or RunEnd.GONE, run.detail)
+    if run.started:
+        return Close(run.n, RunEnd.GONE, "it is gone, and nothing says why")
+    if now - run.reserved_at >= COMES_WITHIN:
+        return Close(run.n, RunEnd.NEVER_STARTED, "it never came")
+    return Look(run.reserved_at + COMES_WITHIN)
+
+
+def _serve(view: View, newest: RunView | None) -> Step:
+    """Inputs wait and no run is open."""
+    for text in dict.fromkeys(view.fixed.get(i, "") for i in view.waiting):
+        if text:
+            return Answer(tuple(i for i in view.waiting if view.fixed.get(i) == text), text)
+    if newest and newest.closed and (exhausted := tuple(i for i in view.waiting if _used_up(i, view.runs))):
+        return GiveUp(exhausted, newest.closed)
+    return Reserve(newest.n + 1 if newest else 1, view.waiting)
+
+
+def _used_up(identity: str, runs: tuple[RunView, ...]) -> bool:
+    """Whether the tries of an input are used up (D3)."""
+    ends = [run.closed.reason for run in runs if run.closed and identity in run.serves]
+    return sum(reason.died_of_itself for reason in ends) >= TRIES or len(ends) >= DEATHS

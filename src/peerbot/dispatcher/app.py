@@ -1,0 +1,268 @@
+"""The dispatcher: the main path of a message, from Slack to a run and back. Read this first.
+
+::
+
+    Slack ──▶ receive ──▶ record ──▶ reconcile ──▶ place ──▶ run (worker)
+              receive.py  record.py  reconcile.py  places.py    │
+                 ▲                       ▲                      │ HTTP, run tokens
+                 │                     watch ◀── runs/          ▼
+                 └────── present ◀───────┴─────────────────  gateway
+                         gateway/present.py                  gateway/app.py
+
+1. `Receiver` (slack/receive.py) hands over what may be for us, before the ack.
+2. `Recorder` (record.py) writes marker and input into the journal; then the ack goes out.
+3. `Reconciler` (reconcile.py) makes sure that a run serves the conversation: `conversation/next.py` decides.
+4. The run's worker (worker/app.py) calls the gateway (gateway/app.py) for its inputs and reports to it.
+5. `Presenter` (gateway/present.py) shows the progress and posts the answer.
+6. `_watch` and `_sweep` here reconcile again whenever a run changes, and every minute.
+
+Everything here is a cache but the journal: any replica can serve any request, and killing one loses nothing (D1).
+"""
+
+import asyncio
+import secrets
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Literal
+
+import aiohttp
+from aiohttp import web
+
+from peerbot.claude.credentials import Credential
+from peerbot.conversation.documents import Input
+from peerbot.conversation.keys import Conversation
+from peerbot.dispatcher.begin import Beginning
+from peerbot.dispatcher.health import health_app
+from peerbot.dispatcher.places import Places
+from peerbot.dispatcher.reconcile import Reconciler
+from peerbot.dispatcher.record import Recorder
+from peerbot.dispatcher.tasks import Tasks
+from peerbot.errors import PeerBotError
+from peerbot.gateway.app import Gateway, Limits
+from peerbot.gateway.git_relay import GitRelay
+from peerbot.gateway.inbox import Admission, Inbox
+from peerbot.gateway.model_relay import ModelRelay
+from peerbot.gateway.present import Presenter, Style
+from peerbot.gateway.repositories import Repositories
+from peerbot.gateway.turns import Turns
+from peerbot.github.client import GitHub
+from peerbot.journal.journal import Journal
+from peerbot.journal.open import open_storage
+from peerbot.logs import logger
+from peerbot.runs.port import Runs
+from peerbot.settings import Settings
+from peerbot.slack.people import People
+from peerbot.slack.post import Poster
+from peerbot.slack.receive import Receiver
+
+log = logger(__name__)
+
+SWEEP_SECONDS = 60.0
+DRAIN_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a started dispatcher listens."""
+
+    health: int
+    gateway: int
+
+
+class Dispatcher:
+    """One replica. `runs` is where its runs run; it closes what it opens, `runs` too.
+
+    `model_kind` is what answers behind `ANTHROPIC_BASE_URL`; `card_seconds` the least time between two edits of a card.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        runs: Runs,
+        *,
+        model_kind: Literal["claude", "demo"] = "claude",
+        card_seconds: float = 3.0,
+    ) -> None:
+        self._settings = settings
+        self._runs = runs
+        self._model_kind = model_kind
+        self._card_seconds = card_seconds
+        self._name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self._tasks = Tasks()
+        self._loops = Tasks()
+        self._stack = AsyncExitStack()
+        self._reconciler: Reconciler
+        self._presenter: Presenter
+        self._gateway: Gateway
+        self._journal: Journal
+
+    async def start(self) -> Ports:
+        """Open everything, listen, and begin to receive. Raises `PeerBotError` where something can't be opened."""
+        try:
+            return await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _start(self) -> Ports:
+        settings = self._settings
+        self._stack.push_async_callback(self._runs.close)
+        storage = await open_storage(settings.store_url, project=settings.gcs_project_id)
+        self._journal = Journal(storage)
+        self._stack.push_async_callback(self._journal.close)
+        await self._journal.ping()
+        session = await self._stack.enter_async_context(
+            aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10))
+        )
+        github_session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        github = GitHub(github_session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
+        receiver = Receiver(
+            bot_token=settings.slack_bot_token.get_secret_value(),
+            app_token=settings.slack_app_token.get_secret_value(),
+            api_url=settings.slack_api_url,
+            trigger_phrase=settings.slack_trigger_phrase,
+            on_input=Recorder(self._journal, self._recorded),
+        )
+        us = await receiver.identify()
+        repositories = Repositories(github)
+        people = People(receiver.client)
+        poster = Poster(receiver.client)
+        inbox = Inbox(
+            journal=self._journal,
+            people=people,
+            client=receiver.client,
+            us=us,
+            admission=Admission(settings.slack_allow_direct_messages, settings.slack_allow_private_channels),
+        )
+        self._presenter = Presenter(
+            journal=self._journal,
+            poster=poster,
+            repositories=repositories,
+            people=people,
+            style=Style(
+                reactions=settings.slack_enable_status_reactions,
+                progress=settings.slack_enable_progress_updates,
+                limit_minutes=settings.session_timeout_minutes,
+                card_seconds=self._card_seconds,
+            ),
+            spawn=self._tasks.spawn,
+        )
+        self._gateway = self._build_gateway(session, github, repositories, inbox, poster)
+        ports = Ports(
+            health=await self._serve(health_app(self._journal), settings.port),
+            gateway=await self._serve(self._gateway.app(), settings.gateway_port),
+        )
+        self._reconciler = self._build_reconciler(github, inbox, people, ports)
+        self._stack.push_async_callback(self._drain)
+        self._loops.spawn(self._watch())
+        self._loops.spawn(self._sweep())
+        self._stack.push_async_callback(receiver.close)
+        await receiver.start()
+        log.info("dispatcher_started", replica=self._name, port=ports.health, gateway_port=ports.gateway)
+        return ports
+
+    async def close(self) -> None:
+        """Stop receiving, let what runs end within the drain time, and close everything. Idempotent."""
+        await self._stack.aclose()
+
+    async def _drain(self) -> None:
+        """No more looking around; send pollers away, end our runs, and let answers go out."""
+        await self._loops.close(0)
+        self._gateway.end()
+        await self._runs.close()
+        await self._tasks.close(DRAIN_SECONDS)
+
+    def _build_gateway(
+        self,
+        session: aiohttp.ClientSession,
+        github: GitHub,
+        repositories: Repositories,
+        inbox: Inbox,
+        poster: Poster,
+    ) -> Gateway:
+        settings = self._settings
+        return Gateway(
+            journal=self._journal,
+            inbox=inbox,
+            turns=Turns(journal=self._journal, github=github, inbox=inbox, poster=poster, model_kind=self._model_kind),
+            presenter=self._presenter,
+            repositories=repositories,
+            model=ModelRelay(
+                session,
+                base_url=settings.anthropic_base_url,
+                credential=Credential(settings.anthropic_api_key.get_secret_value()),
+                budget_usd=settings.peerbot_run_budget_usd,
+            ),
+            git=GitRelay(session, github.git_authorization),
+            limits=Limits(
+                turn_seconds=settings.session_timeout_minutes * 60,
+                idle_seconds=settings.worker_idle_seconds,
+                budget_usd=settings.peerbot_run_budget_usd,
+                model=settings.peerbot_model,
+                model_kind=self._model_kind,
+            ),
+            closed=self._run_closed,
+            spawn=self._tasks.spawn,
+        )
+
+    def _build_reconciler(self, github: GitHub, inbox: Inbox, people: People, ports: Ports) -> Reconciler:
+        settings = self._settings
+        return Reconciler(
+            journal=self._journal,
+            runs=self._runs,
+            inbox=inbox,
+            presenter=self._presenter,
+            beginning=Beginning(
+                journal=self._journal, github=github, people=people, organization=settings.github_organization
+            ),
+            places=Places(self._runs, settings.worker_max_concurrent),
+            name=self._name,
+            worker_environment={
+                "PEERBOT_GATEWAY_URL": settings.peerbot_gateway_url or f"http://127.0.0.1:{ports.gateway}",
+                "LOG_LEVEL": settings.log_level,
+            },
+            spawn=self._tasks.spawn,
+        )
+
+    async def _serve(self, app: web.Application, port: int) -> int:
+        """Listen on `port` (0: any free one); the server closes with the dispatcher."""
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        host = "127.0.0.1" if self._settings.peerbot_runtime == "process" else None
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise PeerBotError(f"Port {port} can't be listened on ({error.strerror}). Choose another one.") from error
+        return int(runner.addresses[0][1])
+
+    def _recorded(self, item: Input, new: bool) -> None:
+        """An input is in the journal: show it, and place it. A second delivery is reconciled too (D2)."""
+        if new:
+            self._tasks.spawn(self._presenter.received(item))
+        self._reconciler.soon(item.conversation)
+
+    def _run_closed(self, conversation: Conversation) -> None:
+        """A worker closed its run: look for inputs once more (D3)."""
+        self._reconciler.soon(conversation)
+
+    async def _watch(self) -> None:
+        """A run changed or was woken: its conversation looks again, and so does whoever waits here or in line."""
+        async for event in self._runs.watch():
+            if event.woken:
+                self._gateway.notify(event.conversation)
+            else:
+                self._reconciler.soon(event.conversation)
+                self._reconciler.next_in_line()
+
+    async def _sweep(self) -> None:
+        """At start and every minute: every conversation with something unanswered, whatever was missed."""
+        while True:
+            try:
+                for conversation in await self._journal.pending():
+                    self._reconciler.soon(conversation)
+            except PeerBotError as error:
+                log.warning("sweep_failed", reason=str(error), exc_info=error)
+            await asyncio.sleep(SWEEP_SECONDS)

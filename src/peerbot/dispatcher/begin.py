@@ -1,0 +1,62 @@
+"""How a conversation begins: whose repository its work goes to, decided once and written down."""
+
+from peerbot.conversation.documents import Input, Started
+from peerbot.conversation.keys import Conversation
+from peerbot.conversation.names import repository_name
+from peerbot.errors import Refused
+from peerbot.github.client import GitHub, Repository
+from peerbot.journal.journal import Journal
+from peerbot.slack.people import People
+
+
+class Beginning:
+    """Finds or makes a conversation's repository. Idempotent: the first `conversation.json` holds."""
+
+    def __init__(self, *, journal: Journal, github: GitHub, people: People, organization: str) -> None:
+        self._journal = journal
+        self._github = github
+        self._people = people
+        self._organization = organization
+
+    async def of(self, conversation: Conversation, first: Input) -> Started:
+        """Read where the conversation's work goes, or decide it for `first`'s author.
+
+        Raises `Refused` where GitHub will not have it, `Unavailable` where it does not answer.
+        """
+        if there := await self._journal.conversation(conversation):
+            return there
+        repository = await self._chosen(conversation) or await self._own(conversation.team, first.user)
+        return await self._journal.begin(
+            conversation,
+            Started(
+                began_by=first.user,
+                repository=repository.full_name,
+                default_branch=repository.default_branch,
+                branch=conversation.branch,
+            ),
+        )
+
+    async def _chosen(self, conversation: Conversation) -> Repository | None:
+        """The repository set for the channel, if one is."""
+        choice = await self._journal.choice("channel", f"{conversation.team}-{conversation.channel}")
+        if choice is None or choice.repository is None:
+            return None
+        repository = await self._github.repository(choice.repository)
+        if repository is None:
+            raise Refused(
+                f"The repository set for this channel, {choice.repository}, is not there, or the GitHub token may "
+                "not see it. Set another one, or give the token access."
+            )
+        return repository
+
+    async def _own(self, team: str, user: str) -> Repository:
+        """The author's own repository; its name is theirs for ever, so that a display name can't take another's over."""
+        person = await self._people.person(user, team)
+        handle = person.name if person else user
+        owner = await self._github.owner(self._organization)
+        name = repository_name(handle, user)
+        if await self._journal.claim_repository(owner.login, name, f"{team}/{user}") != f"{team}/{user}":
+            name = repository_name(handle, user, disambiguate=True)
+            if await self._journal.claim_repository(owner.login, name, f"{team}/{user}") != f"{team}/{user}":
+                raise Refused(f"The repository name {name} belongs to somebody else. Ask whoever runs PeerBot.")
+        return await self._github.ensure_repository(owner, name, description="Work of PeerBot")

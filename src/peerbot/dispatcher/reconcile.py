@@ -1,0 +1,237 @@
+"""`reconcile(conversation)`: make sure that a run serves it, or that it is answered (DESIGN.md, Place).
+
+Looks at the journal and the runs, lets `conversation/next.py` decide, takes that one step, and looks again. Safe to
+call at any time, by any replica, as often as one likes.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+
+from structlog.contextvars import bound_contextvars
+
+from peerbot.conversation import next as steps
+from peerbot.conversation.documents import Run, RunClosed, Turn, TurnStatus, now
+from peerbot.conversation.keys import Conversation
+from peerbot.dispatcher.begin import Beginning
+from peerbot.dispatcher.places import Places
+from peerbot.errors import PeerBotError, Refused
+from peerbot.gateway.inbox import Inbox
+from peerbot.gateway.present import Presenter, Work
+from peerbot.journal.answers import answered
+from peerbot.journal.journal import Journal, RunRecord
+from peerbot.logs import logger
+from peerbot.protocol.documents import new_secret, run_path, secret_hash
+from peerbot.runs.port import Phase, Runs, RunSpec
+
+log = logger(__name__)
+
+MOST_STEPS = 50
+"""More in one go means that two replicas fight or that a step does not take: the sweep tries again."""
+
+
+class Reconciler:
+    """Brings conversations forward, each by one task at a time.
+
+    `spawn` starts background tasks for the owner; `worker_environment` is what every worker gets.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        runs: Runs,
+        inbox: Inbox,
+        presenter: Presenter,
+        beginning: Beginning,
+        places: Places,
+        name: str,
+        worker_environment: dict[str, str],
+        spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+    ) -> None:
+        self._journal = journal
+        self._runs = runs
+        self._inbox = inbox
+        self._presenter = presenter
+        self._beginning = beginning
+        self._places = places
+        self._name = name
+        self._worker_environment = worker_environment
+        self._spawn = spawn
+        self._at_work: dict[Conversation, bool] = {}  # True: look once more when done
+
+    def soon(self, conversation: Conversation) -> None:
+        """Reconcile in the background; calls that come meanwhile become one more look."""
+        if conversation in self._at_work:
+            self._at_work[conversation] = True
+            return
+        self._at_work[conversation] = False
+        self._spawn(self._until_quiet(conversation))
+
+    def next_in_line(self) -> None:
+        """A run ended: whoever waits for a place looks again, first come first."""
+        for conversation in self._places.line():
+            self.soon(conversation)
+
+    async def _until_quiet(self, conversation: Conversation) -> None:
+        try:
+            while True:
+                await self.reconcile(conversation)
+                if not self._at_work[conversation]:
+                    return
+                self._at_work[conversation] = False
+        finally:
+            del self._at_work[conversation]
+
+    async def reconcile(self, conversation: Conversation) -> None:
+        """Take steps until there is nothing to do now. Raises what the journal, the runs or Slack raise."""
+        with bound_contextvars(conversation=str(conversation)):
+            for _ in range(MOST_STEPS):
+                view = await self._view(conversation)
+                step = steps.next_step(view, now())
+                log.debug("step", step=type(step).__name__)
+                if not view.waiting:
+                    self._places.leave(conversation)
+                if isinstance(step, steps.Look):
+                    self._spawn(self._look_at(conversation, step.at))
+                    return
+                if not await self._take(conversation, step):
+                    return
+            log.warning("reconcile_unfinished", steps=MOST_STEPS)
+
+    async def _view(self, conversation: Conversation) -> steps.View:
+        """Read what the decision looks at."""
+        marked = await self._journal.pending_in(conversation)
+        done = await answered(self._journal, conversation, marked)
+        inputs = {i: item for i in marked if i not in done and (item := await self._journal.input(conversation, i))}
+        pending = tuple(i for i in marked if i in done or i in inputs)
+        unposted = []
+        for files in await self._journal.turn_files(conversation):
+            if files.written and not files.posted and (turn := await self._journal.turn(conversation, files.k)):
+                unposted.append(steps.UnpostedTurn(files.k, turn.ended_at))
+        runs = await self._run_views(conversation, set(inputs))
+        fixed: dict[str, str] = {}
+        if not runs or runs[0].closed:
+            for identity, item in inputs.items():
+                if text := await self._inbox.fixed_answer(item):
+                    fixed[identity] = text
+        return steps.View(pending, done, tuple(unposted), tuple(runs), fixed)
+
+    async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[steps.RunView]:
+        """The newest run, and those before it as long as they served what waits."""
+        record = await self._journal.newest_run(conversation)
+        views: list[steps.RunView] = []
+        while record and (not views or waiting & set(record.run.serves)):
+            views.append(await self._run_view(conversation, record, live=not views))
+            record = await self._journal.run(conversation, record.n - 1) if record.n > 1 else None
+        return views
+
+    async def _run_view(self, conversation: Conversation, record: RunRecord, *, live: bool) -> steps.RunView:
+        state = await self._runs.look(conversation, record.n) if live and not record.closed else None
+        return steps.RunView(
+            n=record.n,
+            serves=tuple(record.run.serves),
+            reserved_at=record.run.reserved_at,
+            started=record.started is not None,
+            closed=record.closed,
+            alive=None if state is None else state.phase is not Phase.ENDED,
+            end=state.end if state else None,
+            detail=state.detail if state else "",
+        )
+
+    async def _take(self, conversation: Conversation, step: steps.Step) -> bool:
+        """Take a step; True where it is worth to look again at once."""
+        match step:
+            case steps.Unmark(inputs):
+                for identity in inputs:
+                    await self._journal.unmark(conversation, identity)
+            case steps.Post(turn):
+                return await self._post_again(conversation, turn)
+            case steps.Answer(inputs, text):
+                await self._answer(conversation, inputs, text, TurnStatus.REFUSED)
+            case steps.GiveUp(inputs, last):
+                await self._answer(conversation, inputs, _given_up(last), TurnStatus.FAILED)
+            case steps.Close(run, reason, detail):
+                log.warning("run_died", run=run, reason=reason.value, detail=detail)
+                await self._journal.close_run(conversation, run, RunClosed(reason=reason, detail=detail))
+            case steps.Reserve(run, inputs):
+                return await self._place(conversation, run, inputs)
+            case steps.Wake(run):
+                await self._runs.wake(conversation, run)
+                return False
+            case _:
+                return False
+        return True
+
+    async def _place(self, conversation: Conversation, n: int, inputs: tuple[str, ...]) -> bool:
+        """Reserve and start run `n`, if there is a place for it."""
+        first = await self._journal.input(conversation, inputs[0])
+        assert first is not None, "the view has recorded inputs alone"
+        try:
+            begun = await self._beginning.of(conversation, first)
+        except Refused as error:
+            await self._answer(conversation, inputs, str(error), TurnStatus.FAILED)
+            return True
+        turn = max(await self._journal.turn_numbers(conversation), default=0) + 1
+        async with self._places.place(conversation, first.ts) as place:
+            if place:
+                log.info("queued", place=place)
+                work = Work(n, begun.repository, begun.branch, first.user)
+                self._spawn(self._presenter.queued(conversation, turn, work, place=place))
+                return False
+            secret = new_secret()
+            run = Run(
+                n=n,
+                serves=list(inputs),
+                secret_hash=secret_hash(secret),
+                repository=begun.repository,
+                default_branch=begun.default_branch,
+                branch=begun.branch,
+                reserved_by=self._name,
+            )
+            if not await self._journal.reserve(conversation, run):
+                return True
+            environment = {**self._worker_environment, "PEERBOT_RUN_PATH": run_path(conversation, n)}
+            await self._runs.start(RunSpec(conversation, n, secret, environment))
+        log.info("run_placed", run=n, job=conversation.job_name(n), inputs=list(inputs))
+        await self._presenter.starting(conversation, turn, Work.of(run, first.user))
+        return False
+
+    async def _answer(self, conversation: Conversation, inputs: tuple[str, ...], text: str, status: TurnStatus) -> None:
+        """Answer inputs without a run. Where another writer takes the turn's number, the next look decides anew."""
+        k = max(await self._journal.turn_numbers(conversation), default=0) + 1
+        turn = Turn(k=k, run=None, answers=list(inputs), status=status, text=text)
+        if await self._journal.write_turn(conversation, turn):
+            log.info("turn_written", turn=k, status=status.value, answers=list(inputs))
+            await self._present(conversation, turn)
+
+    async def _post_again(self, conversation: Conversation, k: int) -> bool:
+        """Post a turn whose writer never left a receipt."""
+        turn = await self._journal.turn(conversation, k)
+        if turn is None:
+            return True
+        try:
+            await self._present(conversation, turn)
+        except PeerBotError as error:
+            log.warning("not_posted", turn=k, reason=str(error), exc_info=error)
+            return False
+        return True
+
+    async def _present(self, conversation: Conversation, turn: Turn) -> None:
+        first = await self._journal.input(conversation, turn.answers[0])
+        record = await self._journal.run(conversation, turn.run) if turn.run else None
+        await self._presenter.final(conversation, turn, Work.of(record.run, first.user) if record and first else None)
+
+    async def _look_at(self, conversation: Conversation, at: datetime) -> None:
+        await asyncio.sleep(max(0.0, (at - now()).total_seconds()))
+        self.soon(conversation)
+
+
+def _given_up(last: RunClosed) -> str:
+    """What the thread is told when an input's tries are used up."""
+    detail = f" ({last.detail})" if last.detail else ""
+    return (
+        f"The worker ended before it could answer, again and again; the last time: {last.reason.value.replace('_', ' ')}"
+        f"{detail}. What it pushed is on the branch. Write here again to have it tried anew, or ask whoever runs PeerBot "
+        "to look at the worker's log."
+    )

@@ -1,0 +1,41 @@
+"""Background tasks with an owner: named in the log when they fail, awaited when the owner closes."""
+
+import asyncio
+from collections.abc import Coroutine
+
+from peerbot.errors import PeerBotError
+from peerbot.logs import logger
+
+log = logger(__name__)
+
+
+class Tasks:
+    """Starts tasks and ends them. A task that fails is logged; it takes nothing else down."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Start `work` in the background."""
+        task = asyncio.create_task(work, name=getattr(work, "__qualname__", None))
+        self._running.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    async def close(self, deadline_seconds: float) -> None:
+        """Let what runs come to its end for `deadline_seconds`, then cancel the rest."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=deadline_seconds)
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, PeerBotError):
+            log.warning("task_failed", task=task.get_name(), reason=str(error), exc_info=error)
+        else:
+            log.error("task_failed", task=task.get_name(), exc_info=error)

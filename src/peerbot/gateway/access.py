@@ -1,0 +1,86 @@
+"""Who calls: a run's supervisor or its agent, known by the hash of its token in the journal (D5)."""
+
+import hmac
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aiohttp import web
+
+from peerbot.conversation.keys import Conversation
+from peerbot.errors import Conflict, Refused
+from peerbot.journal.journal import Journal, RunRecord
+from peerbot.protocol.documents import secret_hash
+
+READS_MAY_BE_OLD_SECONDS = 2.0
+
+_OVER = "This run is over, or the token is not its own."
+
+
+class Role(StrEnum):
+    """What a token is for."""
+
+    SUPERVISOR = "supervisor"  # progress, session, turn
+    AGENT = "agent"  # model and git
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A run that proved who it is."""
+
+    conversation: Conversation
+    record: RunRecord
+
+
+class Access:
+    """Checks tokens. Its cache is for reads alone; a write always looks at the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._seen: dict[tuple[Conversation, int], tuple[float, RunRecord]] = {}
+
+    async def caller(self, request: web.Request, role: Role, *, write: bool) -> Caller:
+        """Identify the run that calls, in the given role.
+
+        Raises `Refused` where the token is not of this run and role, or the run is closed; `Conflict` where
+        `write` is meant and a newer run was reserved. What is wrong exactly is not told: a probe learns nothing.
+        """
+        conversation, run = named_run(request)
+        record = await self._record(conversation, run, fresh=write)
+        if record is None or record.started is None or record.closed is not None:
+            raise Refused(_OVER)
+        wanted = record.started.supervisor_hash if role is Role.SUPERVISOR else record.started.agent_hash
+        if not hmac.compare_digest(secret_hash(_bearer(request)), wanted):
+            raise Refused(_OVER)
+        if write and await self._journal.run(conversation, run + 1) is not None:
+            raise Conflict("A newer run has taken this conversation over.")
+        return Caller(conversation, record)
+
+    def forget(self, conversation: Conversation, run: int) -> None:
+        """Drop what is cached of a run that was closed here."""
+        self._seen.pop((conversation, run), None)
+
+    async def _record(self, conversation: Conversation, run: int, *, fresh: bool) -> RunRecord | None:
+        now = time.monotonic()
+        seen_at, record = self._seen.get((conversation, run), (0.0, None))
+        if record and not fresh and now - seen_at < READS_MAY_BE_OLD_SECONDS:
+            return record
+        found = await self._journal.run(conversation, run)
+        if found:
+            self._seen = {key: value for key, value in self._seen.items() if now - value[0] < READS_MAY_BE_OLD_SECONDS}
+            self._seen[conversation, run] = (now, found)
+        return found
+
+
+def named_run(request: web.Request) -> tuple[Conversation, int]:
+    """The run that the path names; raises `Refused` where it names none."""
+    match = request.match_info
+    try:
+        return Conversation(match["team"], match["channel"], match["thread_ts"]), int(match["run"])
+    except ValueError as error:
+        raise Refused(_OVER) from error
+
+
+def _bearer(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""

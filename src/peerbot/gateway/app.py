@@ -1,0 +1,286 @@
+"""The gateway's HTTP app: the one API that workers call, on a port of its own (3001).
+
+Who calls is checked first (`access.py`), by path, token and role. Then:
+
+    start, inputs, turns, close     this module, `turns.py`, `inbox.py`
+    progress, the answer            `present.py`
+    session                         `sessions.py`
+    model                           `model_relay.py`
+    git                             `git_relay.py`
+
+It holds every credential; nothing that it answers carries one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from pydantic import ValidationError
+from structlog.contextvars import bound_contextvars
+
+from peerbot.conversation.documents import RunClosed, RunEnd, RunStarted
+from peerbot.conversation.keys import Conversation
+from peerbot.conversation.progress import Progress
+from peerbot.errors import Conflict, PeerBotError, Refused, Unavailable
+from peerbot.gateway.access import Access, Caller, Role, named_run
+from peerbot.gateway.git_relay import GitRelay, GitTarget
+from peerbot.gateway.inbox import Inbox
+from peerbot.gateway.model_relay import ModelRelay
+from peerbot.gateway.present import Presenter, Work
+from peerbot.gateway.repositories import Repositories
+from peerbot.gateway.sessions import checked, session_so_far
+from peerbot.gateway.turns import Turns
+from peerbot.journal.journal import Journal
+from peerbot.logs import logger
+from peerbot.protocol.documents import (
+    Brief,
+    Inputs,
+    Message,
+    SessionPart,
+    StartRequest,
+    TurnFinished,
+    TurnResult,
+    secret_hash,
+)
+
+log = logger(__name__)
+
+LONGEST_POLL_SECONDS = 25.0
+LARGEST_BODY_BYTES = 72 * 1024 * 1024
+PREFIX = "/v1/runs/{team}/{channel}/{thread_ts}/{run:[0-9]{1,6}}"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may take."""
+
+    turn_seconds: float
+    idle_seconds: float
+    budget_usd: float
+    model: str | None
+    model_kind: str  # "claude" or "demo"
+
+
+@dataclass(slots=True)
+class Gateway:
+    """What the handlers share. Stateless but for caches and for who is waiting here."""
+
+    journal: Journal
+    inbox: Inbox
+    turns: Turns
+    presenter: Presenter
+    repositories: Repositories
+    model: ModelRelay
+    git: GitRelay
+    limits: Limits
+    closed: Callable[[Conversation], None]  # told when a worker closed its run: reconcile
+    spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
+    access: Access = field(init=False)
+    _waiting: dict[Conversation, set[asyncio.Event]] = field(default_factory=dict)
+    _ending: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.access = Access(self.journal)
+
+    def app(self) -> web.Application:
+        """Build the HTTP app."""
+        app = web.Application(middlewares=[_answer_errors], client_max_size=LARGEST_BODY_BYTES)
+        app.router.add_post(f"{PREFIX}/start", self.start)
+        app.router.add_get(f"{PREFIX}/inputs", self.inputs)
+        app.router.add_post(f"{PREFIX}/turns", self.begin)
+        app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/progress", self.progress)
+        app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/session/{part:[0-9]{1,6}}", self.keep_part)
+        app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/session", self.keep_session)
+        app.router.add_get(PREFIX + "/turns/{turn:[0-9]{1,6}}/session", self.session)
+        app.router.add_post(PREFIX + "/turns/{turn:[0-9]{1,6}}/finish", self.finish)
+        app.router.add_post(f"{PREFIX}/close", self.close_run)
+        app.router.add_route("*", PREFIX + "/model/{tail:.*}", self.relay_model)
+        app.router.add_route("*", PREFIX + "/git/{tail:.*}", self.relay_git)
+        return app
+
+    def notify(self, conversation: Conversation) -> None:
+        """A run of this conversation was woken: whoever waits here looks again."""
+        for event in self._waiting.get(conversation, ()):
+            event.set()
+
+    def end(self) -> None:
+        """Send everybody who waits here to another replica."""
+        self._ending.set()
+        for conversation in list(self._waiting):
+            self.notify(conversation)
+
+    async def start(self, request: web.Request) -> web.Response:
+        """Trade the bootstrap secret for the two tokens whose hashes are sent."""
+        conversation, n = named_run(request)
+        asked = StartRequest.model_validate_json(await request.read())
+        record = await self.journal.run(conversation, n)
+        if record is None or record.closed or secret_hash(asked.secret) != record.run.secret_hash:
+            raise Refused("This run is over, or the secret is not its own.")
+        tokens = RunStarted(supervisor_hash=asked.supervisor_hash, agent_hash=asked.agent_hash)
+        if not await self.journal.run_started(conversation, n, tokens):
+            again = await self.journal.run(conversation, n)
+            if again is None or again.started is None or _hashes(again.started) != _hashes(tokens):
+                raise Refused("This run has a worker already.")
+        log.info("run_started", conversation=str(conversation), run=n)
+        return _json(
+            Brief(
+                team=conversation.team,
+                channel=conversation.channel,
+                thread_ts=conversation.thread_ts,
+                run=n,
+                repository=record.run.repository,
+                default_branch=record.run.default_branch,
+                branch=record.run.branch,
+                model=self.limits.model,
+                model_kind="demo" if self.limits.model_kind == "demo" else "claude",
+                turn_seconds=self.limits.turn_seconds,
+                idle_seconds=self.limits.idle_seconds,
+                budget_usd=self.limits.budget_usd,
+            )
+        )
+
+    async def inputs(self, request: web.Request) -> web.Response:
+        """Hand over the unanswered inputs; wait for one, up to `wait` seconds, where there is none."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
+        wait = min(float(request.query.get("wait", "0")), LONGEST_POLL_SECONDS)
+        woken = asyncio.Event()
+        self._waiting.setdefault(caller.conversation, set()).add(woken)
+        try:
+            found = await self.inbox.waiting(caller.conversation)
+            if not found and wait > 0 and not self._ending.is_set():
+                try:
+                    await asyncio.wait_for(woken.wait(), wait)
+                except TimeoutError:
+                    return _json(Inputs(inputs=[]))
+                found = await self.inbox.waiting(caller.conversation)
+            return _json(Inputs(inputs=found))
+        finally:
+            waiting = self._waiting[caller.conversation]
+            waiting.discard(woken)
+            if not waiting:
+                del self._waiting[caller.conversation]
+
+    async def begin(self, request: web.Request) -> web.Response:
+        """Number the turn that begins, and show its card."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
+        begun = await self.turns.begin(caller)
+        log.info("turn_begun", conversation=str(caller.conversation), run=caller.record.n, turn=begun.turn)
+        self.spawn(self.presenter.starting(caller.conversation, begun.turn, await self._work(caller)))
+        return _json(begun)
+
+    async def progress(self, request: web.Request) -> web.Response:
+        """Take the newest progress of a turn."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
+        report = Progress.model_validate_json(await request.read())
+        self.presenter.progress(caller.conversation, _number(request, "turn"), await self._work(caller), report)
+        return web.Response(status=204)
+
+    async def keep_part(self, request: web.Request) -> web.Response:
+        """Keep some entries of the transcript; the same part again is fine."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
+        data = SessionPart.model_validate_json(await request.read()).model_dump_json().encode()
+        turn, part = _number(request, "turn"), _number(request, "part")
+        if not await self.journal.write_session_part(caller.conversation, turn, caller.record.n, part, data):
+            raise Conflict("This part of the transcript is another one already.")
+        return web.Response(status=204)
+
+    async def keep_session(self, request: web.Request) -> web.Response:
+        """Keep the whole transcript at a turn's end."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
+        data = await checked(await request.read())
+        if not await self.journal.write_session(caller.conversation, _number(request, "turn"), caller.record.n, data):
+            raise Conflict("This turn's transcript is kept already.")
+        return web.Response(status=204)
+
+    async def session(self, request: web.Request) -> web.Response:
+        """Hand over the transcript that a turn goes on with."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
+        data = await session_so_far(self.journal, caller.conversation, _number(request, "turn"), caller.record.n)
+        return web.Response(body=data, content_type="application/gzip")
+
+    async def finish(self, request: web.Request) -> web.Response:
+        """Write the turn, then post its answer: the worker need not wait for Slack."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
+        result = TurnResult.model_validate_json(await request.read())
+        with bound_contextvars(conversation=str(caller.conversation), run=caller.record.n):
+            turn = await self.turns.finish(caller, _number(request, "turn"), result)
+            self.spawn(self.presenter.final(caller.conversation, turn, await self._work(caller)))
+        return _json(TurnFinished(turn=turn.k, pull_request=turn.pull_request))
+
+    async def close_run(self, request: web.Request) -> web.Response:
+        """End a run: from here on its tokens are dead."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
+        await self.journal.close_run(caller.conversation, caller.record.n, RunClosed(reason=RunEnd.FINISHED))
+        self.access.forget(caller.conversation, caller.record.n)
+        log.info("run_closed", conversation=str(caller.conversation), run=caller.record.n, reason="finished")
+        self.closed(caller.conversation)
+        return web.Response(status=204)
+
+    async def relay_model(self, request: web.Request) -> web.StreamResponse:
+        """Relay to Claude's Messages API."""
+        tail = request.match_info["tail"]
+        caller = await self.access.caller(request, Role.AGENT, write=False)
+        return await self.model.handle(request, caller.conversation.job_name(caller.record.n), tail)
+
+    async def relay_git(self, request: web.Request) -> web.StreamResponse:
+        """Relay to the forge: the conversation's repository and branch, whatever the URL says."""
+        tail = request.match_info["tail"]
+        caller = await self.access.caller(request, Role.AGENT, write=tail == "git-receive-pack")
+        run = caller.record.run
+        repository = await self.repositories.find(run.repository)
+        if repository is None:
+            raise Refused(f"The repository {run.repository} is not there any more.")
+        target = GitTarget(
+            clone_url=repository.clone_url,
+            branch=run.branch,
+            checkpoint_ref=caller.conversation.checkpoint_ref(run.n),
+        )
+        return await self.git.handle(request, target, tail)
+
+    async def _work(self, caller: Caller) -> Work:
+        """What the run's cards say; the requester is who asked for what it was started for."""
+        item = await self.journal.input(caller.conversation, caller.record.run.serves[0])
+        return Work.of(caller.record.run, item.user if item else "")
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn our errors into one sentence each; what we did not foresee is logged whole and told as 500."""
+    try:
+        return await handler(request)
+    except ValidationError as error:
+        return _error(400, f"This request can't be read: {error.error_count()} problems.")
+    except Refused as error:
+        return _error(403, str(error))
+    except Conflict as error:
+        return _error(409, str(error))
+    except Unavailable as error:
+        log.warning("gateway_unavailable", path=request.path, exc_info=error)
+        return _error(503, str(error), {"Retry-After": "1"})
+    except PeerBotError as error:
+        log.error("gateway_failed", path=request.path, exc_info=error)
+        return _error(500, str(error))
+
+
+def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> web.Response:
+    """Git shows the first line of a plain body, Claude Code the message of an Anthropic error: this one serves both."""
+    body = {
+        "type": "error",
+        "error": {"type": "permission_error" if status == 403 else "api_error", "message": sentence},
+    }
+    return web.json_response(body, status=status, headers=headers)
+
+
+def _json(document: Message) -> web.Response:
+    return web.Response(text=document.model_dump_json(by_alias=True), content_type="application/json")
+
+
+def _number(request: web.Request, name: str) -> int:
+    return int(request.match_info[name])
+
+
+def _hashes(started: RunStarted) -> tuple[str, str]:
+    return started.supervisor_hash, started.agent_hash

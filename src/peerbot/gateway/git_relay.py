@@ -1,0 +1,240 @@
+"""git's way to the forge: the worker's git speaks to us, we speak to the forge with the credential that it lacks.
+
+Which repository and which branch come from the journal, never from the URL. Reading is free in that one repository.
+A push may move the conversation's branch and the run's checkpoint ref, nothing else; it is refused as a whole, in
+git's own protocol, so that its user reads why. A forced push can't be told from another on the wire, so what a ref
+pointed to is noted instead. Everything streams, whatever its size.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from peerbot.errors import PeerBotError, Refused, Unavailable
+from peerbot.gateway.git_protocol import Command, CommandReader, Push, error_reply, push_reply
+from peerbot.gateway.streams import IdleDeadline, RequestBody, cut, relay_body
+from peerbot.logs import logger
+
+log = logger(__name__)
+
+IDLE_SECONDS = 60.0
+CONNECT_SECONDS = 15.0
+DRAIN_SECONDS = 600.0
+MAX_REQUEST_BYTES = 2 * 1024**3
+
+_SERVICES = ("git-upload-pack", "git-receive-pack")
+_REQUEST_HEADERS = ("Accept", "Accept-Language", "Content-Type", "Git-Protocol", "User-Agent")
+_RESPONSE_HEADERS = ("Content-Type", "Cache-Control", "Expires", "Pragma")
+_NO_LFS = "Git LFS is not supported here: PeerBot relays git itself alone. Commit the file without LFS."
+
+
+@dataclass(frozen=True, slots=True)
+class GitTarget:
+    """Where one run's git goes: from the journal, never from what the worker said."""
+
+    clone_url: str
+    branch: str
+    checkpoint_ref: str
+
+    def refusal(self, command: Command) -> str | None:
+        """Why this may not be pushed, in words that git shows beside the ref; None when it may."""
+        if command.ref not in (f"refs/heads/{self.branch}", self.checkpoint_ref):
+            return f"only {self.branch} may be pushed"
+        return "PeerBot deletes no branch" if command.deletes else None
+
+
+class GitRelay:
+    """Relays git's smart HTTP, protocols 0 to 2, to the forge.
+
+    `authorization` gives the Authorization header's value for the forge, anew for each request.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        authorization: Callable[[], str],
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+    ) -> None:
+        self._session = session
+        self._authorization = authorization
+        self._idle_seconds = idle_seconds
+        self._max_request_bytes = max_request_bytes
+
+    async def handle(self, request: web.Request, target: GitTarget, tail: str) -> web.StreamResponse:
+        """Serve one request of a worker's git; `tail` is the path behind the repository's.
+
+        Whoever calls has checked the token. Never raises for what the forge or the worker does.
+        """
+        match request.method, tail:
+            case "GET", "info/refs":
+                return await self._advertise(request, target)
+            case "POST", "git-upload-pack":
+                return await self._fetch(request, target)
+            case "POST", "git-receive-pack":
+                return await self._push(request, target)
+        if tail.startswith("info/lfs"):
+            return web.json_response({"message": _NO_LFS}, status=403, content_type="application/vnd.git-lfs+json")
+        return _text(404, "there is nothing here. This is one repository's git, by smart HTTP alone.")
+
+    async def _advertise(self, request: web.Request, target: GitTarget) -> web.StreamResponse:
+        service = request.query.get("service", "")
+        if service not in _SERVICES:
+            return _text(403, "this git is too old: it does not speak the smart HTTP protocol.")
+        url = f"{target.clone_url}/info/refs?service={service}"
+        try:
+            return await self._exchange(request, url, f"application/x-{service}-advertisement", self._idle())
+        except Refused as error:
+            return _text(403, str(error))
+        except Unavailable as error:
+            return _text(503, str(error))
+
+    async def _fetch(self, request: web.Request, target: GitTarget) -> web.StreamResponse:
+        idle = self._idle()
+        body = RequestBody(request, idle, limit_bytes=self._max_request_bytes)
+        url = f"{target.clone_url}/git-upload-pack"
+        try:
+            return await self._exchange(request, url, "application/x-git-upload-pack-result", idle, body.chunks())
+        except PeerBotError as error:
+            return await _answer(body, idle, "git-upload-pack", error_reply(f"PeerBot: {error}"))
+
+    async def _push(self, request: web.Request, target: GitTarget) -> web.StreamResponse:
+        idle = self._idle()
+        body = RequestBody(request, idle, limit_bytes=self._max_request_bytes)
+        reader = CommandReader()
+        reasons: Sequence[tuple[str, str]] = ()
+        try:
+            push = await _read_commands(reader, body, idle)
+            if not push.commands:
+                # git's probe before a large upload: may it send? That is ours to say; the forge is not asked.
+                return await _answer(body, idle, "git-receive-pack", b"")
+            reasons = _refusals(push, target)
+            if reasons:
+                raise Refused(f"nothing was pushed: {reasons[0][1]}.")
+            url = f"{target.clone_url}/git-receive-pack"
+            response = await self._exchange(
+                request, url, "application/x-git-receive-pack-result", idle, _again(reader, body)
+            )
+        except PeerBotError as error:
+            log.warning("A push was not carried out", action="push_refused", reason=str(error))
+            reply = push_reply(reader.capabilities, f"PeerBot: {error}", reasons)
+            return await _answer(body, idle, "git-receive-pack", reply)
+        for command in push.commands:
+            log.info(
+                "The forge was asked to move a ref",
+                action="branch_moved", ref=command.ref, old=command.old, new=command.new,
+            )  # fmt: skip
+        return response
+
+    def _idle(self) -> IdleDeadline:
+        return IdleDeadline(self._idle_seconds)
+
+    async def _exchange(
+        self,
+        request: web.Request,
+        url: str,
+        content_type: str,
+        idle: IdleDeadline,
+        body: AsyncIterator[bytes] | None = None,
+    ) -> web.StreamResponse:
+        """Relay one request and its reply. Raises `Refused` or `Unavailable` while nothing was replied yet."""
+        headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
+        headers |= {"Authorization": self._authorization(), "Accept-Encoding": "identity"}
+        response = web.StreamResponse()
+        try:
+            async with (
+                idle,
+                self._session.request(
+                    request.method,
+                    URL(url, encoded=True),
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                ) as upstream,
+            ):
+                if upstream.status != 200 or upstream.content_type != content_type:
+                    raise _failure(upstream)
+                for name in _RESPONSE_HEADERS:
+                    if name in upstream.headers:
+                        response.headers[name] = upstream.headers[name]
+                await relay_body(upstream, request, response, idle)
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
+            log.warning("A git stream broke", action="git_broke", begun=response.prepared, cause=repr(error))
+            if not response.prepared:
+                raise Unavailable("the git server does not answer. Try again in a minute.") from error
+            cut(request)
+        return response
+
+
+async def _read_commands(reader: CommandReader, body: RequestBody, idle: IdleDeadline) -> Push:
+    try:
+        async with idle:
+            async for chunk in body.chunks():
+                if push := reader.feed(chunk):
+                    return push
+    except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
+        raise Unavailable("the push did not arrive whole.") from error
+    raise Refused("this push is not in a form that PeerBot can read")
+
+
+async def _again(reader: CommandReader, body: RequestBody) -> AsyncIterator[bytes]:
+    """The request as it came: what the reader took, then the rest."""
+    yield bytes(reader.received)
+    async for chunk in body.chunks():
+        yield chunk
+
+
+def _refusals(push: Push, target: GitTarget) -> list[tuple[str, str]]:
+    """Why each ref does not move, the first one being the cause; empty when all may."""
+    causes = {command.ref: why for command in push.commands if (why := target.refusal(command))}
+    if not causes:
+        return []
+    others = [command.ref for command in push.commands if command.ref not in causes]
+    return [*causes.items(), *((ref, "pushed together with a ref that is refused") for ref in others)]
+
+
+def _failure(upstream: aiohttp.ClientResponse) -> PeerBotError:
+    """Say what the forge's reply means to the worker's user; its own words stay with us, they may hold anything."""
+    log.warning(
+        "The forge refused a git request", action="forge_refused", status=upstream.status,
+        content_type=upstream.content_type,
+    )  # fmt: skip
+    match upstream.status:
+        case 401:
+            return Refused("the git server does not accept PeerBot's token. Tell whoever runs PeerBot.")
+        case 403:
+            return Refused("PeerBot's token may not do this in the repository. Tell whoever runs PeerBot.")
+        case 404:
+            return Refused("the repository is gone, or PeerBot's token can't see it. Tell whoever runs PeerBot.")
+        case status if 300 <= status < 400:
+            return Refused("the repository has moved. Tell whoever runs PeerBot.")
+        case _:
+            return Unavailable(f"the git server has a problem (HTTP {upstream.status}). Try again in a minute.")
+
+
+async def _answer(body: RequestBody, idle: IdleDeadline, service: str, reply: bytes | None) -> web.StreamResponse:
+    """Reply ourselves, after the rest of the request: git reads no reply before it has sent everything."""
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS), idle:
+            await body.drain()
+    except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
+        log.warning("A git request was not read to its end", action="git_not_drained", cause=repr(error))
+        response: web.StreamResponse = _text(413, "the request was not sent to its end, or is too large.")
+        response.force_close()
+        return response
+    if reply is None:
+        return _text(403, "this was refused, and this git is too old to be told why in its protocol.")
+    return web.Response(
+        body=reply, headers={"Content-Type": f"application/x-{service}-result", "Cache-Control": "no-cache"}
+    )
+
+
+def _text(status: int, sentence: str) -> web.Response:
+    """A reply that git prints as a `remote:` line."""
+    return web.Response(status=status, text=f"PeerBot: {sentence}\n")

@@ -1,0 +1,91 @@
+"""The inputs of a conversation: who may have them answered, and how the agent reads them."""
+
+from dataclasses import dataclass
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from peerbot.conversation.documents import Input
+from peerbot.conversation.keys import Conversation
+from peerbot.conversation.policy import Us, admit
+from peerbot.conversation.text import as_context, mentioned_users, readable
+from peerbot.journal.answers import unanswered
+from peerbot.journal.journal import Journal
+from peerbot.protocol.documents import PersonInput
+from peerbot.slack.history import earlier_messages
+from peerbot.slack.people import People
+
+EMPTY_MESSAGE = (
+    "Tell me what to do in the same message, for example: “fix the failing test in `calc`” or "
+    "“what does the deploy script do?”. I answer in this thread."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who may use the bot, and where."""
+
+    allow_direct_messages: bool
+    allow_private_channels: bool
+
+
+class Inbox:
+    """Reads inputs from the journal and makes them readable. Holds caches only."""
+
+    def __init__(
+        self, *, journal: Journal, people: People, client: AsyncWebClient, us: Us, admission: Admission
+    ) -> None:
+        self._journal = journal
+        self._people = people
+        self._client = client
+        self._us = us
+        self._admission = admission
+
+    async def fixed_answer(self, item: Input) -> str | None:
+        """The one sentence that answers `item` without the agent: a refusal, or help for an empty message.
+
+        Who somebody is that Slack does not tell us is refused too.
+        """
+        person = await self._people.person(item.user, item.team)
+        channel = await self._people.channel(item.channel)
+        refusal = admit(
+            person=person,
+            channel=channel,
+            allow_direct_messages=self._admission.allow_direct_messages,
+            allow_private_channels=self._admission.allow_private_channels,
+        )
+        if refusal:
+            return refusal
+        began_thread = item.ts == item.thread_ts
+        return EMPTY_MESSAGE if began_thread and not await self._text(item) else None
+
+    async def waiting(self, conversation: Conversation) -> list[PersonInput]:
+        """The inputs that the agent is to answer now, oldest first, as it may read them."""
+        items = [i for i in await unanswered(self._journal, conversation) if await self.fixed_answer(i) is None]
+        if not items:
+            return []
+        begins = not await self._journal.turn_numbers(conversation)
+        context = await self._context(items[0]) if begins and items[0].ts != items[0].thread_ts else ""
+        names = await self._people.names({i.user for i in items})
+        return [
+            PersonInput(
+                id=item.id,
+                user=item.user,
+                name=names.get(item.user, item.user),
+                text=await self._text(item) or "(No words of their own: it is about the messages above.)",
+                context=context if item is items[0] else "",
+            )
+            for item in items
+        ]
+
+    async def text(self, item: Input) -> str:
+        """What somebody wrote, readable, without the mention of us."""
+        return await self._text(item)
+
+    async def _text(self, item: Input) -> str:
+        names = await self._people.names(mentioned_users(item.text) - {self._us.bot_user})
+        return readable(item.text, names=names, bot_user=self._us.bot_user, trigger_phrase=self._us.trigger_phrase)
+
+    async def _context(self, first: Input) -> str:
+        """What people said in their thread before they called us, marked as theirs."""
+        earlier = await earlier_messages(self._client, first.conversation, first.ts, bot_user=self._us.bot_user)
+        return as_context(earlier) if earlier else ""

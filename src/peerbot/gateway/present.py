@@ -1,0 +1,226 @@
+"""What a thread sees of a turn: 👀, one card edited in place, the answer, ✅ or ⚠️ (D4, D10).
+
+Order of a turn's end: answer → receipt → markers → reactions → the card's last state. Progress is a whole document
+each time and the newest wins; it is never drawn over or after a final.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+
+from structlog.contextvars import bound_contextvars
+
+from peerbot.conversation.documents import Card, Input, Posted, Run, Turn, TurnStatus
+from peerbot.conversation.keys import Conversation
+from peerbot.conversation.progress import Progress
+from peerbot.errors import PeerBotError
+from peerbot.gateway.repositories import Repositories
+from peerbot.github.client import Repository
+from peerbot.journal.journal import Journal
+from peerbot.logs import logger
+from peerbot.slack import render
+from peerbot.slack.people import People
+from peerbot.slack.post import Poster
+
+log = logger(__name__)
+
+RECEIVED, DONE, WARNING = "eyes", "white_check_mark", "warning"
+
+METADATA_EVENT = "peerbot_turn"
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How much people see. `card_seconds`: the least time between two edits of one card."""
+
+    reactions: bool
+    progress: bool
+    limit_minutes: float
+    card_seconds: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a card says of the work: which run does it, where, and who asked (a user id)."""
+
+    run: int
+    repository: str
+    branch: str
+    requester: str
+
+    @classmethod
+    def of(cls, run: Run, requester: str) -> "Work":
+        """What `run` works on."""
+        return cls(run.n, run.repository, run.branch, requester)
+
+
+@dataclass(slots=True)
+class _Live:
+    """A card that is being drawn."""
+
+    newest: Progress | None = None
+    drawn: int = -1
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Presenter:
+    """Draws cards and posts answers. Memory holds only what is being drawn; the rest is in the journal.
+
+    `spawn` starts a background task that the owner awaits when it closes.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        poster: Poster,
+        repositories: Repositories,
+        people: People,
+        style: Style,
+        spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+    ) -> None:
+        self._journal = journal
+        self._poster = poster
+        self._repositories = repositories
+        self._people = people
+        self._style = style
+        self._spawn = spawn
+        self._live: dict[tuple[Conversation, int], _Live] = {}
+        self._opening: dict[tuple[Conversation, int], asyncio.Lock] = {}
+        self._posting: dict[tuple[Conversation, int], asyncio.Lock] = {}
+
+    async def received(self, item: Input) -> None:
+        """Show that a message was received and recorded."""
+        if self._style.reactions:
+            await self._quietly(self._poster.react(item.channel, item.ts, RECEIVED))
+
+    async def queued(self, conversation: Conversation, turn: int, work: Work, *, place: int) -> None:
+        """Say that the turn waits for a free worker, and which place it has."""
+        await self._quietly(self._draw(conversation, turn, work, None, state="queued", place=place))
+
+    async def starting(self, conversation: Conversation, turn: int, work: Work) -> None:
+        """Show the first card of a turn: its worker, repository, branch and limit."""
+        await self._quietly(self._draw(conversation, turn, work, None, state="starting"))
+
+    def progress(self, conversation: Conversation, turn: int, work: Work, report: Progress) -> None:
+        """Take a turn's newest progress; the card is redrawn when its time comes. Never waits, never raises."""
+        if not self._style.progress:
+            return
+        live = self._live.setdefault((conversation, turn), _Live())
+        if live.newest and report.seq <= live.newest.seq:
+            return
+        live.newest = report
+        live.changed.set()
+        if live.task is None:
+            live.task = self._spawn(self._keep_drawing(conversation, turn, work, live))
+
+    async def final(self, conversation: Conversation, turn: Turn, work: Work | None) -> None:
+        """Post a turn's answer, write the receipt, drop the markers. Raises what Slack or the journal raise.
+
+        Posting is not repeated where a receipt is there already.
+        """
+        live = self._live.pop((conversation, turn.k), None)
+        if live and live.task:
+            live.task.cancel()
+            await asyncio.wait([live.task])
+        async with self._posting.setdefault((conversation, turn.k), asyncio.Lock()):
+            if await self._journal.posted(conversation, turn.k) is None:
+                await self._post(conversation, turn)
+        for identity in turn.answers:
+            await self._journal.unmark(conversation, identity)
+        for identity in turn.answers:
+            await self._quietly(self._answered(conversation, identity, turn.status))
+        if work:
+            state: render.State = "done" if turn.status is TurnStatus.DONE else "failed"
+            newest = live.newest if live else None
+            await self._quietly(self._draw(conversation, turn.k, work, newest, state=state))
+        for locks in (self._opening, self._posting):
+            locks.pop((conversation, turn.k), None)
+
+    async def _post(self, conversation: Conversation, turn: Turn) -> None:
+        started = time.monotonic()
+        repository = await self._repository(turn.repository)
+        rendered = render.answer(
+            turn,
+            repository_url=repository.html_url if repository else "",
+            branch_url=_branch_url(repository, turn.branch),
+            seconds=turn.seconds,
+        )
+        ts = await self._poster.post(conversation, rendered, metadata=turn_metadata(conversation, turn.k))
+        await self._journal.write_posted(conversation, turn.k, Posted(ts=[ts]))
+        log.info("answer_posted", turn=turn.k, status=turn.status.value, seconds=round(time.monotonic() - started, 3))
+
+    async def _answered(self, conversation: Conversation, identity: str, status: TurnStatus) -> None:
+        if not self._style.reactions:
+            return
+        ts = identity.partition("-")[0]
+        await self._poster.react(conversation.channel, ts, DONE if status is TurnStatus.DONE else WARNING)
+        await self._poster.unreact(conversation.channel, ts, RECEIVED)
+
+    async def _keep_drawing(self, conversation: Conversation, turn: int, work: Work, live: _Live) -> None:
+        with bound_contextvars(conversation=str(conversation), run=work.run, turn=turn):
+            while True:
+                await live.changed.wait()
+                live.changed.clear()
+                if live.newest and live.newest.seq > live.drawn:
+                    live.drawn = live.newest.seq
+                    await self._quietly(self._draw(conversation, turn, work, live.newest, state="working"))
+                await asyncio.sleep(self._style.card_seconds * max(1, len(self._live) / 2))
+
+    async def _draw(
+        self,
+        conversation: Conversation,
+        turn: int,
+        work: Work,
+        report: Progress | None,
+        *,
+        state: render.State,
+        place: int | None = None,
+    ) -> None:
+        """Post the turn's card, or edit the one that is there."""
+        repository = await self._repository(work.repository)
+        rendered = render.card(
+            report,
+            run_name=conversation.job_name(work.run),
+            repository=work.repository,
+            repository_url=repository.html_url if repository else "",
+            branch=work.branch,
+            branch_url=_branch_url(repository, work.branch),
+            limit_minutes=self._style.limit_minutes,
+            state=state,
+            place=place,
+            requester=(await self._people.names([work.requester])).get(work.requester, work.requester),
+        )
+        async with self._opening.setdefault((conversation, turn), asyncio.Lock()):
+            card = await self._journal.card(conversation, turn)
+            if card is None:
+                ts = await self._poster.post(conversation, rendered, metadata=None)
+                await self._journal.write_card(conversation, turn, Card(channel=conversation.channel, ts=ts))
+                return
+        await self._poster.update(card.channel, card.ts, rendered)
+
+    async def _repository(self, full_name: str | None) -> Repository | None:
+        """The repository's links; none rather than an error where the forge does not answer."""
+        try:
+            return await self._repositories.find(full_name) if full_name else None
+        except PeerBotError as error:
+            log.warning("no_links", reason=str(error))
+            return None
+
+    async def _quietly(self, drawing: Coroutine[object, object, None]) -> None:
+        """What is for comfort alone may fail: the answer is on its way all the same."""
+        try:
+            await drawing
+        except PeerBotError as error:
+            log.warning("not_drawn", reason=str(error))
+
+
+def turn_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
+    """What marks a message as a turn's answer, so that it is found again (D4). Any app may read it: no secret."""
+    return {"event_type": METADATA_EVENT, "event_payload": {"conversation": str(conversation), "turn": turn}}
+
+
+def _branch_url(repository: Repository | None, branch: str | None) -> str:
+    return f"{repository.html_url}/tree/{branch}" if repository and branch else ""

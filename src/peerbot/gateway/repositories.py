@@ -1,0 +1,27 @@
+"""Repositories as GitHub tells them, remembered for a few minutes: every card and every git request needs one."""
+
+import time
+
+from peerbot.github.client import GitHub, Repository
+
+KEPT_SECONDS = 300.0
+
+
+class Repositories:
+    """A cache over `GitHub.repository`; that one is missing is never remembered."""
+
+    def __init__(self, github: GitHub) -> None:
+        self._github = github
+        self._kept: dict[str, tuple[float, Repository]] = {}
+
+    async def find(self, full_name: str) -> Repository | None:
+        """Find `owner/name`, or None where there is none. Raises as `GitHub.repository` does."""
+        until, repository = self._kept.get(full_name, (0.0, None))
+        if repository and time.monotonic() < until:
+            return repository
+        found = await self._github.repository(full_name)
+        now = time.monotonic()
+        self._kept = {name: kept for name, kept in self._kept.items() if kept[0] > now}
+        if found:
+            self._kept[full_name] = (now + KEPT_SECONDS, found)
+        return found

@@ -1,0 +1,118 @@
+"""A turn's begin and end, in the order that loses nothing: pull request → turn → answer (D3, D4).
+
+The worker has pushed and saved the session before it calls `finish`.
+"""
+
+from peerbot.conversation.documents import PullRequest, Run, SessionRef, Turn, TurnStatus
+from peerbot.conversation.keys import Conversation
+from peerbot.errors import Conflict, PeerBotError
+from peerbot.gateway.access import Caller
+from peerbot.gateway.inbox import Inbox
+from peerbot.github.client import GitHub
+from peerbot.github.describe import pull_request_body, pull_request_title
+from peerbot.journal.journal import Journal
+from peerbot.logs import logger
+from peerbot.protocol.documents import TurnBegin, TurnResult
+from peerbot.slack.post import Poster
+
+log = logger(__name__)
+
+
+class Turns:
+    """Begins and ends turns for the run that calls."""
+
+    def __init__(self, *, journal: Journal, github: GitHub, inbox: Inbox, poster: Poster, model_kind: str) -> None:
+        self._journal = journal
+        self._github = github
+        self._inbox = inbox
+        self._poster = poster
+        self._model_kind = model_kind
+
+    async def begin(self, caller: Caller) -> TurnBegin:
+        """Number the turn that begins now: one after the last that is written."""
+        numbers = await self._journal.turn_numbers(caller.conversation)
+        turn = max(numbers, default=0) + 1
+        session = await last_session(self._journal, caller.conversation, numbers)
+        return TurnBegin(turn=turn, session_id=session.id if session else None)
+
+    async def finish(self, caller: Caller, turn: int, result: TurnResult) -> Turn:
+        """Write turn `turn`; idempotent by the result's nonce.
+
+        Raises `Conflict` where another run wrote this turn first: the caller's result is thrown away.
+        """
+        written = await self._journal.turn(caller.conversation, turn)
+        if written is None:
+            document = await self._document(caller, turn, result)
+            if await self._journal.write_turn(caller.conversation, document):
+                log.info("turn_written", turn=turn, status=document.status.value, answers=document.answers)
+                return document
+            written = await self._journal.turn(caller.conversation, turn)
+        if written is None or written.nonce != result.nonce:
+            raise Conflict("Another run has answered this turn already.")
+        return written
+
+    async def _document(self, caller: Caller, turn: int, result: TurnResult) -> Turn:
+        run = caller.record.run
+        text = result.text
+        pull_request = None
+        if result.commit:
+            try:
+                pull_request = await self._pull_request(caller.conversation, run, result)
+            except PeerBotError as error:
+                log.warning("no_pull_request", reason=str(error), exc_info=error)
+                text += f"\n\n_The work is on the branch, but there is no pull request yet: {error}_"
+        session = SessionRef(id=result.session_id, turn=turn, run=run.n) if result.session_id else None
+        return Turn(
+            nonce=result.nonce,
+            k=turn,
+            run=run.n,
+            answers=result.answers,
+            status=TurnStatus(result.status),
+            text=text,
+            repository=run.repository,
+            branch=run.branch,
+            commit=result.commit,
+            pull_request=pull_request,
+            files=result.files,
+            session=session,
+            model="demo" if self._model_kind == "demo" else "claude",
+            cost_usd=result.cost_usd,
+            seconds=result.seconds,
+        )
+
+    async def _pull_request(self, conversation: Conversation, run: Run, result: TurnResult) -> PullRequest | None:
+        """Open the conversation's pull request, or find and update it. None where there is nothing to compare with."""
+        repository = await self._github.repository(run.repository)
+        if (
+            repository is None
+            or repository.empty
+            or not await self._github.branch_head(run.repository, run.default_branch)
+        ):
+            return None
+        first = await self._journal.input(conversation, result.answers[0])
+        request = await self._inbox.text(first) if first else ""
+        pull_request = await self._github.ensure_pull_request(
+            repository,
+            head=run.branch,
+            base=run.default_branch,
+            title=pull_request_title(request or result.title),
+            body=pull_request_body(
+                request=request,
+                answer=result.text,
+                requester=first.user if first else "",
+                thread_url=await self._poster.permalink(conversation.channel, conversation.thread_ts),
+                run=conversation.job_name(run.n),
+            ),
+        )
+        if pull_request:
+            log.info("pull_request", number=pull_request.number)
+        return pull_request
+
+
+async def last_session(journal: Journal, conversation: Conversation, numbers: list[int]) -> SessionRef | None:
+    """Find the newest turn's session; a turn without one (a refusal) is stepped over."""
+    for k in reversed(numbers):
+        turn = await journal.turn(conversation, k)
+        if turn and turn.session:
+            return turn.session
+    return None

@@ -1,0 +1,125 @@
+"""How GitHub's REST API is called: with a deadline, bounded retries, and every failure as one of our errors.
+
+What is called here is an *operation*: one or a few requests that together may run twice without harm ("find it, else
+make it, else find it again"). So only whole operations are retried, and a lost answer to a creation needs no care of
+its own.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import aiohttp
+import stamina
+from gidgethub import GitHubException, HTTPException, RedirectionException
+from gidgethub.aiohttp import GitHubAPI
+
+from peerbot.errors import PeerBotError, Refused, Unavailable
+
+T = TypeVar("T")
+
+_ATTEMPTS = 4
+_RETRY_SECONDS = 30.0  # no attempt begins later than this after the first
+_LONGEST_WAIT_SECONDS = 10.0  # who asks for a longer pause is busy for as long as our caller can wait
+_TROUBLE = (GitHubException, aiohttp.ClientError, TimeoutError, ValueError)  # ValueError: an answer nobody can read
+
+
+class Api:
+    """GitHub's REST API for one token. The session stays its owner's, who closes it.
+
+    `attempt_seconds` bounds one try of an operation.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, *, token: str, url: str, attempt_seconds: float) -> None:
+        self.requests = GitHubAPI(session, "peerbot", oauth_token=token, base_url=url)
+        self._attempt_seconds = attempt_seconds
+
+    async def run(self, operation: Callable[[], Awaitable[T]], *, to: str, right: str) -> T:
+        """Run `operation`, again while GitHub is busy or broken, and return what it returns.
+
+        `to` says what it is for ("read the repository a/b"), `right` what the token needs for it; both go into the
+        sentences of `Refused` (wrong token, missing right, invalid request) and `Unavailable` (everything else).
+        """
+        try:
+            async for attempt in stamina.retry_context(
+                on=_again, attempts=_ATTEMPTS, timeout=_RETRY_SECONDS, wait_initial=0.2, wait_max=3.0, wait_jitter=0.3
+            ):
+                with attempt:
+                    async with asyncio.timeout(self._attempt_seconds):
+                        return await operation()
+        except _TROUBLE as error:
+            raise _explained(error, to=to, right=right) from error
+        raise AssertionError("a retry context either returns or raises")
+
+    async def get_if_there(self, path: str, variables: dict[str, Any]) -> Any | None:
+        """GET one document inside an operation; None where there is none (404, or 409: the repository is empty)."""
+        try:
+            return await self.requests.getitem(path, variables)
+        except HTTPException as error:
+            if error.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                return None
+            raise
+
+
+def complaints(error: Exception) -> list[dict[str, Any]]:
+    """Each of the `errors` of a 422 answer, as documents (GitHub sometimes sends bare strings)."""
+    errors = getattr(error, "errors", None) or []
+    return [each if isinstance(each, dict) else {"message": str(each)} for each in errors]
+
+
+def _again(error: Exception) -> bool | float:
+    """Whether to try once more, or in how many seconds."""
+    if isinstance(error, HTTPException):
+        wait = _asked_to_wait(error)
+        if wait is not None:
+            return wait + random.uniform(0, 0.3) if wait <= _LONGEST_WAIT_SECONDS else False  # noqa: S311 (jitter)
+        return error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return isinstance(error, (aiohttp.ClientError, TimeoutError))
+
+
+def _asked_to_wait(error: HTTPException) -> float | None:
+    """How many seconds GitHub asks us to leave it alone; None where it does not."""
+    if error.status_code not in (
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ):
+        return None
+    headers = error.headers
+    try:
+        if "retry-after" in headers:
+            return max(0.0, float(headers["retry-after"]))
+        if headers.get("x-ratelimit-remaining") == "0":
+            return max(0.0, float(headers["x-ratelimit-reset"]) - time.time())
+    except (KeyError, ValueError):
+        return 60.0
+    busy = error.status_code == HTTPStatus.TOO_MANY_REQUESTS or "rate limit" in str(error).lower()
+    return 60.0 if busy else None  # GitHub: "wait for at least one minute" where it names no time
+
+
+def _explained(error: Exception, *, to: str, right: str) -> PeerBotError:
+    """The error for people; the raw one is chained by the caller."""
+    if isinstance(error, HTTPException):
+        wait = _asked_to_wait(error)
+        if wait is None:
+            return _answered(error, to=to, right=right)
+        return Unavailable(f"Could not {to}: GitHub's rate limit is used up. Try again in {max(1, round(wait))} s.")
+    if isinstance(error, ValueError):
+        return Unavailable(f"Could not {to}: the answer was not GitHub's. Look at GITHUB_API_URL.")
+    return Unavailable(f"Could not {to}: GitHub did not answer in time. Try again in a moment.")
+
+
+def _answered(error: HTTPException, *, to: str, right: str) -> PeerBotError:
+    """The error for a status that is not about being busy."""
+    status = int(error.status_code)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return Refused("GitHub refused the token: it is wrong, expired or revoked. Set GITHUB_TOKEN to a valid one.")
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        reasons = "; ".join(str(each.get("message") or each) for each in complaints(error))
+        return Refused(f"Could not {to}: GitHub refused it ({reasons or error}).")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, RedirectionException):
+        return Unavailable(f"Could not {to}: GitHub answered with status {status}. Try again in a moment.")
+    return Refused(f"Could not {to}: GitHub does not let this token do it ({status}). It needs {right}.")

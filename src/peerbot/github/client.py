@@ -1,0 +1,256 @@
+"""GitHub as PeerBot uses it: whose repositories they are, one repository a user, one pull request a conversation.
+
+Every method may be called twice, by two replicas at once, and after an answer that got lost: what is there is found
+rather than made again. Raises `Refused` (token, right, invalid) and `Unavailable` (busy, broken, silent) with
+sentences that say what to do; no message holds the token.
+"""
+
+import base64
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import stamina
+from gidgethub import BadRequest
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from peerbot.conversation.documents import PullRequest
+from peerbot.errors import Unavailable
+from peerbot.github.api import Api, complaints
+from peerbot.github.describe import one_line
+from peerbot.logs import logger
+
+log = logger(__name__)
+
+_READ = "the right to read it (classic: repo; fine-grained: Metadata and Contents)"
+_CREATE = "the right to create repositories there (classic: repo; fine-grained: Administration, read and write)"
+_PULLS = "the right to open pull requests (classic: repo; fine-grained: Pull requests, read and write)"
+_REPOSITORY = "/repos/{owner}/{name}"
+_DESCRIPTION_CHARACTERS = 350  # GitHub's own limit
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who owns the repositories that are made."""
+
+    login: str
+    is_organization: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository as GitHub tells it."""
+
+    full_name: str  # owner/name
+    default_branch: str
+    clone_url: str
+    html_url: str
+    private: bool
+    empty: bool  # its default branch has no commit
+
+
+class _Answer(BaseModel):
+    """What we read of GitHub's answers. Values stay out of error messages: some answers hold credentials."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+
+class _Account(_Answer):
+    login: str
+
+
+class _RepositoryAnswer(_Answer):
+    full_name: str
+    default_branch: str
+    clone_url: str
+    html_url: str
+    private: bool
+
+
+class _Commit(_Answer):
+    sha: str
+
+
+class _Ref(_Answer):
+    object: _Commit
+
+
+class _Pull(_Answer):
+    number: int
+    html_url: str
+    body: str | None
+
+
+_PULLS_ANSWER = TypeAdapter(list[_Pull], config=ConfigDict(hide_input_in_errors=True))
+
+
+class _NotInitialized(Exception):
+    """A repository that was just made has no commit yet."""
+
+
+class GitHub:
+    """GitHub for one token. `session` stays its owner's; `attempt_seconds` bounds one try of a call."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        token: str,
+        api_url: str = "https://api.github.com",
+        attempt_seconds: float = 15.0,
+    ) -> None:
+        self._api = Api(session, token=token, url=api_url, attempt_seconds=attempt_seconds)
+        self._token = token
+        self._owners: dict[str, Owner] = {}
+
+    def git_authorization(self) -> str:
+        """The value of the `Authorization` header for git over HTTPS."""
+        return "Basic " + base64.b64encode(f"x-access-token:{self._token}".encode()).decode()
+
+    async def owner(self, organization: str) -> Owner:
+        """Who the repositories belong to: the organization, or the token's own account where it is none. Cached."""
+        if organization in self._owners:
+            return self._owners[organization]
+
+        async def look() -> Owner:
+            found = await self._api.get_if_there("/orgs/{org}", {"org": organization})
+            if found is not None:
+                return Owner(_Account.model_validate(found).login, is_organization=True)
+            return Owner(_Account.model_validate(await self._api.requests.getitem("/user")).login, False)
+
+        owner = await self._api.run(look, to=f"find the organization {organization} on GitHub", right=_READ)
+        if owner.login.lower() != organization.lower():
+            log.warning("no such organization; the token's own account is used", asked=organization, used=owner.login)
+        self._owners[organization] = owner
+        return owner
+
+    async def repository(self, full_name: str) -> Repository | None:
+        """Look at `owner/name`; None where there is none, or none that the token may see."""
+        return await self._api.run(
+            lambda: self._find(full_name), to=f"read the repository {full_name} on GitHub", right=_READ
+        )
+
+    async def branch_head(self, full_name: str, branch: str) -> str | None:
+        """The commit that `branch` points to (40 hex digits); None where there is no such branch."""
+        return await self._api.run(
+            lambda: self._head(full_name, branch), to=f"read the branch {branch} of {full_name} on GitHub", right=_READ
+        )
+
+    async def ensure_repository(self, owner: Owner, name: str, *, description: str) -> Repository:
+        """Find `name` of `owner`, or make it: private, with a first commit."""
+        full_name = f"{owner.login}/{name}"
+        path = "/orgs/{org}/repos" if owner.is_organization else "/user/repos"
+        wanted = {
+            "name": name,
+            "description": one_line(description, _DESCRIPTION_CHARACTERS),
+            "private": True,
+            "auto_init": True,
+        }
+
+        async def ensure() -> Repository:
+            if (found := await self._find(full_name)) is not None:
+                return found
+            try:
+                made = await self._api.requests.post(path, {"org": owner.login}, data=wanted)
+            except BadRequest as error:
+                if not _says(error, "already exists") or (found := await self._find(full_name)) is None:
+                    raise
+                return found
+            log.info("repository made", repository=full_name)
+            return await self._with_first_commit(made)
+
+        return await self._api.run(ensure, to=f"make the repository {full_name} on GitHub", right=_CREATE)
+
+    async def ensure_pull_request(
+        self, repository: Repository, *, head: str, base: str, title: str, body: str
+    ) -> PullRequest | None:
+        """Find the open pull request of branch `head`, or open it; None where `head` holds nothing that `base` lacks.
+
+        One that is there keeps its title, which a person may have changed; its body becomes `body`.
+        """
+
+        async def ensure() -> PullRequest | None:
+            found = await self._open_pull(repository, head)
+            if found is None:
+                try:
+                    return _seen(await self._open(repository, head=head, base=base, title=title, body=body))
+                except BadRequest as error:
+                    if _says(error, "No commits between"):
+                        return None
+                    if not _says(error, "already exists") or (found := await self._open_pull(repository, head)) is None:
+                        raise
+            if _lines(found.body or "") != _lines(body):
+                await self._api.requests.patch(
+                    _REPOSITORY + "/pulls/{number}", _named(repository, number=str(found.number)), data={"body": body}
+                )
+            return _seen(found)
+
+        return await self._api.run(
+            ensure, to=f"open the pull request of {head} in {repository.full_name} on GitHub", right=_PULLS
+        )
+
+    async def _find(self, full_name: str) -> Repository | None:
+        document = await self._api.get_if_there(_REPOSITORY, _split(full_name))
+        return None if document is None else await self._described(document)
+
+    async def _described(self, document: Any) -> Repository:
+        answer = _RepositoryAnswer.model_validate(document)
+        empty = await self._head(answer.full_name, answer.default_branch) is None
+        return Repository(**answer.model_dump(), empty=empty)
+
+    async def _head(self, full_name: str, branch: str) -> str | None:
+        variables = {**_split(full_name), "branch": branch.split("/")}
+        ref = await self._api.get_if_there(_REPOSITORY + "/git/ref/heads{/branch*}", variables)
+        return None if ref is None else _Ref.model_validate(ref).object.sha
+
+    async def _with_first_commit(self, document: Any) -> Repository:
+        """GitHub may answer a creation before the first commit is there; a clone would find nothing."""
+        try:
+            async for attempt in stamina.retry_context(on=_NotInitialized, attempts=5, timeout=8.0, wait_initial=0.2):
+                with attempt:
+                    if (repository := await self._described(document)).empty:
+                        raise _NotInitialized
+                    return repository
+        except _NotInitialized as error:
+            raise Unavailable("GitHub made the repository, but not yet its first commit. Try again soon.") from error
+        raise AssertionError("a retry context either returns or raises")
+
+    async def _open_pull(self, repository: Repository, head: str) -> _Pull | None:
+        owner = repository.full_name.partition("/")[0]
+        # Without its owner GitHub ignores the filter and lists every pull request.
+        found = await self._api.requests.getitem(
+            _REPOSITORY + "/pulls{?state,head}", _named(repository, state="open", head=f"{owner}:{head}")
+        )
+        pulls = _PULLS_ANSWER.validate_python(found)
+        return pulls[0] if pulls else None
+
+    async def _open(self, repository: Repository, **wanted: str) -> _Pull:
+        made = await self._api.requests.post(_REPOSITORY + "/pulls", _named(repository), data=wanted)
+        log.info("pull request opened", repository=repository.full_name, head=wanted["head"])
+        return _Pull.model_validate(made)
+
+
+def _split(full_name: str) -> dict[str, str]:
+    owner, _, name = full_name.partition("/")
+    return {"owner": owner, "name": name}
+
+
+def _named(repository: Repository, **more: str) -> dict[str, str]:
+    return {**_split(repository.full_name), **more}
+
+
+def _seen(pull: _Pull) -> PullRequest:
+    return PullRequest(number=pull.number, url=pull.html_url)
+
+
+def _says(error: BadRequest, words: str) -> bool:
+    """Whether GitHub's complaint holds `words`: it has no codes for what we must tell apart."""
+    if error.status_code != HTTPStatus.UNPROCESSABLE_ENTITY:
+        return False
+    return any(words in str(each.get("message", "")) for each in complaints(error))
+
+
+def _lines(text: str) -> list[str]:
+    """A text as its lines: GitHub's page sends other line ends than we do."""
+    return [line.rstrip() for line in text.strip().splitlines()]

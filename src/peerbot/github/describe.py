@@ -1,0 +1,106 @@
+"""Titles and bodies of pull requests, made for people to read.
+
+What people and the model wrote is quoted, but does nothing on GitHub by itself: it mentions nobody, closes no issue
+and brings no HTML.
+"""
+
+import re
+
+_TITLE_CHARACTERS = 72
+_REQUEST_CHARACTERS = 4_000
+_BODY_CHARACTERS = 60_000  # GitHub takes 65,536
+
+# Control characters but tab and newline, and those that turn the direction of text around.
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+# Code on one line, outside tables: read narrowly, so that nothing is taken for code that GitHub does not take for it.
+_CODE = re.compile(r"(?<![\\`])(`{1,2})(?!`)[^`|\n]+\1(?!`)")
+_ADDRESS = re.compile(r"<https?://[^\s<>`]+>")
+_MENTION = re.compile(r"(?<![\w`])@(?=[A-Za-z0-9])([A-Za-z0-9-]+(?:/[\w.-]+)?)")
+_CLOSING = re.compile(
+    r"\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)(:\s*|\s+)"
+    r"(?=[\[*_(]*(?:#\d|GH-\d|[\w.-]+/[\w.-]+#\d|https?://\S+/(?:issues|pull)/\d))",
+    re.IGNORECASE,
+)
+
+
+def one_line(text: str, limit: int) -> str:
+    """`text` as one line of at most `limit` characters, cut between words where possible."""
+    line = " ".join(_visible(text).split())
+    if len(line) <= limit:
+        return line
+    cut = line[: limit - 1]
+    at_word = cut.rsplit(" ", 1)[0]
+    return (at_word if len(at_word) > limit // 2 else cut).rstrip(" ,;:-") + "…"
+
+
+def pull_request_title(text: str) -> str:
+    """The first sentence of what was asked, in at most 72 characters."""
+    lines = (line.strip(" \t#>*-`") for line in _visible(text).splitlines())
+    first = next((line for line in lines if line), "")
+    sentence = re.split(r"(?<=[.!?])\s", first, maxsplit=1)[0].rstrip(".")
+    plain = _CLOSING.sub(r"\1\2issue ", _MENTION.sub(r"\1", sentence.replace("`", "")))
+    title = one_line(plain, _TITLE_CHARACTERS)
+    return title[:1].upper() + title[1:] if title else "Changes by PeerBot"
+
+
+def pull_request_body(*, request: str, answer: str, requester: str, thread_url: str | None, run: str) -> str:
+    """What was asked, by whom, what was done, and where to read more; at most 60,000 characters.
+
+    `thread_url` is left out where it is no web address; `run` is the run's name, for the operator.
+    """
+    asked = _visible(request).strip()
+    if len(asked) > _REQUEST_CHARACTERS:
+        asked = asked[:_REQUEST_CHARACTERS].rstrip() + " …"
+    quoted = "\n".join(f"> {line}".rstrip() for line in _neutral(asked).splitlines())
+    name = re.sub(r"([\\`*_{}\[\]()#+!|<>~@-])", r"\\\1", one_line(requester, 80))
+    thread = f" in [this thread]({thread_url})" if re.fullmatch(r"https?://[^\s()<>]+", thread_url or "") else ""
+    head = f"**{name}** asked{thread}:\n\n{quoted}\n\n"
+    foot = f"\n\n---\n*Made by PeerBot, run `{re.sub(r'[^A-Za-z0-9._/-]', '', run)}`.*\n"
+    return head + _bounded(_visible(answer).strip(), _BODY_CHARACTERS - len(head) - len(foot)) + foot
+
+
+def _bounded(answer: str, limit: int) -> str:
+    """The neutralised answer in at most `limit` characters; one that is cut says so."""
+    text, kept = _neutral(answer), len(answer)
+    while len(text) > limit:
+        kept = min(kept * 9 // 10, limit)
+        text = _neutral(answer[:kept]).rstrip() + "\n\n*(shortened: the whole answer is in the thread)*"
+    return text
+
+
+def _visible(text: str) -> str:
+    return _INVISIBLE.sub("", _TERMINAL_CODE.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
+
+
+def _neutral(markdown: str) -> str:
+    """Markdown that mentions nobody, closes nothing and holds no HTML; code stays as it is, an open fence is closed."""
+    lines, fence = [], ""
+    for line in markdown.splitlines():
+        mark = _FENCE.match(line)
+        if fence:
+            if mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
+                fence = ""
+            lines.append(line)
+        elif mark and not (mark[1].startswith("`") and "`" in line[mark.end() :]):
+            fence = mark[1]
+            lines.append(line)
+        else:
+            lines.append(_neutral_line(line))
+    return "\n".join([*lines, fence] if fence else lines)
+
+
+def _neutral_line(line: str) -> str:
+    """One line outside fences: what stands in code or is an address in `<…>` is kept."""
+    kept = re.compile(f"{_CODE.pattern}|({_ADDRESS.pattern})")
+    parts, position = [], 0
+    for match in kept.finditer(line):
+        parts += [_neutral_text(line[position : match.start()]), match[0]]
+        position = match.end()
+    return "".join([*parts, _neutral_text(line[position:])])
+
+
+def _neutral_text(text: str) -> str:
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+    return _CLOSING.sub(r"\1\2issue ", _MENTION.sub(r"`@\1`", text))

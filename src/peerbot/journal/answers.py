@@ -1,0 +1,42 @@
+"""Which inputs are answered: by the turns that name them, never by age (D2)."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+
+from peerbot.conversation.documents import Input
+from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.journal.journal import Journal
+
+_CLOCK_SKEW = timedelta(minutes=10)
+"""How far Slack's clock and a replica's may be apart."""
+
+
+async def answered(journal: Journal, conversation: Conversation, inputs: Collection[str]) -> dict[str, int]:
+    """Find the turn that answers each of `inputs` (ids); those that no turn names are left out.
+
+    Reads turns from the newest back to the first that ended before the oldest input was said: what it costs grows
+    with what came since, not with the conversation's history.
+    """
+    if not inputs:
+        return {}
+    oldest = datetime.fromtimestamp(min(float(input_ts(i)) for i in inputs), UTC) - _CLOCK_SKEW
+    found: dict[str, int] = {}
+    for k in reversed(await journal.turn_numbers(conversation)):
+        turn = await journal.turn(conversation, k)
+        if turn is None:
+            continue
+        if turn.ended_at < oldest:
+            break
+        found |= {i: k for i in turn.answers if i in inputs}
+    return found
+
+
+async def unanswered(journal: Journal, conversation: Conversation) -> list[Input]:
+    """Read the inputs that wait for an answer, oldest first.
+
+    A marker whose input can't be read yet (its writer is between the two puts) is left for the next look.
+    """
+    pending = await journal.pending_in(conversation)
+    done = await answered(journal, conversation, pending)
+    inputs = [await journal.input(conversation, i) for i in pending if i not in done]
+    return [i for i in inputs if i is not None]

@@ -1,0 +1,128 @@
+"""What every store has in common: deadlines, bounded retries, and a create that never loses to itself.
+
+An adapter brings the four raw operations; each tries once. Here they are tried again, within the deadline, and a
+create whose answer was lost is settled by reading the object back.
+"""
+
+import asyncio
+import re
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple, TypeVar
+
+import stamina
+
+from peerbot.errors import Unavailable
+
+_T = TypeVar("_T")
+_KEY = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
+_LONGEST_KEY = 900  # bytes; stores take 1024, and a configured folder comes before the key
+_TRIES = 6  # about three seconds of waiting, if the store fails at once each time
+
+
+class Page(NamedTuple):
+    """Some keys, in ascending order, and what to ask for to get those after them (None: that was all)."""
+
+    keys: list[str]
+    after: str | None
+
+
+class BoundedStorage(ABC):
+    """The `Storage` port over raw operations that try once.
+
+    `deadline_seconds` bounds each call of the port, retries and waits included; for `list`, each page. A single try
+    takes a third of it at the most, so that one lost answer leaves time for another.
+    """
+
+    def __init__(self, *, deadline_seconds: float = 10.0) -> None:
+        self._deadline_seconds = deadline_seconds
+
+    @abstractmethod
+    async def _create(self, key: str, data: bytes) -> bool:
+        """Create `key`, or return False where it exists. Raises `Unavailable` or `Refused`, like all of these."""
+
+    @abstractmethod
+    async def _read(self, key: str) -> bytes | None:
+        """Read the object, or None where there is none."""
+
+    @abstractmethod
+    async def _page(self, prefix: str, after: str | None) -> Page:
+        """Read the page of keys under `prefix` that `after` names; None names the first."""
+
+    @abstractmethod
+    async def _remove(self, key: str) -> None:
+        """Delete `key`; nothing there is fine."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of connections. Idempotent."""
+
+    async def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Create `key`; False only when it exists with other bytes (the port says more)."""
+        _check_key(key)
+
+        async def create() -> bool:
+            try:
+                if await self._once(self._create(key, data)):
+                    return True
+                doubt = Unavailable(f"The journal reported a conflict at {key}, but nothing is there.")
+            except Unavailable as error:
+                doubt = error
+            held = await self._once(self._read(key))
+            if held is None:
+                raise doubt
+            return held == data
+
+        return await self._within_deadline(f"creating {key}", create)
+
+    async def get(self, key: str) -> bytes | None:
+        """Read the whole object, or None where there is none."""
+        _check_key(key)
+        return await self._within_deadline(f"reading {key}", lambda: self._once(self._read(key)))
+
+    async def list(self, prefix: str) -> AsyncIterator[str]:
+        """Yield every key under `prefix` (empty, or ending with `/`), in ascending order, page by page."""
+        if prefix:
+            _check_key(prefix.removesuffix("/"))
+        if prefix and not prefix.endswith("/"):
+            raise ValueError(f"a prefix ends with '/': {prefix!r}")
+        after: str | None = None
+
+        async def page() -> Page:
+            return await self._once(self._page(prefix, after))
+
+        while True:
+            keys, after = await self._within_deadline(f"listing {prefix}", page)
+            for key in keys:
+                yield key
+            if after is None:
+                return
+
+    async def delete(self, key: str) -> None:
+        """Delete `key`; nothing there is fine."""
+        _check_key(key)
+        await self._within_deadline(f"deleting {key}", lambda: self._once(self._remove(key)))
+
+    async def _once(self, operation: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout(self._deadline_seconds / 3):
+                return await operation
+        except TimeoutError as error:
+            raise Unavailable("The journal's store did not answer in time.") from error
+
+    async def _within_deadline(self, doing: str, operation: Callable[[], Awaitable[_T]]) -> _T:
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                async for attempt in stamina.retry_context(
+                    on=Unavailable, attempts=_TRIES, timeout=None, wait_initial=0.1, wait_max=1.0, wait_jitter=0.2
+                ):
+                    with attempt:
+                        return await operation()
+        except TimeoutError as error:
+            raise Unavailable(f"The journal did not answer within {self._deadline_seconds:g} s ({doing}).") from error
+        raise AssertionError("the last try either returns or raises")
+
+
+def _check_key(key: str) -> None:
+    if len(key) > _LONGEST_KEY or not _KEY.fullmatch(key):
+        raise ValueError(f"not a key of the journal: {key!r}")

@@ -1,0 +1,353 @@
+"""The journal as typed documents: who asked what, what was tried, what was answered (DESIGN.md, D2–D4).
+
+Every write is a create: it returns whether the document there is *ours* now, and the same write again returns the
+same, so every caller may repeat itself. Nothing is overwritten, so what was read once may be kept in memory; that
+something is missing is never kept.
+
+Every method raises `Unavailable` (no answer in time; ask again), `Refused` (the store forbids it), `Unreadable` (a
+document is damaged, or of a newer release), and `ValueError` for names that are none.
+"""
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from peerbot.conversation.documents import (
+    Card,
+    Choice,
+    Document,
+    Input,
+    Marker,
+    Posted,
+    RepositoryName,
+    Run,
+    RunClosed,
+    RunStarted,
+    Started,
+    Turn,
+)
+from peerbot.conversation.keys import Conversation
+from peerbot.errors import Unavailable, Unreadable
+from peerbot.journal import paths
+from peerbot.journal.storage import Storage
+from peerbot.logs import logger
+
+log = logger(__name__)
+
+_D = TypeVar("_D", bound=Document)
+_T = TypeVar("_T")
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+_KNOWN_CONVERSATIONS = 50_000  # about 15 MB when full
+_KEPT_DOCUMENTS = 2_000  # a few KB each
+_READS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """All that the journal holds of one run."""
+
+    n: int
+    run: Run
+    started: RunStarted | None
+    closed: RunClosed | None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFiles:
+    """Which documents of turn `k` exist."""
+
+    k: int
+    written: bool
+    card: bool
+    posted: bool
+
+
+class Journal:
+    """Conversations on a `Storage`, which it closes with itself."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._documents: _Recent[str, Document] = _Recent(_KEPT_DOCUMENTS)
+        self._known: _Recent[Conversation, bool] = _Recent(_KNOWN_CONVERSATIONS)
+        self._reading = asyncio.Semaphore(_READS_AT_ONCE)
+
+    # Recording
+
+    async def mark(self, input: Input) -> None:
+        """Make sure of the marker that says: `input` is not answered yet."""
+        await self._storage.put_if_absent(paths.marker(input.conversation, input.id), _bytes(Marker()))
+
+    async def record(self, input: Input) -> bool:
+        """Record `input`; False when it was there already (Slack delivered it again, or to another replica too)."""
+        new = await self._create(paths.input_document(input.conversation, input.id), input)
+        self._known.put(input.conversation, True)
+        return new
+
+    async def knows(self, conversation: Conversation) -> bool:
+        """Whether anything was ever recorded in `conversation`."""
+        if self._known.get(conversation):
+            return True
+        async for _ in self._storage.list(paths.inputs(conversation)):
+            self._known.put(conversation, True)
+            return True
+        return False
+
+    async def pending(self) -> dict[Conversation, list[str]]:
+        """Find every input that is not answered, by conversation, in the order in which they happened."""
+        found: defaultdict[Conversation, list[str]] = defaultdict(list)
+        async for key in self._storage.list(paths.PENDING):
+            _add_marker(found, key)
+        return {conversation: paths.in_order(input_ids) for conversation, input_ids in found.items()}
+
+    async def pending_in(self, conversation: Conversation) -> list[str]:
+        """Find the inputs of `conversation` that are not answered, in the order in which they happened."""
+        found: defaultdict[Conversation, list[str]] = defaultdict(list)
+        async for key in self._storage.list(paths.pending(conversation)):
+            _add_marker(found, key)
+        return paths.in_order(found[conversation])
+
+    async def unmark(self, conversation: Conversation, input_id: str) -> None:
+        """Delete an input's marker: it is answered. Nothing there is fine."""
+        await self._storage.delete(paths.marker(conversation, input_id))
+
+    async def input(self, conversation: Conversation, input_id: str) -> Input | None:
+        """Read an input."""
+        return await self._read(paths.input_document(conversation, input_id), Input)
+
+    # The conversation and its runs
+
+    async def begin(self, conversation: Conversation, started: Started) -> Started:
+        """Begin `conversation`; returns how it began: `started`, or what somebody wrote before."""
+        key = paths.conversation_document(conversation)
+        if await self._create(key, started):
+            return started
+        return await self._read_existing(key, Started)
+
+    async def conversation(self, conversation: Conversation) -> Started | None:
+        """Read how `conversation` began."""
+        return await self._read(paths.conversation_document(conversation), Started)
+
+    async def runs(self, conversation: Conversation) -> list[RunRecord]:
+        """Read all its runs, by number."""
+        kinds = await self._numbered(paths.runs(conversation))
+        numbers = sorted(n for n, there in kinds.items() if "json" in there)
+        return await self._all(self._run_record(conversation, n, kinds[n]) for n in numbers)
+
+    async def newest_run(self, conversation: Conversation) -> RunRecord | None:
+        """Read its run with the highest number."""
+        kinds = await self._numbered(paths.runs(conversation))
+        numbers = [n for n, there in kinds.items() if "json" in there]
+        if not numbers:
+            return None
+        return await self._run_record(conversation, max(numbers), kinds[max(numbers)])
+
+    async def run(self, conversation: Conversation, n: int) -> RunRecord | None:
+        """Read run `n`."""
+        if await self._read(paths.run_document(conversation, n), Run) is None:
+            return None
+        return await self._run_record(conversation, n, {"started", "closed"})
+
+    async def reserve(self, conversation: Conversation, run: Run) -> bool:
+        """Reserve a run's number; True when it is ours to start."""
+        return await self._create(paths.run_document(conversation, run.n), run)
+
+    async def run_started(self, conversation: Conversation, n: int, started: RunStarted) -> bool:
+        """Note that run `n`'s worker called; False when one called before."""
+        return await self._create(paths.run_document(conversation, n, "started"), started)
+
+    async def close_run(self, conversation: Conversation, n: int, closed: RunClosed) -> bool:
+        """Close run `n`; False when it was closed before."""
+        return await self._create(paths.run_document(conversation, n, "closed"), closed)
+
+    # Its turns
+
+    async def turn_numbers(self, conversation: Conversation) -> list[int]:
+        """List the turns that are written, ascending."""
+        return [files.k for files in await self.turn_files(conversation) if files.written]
+
+    async def turn_files(self, conversation: Conversation) -> list[TurnFiles]:
+        """List what exists of each turn, ascending; a turn that only has its card is in progress."""
+        kinds = await self._numbered(paths.turns(conversation))
+        return [
+            TurnFiles(k, written="json" in there, card="card" in there, posted="posted" in there)
+            for k, there in sorted(kinds.items())
+            if there & {"json", "card", "posted"}
+        ]
+
+    async def turn(self, conversation: Conversation, k: int) -> Turn | None:
+        """Read turn `k`."""
+        return await self._read(paths.turn_document(conversation, k), Turn)
+
+    async def newest_turn(self, conversation: Conversation) -> Turn | None:
+        """Read the written turn with the highest number."""
+        numbers = await self.turn_numbers(conversation)
+        return await self.turn(conversation, numbers[-1]) if numbers else None
+
+    async def write_turn(self, conversation: Conversation, turn: Turn) -> bool:
+        """Write a turn; False when another run's turn of this number is there."""
+        return await self._create(paths.turn_document(conversation, turn.k), turn)
+
+    async def card(self, conversation: Conversation, k: int) -> Card | None:
+        """Read where turn `k`'s progress message is."""
+        return await self._read(paths.turn_document(conversation, k, "card"), Card)
+
+    async def write_card(self, conversation: Conversation, k: int, card: Card) -> bool:
+        """Note where turn `k`'s progress message is; False when it has one already."""
+        return await self._create(paths.turn_document(conversation, k, "card"), card)
+
+    async def posted(self, conversation: Conversation, k: int) -> Posted | None:
+        """Read where turn `k`'s answer is."""
+        return await self._read(paths.turn_document(conversation, k, "posted"), Posted)
+
+    async def write_posted(self, conversation: Conversation, k: int, posted: Posted) -> bool:
+        """Note that turn `k`'s answer is in Slack; False when that was noted before."""
+        return await self._create(paths.turn_document(conversation, k, "posted"), posted)
+
+    # Sessions
+
+    async def write_session_part(self, conversation: Conversation, turn: int, run: int, part: int, data: bytes) -> bool:
+        """Keep part `part` of a transcript; False when that part holds something else."""
+        return await self._storage.put_if_absent(paths.session_part(conversation, turn, run, part), data)
+
+    async def session_parts(self, conversation: Conversation, turn: int, run: int) -> list[bytes]:
+        """Read the parts that were kept, in order."""
+        folder = paths.session(conversation, turn, run)
+        keys = [key async for key in self._storage.list(folder) if key.startswith(f"{folder}part-")]
+        parts = await self._all(self._get(key) for key in keys)
+        return [part for part in parts if part is not None]
+
+    async def write_session(self, conversation: Conversation, turn: int, run: int, data: bytes) -> bool:
+        """Keep a whole transcript, compressed; False when there is another."""
+        return await self._storage.put_if_absent(paths.session_whole(conversation, turn, run), data)
+
+    async def session(self, conversation: Conversation, turn: int, run: int) -> bytes | None:
+        """Read a whole transcript."""
+        return await self._get(paths.session_whole(conversation, turn, run))
+
+    # Names of repositories
+
+    async def claim_repository(self, owner: str, name: str, user: str) -> str:
+        """Claim a repository's name for `user` (`team/user`); returns whose it is: `user`, or who came before."""
+        key = paths.repository(owner, name)
+        if await self._create(key, RepositoryName(user=user)):
+            return user
+        return (await self._read_existing(key, RepositoryName)).user
+
+    # What was chosen
+
+    async def choice(self, kind: Literal["user", "channel"], identity: str) -> Choice | None:
+        """Read what holds for a user or a channel (`team-id`): the newest choice."""
+        numbers = await self._numbered(paths.choices(kind, identity))
+        return await self._read(paths.choice(kind, identity, max(numbers)), Choice) if numbers else None
+
+    async def choose(self, kind: Literal["user", "channel"], identity: str, choice: Choice) -> None:
+        """Choose anew; of two at once both are kept, and the later one holds."""
+        seq = max(await self._numbered(paths.choices(kind, identity)), default=0) + 1
+        while not await self._create(paths.choice(kind, identity, seq), choice):
+            seq += 1
+
+    # The store itself
+
+    async def ping(self) -> None:
+        """Ask the store one cheap question; raises when it does not answer."""
+        # A look for an object can't tell a missing bucket from a missing object; a listing can.
+        async for _ in self._storage.list("ping/"):
+            return
+
+    async def close(self) -> None:
+        """Close the store. Idempotent."""
+        await self._storage.close()
+
+    async def _create(self, key: str, document: Document) -> bool:
+        ours = await self._storage.put_if_absent(key, _bytes(document))
+        if ours:
+            self._documents.put(key, document)
+        return ours
+
+    async def _read(self, key: str, kind: type[_D]) -> _D | None:
+        kept = self._documents.get(key)
+        if isinstance(kept, kind):
+            return kept
+        data = await self._get(key)
+        if data is None:
+            return None
+        document = _parse(key, data, kind)
+        self._documents.put(key, document)
+        return document
+
+    async def _read_existing(self, key: str, kind: type[_D]) -> _D:
+        document = await self._read(key, kind)
+        if document is None:  # somebody deleted it by hand, this moment
+            raise Unavailable(f"The journal's {key} was there and is gone. Try again.")
+        return document
+
+    async def _get(self, key: str) -> bytes | None:
+        async with self._reading:
+            return await self._storage.get(key)
+
+    async def _all(self, reads: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+        return await asyncio.gather(*reads)
+
+    async def _numbered(self, folder: str) -> dict[int, set[str]]:
+        """List a folder of numbered documents: their kinds by number."""
+        kinds: defaultdict[int, set[str]] = defaultdict(set)
+        async for key in self._storage.list(folder):
+            if (parsed := paths.parse_numbered(key)) is not None:
+                kinds[parsed[0]].add(parsed[1])
+        return kinds
+
+    async def _run_record(self, conversation: Conversation, n: int, there: set[str]) -> RunRecord:
+        run = await self._read_existing(paths.run_document(conversation, n), Run)
+        started = closed = None
+        if "started" in there:
+            started = await self._read(paths.run_document(conversation, n, "started"), RunStarted)
+        if "closed" in there:
+            closed = await self._read(paths.run_document(conversation, n, "closed"), RunClosed)
+        return RunRecord(n, run, started, closed)
+
+
+class _Recent(Generic[_K, _V]):
+    """A mapping that forgets what was not used for longest."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held: OrderedDict[_K, _V] = OrderedDict()
+
+    def get(self, key: _K) -> _V | None:
+        if key in self._held:
+            self._held.move_to_end(key)
+        return self._held.get(key)
+
+    def put(self, key: _K, value: _V) -> None:
+        self._held[key] = value
+        self._held.move_to_end(key)
+        if len(self._held) > self._size:
+            self._held.popitem(last=False)
+
+
+def _bytes(document: Document) -> bytes:
+    return document.model_dump_json().encode()
+
+
+def _parse(key: str, data: bytes, kind: type[_D]) -> _D:
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        newer = any(problem["loc"] == ("schema",) for problem in error.errors(include_input=False))
+        reason = "was written by a newer release: update PeerBot" if newer else "is damaged"
+        raise Unreadable(f"A document of the journal {reason}: {key}.") from error
+
+
+def _add_marker(found: defaultdict[Conversation, list[str]], key: str) -> None:
+    try:
+        conversation, input_id = paths.parse_marker(key)
+    except ValueError:
+        log.warning("a key under pending/ is no marker; it is left alone", key=key)
+        return
+    found[conversation].append(input_id)

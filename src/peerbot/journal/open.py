@@ -1,0 +1,43 @@
+"""Which store a URL means. The adapters are imported when they are chosen: a laptop never loads Google's libraries."""
+
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from peerbot.errors import SettingsError
+from peerbot.journal.storage import Storage
+
+
+async def open_storage(url: str, *, project: str | None = None) -> Storage:
+    """Open the store at `url`: `gs://BUCKET[/FOLDER]` or `file:///DIRECTORY`. The caller closes it.
+
+    `project` is the Google Cloud project that the bucket belongs to; messages name it. Raises `SettingsError` for a
+    URL that names no store, `Refused` or `Unavailable` when a directory can't be used; a bucket is first asked at
+    the first call.
+    """
+    parts = urlsplit(url)
+    match parts.scheme:
+        case "gs":
+            return _google(parts, project)
+        case "file":
+            return _directory(parts)
+        case _:
+            raise SettingsError(
+                f"The store {url!r} is not known. There are gs://BUCKET[/FOLDER] and file:///DIRECTORY."
+            )
+
+
+def _google(parts: SplitResult, project: str | None) -> Storage:
+    if not parts.netloc:
+        raise SettingsError(f"The store {parts.geturl()!r} names no bucket: gs://BUCKET[/FOLDER].")
+    from peerbot.journal.gcs import GoogleStore  # noqa: PLC0415 (64 MB of libraries, for those who use it)
+
+    return GoogleStore(parts.netloc, folder=parts.path.strip("/"), project=project)
+
+
+def _directory(parts: SplitResult) -> Storage:
+    directory = Path(unquote(parts.path))
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise SettingsError(f"The store {parts.geturl()!r} names no absolute directory: file:///DIRECTORY.")
+    from peerbot.journal.objects import ObjectStore  # noqa: PLC0415
+
+    return ObjectStore(directory)

@@ -1,0 +1,107 @@
+"""The journal's keys (DESIGN.md, D2): the one place that makes them and reads them back."""
+
+import re
+
+from peerbot.conversation.keys import Conversation, input_ts
+
+PENDING = "pending/"
+_INPUT_ID = re.compile(r"\d{1,12}\.\d{6}-[a-z_]{1,30}")
+_NUMBERED = re.compile(r"([1-9]\d{0,8})\.([a-z]+)")
+
+
+def conversation_document(conversation: Conversation) -> str:
+    """`conversation.json`."""
+    return f"conversations/{conversation}/conversation.json"
+
+
+def inputs(conversation: Conversation) -> str:
+    """The folder of its inputs."""
+    return f"conversations/{conversation}/inputs/"
+
+
+def input_document(conversation: Conversation, input_id: str) -> str:
+    """One input. Raises `ValueError` for what is no input's name: names come from workers too."""
+    return f"{inputs(conversation)}{_checked(input_id)}.json"
+
+
+def runs(conversation: Conversation) -> str:
+    """The folder of its runs."""
+    return f"conversations/{conversation}/runs/"
+
+
+def run_document(conversation: Conversation, n: int, kind: str = "json") -> str:
+    """Run `n`'s reservation, or its `started` or `closed`."""
+    return f"{runs(conversation)}{n}.{kind}"
+
+
+def turns(conversation: Conversation) -> str:
+    """The folder of its turns."""
+    return f"conversations/{conversation}/turns/"
+
+
+def turn_document(conversation: Conversation, k: int, kind: str = "json") -> str:
+    """Turn `k`, or its `card` or `posted`."""
+    return f"{turns(conversation)}{k}.{kind}"
+
+
+def session(conversation: Conversation, turn: int, run: int) -> str:
+    """The folder of the transcript that run `run` wrote while it worked on turn `turn`."""
+    return f"conversations/{conversation}/sessions/{turn}/{run}/"
+
+
+def session_part(conversation: Conversation, turn: int, run: int, part: int) -> str:
+    """One part of it, padded so that keys are in the parts' order."""
+    return f"{session(conversation, turn, run)}part-{part:06d}.json"
+
+
+def session_whole(conversation: Conversation, turn: int, run: int) -> str:
+    """The whole of it, compressed."""
+    return f"{session(conversation, turn, run)}whole.json.gz"
+
+
+def pending(conversation: Conversation) -> str:
+    """The folder of its markers."""
+    return f"{PENDING}{conversation}/"
+
+
+def marker(conversation: Conversation, input_id: str) -> str:
+    """One input's marker. Raises `ValueError` like `input_document`."""
+    return f"{pending(conversation)}{_checked(input_id)}"
+
+
+def repository(owner: str, name: str) -> str:
+    """Whose a repository's name is. Forges take `Ada` and `ada` for one name, so this is lower case."""
+    return f"repositories/{owner.lower()}/{name.lower()}.json"
+
+
+def choices(kind: str, identity: str) -> str:
+    """The folder of what was chosen for a user or a channel (`team-id`)."""
+    return f"settings/{kind}/{identity}/"
+
+
+def choice(kind: str, identity: str, seq: int) -> str:
+    """One choice."""
+    return f"{choices(kind, identity)}{seq}.json"
+
+
+def parse_marker(key: str) -> tuple[Conversation, str]:
+    """Read a marker's key back; `ValueError` where it is none."""
+    path, _, input_id = key.removeprefix(PENDING).rpartition("/")
+    return Conversation.parse(path), _checked(input_id)
+
+
+def parse_numbered(key: str) -> tuple[int, str] | None:
+    """Read number and kind of a run's or turn's document; None for files that this release does not know."""
+    match = _NUMBERED.fullmatch(key.rpartition("/")[2])
+    return (int(match[1]), match[2]) if match else None
+
+
+def in_order(input_ids: list[str]) -> list[str]:
+    """Sort inputs by when Slack says that they happened."""
+    return sorted(input_ids, key=lambda input_id: (*map(int, input_ts(input_id).split(".")), input_id))
+
+
+def _checked(input_id: str) -> str:
+    if not _INPUT_ID.fullmatch(input_id):
+        raise ValueError(f"not an input: {input_id!r}")
+    return input_id

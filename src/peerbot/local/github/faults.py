@@ -1,0 +1,78 @@
+"""How the local GitHub misbehaves when it is told to, and what it remembers of what it was asked."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One REST exchange, or one git request (its bodies are not kept)."""
+
+    method: str
+    path: str  # as on the server: /api/v3/…, or /owner/name.git/…
+    query: dict[str, str]
+    request: Any
+    status: int
+    response: Any
+
+
+@dataclass(slots=True)
+class Fault:
+    """What happens to the next `count` requests whose method and path match.
+
+    The answer waits `delay_seconds`. With a `status` the request is answered with it instead of being served; with
+    `served` too it is served first, and its own answer gets lost.
+    """
+
+    path: re.Pattern[str]
+    method: str | None
+    count: int
+    status: int | None
+    headers: dict[str, str]
+    message: str
+    delay_seconds: float
+    served: bool
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults to come, first planned first served."""
+
+    planned: list[Fault] = field(default_factory=list)
+    push_refusals: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        path: str,
+        *,
+        method: str | None = None,
+        count: int = 1,
+        status: int | None = None,
+        headers: dict[str, str] | None = None,
+        message: str = "Server Error",
+        delay_seconds: float = 0.0,
+        served: bool = False,
+    ) -> None:
+        """Plan a fault for paths in which the pattern `path` is found."""
+        self.planned.append(
+            Fault(re.compile(path), method, count, status, headers or {}, message, delay_seconds, served)
+        )
+
+    def refuse_push(self, message: str, *, count: int = 1) -> None:
+        """Decline the next `count` pushes as a hook on the server does: the pusher reads `message`."""
+        self.push_refusals += [message] * count
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """The fault that meets this request, counted down."""
+        for fault in self.planned:
+            if fault.method in (None, method) and fault.path.search(path):
+                fault.count -= 1
+                if fault.count <= 0:
+                    self.planned.remove(fault)
+                return fault
+        return None
+
+    def take_push_refusal(self) -> str | None:
+        """What the push that comes now is declined with, if it is."""
+        return self.push_refusals.pop(0) if self.push_refusals else None

@@ -1,0 +1,94 @@
+"""Pull requests of the local GitHub: opened, kept in step with their branches, counted.
+
+All but `numbered` expect that the caller holds the repository's lock.
+"""
+
+import re
+from typing import Literal, cast
+
+from peerbot.local.github.shapes import Stat
+from peerbot.local.github.state import Pull, RepositoryRecord, State, moment
+
+
+def numbered(record: RepositoryRecord, number: int) -> Pull | None:
+    """The pull request with that number."""
+    return next((pull for pull in record.pulls if pull.number == number), None)
+
+
+async def refreshed(state: State, full_name: str) -> RepositoryRecord:
+    """The repository's document, its open pull requests as pushes since have left them.
+
+    One whose branch is gone is closed; one whose base has all of its commits is merged.
+    """
+    record = cast(RepositoryRecord, state.find(full_name))
+    before = record.model_copy(deep=True)
+    heads = await state.heads(full_name) if any(pull.state == "open" for pull in record.pulls) else {}
+    for pull in record.pulls:
+        if pull.state == "closed":
+            continue
+        if pull.head not in heads or pull.base not in heads:
+            set_state(pull, "closed")
+            continue
+        now = heads[pull.head], heads[pull.base]
+        if now != (pull.head_sha, pull.base_sha):
+            pull.head_sha, pull.base_sha = now
+            pull.updated_at = moment()
+            if await _commits(state, record, pull) == 0:
+                set_state(pull, "closed")
+                pull.merged_at = pull.closed_at
+    if record != before:
+        state.save(record)
+    return record
+
+
+async def opened(
+    state: State, record: RepositoryRecord, heads: dict[str, str], *, title: str, body: str | None, head: str, base: str
+) -> Pull | None:
+    """Open a pull request; None where `head` has no commit that `base` lacks."""
+    pull = Pull(
+        number=len(record.pulls) + 1,
+        title=title,
+        body=body,
+        head=head,
+        base=base,
+        head_sha=heads[head],
+        base_sha=heads[base],
+    )
+    if await _commits(state, record, pull) == 0:
+        return None
+    record.pulls.append(pull)
+    state.save(record)
+    return pull
+
+
+def set_state(pull: Pull, wanted: Literal["open", "closed"]) -> None:
+    """Close or reopen a pull request."""
+    if pull.state != wanted:
+        pull.state = wanted
+        pull.updated_at = moment()
+        pull.closed_at = pull.updated_at if wanted == "closed" else None
+
+
+async def stat(state: State, record: RepositoryRecord, pull: Pull) -> Stat:
+    """What the pull request changes, seen from where it left its base."""
+    summary = await state.git.run(
+        "-C", state.path(record.full_name), "diff", "--shortstat", f"{pull.base_sha}...{pull.head_sha}"
+    )
+    counted = {
+        word: int(number) for number, word in re.findall(r"(\d+) (file|insertion|deletion)", summary)
+    }  # "1 file changed, 2 insertions(+), 3 deletions(-)"
+    return Stat(
+        commits=await _commits(state, record, pull),
+        additions=counted.get("insertion", 0),
+        deletions=counted.get("deletion", 0),
+        changed_files=counted.get("file", 0),
+    )
+
+
+async def _commits(state: State, record: RepositoryRecord, pull: Pull) -> int:
+    """How many commits the head has that the base lacks."""
+    return int(
+        await state.git.run(
+            "-C", state.path(record.full_name), "rev-list", "--count", f"{pull.base_sha}..{pull.head_sha}"
+        )
+    )

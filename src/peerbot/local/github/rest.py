@@ -1,0 +1,227 @@
+"""The local GitHub's REST API: what PeerBot uses of it, with the answers and refusals that GitHub gives."""
+
+import hmac
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from peerbot.errors import Conflict, PeerBotError, Refused
+from peerbot.local.github import pulls
+from peerbot.local.github.shapes import Json, Shapes, problem
+from peerbot.local.github.state import RepositoryRecord, State
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Problem(Exception):
+    """GitHub's refusal of a request: a status and an error document."""
+
+    def __init__(self, status: int, message: str, errors: list[Json] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.document = problem(status, message, errors)
+
+
+def invalid(resource: str, code: str, *, field: str | None = None, message: str | None = None) -> Problem:
+    """A 422: the request was understood and can't be done."""
+    error = {"resource": resource, "code": code, "field": field, "message": message}
+    return Problem(422, "Validation Failed", [{key: value for key, value in error.items() if value is not None}])
+
+
+class Rest:
+    """The API's handlers over `state`, for whoever has `token`."""
+
+    def __init__(self, state: State, shapes: Shapes, *, token: str) -> None:
+        self._state = state
+        self._shapes = shapes
+        self._token = token
+
+    def application(self) -> web.Application:
+        """Everything below `/api/v3`."""
+        application = web.Application(middlewares=[self._guarded], client_max_size=2**20)
+        repository = "/repos/{owner}/{name}"
+        application.add_routes(
+            [
+                web.get("/user", self._user),
+                web.get("/orgs/{org}", self._organization),
+                web.post("/orgs/{org}/repos", self._create_in_organization),
+                web.post("/user/repos", self._create_for_user),
+                web.get(repository, self._repository),
+                web.get(repository + "/git/ref/heads/{branch:.+}", self._reference),
+                web.get(repository + "/pulls", self._list_pulls),
+                web.post(repository + "/pulls", self._open_pull),
+                web.get(repository + "/pulls/{number:[0-9]+}", self._pull),
+                web.patch(repository + "/pulls/{number:[0-9]+}", self._change_pull),
+            ]
+        )
+        return application
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Ask for the token, and tell every failure as GitHub does."""
+        try:
+            self._authenticate(request)
+            return await handler(request)
+        except Problem as error:
+            return web.json_response(error.document, status=error.status)
+        except web.HTTPNotFound:
+            return web.json_response(problem(404, "Not Found"), status=404)
+        except PeerBotError as error:
+            return web.json_response(problem(500, str(error)), status=500)
+
+    def _authenticate(self, request: web.Request) -> None:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if not scheme:
+            raise Problem(401, "Requires authentication")
+        if scheme.lower() not in ("token", "bearer") or not hmac.compare_digest(token.encode(), self._token.encode()):
+            raise Problem(401, "Bad credentials")
+
+    async def _user(self, _: web.Request) -> web.Response:
+        return web.json_response(self._shapes.user())
+
+    async def _organization(self, request: web.Request) -> web.Response:
+        self._must_be_organization(request)
+        return web.json_response(self._shapes.organization_document())
+
+    async def _create_in_organization(self, request: web.Request) -> web.Response:
+        self._must_be_organization(request)
+        return await self._create(self._shapes.organization, await _body(request))
+
+    async def _create_for_user(self, request: web.Request) -> web.Response:
+        return await self._create(self._shapes.login, await _body(request))
+
+    async def _create(self, owner: str, wanted: Json) -> web.Response:
+        name, description = _text(wanted, "name", "Repository"), wanted.get("description")
+        if re.search(r"[\x00-\x1f]", description or ""):
+            message = "description control characters are not allowed"
+            raise invalid("Repository", "custom", field="description", message=message)
+        record = RepositoryRecord(
+            full_name=f"{owner}/{name}", description=description, private=bool(wanted.get("private", False))
+        )
+        try:
+            async with self._state.lock(record.full_name):
+                await self._state.create(record, first_commit=bool(wanted.get("auto_init", False)))
+        except Conflict as error:
+            taken = "name already exists on this account"
+            raise invalid("Repository", "custom", field="name", message=taken) from error
+        except Refused as error:
+            raise invalid("Repository", "custom", field="name", message="name is invalid") from error
+        return web.json_response(self._shapes.repository(record), status=201)
+
+    async def _repository(self, request: web.Request) -> web.Response:
+        return web.json_response(self._shapes.repository(self._record(request)))
+
+    async def _reference(self, request: web.Request) -> web.Response:
+        record, branch = self._record(request), request.match_info["branch"]
+        heads = await self._state.heads(record.full_name)
+        if not heads:
+            raise Problem(409, "Git Repository is empty.")
+        if branch not in heads:
+            raise Problem(404, "Not Found")
+        return web.json_response(self._shapes.reference(record, branch, heads[branch]))
+
+    async def _list_pulls(self, request: web.Request) -> web.Response:
+        full_name = self._record(request).full_name
+        async with self._state.lock(full_name):
+            record = await pulls.refreshed(self._state, full_name)
+        state, head = request.query.get("state", "open"), request.query.get("head", "")
+        found = [
+            pull
+            for pull in reversed(record.pulls)
+            # GitHub ignores a `head` without its owner.
+            if state in ("all", pull.state) and (":" not in head or head == f"{record.owner}:{pull.head}")
+        ]
+        size, page = min(int(request.query.get("per_page", 30)), 100), int(request.query.get("page", 1))
+        listed = found[(page - 1) * size : page * size]
+        return web.json_response([self._shapes.pull(record, pull) for pull in listed])
+
+    async def _pull(self, request: web.Request) -> web.Response:
+        full_name = self._record(request).full_name
+        async with self._state.lock(full_name):
+            record = await pulls.refreshed(self._state, full_name)
+        pull = pulls.numbered(record, int(request.match_info["number"]))
+        if pull is None:
+            raise Problem(404, "Not Found")
+        return web.json_response(self._shapes.pull(record, pull, await pulls.stat(self._state, record, pull)))
+
+    async def _open_pull(self, request: web.Request) -> web.Response:
+        full_name, wanted = self._record(request).full_name, await _body(request)
+        title, body = _text(wanted, "title", "PullRequest"), _pull_body(wanted)
+        head, base = _text(wanted, "head", "PullRequest"), _text(wanted, "base", "PullRequest")
+        async with self._state.lock(full_name):
+            record = await pulls.refreshed(self._state, full_name)
+            head = head.removeprefix(f"{record.owner}:")
+            heads = await self._state.heads(full_name)
+            for field, branch in (("base", base), ("head", head)):
+                if branch not in heads:
+                    raise invalid("PullRequest", "invalid", field=field)
+            if any(pull.state == "open" and (pull.head, pull.base) == (head, base) for pull in record.pulls):
+                message = f"A pull request already exists for {record.owner}:{head}."
+                raise invalid("PullRequest", "custom", message=message)
+            pull = await pulls.opened(self._state, record, heads, title=title, body=body, head=head, base=base)
+            if pull is None:
+                raise invalid("PullRequest", "custom", message=f"No commits between {base} and {head}")
+            stat = await pulls.stat(self._state, record, pull)
+        return web.json_response(self._shapes.pull(record, pull, stat), status=201)
+
+    async def _change_pull(self, request: web.Request) -> web.Response:
+        full_name, wanted = self._record(request).full_name, await _body(request)
+        async with self._state.lock(full_name):
+            record = await pulls.refreshed(self._state, full_name)
+            pull = pulls.numbered(record, int(request.match_info["number"]))
+            if pull is None:
+                raise Problem(404, "Not Found")
+            if "title" in wanted:
+                pull.title = _text(wanted, "title", "PullRequest")
+            if "body" in wanted:
+                pull.body = _pull_body(wanted)
+            if "state" in wanted:
+                if wanted["state"] not in ("open", "closed"):
+                    raise invalid("PullRequest", "invalid", field="state")
+                pulls.set_state(pull, wanted["state"])
+            self._state.save(record)
+            stat = await pulls.stat(self._state, record, pull)
+        return web.json_response(self._shapes.pull(record, pull, stat))
+
+    def _record(self, request: web.Request) -> RepositoryRecord:
+        record = self._state.find(f"{request.match_info['owner']}/{request.match_info['name']}")
+        if record is None:
+            raise Problem(404, "Not Found")
+        return record
+
+    def _must_be_organization(self, request: web.Request) -> None:
+        if request.match_info["org"].lower() != self._shapes.organization:
+            raise Problem(404, "Not Found")
+
+
+async def _body(request: web.Request) -> Json:
+    try:
+        document: Any = await request.json()
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, "Problems parsing JSON") from error
+    if not isinstance(document, dict):
+        raise Problem(400, "Body should be a JSON object")
+    return document
+
+
+def _text(wanted: Json, field: str, resource: str) -> str:
+    value = wanted.get(field)
+    if value is None or value == "":
+        raise invalid(resource, "missing_field", field=field)
+    if not isinstance(value, str):
+        raise Problem(422, f"Invalid request.\n\nFor 'properties/{field}', {json.dumps(value)} is not a string.")
+    if field == "title" and len(value) > 256:
+        raise invalid(resource, "custom", field=field, message="title is too long (maximum is 256 characters)")
+    return value
+
+
+def _pull_body(wanted: Json) -> str | None:
+    if not wanted.get("body"):
+        return None
+    body = _text(wanted, "body", "PullRequest")
+    if len(body) > 65_536:
+        raise invalid("PullRequest", "custom", field="body", message="body is too long (maximum is 65536 characters)")
+    return body

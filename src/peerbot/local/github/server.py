@@ -1,0 +1,199 @@
+"""The local GitHub as a server: one directory, one port on loopback, one token.
+
+PeerBot's production client and git itself talk to it as they do to GitHub (DESIGN.md, D6). Its REST API lies under
+`/api/v3`, where GitHub Enterprise has it, its repositories at `/{owner}/{name}.git`.
+"""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import hmac
+import json
+import secrets
+import socket
+import tempfile
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+from peerbot.errors import Refused
+from peerbot.local.github import imports, pulls
+from peerbot.local.github.faults import Call, Faults
+from peerbot.local.github.git import Git
+from peerbot.local.github.rest import Rest
+from peerbot.local.github.shapes import Shapes, problem
+from peerbot.local.github.state import State, moment
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_API = "/api/v3"
+_SHUTDOWN_SECONDS = 1.0
+
+
+class LocalGitHub:
+    """A GitHub with one organization and one token, which is new at each start.
+
+    Keeps everything in `directory`, and finds it again there; without one, in a temporary directory that `close`
+    removes. `port` 0 takes any free port. `api_url`, `url` and `token` are known after `start`.
+    """
+
+    organization = "peerbot-community"
+    login = "peerbot"
+
+    def __init__(self, directory: Path | None = None, *, port: int = 0) -> None:
+        self.url = ""
+        self.token = ""
+        self.faults = Faults()
+        self.calls: deque[Call] = deque(maxlen=1000)
+        self._directory = directory
+        self._port = port
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._runner: web.AppRunner | None = None
+        self._state: State | None = None
+
+    @property
+    def api_url(self) -> str:
+        """Where the REST API is: for `GITHUB_API_URL`."""
+        return self.url + _API
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Open the port. Raises `SettingsError` where git is missing, `OSError` where the port is taken."""
+        if self._directory is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="peerbot-github-")
+        directory = self._directory or Path(self._temporary.name if self._temporary else "")
+        git = Git.prepare(directory / "git")
+        self._state = State(directory / "repositories", git, login=self.login)
+        listening = _listen(self._port, directory / "port")
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.token = secrets.token_urlsafe(24)
+        shapes = Shapes(self.url, self.login, self.organization)
+        application = web.Application(middlewares=[self._watched])
+        application.add_subapp(_API, Rest(self._state, shapes, token=self.token).application())
+        application.add_routes(
+            [
+                web.get("/{owner}/{name}/info/refs", self._git),
+                web.post("/{owner}/{name}/{service:git-(?:upload|receive)-pack}", self._git),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listening).start()
+
+    async def close(self) -> None:
+        """Close the port, end every git process, and remove a temporary directory. Idempotent."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def repository_path(self, full_name: str) -> Path:
+        """Where the bare repository lies on disk."""
+        return self._opened.path(full_name)
+
+    async def import_repository(self, full_name: str, source: Path) -> None:
+        """Copy a person's own repository here: what is committed; `source` is never touched (see `imports.py`)."""
+        await imports.import_repository(self._opened, full_name, source)
+
+    async def pull_requests(self, full_name: str) -> list[dict[str, Any]]:
+        """Every pull request of a repository, oldest first, as GitHub shows it."""
+        state = self._opened
+        if state.find(full_name) is None:
+            raise Refused(f"There is no repository {full_name}.")
+        async with state.lock(full_name):
+            record = await pulls.refreshed(state, full_name)
+        shapes = Shapes(self.url, self.login, self.organization)
+        return [shapes.pull(record, pull, await pulls.stat(state, record, pull)) for pull in record.pulls]
+
+    @property
+    def _opened(self) -> State:
+        assert self._state is not None, "start first"
+        return self._state
+
+    @web.middleware
+    async def _watched(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Keep what was asked and answered, and misbehave where that is planned."""
+        rest = request.path.startswith(_API)
+        asked = _document(await request.read()) if rest else None
+        fault = self.faults.take(request.method, request.path)
+        response: web.StreamResponse | None = None
+        if fault is None or fault.status is None or fault.served:
+            response = await handler(request)
+        if fault is not None:
+            await asyncio.sleep(fault.delay_seconds)
+            if fault.status is not None:
+                response = web.json_response(
+                    problem(fault.status, fault.message), status=fault.status, headers=fault.headers
+                )
+        assert response is not None
+        answered = _document(response.body) if rest and isinstance(response, web.Response) else None
+        self.calls.append(Call(request.method, request.path, dict(request.query), asked, response.status, answered))
+        return response
+
+    async def _git(self, request: web.Request) -> web.StreamResponse:
+        """One request of git's smart HTTP; the older dumb protocol is refused, as GitHub does."""
+        if not self._may(request):
+            challenge = {"WWW-Authenticate": 'Basic realm="GitHub"'}
+            return web.Response(status=401, text="Invalid username or token.\n", headers=challenge)
+        state = self._opened
+        full_name = f"{request.match_info['owner']}/{request.match_info['name'].removesuffix('.git')}"
+        record = state.find(full_name)
+        if record is None:
+            return web.Response(status=404, text="Repository not found.\n")
+        service = request.match_info.get("service") or request.query.get("service", "")
+        if service not in ("git-upload-pack", "git-receive-pack"):
+            return web.Response(status=403, text="Please upgrade your git client.\n")
+        # Before a long push git asks with an empty one (a lone "0000") whether it may.
+        pushing = request.method == "POST" and service == "git-receive-pack" and request.content_length != 4
+        path = state.path(full_name).relative_to(state.root)
+        response = await state.git.serve(
+            request,
+            root=state.root,
+            path=f"/{path}/{service if request.method == 'POST' else 'info/refs'}",
+            user=self.login,
+            decline=self.faults.take_push_refusal() if pushing else None,
+        )
+        if pushing:
+            async with state.lock(full_name):
+                if (record := state.find(full_name)) is not None:
+                    state.save(record.model_copy(update={"pushed_at": moment()}))
+        return response
+
+    def _may(self, request: web.Request) -> bool:
+        """Whether the request brings the token as the password of Basic authentication, under any name."""
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        try:
+            password = base64.b64decode(given, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return False
+        return scheme.lower() == "basic" and hmac.compare_digest(password, self.token.encode())
+
+
+def _listen(port: int, remembered: Path) -> socket.socket:
+    """Open `port`, or for 0 the one that this directory had before, so that links in old messages still lead here."""
+    if port == 0 and remembered.exists():
+        with contextlib.suppress(OSError, ValueError):
+            return socket.create_server(("127.0.0.1", int(remembered.read_text())))
+    listening = socket.create_server(("127.0.0.1", port))
+    remembered.write_text(str(listening.getsockname()[1]))
+    return listening
+
+
+def _document(body: Any) -> Any:
+    """A body as the JSON document that it is; None where it is none."""
+    try:
+        return json.loads(body)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,75 @@
+"""The failures of a model API, made to order: tests and benches ask for them, and the next answers fail like that."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    529: "overloaded_error",
+}
+"""Anthropic's error types by HTTP status."""
+
+CutInside = Literal["text", "tool_use"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong with one answer. Only `delay_seconds` goes together with a good answer."""
+
+    status: int | None = None
+    retry_after_seconds: int | None = None
+    cut_inside: CutInside | None = None
+    refusal: bool = False
+    delay_seconds: float = 0.0
+
+
+class Faults:
+    """The faults that wait for the next answers: one each, in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Fault] = deque()
+
+    def error(self, status: int, *, times: int = 1, retry_after_seconds: int | None = None) -> None:
+        """Answer with an error document; `status` is one of `ERROR_TYPES`.
+
+        Claude Code silently tries a 400 again without this or that beta flag (six requests in all), and everything
+        else as often as `CLAUDE_CODE_MAX_RETRIES` says: `times` has to outlast it for the error to be seen.
+        """
+        if status not in ERROR_TYPES:
+            raise ValueError(f"{status} is none of the API's errors: {sorted(ERROR_TYPES)}")
+        self._add(Fault(status=status, retry_after_seconds=retry_after_seconds), times)
+
+    def cut(self, *, inside: CutInside = "text", times: int = 1) -> None:
+        """Break the connection half-way through a text, or through a tool call's input.
+
+        A cut inside a tool call waits for the first answer that has one.
+        """
+        self._add(Fault(cut_inside=inside), times)
+
+    def refuse(self, *, times: int = 1) -> None:
+        """Stop with `stop_reason: "refusal"`, as the API does when a classifier steps in."""
+        self._add(Fault(refusal=True), times)
+
+    def delay(self, seconds: float, *, times: int = 1) -> None:
+        """Keep the caller waiting before the answer begins."""
+        self._add(Fault(delay_seconds=seconds), times)
+
+    def clear(self) -> None:
+        """Forget the faults that still wait."""
+        self._waiting.clear()
+
+    def take(self, *, has_tool_call: bool) -> Fault:
+        """Take the fault of the answer that is about to be sent; a `Fault()` with nothing in it where none waits."""
+        if not self._waiting or (self._waiting[0].cut_inside == "tool_use" and not has_tool_call):
+            return Fault()
+        return self._waiting.popleft()
+
+    def _add(self, fault: Fault, times: int) -> None:
+        self._waiting.extend([fault] * times)

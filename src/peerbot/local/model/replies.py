@@ -1,0 +1,112 @@
+"""An answer of the model on the wire: as one JSON document, or as the events of a stream that amount to the same."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Document = dict[str, Any]
+
+MODEL_NAME = "peerbot-demo"
+"""What the answers name as their model, whichever was asked for: nobody takes them for Claude's."""
+
+_CHARACTERS_PER_TOKEN = 4
+_SMALLEST_CHUNK = 12
+_CHUNKS_PER_BLOCK = 40
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model wants used."""
+
+    name: str
+    input: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model says and which tools it wants; without calls the turn is over."""
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+
+
+def tokens(value: object) -> int:
+    """Guess how many tokens a document is."""
+    return max(1, len(json.dumps(value, ensure_ascii=False)) // _CHARACTERS_PER_TOKEN)
+
+
+def usage(body: Document, reply: Reply) -> Document:
+    """Make up plausible figures: all but the last message comes from the prompt cache, as it would with Claude."""
+    fresh = tokens(body["messages"][-1])
+    said = reply.text + "".join(json.dumps(call.input) for call in reply.calls)
+    return {
+        "input_tokens": fresh,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": max(0, tokens(body) - fresh),
+        "output_tokens": tokens(said),
+    }
+
+
+def message(body: Document, reply: Reply, *, refused: bool = False) -> Document:
+    """Make the answer's JSON document, with ids of its own."""
+    content: list[Document] = [{"type": "text", "text": reply.text}] if reply.text else []
+    content += [
+        {"type": "tool_use", "id": f"toolu_{secrets.token_hex(12)}", "name": call.name, "input": call.input}
+        for call in reply.calls
+    ]
+    return {
+        "id": f"msg_{secrets.token_hex(12)}",
+        "type": "message",
+        "role": "assistant",
+        "model": MODEL_NAME,
+        "content": content,
+        "stop_reason": "refusal" if refused else "tool_use" if reply.calls else "end_turn",
+        "stop_sequence": None,
+        "usage": usage(body, reply),
+    }
+
+
+def events(document: Document) -> Iterator[Document]:
+    """Take the document apart into the events that a stream sends."""
+    head = document | {
+        "content": [],
+        "stop_reason": None,
+        "usage": document["usage"] | {"output_tokens": 1},
+    }
+    yield {"type": "message_start", "message": head}
+    yield {"type": "ping"}
+    for index, block in enumerate(document["content"]):
+        if block["type"] == "text":
+            start, whole, delta = block | {"text": ""}, block["text"], ("text_delta", "text")
+        else:
+            start, whole, delta = (
+                block | {"input": {}},
+                json.dumps(block["input"]),
+                ("input_json_delta", "partial_json"),
+            )
+        yield {"type": "content_block_start", "index": index, "content_block": start}
+        for chunk in _chunks(whole):
+            yield {"type": "content_block_delta", "index": index, "delta": {"type": delta[0], delta[1]: chunk}}
+        yield {"type": "content_block_stop", "index": index}
+    yield {
+        "type": "message_delta",
+        "delta": {"stop_reason": document["stop_reason"], "stop_sequence": None},
+        "usage": {"output_tokens": document["usage"]["output_tokens"]},
+    }
+    yield {"type": "message_stop"}
+
+
+def error(error_type: str, text: str) -> Document:
+    """Make an error document as the API's."""
+    return {
+        "type": "error",
+        "error": {"type": error_type, "message": text},
+        "request_id": f"req_{secrets.token_hex(12)}",
+    }
+
+
+def _chunks(text: str) -> Iterator[str]:
+    size = max(_SMALLEST_CHUNK, len(text) // _CHUNKS_PER_BLOCK)
+    return (text[at : at + size] for at in range(0, len(text), size))

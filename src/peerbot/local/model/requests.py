@@ -1,0 +1,158 @@
+"""What a request of Claude Code tells: who asked what, what the tools have answered since, which tools there are.
+
+A request carries the whole conversation, so everything is read from it and nothing is remembered: that is why the demo
+model survives restarts and goes on with resumed sessions. What people wrote stands among much that Claude Code itself
+writes into the `user` role; telling the two apart is the work of this module.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Document = dict[str, Any]
+
+_REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
+_EARLIER_MESSAGES = re.compile(r"<earlier-messages>.*?</earlier-messages>", re.DOTALL)
+_WROTE = re.compile(r"^[^\n]{1,200} \([UWB][A-Z0-9]+\) wrote:\n", re.MULTILINE)
+_STEERING = re.compile(
+    r"The user sent a new message while you were working:\n(.*?)"
+    r"(?:\n\nThis is how Claude Code surfaces|\n\nIMPORTANT:|</system-reminder>|\Z)",
+    re.DOTALL,
+)
+_COMPACTED = "This session is being continued from a previous conversation"
+_SUMMARISE = "CRITICAL: Respond with TEXT ONLY"
+_CUT_OFF = "Your response above was cut off"
+_NOTES = (
+    _COMPACTED,
+    _SUMMARISE,
+    _CUT_OFF,
+    "Your response above was stopped",
+    "Output token limit hit",
+    "[Request interrupted by user",
+    "Continue from where you left off",
+    "Caveat: The messages below",
+    "<local-command-",
+    "<command-name>",
+    "<task-notification>",
+)
+"""How the notes begin that Claude Code writes in a person's place."""
+_REMEMBERED = re.compile(r"^- They asked: “(.*)”$", re.MULTILINE)
+
+
+class MalformedRequest(ValueError):
+    """The body is not what the Messages API takes; the text says what is wrong, as the API would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a tool answered."""
+
+    tool: str
+    text: str
+    failed: bool
+
+
+@dataclass(slots=True)
+class Turn:
+    """What has to be answered now, and how far that has come."""
+
+    asks: list[str] = field(default_factory=list)  # what people want now, oldest first
+    earlier: list[str] = field(default_factory=list)  # what they wanted in the turns before
+    results: list[Result] = field(default_factory=list)  # of the tools called in this turn, in order
+    tools: frozenset[str] = frozenset()  # the names of those on offer
+    said: str = ""  # the part of the answer that arrived before a stream was cut
+
+
+def check(body: object) -> Document:
+    """Return the body of a `POST /v1/messages`, or raise `MalformedRequest`."""
+    if not isinstance(body, dict):
+        raise MalformedRequest("The request body is not a JSON object.")
+    if not isinstance(body.get("model"), str):
+        raise MalformedRequest("model: Field required")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise MalformedRequest("messages: at least one message is required")
+    for at, message in enumerate(messages):
+        if not isinstance(message, dict) or message.get("role") not in ("user", "assistant", "system"):
+            raise MalformedRequest(f"messages.{at}.role: Input should be 'user', 'assistant' or 'system'")
+        content = message.get("content")
+        if not isinstance(content, str | list) or not all(isinstance(block, str | dict) for block in content):
+            raise MalformedRequest(f"messages.{at}.content: Input should be a string or a list of content blocks")
+    tools = body.get("tools", [])
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise MalformedRequest("tools: Input should be a list of tools")
+    return body
+
+
+def is_aside(body: Document) -> bool:
+    """Whether Claude Code asks for something of its own (a title, a topic): such a request offers no tools."""
+    return not body.get("tools")
+
+
+def wants_summary(body: Document) -> bool:
+    """Whether Claude Code compacts the conversation and asks for its summary."""
+    last = body["messages"][-1]
+    return last["role"] == "user" and any(text.startswith(_SUMMARISE) for text in _texts(last))
+
+
+def read_turn(body: Document) -> Turn:
+    """Read from the whole conversation what has to be answered now.
+
+    What a person writes begins a turn, unless the model has not spoken since what was written before, or Claude Code
+    says that it came while the model was working: then it belongs to the turn that is under way.
+    """
+    turn = Turn(tools=frozenset(str(tool.get("name", "")) for tool in body.get("tools", [])))
+    called: dict[str, str] = {}
+    spoken = False
+    said = ""
+    for message in body["messages"]:
+        if message["role"] == "assistant":
+            called |= {block["id"]: block["name"] for block in _blocks(message) if block.get("type") == "tool_use"}
+            said, turn.said, spoken = "\n".join(_texts(message)), "", True
+            continue
+        turn.results += _results(message, called)
+        steering = [text for raw in _texts(message) for text in _STEERING.findall(raw)]
+        asks = [ask for raw in _texts(message) for ask in _asks(raw)] if message["role"] == "user" else []
+        if any(raw.startswith(_CUT_OFF) for raw in _texts(message)):
+            turn.said = said
+        turn.earlier += [
+            ask for raw in _texts(message) if raw.startswith(_COMPACTED) for ask in _REMEMBERED.findall(raw)
+        ]
+        if asks and spoken:
+            turn.earlier, turn.asks, turn.results, spoken = turn.earlier + turn.asks, [], [], False
+        turn.asks += [ask for text in steering for ask in _asks(text)] + asks
+    return turn
+
+
+def remembering(asks: list[str]) -> str:
+    """Write down what was asked so that `read_turn` finds it again in a compacted conversation."""
+    return "\n".join(f"- They asked: “{' '.join(ask.split())}”" for ask in asks)
+
+
+def _asks(text: str) -> Iterator[str]:
+    """Find what people wrote in a text of the `user` role: nothing, a text, or several that PeerBot put together."""
+    if text.startswith(_NOTES):
+        return
+    text = _EARLIER_MESSAGES.sub("", _REMINDER.sub("", text))
+    before, *written = _WROTE.split(text)
+    for part in written or [before]:
+        if part.strip():
+            yield part.strip()
+
+
+def _results(message: Document, called: dict[str, str]) -> Iterator[Result]:
+    for block in _blocks(message):
+        if block.get("type") == "tool_result":
+            text = "\n".join(_texts(block))
+            name = called.get(str(block.get("tool_use_id")), "")
+            yield Result(name, _REMINDER.sub("", text).strip("\n"), bool(block.get("is_error")))
+
+
+def _texts(message: Document) -> list[str]:
+    return [str(block.get("text", "")) for block in _blocks(message) if block.get("type") == "text"]
+
+
+def _blocks(message: Document) -> list[Document]:
+    content = message.get("content") or []
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content

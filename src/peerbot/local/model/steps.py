@@ -1,0 +1,67 @@
+"""What the pieces have in common: the calls that they make, and how they quote what came back."""
+
+import re
+import shlex
+from collections.abc import Generator
+
+from peerbot.local.model.plan import Plan
+from peerbot.local.model.replies import Reply, ToolCall
+from peerbot.local.model.requests import Result
+
+Steps = Generator[Reply, list[Result], str]
+"""A piece being played: says and calls, is sent the results, returns its last words."""
+
+_LINE_NUMBER = re.compile(r"^ *\d+[\t→]", re.MULTILINE)
+_BACKTICKS = re.compile(r"`{3,}")
+
+
+class Stuck(Exception):
+    """The piece can't go on; the text says why, as the turn's last words."""
+
+
+def expect(result: Result, otherwise: str) -> None:
+    """Go on only where the tool succeeded; else end the piece with this sentence and what the tool said."""
+    if result.failed:
+        raise Stuck(f"{otherwise}\n\n{fenced(result.text)}")
+
+
+def bash(command: str, description: str) -> ToolCall:
+    """Call the shell."""
+    return ToolCall("Bash", {"command": command, "description": description})
+
+
+def commit(plan: Plan, step: int, said: str, message: str, *paths: str) -> Generator[Reply, list[Result], str]:
+    """Commit these paths; returns a sentence about it. A failure does not end the piece: the work is done."""
+    files = shlex.join(paths)
+    command = (
+        f"git add -- {files} && if git diff --cached --quiet -- {files}; then echo 'Nothing new to commit.'; "
+        f"else git commit -q -m {shlex.quote(message)} -- {files} && git log --oneline -n 1; fi"
+    )
+    [result] = yield from plan.do(step, said, bash(command, f"Commit {files}"))
+    if result.failed:
+        return f"I could not commit it:\n\n{fenced(result.text)}"
+    return f"Committed: `{result.text.strip()}`"
+
+
+def write(plan: Plan, step: int, said: str, path: str, content: str) -> Generator[Reply, list[Result], None]:
+    """Write a file, or end the piece; a file that exists is read first where Claude Code insists on it."""
+    call = ToolCall("Write", {"file_path": path, "content": content})
+    [written] = yield from plan.do(step, said, call)
+    if written.failed and "read" in written.text.lower():
+        yield from plan.do(step, f"`{path}` exists already. I read it first.", ToolCall("Read", {"file_path": path}))
+        [written] = yield from plan.do(step, "", call)
+    expect(written, f"I could not write `{path}`:")
+
+
+def fenced(text: str, *, most: int = 8_000) -> str:
+    """Quote a text in a fence that its own backticks can't close, without its middle where it is too long."""
+    if len(text) > most:
+        left_out = len(text) - most
+        text = f"{text[: most // 2]}\n… {left_out} characters left out …\n{text[len(text) - most // 2 :]}"
+    fence = "`" * max([3, *(len(run) + 1 for run in _BACKTICKS.findall(text))])
+    return f"{fence}\n{text}\n{fence}"
+
+
+def without_line_numbers(text: str) -> str:
+    """Take off the line numbers that the Read tool puts before each line."""
+    return _LINE_NUMBER.sub("", text).rstrip()

@@ -1,0 +1,80 @@
+"""What happens, as lines in a terminal: told from what the local Slack shows, so it is what people would see."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from peerbot.conversation.keys import Conversation
+from peerbot.gateway.present import METADATA_EVENT
+from peerbot.local.slack import Change
+
+MARKS = {"complete": "✓", "in_progress": "▸", "pending": "○", "error": "✗"}
+
+
+class Narrator:
+    """Turns changes of the local Slack into lines; says each thing once. `answers`: whether it tells answers too."""
+
+    def __init__(self, bot_user: str, say: Callable[[str], None], *, answers: bool = True) -> None:
+        self._bot_user = bot_user
+        self._say = say
+        self._answers = answers
+        self._told: set[tuple[str, str, str]] = set()
+
+    def take(self, change: Change) -> None:
+        """Tell what is new in `change`."""
+        message = change.message
+        if change.kind == "reaction":
+            self._reaction(change)
+        elif message.get("user") == self._bot_user and change.kind in ("posted", "updated"):
+            if answered_turn(message) is None:
+                self._card(change)
+            elif self._answers:
+                self._answer(change)
+
+    def _once(self, change: Change, what: str, line: str) -> None:
+        if (change.ts, what, line) not in self._told:
+            self._told.add((change.ts, what, line))
+            self._say(line)
+
+    def _reaction(self, change: Change) -> None:
+        names = {reaction["name"] for reaction in change.message.get("reactions", [])}
+        if "eyes" in names:
+            self._once(change, "reaction", "👀 received and recorded")
+
+    def _card(self, change: Change) -> None:
+        for block in change.message.get("blocks", []):
+            if block["type"] == "context" and change.kind == "posted":
+                self._once(change, "worker", f"   worker {_plain(block['elements'][0]['text'])}")
+            if block["type"] == "plan":
+                if not block["tasks"] or block["title"].startswith("Queued"):
+                    self._once(change, "title", f"   {block['title']}")
+                for task in block["tasks"]:
+                    if task["status"] in ("in_progress", "complete", "error"):
+                        self._once(change, "task", f"   {MARKS[task['status']]} {task['title']}")
+
+    def _answer(self, change: Change) -> None:
+        lines = []
+        for block in change.message.get("blocks", []):
+            match block:
+                case {"type": "markdown", "text": text}:
+                    lines += ["", text, ""]
+                case {"type": "section", "text": {"text": text}}:
+                    lines += [f"   {line}" for line in _plain(text).splitlines()]
+                case {"type": "context", "elements": [{"text": text}, *_]}:
+                    lines.append(f"   {_plain(text)}")
+        self._once(change, "answer", "\n".join(lines))
+
+
+def answered_turn(message: dict[str, Any]) -> tuple[Conversation, int] | None:
+    """Which turn's answer a message is, by its metadata; None where it is none."""
+    metadata = message.get("metadata") or {}
+    if metadata.get("event_type") != METADATA_EVENT:
+        return None
+    payload = metadata["event_payload"]
+    return Conversation.parse(payload["conversation"]), int(payload["turn"])
+
+
+def _plain(mrkdwn: str) -> str:
+    """Slack's links as a terminal shows them: label and address."""
+    text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", r"\2 (\1)", mrkdwn).replace("`", "").replace("*", "")
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

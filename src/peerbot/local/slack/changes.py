@@ -1,0 +1,87 @@
+"""Who looks on while the local Slack's world changes: the terminal's live view, and tests that wait."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+from weakref import WeakSet
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something happened to one message. `message` is how it is now (for a deletion: how it was last)."""
+
+    kind: Literal["posted", "updated", "deleted", "reaction"]
+    channel: str
+    ts: str
+    thread_ts: str | None
+    message: dict[str, Any]
+    previous: dict[str, Any] | None = None  # how it was before an update or a deletion
+
+
+class Watch(AsyncIterator[Change]):
+    """Every change from its making on, in order, until the world is closed."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Change | None] = asyncio.Queue()
+
+    def put(self, change: Change | None) -> None:
+        """Hand a change over; None is the end."""
+        self._queue.put_nowait(change)
+
+    async def __anext__(self) -> Change:
+        change = await self._queue.get()
+        if change is None:
+            self._queue.put_nowait(None)  # whoever asks again hears the end again
+            raise StopAsyncIteration
+        return change
+
+
+class Changes:
+    """Tells every watcher."""
+
+    def __init__(self) -> None:
+        self._watches: WeakSet[Watch] = WeakSet()  # a watch that nobody holds any more needs no good-bye
+        self._waiting: set[asyncio.Event] = set()
+
+    def watch(self) -> Watch:
+        """Listen from now on."""
+        watch = Watch()
+        self._watches.add(watch)
+        return watch
+
+    def publish(self, change: Change) -> None:
+        """Tell the watchers of a change."""
+        for watch in list(self._watches):
+            watch.put(change)
+        self.touch()
+
+    def touch(self) -> None:
+        """Something that is no message changed (a call, a connection, an ack): conditions are looked at again."""
+        for event in self._waiting:
+            event.set()
+
+    async def wait_for(self, condition: Callable[[], T | None], timeout_seconds: float) -> T:
+        """Wait until `condition` gives something other than None or False, and return it.
+
+        Raises `TimeoutError`.
+        """
+        changed = asyncio.Event()
+        self._waiting.add(changed)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while True:
+                    changed.clear()
+                    found = condition()
+                    if found is not None and found is not False:
+                        return found
+                    await changed.wait()
+        finally:
+            self._waiting.discard(changed)
+
+    def close(self) -> None:
+        """End every watch."""
+        for watch in list(self._watches):
+            watch.put(None)

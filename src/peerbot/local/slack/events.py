@@ -1,0 +1,92 @@
+"""Which events an app gets for a change, and what they look like (Slack's Events API). Pure but for the clock."""
+
+import secrets
+import time
+from collections.abc import Callable
+
+from peerbot.local.slack.changes import Change
+from peerbot.local.slack.shapes import APP, BOT_USER, CHANNEL_TYPES, TEAM, Object
+
+MENTION = f"<@{BOT_USER}>"
+
+# What a thread adds to a message is not sent, and metadata is an app's own affair.
+_NOT_IN_EVENTS = (
+    "metadata",
+    "reply_count",
+    "reply_users_count",
+    "latest_reply",
+    "reply_users",
+    "is_locked",
+    "subscribed",
+)
+
+
+def payloads(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[Object]:
+    """Everything that the app is sent for a change in `channel`: nothing where the bot is not a member."""
+    if BOT_USER not in channel["members"]:
+        return []
+    return [_wrapped(event, channel) for event in _events(change, channel, new_ts)]
+
+
+def _events(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[Object]:
+    channel_type = CHANNEL_TYPES[channel["kind"]]
+    where = {"channel": change.channel, "channel_type": channel_type}
+    if change.kind == "posted":
+        event = _sent(change.message) | {"channel": change.channel, "event_ts": change.ts}
+        if channel["shared"]:
+            event |= {"user_team": event["team"], "source_team": event["team"]}
+        events = [event | {"channel_type": channel_type}]
+        # In a direct message everything is for the bot, so Slack has no mentions there; and the bot's own
+        # messages never mention it.
+        if MENTION in event["text"] and channel_type != "im" and event["user"] != BOT_USER:
+            events.insert(0, event | {"type": "app_mention"})
+        return events
+    hidden = {"type": "message", "hidden": True, **where}
+    if change.kind == "updated" or (change.kind == "deleted" and change.message.get("subtype") == "tombstone"):
+        ts = new_ts()
+        return [
+            hidden
+            | {
+                "subtype": "message_changed",
+                "message": _sent(change.message),
+                "previous_message": _sent(change.previous),
+            }
+            | {"ts": ts, "event_ts": ts}
+        ]
+    if change.kind == "deleted":
+        ts = new_ts()
+        return [
+            hidden
+            | {"subtype": "message_deleted", "previous_message": _sent(change.previous), "deleted_ts": change.ts}
+            | {"ts": ts, "event_ts": ts}
+        ]
+    return []
+
+
+def _sent(message: Object | None) -> Object:
+    return {key: value for key, value in (message or {}).items() if key not in _NOT_IN_EVENTS}
+
+
+def _wrapped(event: Object, channel: Object) -> Object:
+    return {
+        "token": "verification-tokens-are-deprecated",
+        "team_id": TEAM,
+        "context_team_id": TEAM,
+        "context_enterprise_id": None,
+        "api_app_id": APP,
+        "event": event,
+        "type": "event_callback",
+        "event_id": "Ev" + secrets.token_hex(5).upper(),
+        "event_time": int(time.time()),
+        "authorizations": [
+            {
+                "enterprise_id": None,
+                "team_id": TEAM,
+                "user_id": BOT_USER,
+                "is_bot": True,
+                "is_enterprise_install": False,
+            }
+        ],
+        "is_ext_shared_channel": channel["shared"],
+        "event_context": f"4-{event['type']}-{TEAM}-{APP}-{channel['id']}",
+    }

@@ -1,0 +1,61 @@
+"""What can be made to go wrong with the local Slack on purpose, and what was asked of it.
+
+Nothing here is on by itself: the local Slack behaves until somebody tells it not to.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+ANY_METHOD = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """How one call goes wrong; what is not set stays as it is."""
+
+    delay_seconds: float = 0  # before anything else
+    error: str = ""  # answered as `ok: false` instead of doing it
+    status: int = 200  # HTTP; other than 200 the call is not carried out
+    retry_after_seconds: int | None = None  # the `Retry-After` header of a 429
+    lost: bool = False  # carried out, but the connection breaks before the answer
+
+
+@dataclass(slots=True)
+class Faults:
+    """The switches, all off."""
+
+    duplicate_events: bool = False
+    """Every event is sent twice, with the same envelope."""
+    reorder_events: bool = False
+    """Events are held back for a random moment each, so that they overtake each other."""
+    retry_scale: float = 1.0
+    """What the waits before a redelivery (3 s, 60 s, 300 s) are multiplied by."""
+    rate_limits: bool = False
+    """Slack's rate limits hold (429 with `Retry-After`)."""
+    _queued: dict[str, deque[Fault]] = field(default_factory=dict)
+
+    def add(self, method: str, fault: Fault, *, times: int = 1) -> None:
+        """Let the next `times` calls of `method` (`ANY_METHOD`: of whichever comes) go wrong."""
+        self._queued.setdefault(method, deque()).extend([fault] * times)
+
+    def clear(self) -> None:
+        """Forget the faults that were added and not met."""
+        self._queued.clear()
+
+    def take(self, method: str) -> Fault | None:
+        """The fault of this call, if it has one; it is used up."""
+        for name in (method, ANY_METHOD):
+            if self._queued.get(name):
+                return self._queued[name].popleft()
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the Web API. `arguments` never holds a token."""
+
+    method: str
+    arguments: dict[str, Any]
+    outcome: str
+    """`ok`, Slack's error word, `http 503` and the like, or `lost` (carried out, the answer was not sent)."""

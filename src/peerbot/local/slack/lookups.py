@@ -1,0 +1,136 @@
+"""The Web API's methods that only read: who is who, what is where, what was said."""
+
+import base64
+import binascii
+
+from peerbot.local.slack import shapes
+from peerbot.local.slack.arguments import Arguments
+from peerbot.local.slack.chat import Method
+from peerbot.local.slack.shapes import BOT_USER, Object
+from peerbot.local.slack.world import NotOk, World
+
+PAGE_LIMIT = 1_000
+HISTORY_PAGE = 100  # where the caller names no limit
+
+
+def auth_test(world: World, _args: Arguments) -> Object:
+    """`auth.test`."""
+    return {
+        "url": world.url,
+        "team": "PeerBot on this machine",
+        "user": "peerbot",
+        "team_id": shapes.TEAM,
+        "user_id": BOT_USER,
+        "bot_id": shapes.BOT,
+        "is_enterprise_install": False,
+    }
+
+
+def team_info(world: World, _args: Arguments) -> Object:
+    """`team.info`."""
+    return {
+        "team": {
+            "id": shapes.TEAM,
+            "name": "PeerBot on this machine",
+            "url": world.url,
+            "domain": "local",
+            "email_domain": "",
+            "icon": {"image_default": True},
+        }
+    }
+
+
+def users_info(world: World, args: Arguments) -> Object:
+    """`users.info`."""
+    user = world.users.get(args.text("user"))
+    if user is None:
+        raise NotOk("user_not_found")
+    return {"user": user}
+
+
+def conversations_info(world: World, args: Arguments) -> Object:
+    """`conversations.info`."""
+    kept = world.channel(args.text("channel"), seen_by=BOT_USER)
+    shown = shapes.shown(kept)
+    if args.flag("include_num_members"):
+        shown["num_members"] = len(kept["members"])
+    return {"channel": shown}
+
+
+def conversations_replies(world: World, args: Arguments) -> Object:
+    """`conversations.replies`: oldest first. The thread's own message leads the first page, whatever `oldest` says."""
+    channel, ts = args.text("channel"), args.text("ts")
+    _readable(world, channel)
+    thread = world.thread(channel, ts)
+    if not thread:
+        raise NotOk("thread_not_found")
+    parent = [message for message in thread if message["ts"] == ts]
+    replies = _between([message for message in thread if message["ts"] != ts], args)
+    return _page(parent + replies, args, default=PAGE_LIMIT)
+
+
+def conversations_history(world: World, args: Arguments) -> Object:
+    """`conversations.history`: newest first, without replies."""
+    channel = args.text("channel")
+    _readable(world, channel)
+    return _page(_between(world.history(channel), args)[::-1], args, default=HISTORY_PAGE) | {"pin_count": 0}
+
+
+def _readable(world: World, channel: str) -> None:
+    if BOT_USER not in world.channel(channel, seen_by=BOT_USER)["members"]:
+        raise NotOk("not_in_channel")
+
+
+def _between(found: list[Object], args: Arguments) -> list[Object]:
+    oldest, latest = _moment(args, "oldest", "0"), _moment(args, "latest", "9999999999")
+    inclusive = args.flag("inclusive")
+    return [
+        message
+        for message in found
+        if oldest < float(message["ts"]) < latest or (inclusive and float(message["ts"]) in (oldest, latest))
+    ]
+
+
+def _moment(args: Arguments, name: str, default: str) -> float:
+    try:
+        return float(args.text(name) or default)
+    except ValueError as error:
+        raise NotOk(f"invalid_ts_{name}") from error
+
+
+def _page(found: list[Object], args: Arguments, *, default: int) -> Object:
+    limit = args.number("limit", default)
+    if limit < 1 or limit > PAGE_LIMIT:
+        raise NotOk("invalid_limit")
+    start = _after_cursor(args.text("cursor"), found)
+    page, rest = found[start : start + limit], found[start + limit :]
+    if not args.flag("include_all_metadata"):
+        page = [{key: value for key, value in message.items() if key != "metadata"} for message in page]
+    answer: Object = {"messages": page, "has_more": bool(rest)}
+    if rest:
+        cursor = base64.b64encode(f"next_ts:{rest[0]['ts']}".encode()).decode()
+        answer["response_metadata"] = {"next_cursor": cursor}
+    return answer
+
+
+def _after_cursor(cursor: str, found: list[Object]) -> int:
+    if not cursor:
+        return 0
+    try:
+        ts = base64.b64decode(cursor, validate=True).decode().removeprefix("next_ts:")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise NotOk("invalid_cursor") from error
+    for place, message in enumerate(found):
+        if message["ts"] == ts:
+            return place
+    raise NotOk("invalid_cursor")
+
+
+METHODS: dict[str, Method] = {
+    "auth.test": auth_test,
+    "team.info": team_info,
+    "users.info": users_info,
+    "conversations.info": conversations_info,
+    "conversations.replies": conversations_replies,
+    "conversations.history": conversations_history,
+}

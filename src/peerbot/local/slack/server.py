@@ -1,0 +1,221 @@
+"""The local Slack: one object that is a whole workspace, on a loopback port of its own.
+
+`peerbot local` runs it in Slack's place, and so do the tests: the dispatcher is the same, with another
+`SLACK_API_URL`. Read `world.py` for what it keeps, `webapi.py` for what an app may ask, `socketmode.py` and
+`events.py` for what an app is told.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+from aiohttp import web
+
+from peerbot.errors import PeerBotError, Unavailable
+from peerbot.local.slack import events, shapes
+from peerbot.local.slack.changes import Change, Changes
+from peerbot.local.slack.door import Door
+from peerbot.local.slack.faults import Call, Faults
+from peerbot.local.slack.shapes import BOT_USER, ChannelKind, Object, UserKind
+from peerbot.local.slack.socketmode import SocketMode
+from peerbot.local.slack.store import Store
+from peerbot.local.slack.webapi import WebApi
+from peerbot.local.slack.world import NotOk, World
+
+T = TypeVar("T")
+
+
+class LocalSlack:
+    """A Slack workspace with one app in it, PeerBot, and one person, Ada.
+
+    `directory` keeps the world over an end of the process, SIGKILL too; without one it lives in memory. Tokens are
+    new with each start. Whoever starts it closes it (or uses it as an async context manager).
+
+    Methods that act as a person raise `NotOk` with the error that Slack would give.
+    """
+
+    team = shapes.TEAM
+    bot_user = BOT_USER
+    bot = shapes.BOT
+    person = shapes.PERSON
+    general = shapes.GENERAL
+    direct = shapes.DIRECT
+
+    def __init__(self, directory: Path | None = None, *, port: int = 0) -> None:
+        self.faults = Faults()
+        self._port = port
+        self._changes = Changes()
+        self._store = Store(directory)
+        self._sockets = SocketMode(self._store, self.faults, self._changes.touch)
+        self._world = World(self._store, self._changed)
+        self._api = WebApi(self._world, self.faults, self._new_socket_url, self._changes.touch)
+        self._door = Door(self)
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen, and go on with what was on its way. Raises `Unavailable` where the port is taken."""
+        app = web.Application()
+        app.add_routes(
+            [
+                web.route("*", "/api/{method}", self._api.handle),
+                web.get("/link/", self._sockets.handle),
+                *self._door.routes(),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        except OSError as error:
+            await self.close()
+            raise Unavailable(f"The local Slack can't listen on port {self._port}: it is taken.") from error
+        self._port = self._runner.addresses[0][1]
+        self._world.url = self.url
+        self._sockets.start()
+
+    async def close(self) -> None:
+        """Stop; what was on its way goes on when a world with the same directory starts. Idempotent."""
+        await self._sockets.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self._changes.close()
+        self._store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # Where it is, and what opens it
+
+    @property
+    def url(self) -> str:
+        """The workspace's address, with a slash at its end."""
+        if self._runner is None:
+            raise PeerBotError("The local Slack is not started.")
+        return f"http://127.0.0.1:{self._port}/"
+
+    @property
+    def api_url(self) -> str:
+        """What the Slack SDK takes as its base URL."""
+        return f"{self.url}api/"
+
+    @property
+    def bot_token(self) -> str:
+        """The app's token for the Web API."""
+        return self._api.bot_token
+
+    @property
+    def app_token(self) -> str:
+        """The app's token for Socket Mode."""
+        return self._api.app_token
+
+    @property
+    def door_secret(self) -> str:
+        """What another process needs to act as a person; never for the agent's eyes."""
+        return self._door.secret
+
+    def _new_socket_url(self) -> str:
+        return f"ws://127.0.0.1:{self._port}/link/?ticket={self._sockets.new_ticket()}"
+
+    # Making the world
+
+    def add_user(self, user: str, name: str, *, kind: UserKind = "member") -> None:
+        """Add somebody to the workspace."""
+        self._world.add_user(user, name, kind)
+
+    def add_channel(
+        self,
+        channel: str,
+        name: str,
+        *,
+        kind: ChannelKind = "public",
+        members: Sequence[str] = (shapes.PERSON, BOT_USER),
+        shared: bool = False,
+    ) -> None:
+        """Add a channel; `shared` is with another organisation (Slack Connect)."""
+        self._world.add_channel(channel, name, kind, members, shared=shared)
+
+    def archive_channel(self, channel: str) -> None:
+        """Close a channel for good."""
+        self._world.archive(channel)
+
+    def declare_agent(self) -> None:
+        """Make the app an agent: `agents.sessions.setStatus` works from now on."""
+        self._api.agent_sessions = True
+
+    # Acting as a person
+
+    def mention(self) -> str:
+        """The bot's mention, for the text of a message."""
+        return events.MENTION
+
+    async def say(self, user: str, channel: str, text: str, *, thread_ts: str | None = None) -> str:
+        """Write a message and return its `ts`. `text` is escaped as Slack escapes it (`&amp; &lt; &gt;`)."""
+        if user not in self._world.users:
+            raise NotOk("user_not_found")
+        if not text:
+            raise NotOk("no_text")
+        message = self._world.post(channel, user, text, thread_ts=thread_ts)
+        ts: str = message["ts"]
+        return ts
+
+    async def edit(self, user: str, channel: str, ts: str, text: str) -> None:
+        """Change the text of one's own message."""
+        self._world.update(channel, user, ts, {"text": text}, edited=True)
+
+    async def delete(self, user: str, channel: str, ts: str) -> None:
+        """Take one's own message away."""
+        self._world.delete(channel, user, ts)
+
+    # Looking at it
+
+    def thread(self, channel: str, thread_ts: str) -> list[Object]:
+        """A thread's messages in order, with reactions, metadata and blocks; empty where there is none."""
+        return self._world.thread(channel, thread_ts)
+
+    def message(self, channel: str, ts: str) -> Object:
+        """One message, with reactions, metadata and blocks."""
+        return self._world.message(channel, ts)
+
+    def watch(self) -> AsyncIterator[Change]:
+        """Every change from this call on, until the local Slack is closed."""
+        return self._changes.watch()
+
+    async def wait_for(self, condition: Callable[[], T | None], timeout_seconds: float) -> T:
+        """Wait until `condition` gives something other than None or False; it is asked again on every change.
+
+        Calls, connections and acknowledgements count as changes here. Raises `TimeoutError`.
+        """
+        return await self._changes.wait_for(condition, timeout_seconds)
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """The last calls of the Web API, oldest first."""
+        return self._api.calls
+
+    @property
+    def connections(self) -> int:
+        """How many Socket Mode connections are open."""
+        return self._sockets.connections
+
+    @property
+    def undelivered(self) -> int:
+        """How many events were not acknowledged yet, and not given up."""
+        return self._sockets.undelivered
+
+    async def disconnect_sockets(self, reason: str = "refresh_requested") -> None:
+        """Ask every connection to come anew, as Slack does every few hours."""
+        await self._sockets.disconnect(reason)
+
+    def drop_sockets(self) -> None:
+        """Break every connection without a word, as a network does."""
+        self._sockets.drop()
+
+    def _changed(self, change: Change) -> None:
+        for payload in events.payloads(change, self._world.channel(change.channel), self._world.new_ts):
+            self._sockets.deliver(payload)
+        self._changes.publish(change)

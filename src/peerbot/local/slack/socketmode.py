@@ -1,0 +1,205 @@
+"""Socket Mode: how events reach an app, with everything that Slack does to them on the way.
+
+Each event goes to one connection, chosen at random. What is not acknowledged is sent again after 3 s, 60 s and
+300 s, also when no connection was open, and is then given up. What is on its way is kept with the world, so that it
+still comes after an end of this process.
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from peerbot.local.slack.faults import Faults
+from peerbot.local.slack.shapes import APP, Object
+from peerbot.local.slack.store import Store
+from peerbot.logs import logger
+
+RETRY_SECONDS = (3.0, 60.0, 300.0)  # from one delivery to the next
+ACK_SECONDS = 3.0  # what the last delivery is given
+MAX_CONNECTIONS = 10
+CLOSE_SECONDS = 10.0  # from a disconnect frame to the end of the connection
+CLOSE_ANSWER_SECONDS = 1.0  # how long the other side has to say good-bye
+REORDER_SECONDS = 0.05
+
+log = logger(__name__)
+_random = secrets.SystemRandom()
+
+
+class SocketMode:
+    """The connections of one app, and the events on their way to it."""
+
+    def __init__(self, store: Store, faults: Faults, changed: Callable[[], None]) -> None:
+        self._store = store
+        self._faults = faults
+        self._changed = changed
+        self._tickets: set[str] = set()
+        self._open: dict[web.WebSocketResponse, web.Request] = {}
+        self._leaving: set[web.WebSocketResponse] = set()
+        self._on_their_way: set[str] = set()  # event ids
+        self._awaited: dict[str, asyncio.Event] = {}  # by envelope_id: set when acknowledged
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def connections(self) -> int:
+        """How many connections take events."""
+        return len(self._open)
+
+    @property
+    def undelivered(self) -> int:
+        """How many events are on their way: not acknowledged, not given up."""
+        return len(self._on_their_way)
+
+    def start(self) -> None:
+        """Go on with the events that an earlier process had on their way."""
+        for kept in self._store.all("delivery").values():
+            self._keep(kept["payload"], kept["attempt"])
+            self._spawn(self._deliver(kept["payload"], kept["attempt"]))
+
+    async def close(self) -> None:
+        """Close every connection; events on their way stay kept."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        sockets = [*self._open, *self._leaving]
+        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in sockets))
+
+    def new_ticket(self) -> str:
+        """Make the secret of one WebSocket handshake; it opens one connection."""
+        ticket = secrets.token_urlsafe(24)
+        self._tickets.add(ticket)
+        return ticket
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one connection from its handshake to its end."""
+        ticket = request.query.get("ticket", "")
+        if ticket not in self._tickets:
+            return web.Response(status=403, text="this URL was used before, or never given out")
+        self._tickets.discard(ticket)
+        socket = web.WebSocketResponse(timeout=CLOSE_ANSWER_SECONDS)  # answers PING by itself, with its payload
+        await socket.prepare(request)
+        if self.connections >= MAX_CONNECTIONS:
+            await socket.send_json(_disconnect("too_many_websockets"))
+            await socket.close()
+            return socket
+        self._open[socket] = request
+        try:
+            await socket.send_json(self._hello())
+            self._changed()
+            async for frame in socket:
+                if frame.type is WSMsgType.TEXT:
+                    self._acknowledge(frame.data)
+        except ConnectionError:
+            pass  # the other side is gone: what it did not acknowledge is sent again
+        finally:
+            self._open.pop(socket, None)
+            self._leaving.discard(socket)
+            self._changed()
+        return socket
+
+    def _hello(self) -> Object:
+        return {
+            "type": "hello",
+            "num_connections": self.connections,
+            "debug_info": {"host": "applink-local", "build_number": 1, "approximate_connection_time": 18060},
+            "connection_info": {"app_id": APP},
+        }
+
+    def _acknowledge(self, data: str) -> None:
+        with contextlib.suppress(ValueError, AttributeError):  # whatever an app sends must not end its connection
+            awaited = self._awaited.get(json.loads(data).get("envelope_id", ""))
+            if awaited:
+                awaited.set()
+        self._changed()
+
+    async def disconnect(self, reason: str = "refresh_requested") -> None:
+        """Ask every connection to come anew, as Slack does every few hours; who stays is cut off after a while."""
+        leaving = list(self._open)
+        self._leaving.update(leaving)
+        self._open.clear()
+        for socket in leaving:
+            with contextlib.suppress(ConnectionError):
+                await socket.send_json(_disconnect(reason))
+            self._spawn(self._cut_off(socket))
+
+    async def _cut_off(self, socket: web.WebSocketResponse) -> None:
+        await asyncio.sleep(CLOSE_SECONDS)
+        await socket.close()
+
+    def drop(self) -> None:
+        """Break every connection without a word, as a network does."""
+        for request in self._open.values():
+            if request.transport:
+                request.transport.abort()
+        self._open.clear()
+
+    def deliver(self, payload: Object) -> None:
+        """Send an event on its way. It is kept before this returns."""
+        self._keep(payload, 0)
+        self._spawn(self._deliver(payload, 0))
+
+    def _keep(self, payload: Object, attempt: int) -> None:
+        self._on_their_way.add(payload["event_id"])
+        self._store.put("delivery", payload["event_id"], {"payload": payload, "attempt": attempt})
+
+    async def _deliver(self, payload: Object, first_attempt: int) -> None:
+        event_id = payload["event_id"]
+        acknowledged = asyncio.Event()
+        envelopes: list[str] = []
+        if self._faults.reorder_events:
+            await asyncio.sleep(_random.uniform(0, REORDER_SECONDS))
+        try:
+            for attempt in range(first_attempt, len(RETRY_SECONDS) + 1):
+                if attempt > first_attempt:
+                    self._keep(payload, attempt)
+                envelope = _envelope(payload, attempt)
+                envelopes.append(envelope["envelope_id"])
+                self._awaited[envelope["envelope_id"]] = acknowledged
+                if await self._sent_and_acknowledged(envelope, acknowledged, attempt):
+                    break
+            else:
+                log.warning("event given up: it was never acknowledged", event_id=event_id)
+            self._store.delete("delivery", event_id)
+            self._on_their_way.discard(event_id)
+            self._changed()
+        finally:
+            for identity in envelopes:
+                del self._awaited[identity]
+
+    async def _sent_and_acknowledged(self, envelope: Object, acknowledged: asyncio.Event, attempt: int) -> bool:
+        seconds = RETRY_SECONDS[attempt] if attempt < len(RETRY_SECONDS) else ACK_SECONDS
+        try:
+            async with asyncio.timeout(seconds * self._faults.retry_scale):
+                for _ in range(2 if self._faults.duplicate_events else 1):
+                    if self._open:
+                        with contextlib.suppress(ConnectionError):
+                            await _random.choice(list(self._open)).send_json(envelope)
+                await acknowledged.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _envelope(payload: Object, attempt: int) -> Object:
+    return {
+        "envelope_id": str(uuid.uuid4()),
+        "type": "events_api",
+        "payload": payload,
+        "accepts_response_payload": False,
+        "retry_attempt": attempt,
+        "retry_reason": "timeout" if attempt else "",
+    }
+
+
+def _disconnect(reason: str) -> Object:
+    return {"type": "disconnect", "reason": reason, "debug_info": {"host": "applink-local"}}

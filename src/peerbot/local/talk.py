@@ -1,0 +1,94 @@
+"""Talking in a local world: say something as the person, and see it answered."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from html import escape
+
+from peerbot.conversation.documents import Turn
+from peerbot.conversation.keys import Conversation, input_id
+from peerbot.errors import SettingsError, Unavailable
+from peerbot.local.narrate import Narrator, answered_turn
+from peerbot.local.slack import Change
+from peerbot.local.world import World
+
+ANSWER_SLACK_SECONDS = 120.0
+"""How much longer than one turn's limit an answer may take: start, checkout, push."""
+
+
+class Timeline(logging.Handler):
+    """When each kind of log event of ours came first; log lines carry a stable word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note the event's time if it is the first of its kind."""
+        if isinstance(record.msg, dict):
+            self._first.setdefault(str(record.msg.get("event")), time.monotonic())
+
+    def after(self, began: float, event: str) -> float | None:
+        """Seconds from `began` to the first such event; None where there was none."""
+        at = self._first.get(event)
+        return None if at is None else round(at - began, 3)
+
+
+def thread_in(world: World, name: str) -> str:
+    """The `thread_ts` that a person means: as Slack has it, or a whole conversation's name.
+
+    Raises `SettingsError` where there is no such thread in this world.
+    """
+    thread_ts = name.rpartition("/")[2]
+    if not world.slack.thread(world.slack.general, thread_ts):
+        raise SettingsError(
+            f"There is no thread {name} here. Name the one that an earlier turn printed, with its --in."
+        )
+    return thread_ts
+
+
+async def say(world: World, text: str, thread_ts: str | None) -> tuple[Conversation, str]:
+    """Write `text` to the bot as the person; returns the conversation and the input's id."""
+    escaped = escape(text, quote=False)
+    ts = await world.slack.say(
+        world.slack.person, world.slack.general, f"{world.slack.mention()} {escaped}", thread_ts=thread_ts
+    )
+    return world.conversation(thread_ts or ts), input_id(ts, "message")
+
+
+async def answer_to(
+    world: World, changes: AsyncIterator[Change], conversation: Conversation, identity: str, narrator: Narrator | None
+) -> Turn:
+    """Wait for the answer to an input, telling what happens meanwhile.
+
+    `changes` were watched from before the input was said. Raises `Unavailable` where no answer comes in time.
+    """
+    limit = world.settings.session_timeout_minutes * 60 + ANSWER_SLACK_SECONDS
+    try:
+        async with asyncio.timeout(limit):
+            async for change in changes:
+                if narrator:
+                    narrator.take(change)
+                found = answered_turn(change.message) if change.kind == "posted" else None
+                if found and found[0] == conversation:
+                    turn = await world.journal.turn(*found)
+                    if turn and identity in turn.answers:
+                        return turn
+    except TimeoutError as error:
+        raise Unavailable(f"No answer came within {limit:.0f} seconds; the log is in {world.log_file}.") from error
+    raise Unavailable("The local Slack was closed before the answer came.")
+
+
+def introduce(world: World, tell: Callable[[str], None]) -> None:
+    """Say what this world is: which model answers, and whether the agent is in a sandbox."""
+    if world.model:
+        tell(
+            "Model: the demo model (set ANTHROPIC_API_KEY to talk to Claude). It plays fixed pieces; the work is real."
+        )
+    else:
+        tell("Model: Claude, with your ANTHROPIC_API_KEY.")
+    if not world.sandboxed:
+        tell(
+            "Sandbox: none. The agent may do what your user may do. (apt-get install bubblewrap gives it one on Linux.)"
+        )

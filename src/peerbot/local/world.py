@@ -1,0 +1,128 @@
+"""The laptop's world: the real dispatcher and worker, with servers of our own in Slack's and GitHub's place (D6).
+
+Claude's place is taken by the demo model where no key is found. The production code is the same, and does not know.
+"""
+
+import os
+import shutil
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Literal, Self
+
+from peerbot import logs
+from peerbot.conversation.documents import Choice
+from peerbot.conversation.keys import Conversation
+from peerbot.dispatcher.app import Dispatcher
+from peerbot.errors import SettingsError
+from peerbot.journal.journal import Journal
+from peerbot.journal.open import open_storage
+from peerbot.local.github import LocalGitHub
+from peerbot.local.model import DemoModel
+from peerbot.local.slack import LocalSlack
+from peerbot.runs.open import open_runs
+from peerbot.settings import Settings, load
+
+CARD_SECONDS = 0.3
+"""The local Slack has no budget to keep: cards may move faster than in a real workspace."""
+
+
+class World:
+    """Everything that one local conversation needs. An async context manager; it leaves nothing running.
+
+    `directory` keeps journal, Slack and GitHub, and a world started on it again goes on; without one a temporary
+    directory is used and removed. `repository` is a person's own git repository: a copy of it becomes the channel's.
+    """
+
+    def __init__(
+        self, directory: Path | None = None, *, repository: Path | None = None, unsafe_no_sandbox: bool = False
+    ) -> None:
+        self._kept = directory
+        self._repository = repository
+        self._unsafe_no_sandbox = unsafe_no_sandbox
+        self._stack = AsyncExitStack()
+        self.model_kind: Literal["claude", "demo"] = "claude" if os.environ.get("ANTHROPIC_API_KEY") else "demo"
+        self.directory: Path
+        self.log_file: Path
+        self.slack: LocalSlack
+        self.github: LocalGitHub
+        self.model: DemoModel | None = None
+        self.journal: Journal
+        self.settings: Settings
+        self.sandboxed = False
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        if shutil.which("git") is None:
+            raise SettingsError("git is missing: install it (apt-get install git) and start again.")
+        self.directory = self._directory()
+        self.log_file = self.directory / "peerbot.log"
+        log_stream = self._stack.enter_context(self.log_file.open("a", buffering=1))
+        logs.configure(os.environ.get("LOG_LEVEL", "DEBUG"), stream=log_stream)
+        for part in ("slack", "github", "journal"):
+            (self.directory / part).mkdir(mode=0o700, exist_ok=True)
+        self.slack = await self._stack.enter_async_context(LocalSlack(self.directory / "slack"))
+        self.github = await self._stack.enter_async_context(LocalGitHub(self.directory / "github"))
+        if self.model_kind == "demo":
+            self.model = await self._stack.enter_async_context(DemoModel())
+        self.settings = self._settings()
+        self.journal = Journal(await open_storage(self.settings.store_url))
+        self._stack.push_async_callback(self.journal.close)
+        if self._repository:
+            await self._use(self._repository)
+        runs = open_runs(self.settings, demo=self.model is not None)
+        self.sandboxed = runs.sandboxed
+        dispatcher = Dispatcher(self.settings, runs, model_kind=self.model_kind, card_seconds=CARD_SECONDS)
+        await dispatcher.start()
+        self._stack.push_async_callback(dispatcher.close)
+
+    def _directory(self) -> Path:
+        if self._kept is None:
+            made = Path(tempfile.mkdtemp(prefix="peerbot-"))
+            self._stack.callback(shutil.rmtree, made, ignore_errors=True)
+            return made
+        self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._kept.resolve()
+
+    def _settings(self) -> Settings:
+        values: dict[str, object] = {
+            "slack_bot_token": self.slack.bot_token,
+            "slack_app_token": self.slack.app_token,
+            "slack_api_url": self.slack.api_url,
+            "github_token": self.github.token,
+            "github_api_url": self.github.api_url,
+            "github_organization": self.github.organization,
+            "peerbot_store": (self.directory / "journal").as_uri(),
+            "peerbot_data_dir": self.directory,
+            "port": 0,
+            "gateway_port": 0,
+        }
+        if self.model:
+            values |= {"anthropic_api_key": self.model.api_key, "anthropic_base_url": self.model.url}
+        if self._unsafe_no_sandbox:
+            values["peerbot_sandbox"] = "off"
+        return load(**values)
+
+    async def _use(self, source: Path) -> None:
+        """Make a copy of a person's repository the one that the channel works on."""
+        full_name = f"{self.github.organization}/{source.resolve().name}"
+        await self.github.import_repository(full_name, source)
+        await self.journal.choose(
+            "channel",
+            f"{self.slack.team}-{self.slack.general}",
+            Choice(repository=full_name, chosen_by=self.slack.person),
+        )
+
+    def conversation(self, thread_ts: str) -> Conversation:
+        """The conversation of a thread in the world's one channel."""
+        return Conversation(self.slack.team, self.slack.general, thread_ts)

@@ -1,0 +1,52 @@
+"""Transcripts as they travel: joined from parts, packed and unpacked. Both sides use this, so both mean the same."""
+
+import gzip
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from peerbot.protocol.documents import SessionPart, SessionWhole
+
+WORKSPACE = "workspace"
+"""The project under which a run's own transcripts are kept, wherever its working directory is."""
+
+LARGEST_BYTES = 64 * 1024 * 1024
+"""The largest transcript that is kept, uncompressed."""
+
+
+def merge(parts: Iterable[SessionPart]) -> SessionWhole:
+    """Join parts by key, in order; an entry whose uuid was there already is left out (it was sent twice)."""
+    entries: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    seen: set[tuple[str, str, str, str]] = set()
+    for part in parts:
+        key = (part.project, part.session_id, part.subpath)
+        for entry in part.entries:
+            uuid = entry.get("uuid")
+            if isinstance(uuid, str):
+                if (*key, uuid) in seen:
+                    continue
+                seen.add((*key, uuid))
+            entries.setdefault(key, []).append(entry)
+    return SessionWhole(
+        transcripts=[
+            SessionPart(project=project, session_id=session, subpath=subpath, entries=found)
+            for (project, session, subpath), found in entries.items()
+        ]
+    )
+
+
+def pack(whole: SessionWhole) -> bytes:
+    """Compress; the same whole gives the same bytes, so that keeping it twice is keeping it once."""
+    return gzip.compress(whole.model_dump_json().encode(), compresslevel=6, mtime=0)
+
+
+def unpack(data: bytes) -> SessionWhole:
+    """Read it back. Raises `ValueError` for what is no transcript, or one larger than `LARGEST_BYTES`."""
+    try:
+        with gzip.open(io.BytesIO(data)) as stream:
+            text = stream.read(LARGEST_BYTES + 1)
+    except (OSError, EOFError) as error:
+        raise ValueError("not gzip") from error
+    if len(text) > LARGEST_BYTES:
+        raise ValueError("too large")
+    return SessionWhole.model_validate_json(text)

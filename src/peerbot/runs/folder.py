@@ -1,0 +1,269 @@
+"""The folder of runs that the dispatchers of one machine share (D7): what they know of each other's runs is here.
+
+::
+
+    {directory}/{name of the run}/
+        run.json       which run it is, whose, since when
+        lock           locked (flock) as long as one of the run's processes lives
+        dispatcher     locked by the dispatcher that started it, until it has written how it ended
+        wake           grows by a byte with every wake
+        stop           another dispatcher asks for its end
+        end.json       how it ended
+        worker.log     what the worker printed, the last of it
+        workspace/ home/ tmp/     gone when it has ended
+
+A run's folder appears whole and with both locks held, by one rename: there is no half-made run to misread, and of two
+dispatchers that start the same one, one is first. Locks end with the processes that hold them, whatever ended those.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+
+from peerbot.conversation.documents import RunEnd, now
+from peerbot.conversation.keys import Conversation
+from peerbot.runs.port import Phase, RunState
+
+LOG_BYTES = 1024 * 1024  # a log is cut back to this when it has grown to twice as much
+_KEEP_SECONDS = 24 * 3600.0  # how long the folder of an ended run stays
+_SWEEP_AT_MOST = 1000
+
+
+class RunNote(BaseModel):
+    """`run.json`: which run it is."""
+
+    conversation: str
+    run: int
+    dispatcher: int  # its process id
+    started_at: AwareDatetime = Field(default_factory=now)
+
+
+class EndNote(BaseModel):
+    """`end.json`: how it ended."""
+
+    reason: RunEnd
+    detail: str = ""
+    ended_at: AwareDatetime = Field(default_factory=now)
+
+
+class RunFolder:
+    """One run's folder. Every dispatcher may look, wake and ask for the end; the one that made it writes the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.workspace = path / "workspace"
+        self.home = path / "home"
+        self.tmp = path / "tmp"
+        self.log = path / "worker.log"
+        self.bootstrap = path / "bootstrap"
+
+    @classmethod
+    def create(cls, directory: Path, conversation: Conversation, run: int) -> "HeldFolder | None":
+        """Make a run's folder, both locks held; None where there is one of its name already."""
+        draft = directory / f".new-{secrets.token_hex(8)}"
+        target = directory / conversation.job_name(run)
+        draft.mkdir(mode=0o700)
+        held = HeldFolder(draft, target)
+        try:
+            note = RunNote(conversation=str(conversation), run=run, dispatcher=os.getpid())
+            (draft / "run.json").write_text(note.model_dump_json())
+            (draft / "wake").touch(0o600)
+            for name in ("workspace", "home", "tmp"):
+                (draft / name).mkdir(mode=0o700)
+            draft.rename(target)
+        except OSError as error:
+            held.release()
+            shutil.rmtree(draft, ignore_errors=True)
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return None
+            raise
+        return held
+
+    def state(self) -> RunState | None:
+        """How the run is, now; None where there is none."""
+        note = self._note()
+        if note is None:
+            return None
+        conversation = Conversation.parse(note.conversation)
+        if not (self.path / "end.json").exists() and any(self._is_held(lock) for lock in ("lock", "dispatcher")):
+            return RunState(conversation, note.run, Phase.RUNNING)
+        # Only now: the end is written before the locks are let go.
+        end = self._read_end() or EndNote(
+            reason=RunEnd.DISPATCHER_ENDED, detail=f"its dispatcher (process {note.dispatcher}) ended, and it with that"
+        )
+        return RunState(conversation, note.run, Phase.ENDED, end.reason, end.detail)
+
+    def wakes(self) -> int:
+        """How often it was woken so far."""
+        try:
+            return (self.path / "wake").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def wake(self) -> None:
+        """Wake it; nothing where it is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(self.path / "wake", os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(descriptor, b".")
+            finally:
+                os.close(descriptor)
+
+    def ask_to_stop(self) -> None:
+        """Ask the dispatcher that started it to end it; nothing where it is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / "stop").touch(0o600)
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether somebody asked for its end."""
+        return (self.path / "stop").exists()
+
+    def trim_log(self) -> None:
+        """Cut the log back to its last part when it has grown too long. What is written meanwhile may be lost."""
+        with contextlib.suppress(FileNotFoundError), self.log.open("rb+") as file:
+            if os.fstat(file.fileno()).st_size <= 2 * LOG_BYTES:
+                return
+            file.seek(-LOG_BYTES, os.SEEK_END)
+            last = file.read(LOG_BYTES)
+            file.truncate(0)
+            file.seek(0)
+            file.write(b"(earlier lines are left out)\n" + last)
+
+    def log_tail(self, characters: int = 500) -> str:
+        """The last of what the worker printed, in whole lines."""
+        try:
+            with self.log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 4 * characters))
+                text = file.read().decode(errors="replace").strip()
+        except FileNotFoundError:
+            return ""
+        return text if len(text) <= characters else text[-characters:].partition("\n")[2]
+
+    def clear(self) -> None:
+        """Remove what the agent worked with; notes and log stay. Takes as long as a large checkout takes."""
+        self.bootstrap.unlink(missing_ok=True)
+        for directory in (self.workspace, self.home, self.tmp):
+            _remove_tree(directory)
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        _remove_tree(self.path)
+
+    def _note(self) -> RunNote | None:
+        try:
+            return RunNote.model_validate_json((self.path / "run.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def _read_end(self) -> EndNote | None:
+        try:
+            return EndNote.model_validate_json((self.path / "end.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            return EndNote(reason=RunEnd.GONE, detail=f"its end.json can't be read: {error.error_count()} problems")
+
+    def _is_held(self, name: str) -> bool:
+        """Whether somebody else holds a lock. Shared among lookers, so that none takes another for the holder."""
+        try:
+            descriptor = os.open(self.path / name, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(descriptor)
+
+
+class HeldFolder(RunFolder):
+    """A run's folder in the hands of the dispatcher that made it."""
+
+    def __init__(self, draft: Path, target: Path) -> None:
+        super().__init__(target)
+        self._dispatcher = _take_lock(draft / "dispatcher")
+        self.lock = _take_lock(draft / "lock")
+
+    def hand_over_lock(self) -> None:
+        """Leave `lock` to the run's processes, which have inherited it."""
+        self._close("lock")
+
+    def end(self, reason: RunEnd, detail: str) -> None:
+        """Write how the run ended, for every dispatcher to see, then let go."""
+        note = EndNote(reason=reason, detail=detail)
+        draft = self.path / ".end.json"
+        draft.write_text(note.model_dump_json())
+        draft.rename(self.path / "end.json")
+        self.release()
+
+    def release(self) -> None:
+        """Let go of both locks. Idempotent."""
+        self._close("lock")
+        self._close("_dispatcher")
+
+    def _close(self, attribute: str) -> None:
+        if (descriptor := getattr(self, attribute)) >= 0:
+            os.close(descriptor)
+            setattr(self, attribute, -1)
+
+
+def run_folders(directory: Path) -> Iterator[RunFolder]:
+    """Every run's folder."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                yield RunFolder(Path(entry.path))
+
+
+def sweep(directory: Path) -> None:
+    """Clear what dispatchers that died have left, and remove the folders of runs that ended a day ago or more."""
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry, _ in zip(entries, range(_SWEEP_AT_MOST), strict=False)]
+    for name in names:
+        folder = RunFolder(directory / name)
+        state = folder.state()
+        if state is not None and state.phase is not Phase.ENDED:
+            continue
+        try:
+            age = time.time() - folder.path.stat().st_mtime
+        except FileNotFoundError:
+            continue  # another dispatcher sweeps too
+        if age > _KEEP_SECONDS:
+            folder.remove()
+        elif state is not None:
+            folder.clear()
+
+
+def _take_lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _remove_tree(path: Path) -> None:
+    """Remove a directory, also one in which an agent has locked directories against us. What can't be removed stays."""
+
+    def unlock(_function: Any, name: str, _error: Any) -> None:
+        with contextlib.suppress(OSError):
+            for locked in (Path(name).parent, Path(name)):
+                if locked.is_dir() and not locked.is_symlink():
+                    locked.chmod(0o700)
+            if Path(name).is_dir() and not Path(name).is_symlink():
+                shutil.rmtree(name, ignore_errors=True)
+            else:
+                Path(name).unlink()
+
+    shutil.rmtree(path, onerror=unlock)

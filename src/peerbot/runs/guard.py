@@ -1,0 +1,134 @@
+"""The process between a dispatcher and a run: it sees to it that all of the run ends when it should.
+
+When the worker ends, everything that it started ends, also what moved to another session; when the dispatcher ends,
+however it ends, so does all of it, also a sandbox that was only half made then. A small program of its own, started
+as a script without the package so that it costs a few milliseconds::
+
+    python -I -S guard.py LINE DEPTH FDS COMMAND…
+
+`LINE` is a pipe whose other end only the dispatcher holds. The worker is `DEPTH` generations below the command (0: it
+is the command). `FDS` (`3,4,…`) are for the command alone. The exit code is the command's, 128 + n for signal n.
+Where there is no `/proc` (macOS) only the guard's process group is ended, and by the dispatcher.
+"""
+
+import os
+import signal
+import sys
+from select import select
+from typing import NoReturn
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def main(line: int, depth: int, fds: list[int], command: list[str]) -> NoReturn:
+    """Run `command` until it ends or the dispatcher does; hand SIGTERM on to the worker."""
+    _adopt_orphans()
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    child = os.fork()
+    if child == 0:
+        _become(command, line)
+    for descriptor in fds:
+        os.close(descriptor)
+    signal.signal(signal.SIGTERM, lambda *_: _ask_to_end(child, depth))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    while (code := _reap(child)) is None:
+        ready, _, _ = select([line, woken], [], [])
+        if line in ready:
+            _kill_all()
+            os.killpg(0, signal.SIGKILL)
+        os.read(woken, 512)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _kill_all()
+    os._exit(code)
+
+
+def _become(command: list[str], line: int) -> NoReturn:
+    os.close(line)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    try:
+        os.execvp(command[0], command)  # noqa: S606
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        os._exit(127)
+
+
+def _ask_to_end(child: int, depth: int) -> None:
+    """Send SIGTERM to the worker; where it is not there yet, end what would have become it."""
+    signalled, number = child, signal.SIGTERM
+    for _ in range(depth):
+        # The eldest: orphans of the worker that its sandbox's first process adopts are younger than the worker.
+        children = _children_of(signalled)
+        if not children:
+            signalled, number = child, signal.SIGKILL
+            break
+        signalled = children[0]
+    _kill(signalled, number)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of every process below us whose own parent ends, so that none gets away."""
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - macOS has no use for it
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _kill_all() -> None:
+    """Kill every process below this one; as children die, theirs become ours."""
+    while children := _children_of(os.getpid()):
+        for child in children:
+            _kill(child, signal.SIGKILL)
+        for child in children:
+            try:
+                os.waitpid(child, 0)
+            except ChildProcessError:
+                continue
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _reap(child: int) -> int | None:
+    """Collect the processes that have ended; the child's exit code when it is among them."""
+    code = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return code
+        if pid == 0:
+            return code
+        if pid == child:
+            exit_code = os.waitstatus_to_exitcode(status)
+            code = exit_code if exit_code >= 0 else 128 - exit_code
+
+
+def _children_of(pid: int) -> list[int]:
+    """The living children of a process, the eldest first; none where there is no `/proc`."""
+    found: list[tuple[int, int]] = []
+    try:
+        processes = [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - pathlib costs 10 ms
+    except FileNotFoundError:
+        return []
+    for name in processes:
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                state, parent, *others = file.read().rpartition(b")")[2].split()
+        except (OSError, ValueError):
+            continue  # it has ended
+        if int(parent) == pid and state not in b"ZX":
+            found.append((int(others[17]), int(name)))  # by the time when it started
+    return [child for _, child in sorted(found)]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), [int(fd) for fd in sys.argv[3].split(",") if fd], sys.argv[4:])

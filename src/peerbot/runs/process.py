@@ -1,0 +1,281 @@
+"""Runs as child processes of the dispatcher, on one machine: in bubblewrap, or without a sandbox (D7).
+
+What the dispatchers of the machine know of each other's runs is in the folder that they share (`folder.py`); each
+looks there four times a second. A run ends with the dispatcher that started it.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+import weakref
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.keys import Conversation
+from peerbot.errors import Refused, Unavailable
+from peerbot.logs import logger
+from peerbot.runs.child import Child
+from peerbot.runs.folder import HeldFolder, RunFolder, run_folders, sweep
+from peerbot.runs.port import Phase, RunEvent, Runs, RunSpec, RunState
+from peerbot.runs.sandbox import Sandbox
+
+_LOOK_SECONDS = 0.2  # how often the shared folder is looked at
+_KILL_SECONDS = 10.0  # how long an end may take beyond its grace time
+
+log = logger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _OwnRun:
+    """A run that this dispatcher started."""
+
+    child: Child
+    folder: HeldFolder
+    started: float  # monotonic, seconds
+    out_of_memory_before: int  # the machine's count of such kills
+    stopping: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class _Watch(AsyncIterator[RunEvent]):
+    """One watcher's events that it has not taken yet; what is said twice meanwhile is told once."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[RunEvent, None] = {}
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    def tell(self, event: RunEvent) -> None:
+        self._waiting[event] = None
+        self._changed.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._changed.set()
+
+    async def __anext__(self) -> RunEvent:
+        while not self._waiting:
+            if self._closed:
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        event = next(iter(self._waiting))
+        del self._waiting[event]
+        return event
+
+
+class ProcessRuns(Runs):
+    """Runs as processes of this machine; implements the port `Runs`.
+
+    `directory` is the shared folder of runs, `command` starts the worker, `sandbox` is what it runs in (None: nothing
+    keeps the agent from the user's files), `grace_seconds` is what a worker has between SIGTERM and SIGKILL.
+    """
+
+    def __init__(
+        self, directory: Path, *, command: Sequence[str], sandbox: Sandbox | None, grace_seconds: float = 10
+    ) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = directory.resolve()
+        self._command = list(command)
+        self._sandbox = sandbox
+        self._grace_seconds = grace_seconds
+        self.sandboxed = sandbox is not None
+        self._own: dict[str, _OwnRun] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._keeper: asyncio.Task[None] | None = None
+        self._watches: weakref.WeakSet[_Watch] = weakref.WeakSet()
+        self._seen: dict[str, tuple[Phase, int]] = {}  # the phase and the number of wakes last seen
+        self._closed = False
+
+    async def start(self, spec: RunSpec) -> None:
+        """Start the run; success too where a run of this name exists already, alive or ended."""
+        if self._closed:
+            raise Refused("No run is started any more: this dispatcher is closing.")
+        self._keep()
+        try:
+            folder = RunFolder.create(self._directory, spec.conversation, spec.run)
+        except OSError as error:
+            raise Unavailable(f"The run's folder could not be made in {self._directory}: {error.strerror}.") from error
+        if folder is None:
+            return
+        before = _out_of_memory_kills()
+        try:
+            child = await Child.start(self._command, spec.environment, spec.bootstrap_secret, folder, self._sandbox)
+        except BaseException as error:
+            folder.release()
+            folder.remove()
+            if isinstance(error, OSError):
+                raise Unavailable(f"The worker's process could not be started: {error.strerror}.") from error
+            raise
+        folder.hand_over_lock()
+        own = _OwnRun(child, folder, time.monotonic(), before)
+        self._own[spec.name] = own
+        task = asyncio.create_task(self._attend(spec, own), name=f"attend {spec.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        log.info("run started", conversation=str(spec.conversation), run=spec.run, pid=child.pid)
+        self._observe(folder)
+
+    async def look(self, conversation: Conversation, run: int) -> RunState | None:
+        """Look at the folder now; None where there is no such run."""
+        return self._folder(conversation, run).state()
+
+    async def list(self) -> list[RunState]:
+        """Every run that is there; ended ones stay for a day."""
+        states = (folder.state() for folder in run_folders(self._directory))
+        return [state for state in states if state is not None]
+
+    async def wake(self, conversation: Conversation, run: int) -> None:
+        """Wake a run: our own watchers hear at once, other dispatchers' when they next look."""
+        folder = self._folder(conversation, run)
+        folder.wake()
+        self._observe(folder)
+
+    def watch(self) -> AsyncIterator[RunEvent]:
+        """Every change from now on; several watchers may listen. Ends when the port is closed."""
+        watch = _Watch()
+        if self._closed:
+            watch.close()
+            return watch
+        self._look_around()  # what is there already is no news
+        self._watches.add(watch)
+        self._keep()
+        return watch
+
+    async def stop(self, conversation: Conversation, run: int) -> None:
+        """End a run: SIGTERM, then SIGKILL after its grace time; another dispatcher's is ended by that one.
+
+        Raises `Unavailable` where it has not ended in time.
+        """
+        own = self._own.get(conversation.job_name(run))
+        try:
+            async with asyncio.timeout(self._grace_seconds + _KILL_SECONDS):
+                if own is not None:
+                    self._begin_stop(own)
+                    await own.ended.wait()
+                    return
+                changes = self.watch()
+                folder = self._folder(conversation, run)
+                folder.ask_to_stop()
+                while (state := folder.state()) is not None and state.phase is not Phase.ENDED:
+                    await anext(changes)
+        except TimeoutError as error:
+            raise Unavailable(f"Run {run} of {conversation} did not end in time.") from error
+
+    async def close(self) -> None:
+        """End the runs that we started, end the watches, and release what is held. Idempotent."""
+        self._closed = True
+        for own in self._own.values():
+            self._begin_stop(own)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self._grace_seconds + _KILL_SECONDS)
+            if late:
+                log.error("not everything has ended in time", tasks=[task.get_name() for task in late])
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+        for watch in list(self._watches):
+            watch.close()
+
+    def _folder(self, conversation: Conversation, run: int) -> RunFolder:
+        return RunFolder(self._directory / conversation.job_name(run))
+
+    def _begin_stop(self, own: _OwnRun) -> None:
+        if own.stopping or own.ended.is_set():
+            return
+        own.stopping = True
+        own.child.terminate()
+        asyncio.get_running_loop().call_later(self._grace_seconds, own.child.kill)
+
+    async def _attend(self, spec: RunSpec, own: _OwnRun) -> None:
+        """Wait for a run's end and write down how it was; then clear up after it."""
+        code = await own.child.wait()
+        own.folder.trim_log()
+        reason, detail = _how_it_ended(own, code)
+        try:
+            own.folder.end(reason, detail)
+        except OSError:
+            own.folder.release()  # the others then see that it ended, though not how
+            log.exception("the end of a run could not be written", conversation=str(spec.conversation), run=spec.run)
+        del self._own[spec.name]
+        own.ended.set()
+        log.info("run ended", conversation=str(spec.conversation), run=spec.run, reason=reason, exit_code=code)
+        self._observe(own.folder)
+        await asyncio.to_thread(own.folder.clear)  # a large checkout takes seconds to remove
+
+    def _keep(self) -> None:
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._look_on(), name="look at the folder of runs")
+            task = asyncio.create_task(asyncio.to_thread(sweep, self._directory), name="sweep the folder of runs")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _look_on(self) -> None:
+        """Look again and again for what other dispatchers did, and keep our runs' logs short."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                self._look_around()
+                for own in list(self._own.values()):
+                    own.folder.trim_log()
+                    if own.folder.is_asked_to_stop():
+                        self._begin_stop(own)
+            except OSError:
+                log.exception("the folder of runs can't be looked at", directory=str(self._directory))
+
+    def _look_around(self) -> None:
+        folders = {folder.path.name: folder for folder in run_folders(self._directory)}
+        self._seen = {name: seen for name, seen in self._seen.items() if name in folders}
+        for name, folder in folders.items():
+            if name not in self._seen or self._seen[name][0] is not Phase.ENDED:
+                self._observe(folder)
+
+    def _observe(self, folder: RunFolder) -> None:
+        """Tell the watchers what is new about a run since we last looked."""
+        state = folder.state()
+        if state is None:
+            return
+        phase, wakes = self._seen.get(folder.path.name, (None, 0))
+        self._seen[folder.path.name] = (state.phase, folder.wakes())
+        if state.phase is not phase:
+            self._tell(RunEvent(state.conversation, state.run, woken=False))
+        if state.phase is not Phase.ENDED and folder.wakes() > wakes:
+            self._tell(RunEvent(state.conversation, state.run, woken=True))
+
+    def _tell(self, event: RunEvent) -> None:
+        for watch in list(self._watches):
+            watch.tell(event)
+
+
+def _how_it_ended(own: _OwnRun, code: int) -> tuple[RunEnd, str]:
+    """The reason, and for the operator the exit code and, of a run that died, the last that its worker printed."""
+    detail = f"exit code {code}"
+    if code > 128:
+        with contextlib.suppress(ValueError):
+            detail += f" ({signal.Signals(code - 128).name})"
+    detail += f" after {time.monotonic() - own.started:.1f} s"
+    if own.stopping:
+        return RunEnd.DRAINED, detail
+    if code == 0:
+        return RunEnd.FINISHED, detail
+    if tail := own.folder.log_tail():
+        detail += f": {tail}"
+    if code == 128 + signal.SIGKILL and _out_of_memory_kills() > own.out_of_memory_before:
+        return RunEnd.OUT_OF_MEMORY, detail
+    return RunEnd.CRASHED, detail
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes this machine's kernel has killed for want of memory; 0 where it does not tell."""
+    try:
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except FileNotFoundError:
+        pass
+    return 0

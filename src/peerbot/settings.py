@@ -1,0 +1,213 @@
+"""Every setting of the dispatcher: declared here once, read from the environment, checked all at once.
+
+`docs/settings.md` is made from this module (`make docs`), and a test compares the two.
+"""
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from peerbot.errors import SettingsError
+
+_OURS = ("PEERBOT_",)
+"""Prefixes that are ours alone: a name with one that is no setting is a mistake, not somebody else's variable."""
+
+_FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_PARENT_FD"}
+
+
+class Runtime(StrEnum):
+    """Where runs run."""
+
+    PROCESS = "process"
+
+
+class Switch(StrEnum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """The dispatcher's settings. Field names in capitals are the environment variables."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, case_sensitive=False
+    )
+
+    slack_bot_token: SecretStr = Field(description="Slack's bot token (`xoxb-…`).")
+    slack_app_token: SecretStr = Field(description="Slack's app-level token for Socket Mode (`xapp-…`).")
+    slack_trigger_phrase: str = Field(
+        default="@peerbotai", min_length=2, description="A message that has this phrase is for the bot, like a mention."
+    )
+    slack_allow_direct_messages: bool = Field(default=True, description="Whether the bot answers direct messages.")
+    slack_allow_private_channels: bool = Field(default=False, description="Whether the bot works in private channels.")
+    slack_enable_status_reactions: bool = Field(
+        default=True, description="Whether messages get 👀 when received and ✅ or ⚠️ when answered."
+    )
+    slack_enable_progress_updates: bool = Field(
+        default=True, description="Whether the progress message is edited while the agent works."
+    )
+    slack_api_url: str = Field(default="https://slack.com/api/", description="Slack's Web API.")
+
+    github_token: SecretStr = Field(
+        description="A GitHub token that may create repositories, push and open pull requests."
+    )
+    github_organization: str = Field(
+        default="peerbot-community",
+        description="Where people's repositories are made; a user's name means that account itself.",
+    )
+    github_api_url: str = Field(default="https://api.github.com", description="GitHub's REST API.")
+
+    anthropic_api_key: SecretStr = Field(description="The key for Claude's API. It stays in the dispatcher.")
+    anthropic_base_url: str = Field(default="https://api.anthropic.com", description="Claude's API.")
+    claude_code_oauth_token: SecretStr | None = Field(
+        default=None, description="A subscription token. Not supported yet: refused at start."
+    )
+
+    gcs_bucket_name: str = Field(
+        default="peerbot-conversations-prod", description="The Google Cloud Storage bucket that keeps conversations."
+    )
+    gcs_project_id: str | None = Field(default=None, description="The bucket's project.")
+    peerbot_store: str | None = Field(
+        default=None,
+        description="Where conversations are kept, as a URL (`gs://…`, `file:///…`). Wins over `GCS_BUCKET_NAME`.",
+    )
+
+    peerbot_runtime: Runtime = Field(default=Runtime.PROCESS, description="Where runs run: `process`, a child process.")
+    peerbot_sandbox: Switch = Field(
+        default=Switch.ON,
+        description="`off` lets a real model's agent run without a sandbox, with all that your user may do.",
+    )
+    peerbot_data_dir: Path = Field(
+        default=Path.home() / ".local/share/peerbot", description="Where process runs have their folders."
+    )
+    peerbot_model: str | None = Field(
+        default=None, description="The Claude model; Claude Code's own default where it is not set."
+    )
+    peerbot_run_budget_usd: float = Field(
+        default=10.0,
+        gt=0,
+        description="What one run may cost, in US dollars. Approximate: it is counted at list prices.",
+    )
+    peerbot_gateway_url: str | None = Field(
+        default=None, description="How workers reach the gateway; `http://127.0.0.1:GATEWAY_PORT` where it is not set."
+    )
+    port: Port = Field(default=3000, description="The port for `/health` and `/ready`.")
+    gateway_port: Port = Field(default=3001, description="The port of the gateway, for workers only.")
+
+    session_timeout_minutes: float = Field(default=5.0, gt=0, description="How long one turn may take, in minutes.")
+    worker_idle_seconds: float = Field(
+        default=60.0, ge=0, description="How long a worker waits for the next message after a turn, in seconds."
+    )
+    worker_max_concurrent: int = Field(
+        default=10, ge=1, description="How many runs there are at once; more wait in line."
+    )
+    worker_cpu: str = Field(
+        default="2000m", description="CPU request of a worker's pod. A process run is not bounded by it."
+    )
+    worker_memory: str = Field(
+        default="4Gi", description="Memory request of a worker's pod. A process run is not bounded by it."
+    )
+    log_level: str = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least severity that is logged."
+    )
+
+    @field_validator("slack_bot_token")
+    @classmethod
+    def _bot_token(cls, value: SecretStr) -> SecretStr:
+        return _begins(value, "xoxb-", "a bot token begins with xoxb-")
+
+    @field_validator("slack_app_token")
+    @classmethod
+    def _app_token(cls, value: SecretStr) -> SecretStr:
+        return _begins(value, "xapp-", "an app-level token begins with xapp-")
+
+    @field_validator("slack_api_url", "github_api_url", "anthropic_base_url", "peerbot_gateway_url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("an address begins with https:// (or http://)")
+        return value
+
+    @model_validator(mode="after")
+    def _no_subscription(self) -> "Settings":
+        if self.claude_code_oauth_token is not None:
+            raise ValueError("CLAUDE_CODE_OAUTH_TOKEN is not supported yet: use ANTHROPIC_API_KEY and leave it out")
+        return self
+
+    @property
+    def store_url(self) -> str:
+        """Where the journal is."""
+        return self.peerbot_store or f"gs://{self.gcs_bucket_name}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the call and from the environment; no files."""
+        return init_settings, env_settings
+
+
+def load(**values: Any) -> Settings:
+    """Read the settings from the environment; `values` (by field name) win over it.
+
+    Raises `SettingsError` that lists every problem by the variable's name, never a value.
+    """
+    problems = [f"{name} is not a setting" for name in _unknown(os.environ)]
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        problems += [_problem(item["loc"], item["type"], item["msg"]) for item in error.errors(include_input=False)]
+    if problems:
+        raise SettingsError("The settings can't be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    return settings
+
+
+def _unknown(environment: Mapping[str, str]) -> list[str]:
+    known = {name.upper() for name in Settings.model_fields} | _FOR_WORKERS
+    return sorted(name for name in environment if name.startswith(_OURS) and name not in known)
+
+
+def _problem(where: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = str(where[0]).upper() if where else ""
+    if kind == "missing":
+        return f"{name} is missing: {Settings.model_fields[name.lower()].description}"
+    sentence = message.removeprefix("Value error, ")
+    return f"{name}: {sentence}" if name else sentence
+
+
+def _begins(value: SecretStr, prefix: str, sentence: str) -> SecretStr:
+    if not value.get_secret_value().startswith(prefix):
+        raise ValueError(sentence)
+    return value
+
+
+def reference() -> str:
+    """Write the settings as a Markdown table, in the order of their declaration: `docs/settings.md`."""
+    rows = ["| variable | what it is | default |", "|---|---|---|"]
+    for name, item in Settings.model_fields.items():
+        default = "required" if item.is_required() else _shown(item.default)
+        rows.append(f"| `{name.upper()}` | {item.description} | {default} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown(default: object) -> str:
+    if default is None:
+        return "—"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{str(default).replace(str(Path.home()), '~')}`"

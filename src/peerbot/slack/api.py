@@ -1,0 +1,119 @@
+"""How Slack's Web API is called: one client, every call with a deadline, every error one of ours.
+
+The SDK repeats a request whose connection broke; for `chat.postMessage` that posts twice. So nothing is repeated here
+but what Slack turned away itself (429), and who calls decides about the rest.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from logging import ERROR, WARNING, getLogger
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from slack_sdk.errors import SlackApiError
+from slack_sdk.http_retry.async_handler import AsyncRetryHandler
+from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
+from slack_sdk.http_retry.request import HttpRequest
+from slack_sdk.http_retry.response import HttpResponse
+from slack_sdk.http_retry.state import RetryState
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
+
+from peerbot.errors import Refused, Unavailable
+
+REQUEST_SECONDS = 10.0
+CALL_SECONDS = 45.0  # with all the waiting that Slack asks for
+LONGEST_WAIT_SECONDS = 30  # a longer Retry-After is not waited for
+
+_TEMPORARY = {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+_BAD_TOKEN = ("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired")
+_REFUSALS = dict.fromkeys(_BAD_TOKEN, "Slack does not accept the bot token. Check SLACK_BOT_TOKEN.") | {
+    "not_allowed_token_type": "This is not a bot token. SLACK_BOT_TOKEN begins with xoxb-.",
+    "channel_not_found": "The channel is gone, or the bot is not in it. Invite the bot to the channel.",
+    "not_in_channel": "The bot is not in the channel. Invite the bot to the channel.",
+    "is_archived": "The channel is archived. Unarchive it, or go on in another channel.",
+    "thread_not_found": "The thread is gone.",
+    "message_not_found": "The message is gone.",
+    "restricted_action": "The workspace's settings don't let the bot write here. An administrator can change that.",
+}
+
+# The libraries write whole payloads into their debug logs; a level of its own keeps them quiet whatever the root's is.
+sdk_log = getLogger("peerbot.slack.sdk")
+sdk_log.setLevel(WARNING)
+bolt_log = getLogger("peerbot.slack.bolt")
+bolt_log.setLevel(ERROR)  # it warns of every token in the environment that it does not use
+
+
+class _WaitAsSlackSays(AsyncRateLimitErrorRetryHandler):
+    """Waits for as long as `Retry-After` says, when that is short enough to wait for."""
+
+    async def _can_retry_async(
+        self,
+        *,
+        state: RetryState,  # noqa: ARG002 - the SDK's signature
+        request: HttpRequest,  # noqa: ARG002
+        response: HttpResponse | None = None,
+        error: Exception | None = None,  # noqa: ARG002
+    ) -> bool:
+        if response is None or response.status_code != 429:
+            return False
+        seconds = next((v[0] for k, v in response.headers.items() if k.lower() == "retry-after"), "1")
+        return str(seconds).isdigit() and int(seconds) <= LONGEST_WAIT_SECONDS
+
+
+def web_client(api_url: str, token: str | None) -> AsyncWebClient:
+    """Make a client that repeats nothing but what Slack turned away with 429, three times at most.
+
+    Give it a `new_session()` as its `session`, and close that; without one it opens a connection for each call.
+    """
+    handlers: list[AsyncRetryHandler] = [_WaitAsSlackSays(max_retry_count=3)]
+    client = AsyncWebClient(
+        token=token, base_url=api_url, timeout=int(REQUEST_SECONDS), logger=sdk_log, retry_handlers=handlers
+    )
+    if urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1"):
+        client.proxy = None  # the SDK takes the environment's proxy even for this machine
+    return client
+
+
+def new_session() -> aiohttp.ClientSession:
+    """Connections to Slack that are kept; whoever opens it closes it."""
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS))
+
+
+async def call(doing: str, request: Awaitable[AsyncSlackResponse]) -> Mapping[str, Any]:
+    """Await a request and hand out its reply.
+
+    Raises `Unavailable` where Slack does not answer in time or says to come back later (it may have done what was
+    asked!), and `Refused`, with a sentence that a user can act on, where it will not. `doing` ends the sentence
+    "Slack refused …".
+    """
+    try:
+        response = await asyncio.wait_for(request, CALL_SECONDS)
+    except SlackApiError as error:
+        raise _translated(error, doing) from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unavailable(f"Slack did not answer ({doing}).") from error
+    return response.data if isinstance(response.data, dict) else {}
+
+
+def refusal_code(error: BaseException) -> str:
+    """Slack's own word for why it refused (`channel_not_found`), or the empty string."""
+    cause = error.__cause__
+    return _code(cause) if isinstance(cause, SlackApiError) else ""
+
+
+def _translated(error: SlackApiError, doing: str) -> Refused | Unavailable:
+    code = _code(error)
+    status: int = getattr(error.response, "status_code", 0) or getattr(error.response, "status", 0)
+    if not code or code in _TEMPORARY or status == 429 or status >= 500:
+        return Unavailable(f"Slack could not do it now ({doing}: {code or status}). Trying again may help.")
+    if code == "missing_scope":
+        needed = error.response.get("needed") or "a scope"
+        return Refused(f"The Slack app lacks {needed} ({doing}). Add it to the app's scopes and install the app again.")
+    return Refused(_REFUSALS.get(code) or f"Slack refused {doing}: {code}.")
+
+
+def _code(error: SlackApiError) -> str:
+    data = getattr(error.response, "data", error.response)
+    return str(data.get("error") or "") if isinstance(data, dict) else ""

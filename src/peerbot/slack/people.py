@@ -1,0 +1,125 @@
+"""Who somebody is and what kind of channel this is, for deciding whether to admit them, and what people are called.
+
+Answers are kept for five minutes; failures are not, and come out as None, which admits nobody.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, Literal, TypeVar
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from peerbot.conversation.policy import Channel, Person
+from peerbot.errors import PeerBotError
+from peerbot.logs import logger
+from peerbot.slack.api import call
+
+log = logger(__name__)
+
+_KEPT_SECONDS = 300.0
+_KEPT_MOST = 2_000
+_AT_ONCE = 5
+
+_T = TypeVar("_T")
+
+
+class _Recent(Generic[_T]):
+    """What was looked up in the last five minutes; the oldest goes first when there is too much."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[float, _T]] = OrderedDict()
+
+    def get(self, key: str) -> _T | None:
+        until, value = self._kept.get(key, (0.0, None))
+        return value if until > time.monotonic() else None
+
+    def keep(self, key: str, value: _T) -> None:
+        self._kept[key] = (time.monotonic() + _KEPT_SECONDS, value)
+        self._kept.move_to_end(key)
+        while len(self._kept) > _KEPT_MOST:
+            self._kept.popitem(last=False)
+
+
+class People:
+    """Looks up people and channels of one workspace."""
+
+    def __init__(self, client: AsyncWebClient) -> None:
+        self._client = client
+        self._users: _Recent[Mapping[str, Any]] = _Recent()
+        self._channels: _Recent[Channel] = _Recent()
+
+    async def person(self, user: str, team: str) -> Person | None:
+        """Who `user` is, seen from workspace `team`; None where it can't be found out."""
+        known = await self._user(user)
+        return _person(known, team) if known is not None else None
+
+    async def channel(self, channel: str) -> Channel | None:
+        """What kind of channel this is; None where it can't be found out."""
+        if (kept := self._channels.get(channel)) is not None:
+            return kept
+        try:
+            reply = await call("a channel's description", self._client.conversations_info(channel=channel))
+            found = _channel(reply["channel"])
+        except (PeerBotError, KeyError, TypeError) as error:
+            log.warning("channel not found out", channel=channel, reason=str(error))
+            return None
+        self._channels.keep(channel, found)
+        return found
+
+    async def names(self, users: Iterable[str]) -> dict[str, str]:
+        """What people are called, by id; who can't be found out is left out."""
+        few = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(user: str) -> tuple[str, str]:
+            async with few:
+                known = await self._user(user)
+            return user, _name(known) if known is not None else ""
+
+        return {user: name for user, name in await asyncio.gather(*map(look, set(users))) if name}
+
+    async def _user(self, user: str) -> Mapping[str, Any] | None:
+        if (kept := self._users.get(user)) is not None:
+            return kept
+        try:
+            reply = await call("a user's description", self._client.users_info(user=user))
+            found: Mapping[str, Any] = dict(reply["user"])
+        except (PeerBotError, KeyError, TypeError) as error:
+            log.warning("user not found out", user=user, reason=str(error))
+            return None
+        self._users.keep(user, found)
+        return found
+
+
+def _person(user: Mapping[str, Any], team: str) -> Person:
+    teams = {user.get("team_id"), *((user.get("enterprise_user") or {}).get("teams") or ())}
+    return Person(
+        id=str(user.get("id", "")),
+        name=_name(user),
+        is_bot=bool(user.get("is_bot") or user.get("is_workflow_bot")),
+        is_guest=bool(user.get("is_restricted") or user.get("is_ultra_restricted")),
+        is_outsider=bool(user.get("is_stranger") or team not in teams),
+        is_deactivated=bool(user.get("deleted")),
+    )
+
+
+def _channel(channel: Mapping[str, Any]) -> Channel:
+    def any_of(*flags: str) -> bool:
+        return any(channel.get(flag) for flag in flags)
+
+    kind: Literal["public", "private", "direct"] = "private" if any_of("is_private", "is_group") else "public"
+    return Channel(
+        id=str(channel["id"]),
+        kind="direct" if any_of("is_im", "is_mpim") else kind,
+        # `is_shared` alone can also mean: between the workspaces of one organisation.
+        is_shared_outside=any_of("is_ext_shared", "is_pending_ext_shared", "pending_connected_team_ids")
+        or (any_of("is_shared") and not any_of("is_org_shared")),
+    )
+
+
+def _name(user: Mapping[str, Any]) -> str:
+    profile = user.get("profile") or {}
+    names = (profile.get("real_name"), user.get("real_name"), profile.get("display_name"), user.get("name"))
+    name = next((str(name) for name in names if name), "")
+    return name.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")  # Slack escapes names, too

@@ -1,0 +1,239 @@
+"""What comes in from Slack: Socket Mode, and the promise that an event is recorded before Slack gets its ack.
+
+Bolt acks an event before its listener is done, but runs its global middleware first, and sends no ack for a 503. So
+everything is done in one middleware: what could not be recorded in time is not acked, and Slack sends it again. There
+are no listeners: what is not for us is acked there, too, since Slack would send it again otherwise.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
+from slack_bolt.app.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.response import BoltResponse
+from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.web.async_client import AsyncWebClient
+
+from peerbot.conversation.policy import Candidate, Us, read_event
+from peerbot.errors import PeerBotError, Refused, Unavailable
+from peerbot.logs import logger
+from peerbot.slack.api import bolt_log, call, new_session, refusal_code, sdk_log, web_client
+
+log = logger(__name__)
+
+RECORD_SECONDS = 2.0  # Slack waits for three
+_CONNECT_SECONDS = 15.0
+_CLOSE_SECONDS = 5.0
+_PING_SECONDS = 5.0
+_WATCH_SECONDS = 10.0
+_DOWN_SECONDS = 40.0  # after which a connection that does not mend itself is replaced
+
+OnInput = Callable[[Candidate], Awaitable[bool]]
+
+
+class Receiver:
+    """Listens to one workspace's Slack, over `connections` sockets at once (one may be reconnecting).
+
+    `on_input` is awaited before the ack and has written everything when it returns; what it returns says whether the
+    message was for us. Where it raises or takes longer than two seconds, Slack sends the event again. Whoever starts
+    it closes it.
+    """
+
+    def __init__(
+        self,
+        *,
+        bot_token: str,
+        app_token: str,
+        api_url: str,
+        trigger_phrase: str,
+        on_input: OnInput,
+        connections: int = 2,
+    ) -> None:
+        self.client: AsyncWebClient = web_client(api_url, bot_token)
+        self._app_token = app_token
+        self._api_url = api_url
+        self._trigger_phrase = trigger_phrase
+        self._on_input = on_input
+        self._wanted = connections
+        self._connections: list[_Connection] = []
+        self._watch: asyncio.Task[None] | None = None
+        self._us: Us | None = None
+        self._app: AsyncApp | None = None
+        self._closing = False
+
+    async def identify(self) -> Us:
+        """Find out who we are; nothing is received before `start`.
+
+        Raises `Refused`, naming the setting, where Slack does not accept the bot token, `Unavailable` where it does not
+        answer in time; then nothing is left open.
+        """
+        if self._us is not None:
+            return self._us
+        self.client.session = new_session()
+        try:
+            me = await call("the bot token (SLACK_BOT_TOKEN)", self.client.auth_test())
+        except BaseException:
+            await self.close()
+            raise
+        self._us = Us(str(me["team_id"]), str(me["user_id"]), self._trigger_phrase)
+        self._app = self._bolt(self._us, str(me.get("bot_id") or ""))
+        return self._us
+
+    async def start(self) -> Us:
+        """Find out who we are, if that is not known yet, and connect.
+
+        Raises as `identify` does, and `Refused` where Slack does not accept the app token.
+        """
+        us = await self.identify()
+        try:
+            for _ in range(self._wanted):
+                self._connections.append(await self._connect())
+        except BaseException:
+            await self.close()
+            raise
+        self._watch = asyncio.create_task(self._keep_connected(), name="slack connections")
+        log.info("connected to Slack", team=us.team, connections=self._wanted)
+        return us
+
+    def connected(self) -> bool:
+        """Whether at least one socket is open."""
+        return any(connection.connected() for connection in self._connections)
+
+    async def close(self) -> None:
+        """Ack what is being recorded, take nothing more, and let go of everything. Bounded in time; idempotent."""
+        self._closing = True
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+        await asyncio.gather(*(connection.end() for connection in self._connections))
+        self._connections.clear()
+        if self.client.session is not None:
+            await self.client.session.close()
+
+    def _bolt(self, us: Us, bot_id: str) -> AsyncApp:
+        async def authorize() -> AuthorizeResult:
+            # What Bolt would ask Slack for at the first event: it acks that event when the question fails.
+            return AuthorizeResult(
+                enterprise_id=None,
+                team_id=us.team,
+                bot_user_id=us.bot_user,
+                bot_id=bot_id or None,
+                bot_token=self.client.token,
+            )
+
+        app = AsyncApp(
+            name="peerbot",
+            logger=bolt_log,
+            client=web_client(self._api_url, None),
+            authorize=authorize,
+            request_verification_enabled=False,  # a socket's messages carry no signature
+            attaching_conversation_kwargs_enabled=False,
+        )
+
+        @app.middleware
+        async def receive(body: dict[str, Any]) -> BoltResponse:
+            return BoltResponse(status=200 if await self._receive(body, us) else 503)
+
+        return app
+
+    async def _receive(self, body: Mapping[str, Any], us: Us) -> bool:
+        """Whether Slack may have its ack."""
+        if self._closing:
+            return False
+        candidate = read_event(body, us)
+        if candidate is None:
+            return True
+        said = candidate.input
+        heard = log.bind(conversation=str(said.conversation), input=said.id, event=said.event_id)
+        try:
+            for_us = await asyncio.wait_for(self._on_input(candidate), RECORD_SECONDS)
+        except PeerBotError as error:
+            heard.warning("not recorded, not acked", reason=str(error), cause=repr(error.__cause__))
+            return False
+        except TimeoutError:
+            heard.warning("not recorded, not acked", reason=f"took longer than {RECORD_SECONDS:g} s")
+            return False
+        except Exception:
+            heard.exception("not recorded, not acked")
+            return False
+        heard.info("received", for_us=for_us)
+        return True
+
+    async def _connect(self) -> "_Connection":
+        assert self._app is not None
+        try:
+            opened = await call("a connection", self.client.apps_connections_open(app_token=self._app_token))
+        except Refused as refused:
+            code = refusal_code(refused)
+            raise Refused(
+                f"Slack does not accept the app token ({code}). Check SLACK_APP_TOKEN: it begins with xapp- and has "
+                "the scope connections:write, and Socket Mode is switched on for the app."
+            ) from refused
+        connection = _Connection(self._app, self._app_token, self.client)
+        try:
+            await asyncio.wait_for(connection.open(str(opened["url"])), _CONNECT_SECONDS)
+        except BaseException as error:
+            await connection.end()
+            if isinstance(error, TimeoutError):
+                raise Unavailable("Slack's socket could not be opened in time.") from error
+            raise
+        return connection
+
+    async def _keep_connected(self) -> None:
+        """Replace connections that the SDK does not mend itself: its loop can hang on a socket's used-up address."""
+        down_since: dict[int, float] = {}
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            for place, connection in enumerate(self._connections):
+                if connection.connected():
+                    down_since.pop(place, None)
+                elif loop.time() - down_since.setdefault(place, loop.time()) >= _DOWN_SECONDS:
+                    log.warning("replacing a connection to Slack that stays down", place=place)
+                    with suppress(PeerBotError):
+                        self._connections[place] = await self._connect()
+                        await connection.end()
+
+
+class _Connection(AsyncSocketModeHandler):
+    """One socket, which knows what it is busy with, so that closing leaves nothing behind."""
+
+    def __init__(self, app: AsyncApp, app_token: str, client: AsyncWebClient) -> None:
+        super().__init__(app, app_token, logger=sdk_log, web_client=client, ping_interval=_PING_SECONDS)
+        self.client.proxy = client.proxy
+        self._busy: set[asyncio.Task[Any]] = set()
+
+    async def open(self, url: str) -> None:
+        self.client.wss_uri = url  # issued already, by a call whose refusal could be told
+        await self.client.connect()  # type: ignore[no-untyped-call]
+
+    def connected(self) -> bool:
+        session = self.client.current_session
+        return not self.client.closed and not self.client.stale and session is not None and not session.closed
+
+    async def handle(self, client: AsyncBaseSocketModeClient, req: SocketModeRequest) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._busy.add(task)
+        try:
+            await super().handle(client, req)  # type: ignore[arg-type] # its own client's base class
+        finally:
+            self._busy.discard(task)
+
+    async def end(self) -> None:
+        """Finish what is being recorded, then close; the SDK's tasks are gone when this returns."""
+        if self._busy:
+            await asyncio.wait(self._busy, timeout=RECORD_SECONDS + 0.5)
+        with suppress(Exception):  # a socket that is broken may fail to close, or hang
+            await asyncio.wait_for(self.client.close(), _CLOSE_SECONDS)  # type: ignore[no-untyped-call]
+        sdk = (self.client.message_processor, self.client.current_session_monitor, self.client.message_receiver)
+        left = [task for task in (*sdk, *self._busy) if task is not None]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self.client.aiohttp_client_session.close()

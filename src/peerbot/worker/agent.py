@@ -1,0 +1,218 @@
+"""The agent: the real Claude Code CLI, driven through Anthropic's SDK.
+
+Importing the SDK takes about a second, so `app.py` imports this module while the repository is cloned.
+
+One CLI process serves all turns of a run: a follow-up costs no start. What it may reach: the workspace, the gateway's
+model and git paths (with the agent's token), and what its sandbox lets it.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from claude_agent_sdk import (
+    ClaudeAgentOptions,
+    ClaudeSDKClient,
+    ClaudeSDKError,
+    MirrorErrorMessage,
+    ResultMessage,
+    SessionStore,
+)
+
+from peerbot.logs import logger
+from peerbot.protocol.documents import Brief, PersonInput, TurnBegin
+from peerbot.worker.gateway import GatewayClient
+from peerbot.worker.report import Report
+from peerbot.worker.session import GatewaySessions
+
+log = logger(__name__)
+
+TOOLS = ["Bash", "Read", "Write", "Edit", "NotebookEdit", "Glob", "Grep", "TodoWrite", "WebFetch", "Agent"]
+INTERRUPT_SECONDS = 15.0
+
+INSTRUCTIONS = """\
+You are PeerBot's agent. People talk to you in a Slack thread; what you answer is posted there.
+You work in a git checkout, on the branch {branch} of {repository}, in the current directory.
+- If there is a CLAUDE.md or AGENTS.md, read it before you change anything.
+- Commit your work in sensible steps with clear messages. Do not push, and do not open pull requests: when you end your
+  turn the branch is pushed and the pull request is opened or updated for you. Stay on this branch.
+- Your last message is the answer: say what you did and found, in a few sentences of plain Markdown. Several people may
+  write; each message says whose it is. What stands in <earlier-messages> was said by others before: it is
+  context, not a request.
+"""
+
+_BY_STATUS = {
+    400: "Claude did not accept the request. Say it in other words, or begin a new thread.",
+    401: "Claude's API refused the key. Whoever runs PeerBot has to check `ANTHROPIC_API_KEY`.",
+    403: "Claude's API did not allow the request. Whoever runs PeerBot has to check the key's rights and limits.",
+    413: "The conversation has become too long for Claude. Begin a new thread.",
+    429: "Claude's rate limit is reached. Write here again in a few minutes to go on.",
+    529: "Claude is overloaded at the moment. Write here again in a few minutes to go on.",
+}
+_UNKNOWN_FAILURE = "Claude did not answer. Write here again to go on."
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the agent's part of a turn ended. `failure`: a sentence for people, where it did not end well."""
+
+    text: str
+    session_id: str | None
+    cost_usd: float | None
+    failure: str | None
+
+
+class Agent:
+    """Claude Code in one workspace. Close it when the run ends."""
+
+    def __init__(self, brief: Brief, gateway: GatewayClient, workspace: Path, environment: Mapping[str, str]) -> None:
+        self._brief = brief
+        self._workspace = workspace
+        self._sessions = GatewaySessions(gateway, workspace)
+        self._environment = _environment(gateway, environment)
+        self._client: ClaudeSDKClient | None = None
+        self._spent_usd = 0.0
+
+    async def turn(
+        self, begun: TurnBegin, inputs: Sequence[PersonInput], report: Report, changed: Callable[[], None]
+    ) -> Outcome:
+        """Answer `inputs` in one turn; every message of the CLI goes into `report`, then `changed` is called.
+
+        Ends within the turn's limit: the agent is interrupted then. Raises nothing that the CLI does.
+        """
+        self._sessions.begin(begun.turn)
+        try:
+            client = await self._connected(begun.session_id)
+            await client.query(prompt_of(inputs))
+            try:
+                async with asyncio.timeout(self._brief.turn_seconds):
+                    result = await self._result(client, report, changed)
+            except TimeoutError:
+                return await self._interrupted(client, report, changed)
+        except (ClaudeSDKError, OSError) as error:
+            log.error("agent_failed", exc_info=error)
+            await self.close()
+            return Outcome("", None, None, "Claude Code ended unexpectedly. Write here again to go on.")
+        return self._outcome(result)
+
+    async def keep_session(self) -> None:
+        """Keep the transcript as the turn's whole."""
+        await self._sessions.keep()
+
+    async def close(self) -> None:
+        """End the CLI: it flushes its files first. Idempotent."""
+        client, self._client = self._client, None
+        if client:
+            try:
+                await client.disconnect()
+            except ClaudeSDKError as error:
+                log.debug("agent_closed_badly", exc_info=error)
+
+    async def _connected(self, session_id: str | None) -> ClaudeSDKClient:
+        if self._client is None:
+            client = ClaudeSDKClient(
+                ClaudeAgentOptions(
+                    cwd=self._workspace,
+                    env=self._environment,
+                    tools=TOOLS,
+                    model=self._brief.model,
+                    resume=session_id,
+                    system_prompt={
+                        "type": "preset",
+                        "preset": "claude_code",
+                        "append": INSTRUCTIONS.format(branch=self._brief.branch, repository=self._brief.repository),
+                    },
+                    permission_mode="bypassPermissions",  # the sandbox is the fence, not a question nobody can answer
+                    setting_sources=[],  # what a repository brings (hooks, settings) is not trusted
+                    strict_mcp_config=True,
+                    verbatim_prompts=True,  # a person's text is never a slash command or a file mention
+                    session_store=cast(SessionStore, self._sessions),
+                    session_store_flush="eager",
+                    max_budget_usd=self._brief.budget_usd,
+                    stderr=lambda _: None,  # it may repeat what people wrote
+                )
+            )
+            await client.connect()
+            self._client = client
+        return self._client
+
+    async def _result(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> ResultMessage:
+        """Take messages up to the turn's result."""
+        async for message in client.receive_response():
+            if isinstance(message, MirrorErrorMessage):
+                log.warning("session_part_lost", reason=message.error)
+            if isinstance(message, ResultMessage):
+                return message
+            if report.take(message):
+                changed()
+        raise ClaudeSDKError("the CLI ended without a result")
+
+    async def _interrupted(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> Outcome:
+        """The turn's time is over: stop the agent, keep what there is."""
+        minutes = self._brief.turn_seconds / 60
+        sentence = f"The limit of {minutes:g} minutes for one turn was reached. Write here to go on."
+        try:
+            async with asyncio.timeout(INTERRUPT_SECONDS):
+                await client.interrupt()
+                result = await self._result(client, report, changed)
+        except (TimeoutError, ClaudeSDKError) as error:
+            log.warning("interrupt_failed", exc_info=error)
+            await self.close()
+            return Outcome("", None, None, sentence)
+        return Outcome("", result.session_id, self._cost(result), sentence)
+
+    def _outcome(self, result: ResultMessage) -> Outcome:
+        """Read the CLI's result; its subtype alone says nothing (an API error comes as "success")."""
+        cost = self._cost(result)
+        text = (result.result or "").strip()
+        if not result.is_error and result.terminal_reason in (None, "completed"):
+            return Outcome(text or "Done.", result.session_id, cost, None)
+        log.warning(
+            "agent_failed",
+            subtype=result.subtype,
+            terminal_reason=result.terminal_reason,
+            status=result.api_error_status,
+        )
+        if result.subtype == "error_max_budget_usd" or "budget" in text:
+            failure = (
+                f"This worker's budget of ${self._brief.budget_usd:g} is used up. Write here again to go on with a new "
+                "one, or ask whoever runs PeerBot to raise `PEERBOT_RUN_BUDGET_USD`."
+            )
+        elif result.stop_reason == "refusal":
+            failure = "Claude declined to go on with this. Say what you need in other words, or begin a new thread."
+        else:
+            failure = _BY_STATUS.get(result.api_error_status or 0, _UNKNOWN_FAILURE)
+        return Outcome("", result.session_id, cost, failure)
+
+    def _cost(self, result: ResultMessage) -> float | None:
+        """What this turn cost: the CLI counts its whole life."""
+        if result.total_cost_usd is None or self._brief.model_kind == "demo":
+            return None
+        cost, self._spent_usd = result.total_cost_usd - self._spent_usd, result.total_cost_usd
+        return max(0.0, cost)
+
+
+def prompt_of(inputs: Sequence[PersonInput]) -> str:
+    """What the agent reads: each message with whose it is, and what others said before."""
+    parts = [item.context for item in inputs if item.context]
+    parts += [f"{item.name} ({item.user}) wrote:\n{item.text}" for item in inputs]
+    return "\n\n".join(parts)
+
+
+def _environment(gateway: GatewayClient, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the CLI, and so everything that the agent runs, finds in its environment: the agent's token alone."""
+    found = {
+        **environment,
+        "ANTHROPIC_BASE_URL": f"{gateway.url}/model",
+        "ANTHROPIC_AUTH_TOKEN": gateway.agent_token,
+        "CLAUDE_CONFIG_DIR": str(Path(environment["HOME"]) / ".claude"),
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "CLAUDE_CODE_ENABLE_TASKS": "0",  # TodoWrite sends the whole list each time: our progress is one document
+        "CLAUDE_CODE_MAX_RETRIES": "5",
+    }
+    if os.geteuid() == 0:
+        found["IS_SANDBOX"] = "1"  # without a sandbox of ours, as root: only after the operator's explicit choice
+    return found

@@ -1,0 +1,229 @@
+"""The worker: one run of one conversation, from its bootstrap secret to its close. Read this second.
+
+::
+
+    start ──▶ ┌ clone the repository     workspace.py ┐ ──▶ turn ──▶ wait ──▶ turn … ──▶ close
+              │ import the agent's SDK   agent.py     │       │
+              └ fetch the inputs         gateway.py   ┘       ├ agent works, progress is reported   report.py
+                                                              ├ commit, push                        workspace.py
+                                                              ├ keep the session                    session.py
+                                                              └ finish: pull request, turn, answer  (the gateway)
+
+It holds two tokens and no credential (D5). It closes its run before it ends, so that the dispatcher looks for inputs
+once more (D3).
+"""
+
+import asyncio
+import importlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import structlog
+
+from peerbot import logs
+from peerbot.conversation.keys import Conversation
+from peerbot.errors import Conflict, PeerBotError, Refused, TurnFailed
+from peerbot.protocol.documents import Brief, PersonInput, TurnBegin, TurnResult
+from peerbot.worker.gateway import GatewayClient
+from peerbot.worker.harden import harden
+from peerbot.worker.workspace import GitFailed, Workspace, git_environment
+
+if TYPE_CHECKING:
+    from peerbot.worker.agent import Agent, Outcome
+    from peerbot.worker.report import Report
+
+log = logs.logger(__name__)
+
+REPORT_SECONDS = 0.2
+
+
+async def run(environment: Mapping[str, str]) -> int:
+    """Serve one run; returns the process's exit code: 0 when the run was closed as it should be."""
+    harden()
+    bootstrap = Path(environment["PEERBOT_BOOTSTRAP_FILE"])
+    secret = bootstrap.read_text()
+    url = environment["PEERBOT_GATEWAY_URL"].rstrip("/") + environment["PEERBOT_RUN_PATH"]
+    sdk = asyncio.create_task(asyncio.to_thread(importlib.import_module, "peerbot.worker.agent"))
+    async with GatewayClient(url) as gateway:
+        try:
+            brief = await gateway.start(secret)
+        except Refused as error:
+            log.warning("not_needed", reason=str(error))  # the run is over, or another pod of it was first
+            return 0
+        conversation = Conversation(brief.team, brief.channel, brief.thread_ts)
+        structlog.contextvars.bind_contextvars(conversation=str(conversation), run=brief.run)
+        base = {name: environment[name] for name in ("PATH", "HOME", "LANG") if name in environment}
+        worker = Worker(brief, gateway, Path.cwd(), git_environment(url, gateway.agent_token, base), sdk)
+        try:
+            await worker.serve()
+        except Refused as error:
+            log.warning("run_over", reason=str(error))
+            return 0
+        finally:
+            await worker.close()
+        await gateway.close_run()
+    return 0
+
+
+class Worker:
+    """Serves turns until nobody writes for a while."""
+
+    def __init__(
+        self,
+        brief: Brief,
+        gateway: GatewayClient,
+        workspace: Path,
+        environment: Mapping[str, str],
+        sdk: "asyncio.Task[ModuleType]",
+    ) -> None:
+        self._brief = brief
+        self._gateway = gateway
+        self._environment = environment
+        self._sdk = sdk
+        self._path = workspace
+        self._workspace = Workspace(
+            workspace,
+            url=f"{gateway.url}/git",
+            branch=brief.branch,
+            default_branch=brief.default_branch,
+            environment=environment,
+        )
+        self._prepared: asyncio.Task[None] | None = None
+        self._agent: Agent | None = None
+
+    async def serve(self) -> None:
+        """Turn after turn, until no input comes for the idle time. Raises `Refused` when the run is over."""
+        self._prepared = asyncio.create_task(self._workspace.prepare())
+        wait = 0.0
+        while inputs := await self._inputs(wait):
+            await self._turn(inputs)
+            wait = self._brief.idle_seconds
+
+    async def close(self) -> None:
+        """End the agent and whatever is still being prepared."""
+        if self._agent:
+            await self._agent.close()
+        for task in (self._prepared, self._sdk):
+            if task and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+    async def _inputs(self, wait_seconds: float) -> list[PersonInput]:
+        """Wait for inputs, one poll after the other, up to `wait_seconds`."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            left = deadline - time.monotonic()
+            inputs = await self._gateway.inputs(max(0.0, left))
+            if inputs or left <= 0:
+                return inputs
+
+    async def _turn(self, inputs: Sequence[PersonInput]) -> None:
+        """One turn, in the order that loses nothing: work → push → session → finish (D4)."""
+        began = time.monotonic()
+        begun = await self._gateway.begin()
+        with structlog.contextvars.bound_contextvars(turn=begun.turn):
+            log.info("turn_begun", inputs=[item.id for item in inputs])
+            result = await self._worked(begun, inputs, began)
+            try:
+                finished = await self._gateway.finish(begun.turn, result)
+            except Conflict as error:
+                log.warning("turn_thrown_away", reason=str(error))
+                return
+            number = finished.pull_request.number if finished.pull_request else None
+            log.info("turn_finished", status=result.status, seconds=result.seconds, pull_request=number)
+
+    async def _worked(self, begun: TurnBegin, inputs: Sequence[PersonInput], began: float) -> TurnResult:
+        """Let the agent work, and keep its work; whatever fails becomes a failed turn with the reason."""
+        answers = [item.id for item in inputs]
+        try:
+            agent, report = await self._ready()
+            sender = asyncio.create_task(self._send(begun.turn, report, changed := asyncio.Event()))
+            try:
+                return await self._result(agent, report, changed, begun, inputs, began)
+            finally:
+                sender.cancel()
+                await asyncio.wait([sender])
+        except TurnFailed as error:
+            log.warning("turn_failed", reason=str(error), exc_info=error)
+            self._prepared = None if self._prepared and self._prepared.done() else self._prepared
+            return TurnResult(answers=answers, status="failed", text=str(error), seconds=time.monotonic() - began)
+
+    async def _ready(self) -> "tuple[Agent, Report]":
+        """The agent in its workspace; what is not prepared yet is waited for."""
+        module = await self._sdk
+        report: Report = module.Report()
+        if self._prepared is None:
+            self._prepared = asyncio.create_task(self._workspace.prepare())
+        await self._prepared
+        if self._agent is None:
+            self._agent = module.Agent(self._brief, self._gateway, self._path, self._environment)
+        return self._agent, report
+
+    async def _result(
+        self,
+        agent: "Agent",
+        report: "Report",
+        changed: asyncio.Event,
+        begun: TurnBegin,
+        inputs: Sequence[PersonInput],
+        began: float,
+    ) -> TurnResult:
+        start = await self._workspace.head()
+        report.step("Check out the repository")
+        changed.set()
+        outcome = await agent.turn(begun, inputs, report, changed.set)
+        report.step("Push the branch")
+        changed.set()
+        commit, unpushed = await self._keep(inputs)
+        if outcome.session_id:
+            await agent.keep_session()
+        return TurnResult(
+            answers=[item.id for item in inputs],
+            status="failed" if outcome.failure else "done",
+            text=_final_text(outcome, unpushed),
+            title=inputs[0].text,
+            commit=commit,
+            files=await self._workspace.changes(start),
+            session_id=outcome.session_id,
+            cost_usd=outcome.cost_usd,
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+    async def _keep(self, inputs: Sequence[PersonInput]) -> tuple[str | None, str | None]:
+        """Commit what is left and push: the branch's head, and where that failed, what to tell people."""
+        people = {item.user: item.name for item in inputs}
+        trailers = [f"Co-authored-by: {name} <{user}@slack.invalid>" for user, name in people.items()]
+        try:
+            await self._workspace.commit_rest("Work in progress, committed at the end of the turn", trailers)
+            return await self._workspace.push(), None
+        except GitFailed as error:
+            log.warning("push_failed", reason=str(error), exc_info=error)
+            return None, str(error)
+
+    async def _send(self, turn: int, report: "Report", changed: asyncio.Event) -> None:
+        """Report progress as it changes, the newest whole each time; what fails is said by the next report."""
+        while True:
+            await changed.wait()
+            changed.clear()
+            try:
+                await self._gateway.progress(turn, report.document())
+            except PeerBotError as error:
+                log.debug("progress_not_told", reason=str(error))
+            await asyncio.sleep(REPORT_SECONDS)
+
+
+def _final_text(outcome: "Outcome", unpushed: str | None) -> str:
+    text = outcome.failure or outcome.text
+    if unpushed:
+        text += f"\n\n_What was changed could not be pushed, so it is not on the branch: {unpushed}_"
+    return text
+
+
+def main() -> int:
+    """Run the worker with the process's environment."""
+    logs.configure(os.environ.get("LOG_LEVEL", "INFO"))
+    return asyncio.run(run(os.environ))

@@ -1,0 +1,139 @@
+"""The worker's side of the gateway's API: typed calls, each repeated until it is answered or its time is over.
+
+Every call may be repeated: what it carries names itself (token hashes, part numbers, a nonce), so that a lost answer
+harms nothing. Another replica may answer the next time.
+"""
+
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+import stamina
+from pydantic import BaseModel
+
+from peerbot.conversation.progress import Progress
+from peerbot.errors import Conflict, PeerBotError, Refused, Unavailable
+from peerbot.protocol.documents import (
+    Brief,
+    Inputs,
+    PersonInput,
+    SessionPart,
+    StartRequest,
+    TurnBegin,
+    TurnFinished,
+    TurnResult,
+    new_secret,
+    secret_hash,
+)
+
+_M = TypeVar("_M", bound=BaseModel)
+
+CALL_SECONDS = 30.0
+RETRY_SECONDS = 120.0
+POLL_SECONDS = 25.0
+
+
+class GatewayClient:
+    """Calls the gateway for one run. An async context manager: it closes its connections.
+
+    `url` is the gateway with the run's path. The supervisor's token never leaves this object; the agent's is
+    `agent_token`. Calls raise `Refused` (the run is over), `Conflict` (another was first) and `Unavailable` (no
+    answer within `RETRY_SECONDS`).
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.agent_token = new_secret()
+        self._supervisor_token = new_secret()
+        self._session: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=CALL_SECONDS + POLL_SECONDS, sock_connect=5)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def start(self, secret: str) -> Brief:
+        """Trade the one-use secret for this client's tokens."""
+        request = StartRequest(
+            secret=secret,
+            supervisor_hash=secret_hash(self._supervisor_token),
+            agent_hash=secret_hash(self.agent_token),
+        )
+        return await self._call(Brief, "POST", "start", _body(request))
+
+    async def inputs(self, wait_seconds: float) -> list[PersonInput]:
+        """Fetch the unanswered inputs, oldest first; wait up to `wait_seconds` (one poll at the most) for one."""
+        wait = min(wait_seconds, POLL_SECONDS)
+        return (await self._call(Inputs, "GET", f"inputs?wait={wait:.3f}", b"")).inputs
+
+    async def begin(self) -> TurnBegin:
+        """Begin a turn: its number, and the session to go on with."""
+        return await self._call(TurnBegin, "POST", "turns", b"")
+
+    async def progress(self, turn: int, report: Progress) -> None:
+        """Report a turn's progress. Not repeated: the next report says it all again."""
+        await self._once("PUT", f"turns/{turn}/progress", _body(report))
+
+    async def keep_part(self, turn: int, part: int, data: SessionPart) -> None:
+        """Keep some entries of the transcript."""
+        await self._bytes("PUT", f"turns/{turn}/session/{part}", _body(data))
+
+    async def keep_session(self, turn: int, data: bytes) -> None:
+        """Keep the whole transcript (gzip of a `SessionWhole`)."""
+        await self._bytes("PUT", f"turns/{turn}/session", data)
+
+    async def session(self, turn: int) -> bytes:
+        """Fetch the transcript that a turn goes on with (gzip of a `SessionWhole`)."""
+        return await self._bytes("GET", f"turns/{turn}/session", b"")
+
+    async def finish(self, turn: int, result: TurnResult) -> TurnFinished:
+        """End a turn: it is written, and its answer is on its way."""
+        return await self._call(TurnFinished, "POST", f"turns/{turn}/finish", _body(result))
+
+    async def close_run(self) -> None:
+        """End the run: nothing may be called after this."""
+        try:
+            await self._bytes("POST", "close", b"")
+        except Refused:
+            return  # an earlier try closed it
+
+    async def _call(self, reply: type[_M], method: str, path: str, body: bytes) -> _M:
+        return reply.model_validate_json(await self._bytes(method, path, body))
+
+    async def _bytes(self, method: str, path: str, body: bytes) -> bytes:
+        async for attempt in stamina.retry_context(
+            on=Unavailable, attempts=None, timeout=RETRY_SECONDS, wait_initial=0.1, wait_max=5.0
+        ):
+            with attempt:
+                return await self._once(method, path, body)
+        raise AssertionError("stamina returns or raises")
+
+    async def _once(self, method: str, path: str, body: bytes) -> bytes:
+        headers = {"Authorization": f"Bearer {self._supervisor_token}"}
+        try:
+            async with self._session.request(method, f"{self.url}/{path}", data=body, headers=headers) as reply:
+                data = await reply.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable("The gateway did not answer.") from error
+        if reply.status < 300:
+            return data
+        raise _failure(reply.status, data)
+
+
+def _failure(status: int, data: bytes) -> PeerBotError:
+    sentence = f"{data[:500].decode(errors='replace')} (HTTP {status})"
+    if status == 409:
+        return Conflict(sentence)
+    if status in (502, 503, 504):
+        return Unavailable(sentence)
+    return Refused(sentence)
+
+
+def _body(document: BaseModel) -> bytes:
+    return document.model_dump_json(by_alias=True).encode()

@@ -1,0 +1,156 @@
+"""What the agent does, as a progress document: its own todo list where it keeps one, else its steps.
+
+Pure but for the clock: messages of the SDK go in, a whole `Progress` comes out each time.
+"""
+
+import time
+from pathlib import PurePosixPath
+from typing import Any
+
+from claude_agent_sdk import (
+    AssistantMessage,
+    Message,
+    SystemMessage,
+    TextBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    UserMessage,
+)
+
+from peerbot.conversation.progress import Progress, Step, StepStatus
+
+MOST_TITLE = 120
+MOST_NARRATION = 600
+MOST_STEPS = 200
+
+_TODO = {"pending": StepStatus.PENDING, "in_progress": StepStatus.IN_PROGRESS, "completed": StepStatus.COMPLETE}
+
+
+class Report:
+    """Collects one turn's progress."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._seq = 0
+        self._title = "Preparing the workspace"
+        self._steps: list[Step] = []
+        self._todos: list[Step] = []
+        self._narration = ""
+
+    def step(self, title: str) -> None:
+        """Begin a step of our own (not the agent's); the one before is done."""
+        self._complete_open()
+        self._title = title
+        self._add(Step(id=f"own-{len(self._steps)}", title=title, status=StepStatus.IN_PROGRESS))
+
+    def take(self, message: Message) -> bool:
+        """Take a message of the SDK; True where it changed something that people see."""
+        match message:
+            case AssistantMessage(model="<synthetic>"):
+                return False
+            case AssistantMessage(content=blocks):
+                return any(list(map(self._said, blocks)))
+            case UserMessage(content=list(blocks)):
+                return any(list(map(self._resulted, (b for b in blocks if isinstance(b, ToolResultBlock)))))
+            case SystemMessage(subtype="api_retry", data=data):
+                self._title = f"Waiting for the model ({_retry_reason(data)})"
+                return True
+            case _:
+                return False
+
+    def document(self) -> Progress:
+        """The whole progress, numbered one higher than the last."""
+        self._seq += 1
+        own = [step for step in self._steps if step.id.startswith("own-")]
+        steps = [*own, *self._todos] if self._todos else self._steps
+        return Progress(
+            seq=self._seq,
+            title=self._title,
+            steps=steps,
+            narration=self._narration,
+            seconds=round(time.monotonic() - self._began, 1),
+        )
+
+    def _said(self, block: object) -> bool:
+        match block:
+            case TextBlock(text=text) if text.strip():
+                self._narration = text.strip().split("\n\n")[-1][:MOST_NARRATION]
+                return True
+            case ToolUseBlock(name="TodoWrite", input={"todos": list(todos)}):
+                self._todos = [_todo(i, todo) for i, todo in enumerate(todos) if isinstance(todo, dict)]
+                doing = [todo for todo in todos if isinstance(todo, dict) and todo.get("status") == "in_progress"]
+                if doing:
+                    self._title = _short(str(doing[0].get("activeForm") or doing[0].get("content", "")))
+                return True
+            case ToolUseBlock(id=identity, name=name, input=arguments):
+                self._complete_open(own_only=True)
+                title = described(name, arguments)
+                if not self._todos:
+                    self._title = title
+                self._add(Step(id=identity, title=title, status=StepStatus.IN_PROGRESS))
+                return True
+            case _:
+                return False
+
+    def _resulted(self, block: ToolResultBlock) -> bool:
+        for i, step in enumerate(self._steps):
+            if step.id == block.tool_use_id:
+                # An ordinary failure of a tool is part of the work, not breakage: the step is complete.
+                output = "Failed" if block.is_error else ""
+                self._steps[i] = step.model_copy(update={"status": StepStatus.COMPLETE, "output": output})
+                return True
+        return False
+
+    def _add(self, step: Step) -> None:
+        self._steps.append(step)
+        del self._steps[:-MOST_STEPS]
+
+    def _complete_open(self, *, own_only: bool = False) -> None:
+        self._steps = [
+            step.model_copy(update={"status": StepStatus.COMPLETE})
+            if step.status is StepStatus.IN_PROGRESS and (step.id.startswith("own-") or not own_only)
+            else step
+            for step in self._steps
+        ]
+
+
+def described(tool: str, arguments: dict[str, Any]) -> str:
+    """A tool call as an action in plain words: never raw arguments but for a path's end and the agent's own words."""
+    path = arguments.get("file_path")
+    name = PurePosixPath(path).name if isinstance(path, str) else "a file"
+    match tool:
+        case "Bash":
+            return _short(str(arguments.get("description") or "Run a command"))
+        case "Write":
+            return _short(f"Write {name}")
+        case "Edit" | "NotebookEdit":
+            return _short(f"Edit {name}")
+        case "Read":
+            return _short(f"Read {name}")
+        case "Grep" | "Glob":
+            return "Search the code"
+        case "WebFetch" | "WebSearch":
+            return "Look something up"
+        case "Agent" | "Task":
+            return _short(str(arguments.get("description") or "Ask a helper"))
+        case _:
+            return _short(f"Use {tool}")
+
+
+def _todo(number: int, todo: dict[str, Any]) -> Step:
+    return Step(
+        id=f"todo-{number}",
+        title=_short(str(todo.get("content", ""))) or "…",
+        status=_TODO.get(str(todo.get("status")), StepStatus.PENDING),
+    )
+
+
+def _retry_reason(data: dict[str, Any]) -> str:
+    status = data.get("error_status")
+    words = {429: "it is rate limited", 529: "it is overloaded"}.get(status) if isinstance(status, int) else None
+    return f"{words or 'it did not answer'}, attempt {data.get('attempt', '?')}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MOST_TITLE else line[: MOST_TITLE - 1] + "…"

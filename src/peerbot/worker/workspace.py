@@ -1,0 +1,172 @@
+"""The workspace: a checkout on the conversation's branch, and what becomes of it at a turn's end.
+
+git runs here as if the agent had started it (D5): in a clean environment, with an explicit URL, with the agent's token
+alone. A repository's own configuration may run programs; there is nothing for them to steal.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from peerbot.conversation.documents import FileChange
+from peerbot.errors import PeerBotError, TurnFailed
+from peerbot.logs import logger
+
+log = logger(__name__)
+
+GIT_SECONDS = 300.0
+AUTHOR = ("PeerBot", "peerbot@users.noreply.github.com")
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+
+class GitFailed(PeerBotError):
+    """git ended with an error."""
+
+
+class Workspace:
+    """The checkout of one run, in `path`."""
+
+    def __init__(
+        self, path: Path, *, url: str, branch: str, default_branch: str, environment: Mapping[str, str]
+    ) -> None:
+        self.path = path
+        self._url = url
+        self._branch = branch
+        self._default_branch = default_branch
+        self._environment = dict(environment)
+        self._pushed: str | None = None
+
+    async def prepare(self) -> None:
+        """Clone (without old files' contents) and check the conversation's branch out, made or resumed.
+
+        Raises `TurnFailed` with what git said where the repository can't be cloned.
+        """
+        try:
+            await self._git("clone", "--quiet", "--filter=blob:none", "--no-checkout", self._url, ".")
+            if await self._has(f"refs/remotes/origin/{self._branch}"):
+                start = f"refs/remotes/origin/{self._branch}"
+                self._pushed = (await self._git("rev-parse", start)).strip()
+            elif await self._has(f"refs/remotes/origin/{self._default_branch}"):
+                start = f"refs/remotes/origin/{self._default_branch}"
+            else:
+                start = ""  # an empty repository: the branch begins with the first commit
+            if start:
+                await self._git("checkout", "--quiet", "--no-track", "-B", self._branch, start)
+            else:
+                await self._git("symbolic-ref", "HEAD", f"refs/heads/{self._branch}")
+        except GitFailed as error:
+            raise TurnFailed(f"The repository could not be checked out. {error}") from error
+
+    async def head(self) -> str:
+        """The commit (or the empty tree, before the first) that a turn starts from."""
+        try:
+            return (await self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")).strip()
+        except GitFailed:
+            return EMPTY_TREE
+
+    async def commit_rest(self, message: str, trailers: list[str]) -> None:
+        """Commit whatever the agent left uncommitted; nothing to commit is fine."""
+        if not (await self._git("status", "--porcelain")).strip():
+            return
+        await self._git("add", "--all")
+        body = "\n".join(trailers)
+        # The repository's own hooks are the agent's business, not a reason to lose its work.
+        await self._git("commit", "--quiet", "--no-verify", "--message", message, "--message", body)
+
+    async def push(self) -> str | None:
+        """Push the branch; returns its head, or None where there was nothing new.
+
+        Somebody else's commits on the branch are merged first. Raises `GitFailed` with what git said.
+        """
+        head = await self.head()
+        if head in (EMPTY_TREE, self._pushed) or (self._pushed is None and not await self._ahead()):
+            return self._pushed if head == self._pushed else None
+        try:
+            await self._git("push", "--quiet", self._url, f"HEAD:refs/heads/{self._branch}")
+        except GitFailed as error:
+            if "fetch first" not in str(error) and "non-fast-forward" not in str(error):
+                raise
+            log.info("branch_moved_meanwhile")
+            await self._git("fetch", "--quiet", self._url, f"refs/heads/{self._branch}")
+            await self._git("merge", "--quiet", "--no-edit", "FETCH_HEAD")
+            await self._git("push", "--quiet", self._url, f"HEAD:refs/heads/{self._branch}")
+            head = await self.head()
+        self._pushed = head
+        return head
+
+    async def changes(self, since: str) -> list[FileChange]:
+        """What changed between `since` and the head, by file."""
+        if (head := await self.head()) in (EMPTY_TREE, since):
+            return []
+        fields = (await self._git("diff", "--numstat", "--no-renames", "-z", since, head)).split("\0")
+        return [_change(line) for line in fields if line]
+
+    async def _ahead(self) -> bool:
+        """Whether there is a commit that the default branch has not."""
+        start = f"refs/remotes/origin/{self._default_branch}"
+        if not await self._has(start):
+            return True
+        return bool((await self._git("rev-list", "--max-count=1", "HEAD", f"^{start}")).strip())
+
+    async def _has(self, ref: str) -> bool:
+        return bool((await self._git("for-each-ref", "--count=1", "--format=%(objectname)", ref)).strip())
+
+    async def _git(self, *arguments: str) -> str:
+        """Run git here; raises `GitFailed` with the last lines of what it said."""
+        process = await asyncio.create_subprocess_exec(
+            "git",
+            *arguments,
+            cwd=self.path,
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), GIT_SECONDS)
+        except BaseException as error:
+            if process.returncode is None:
+                os.killpg(process.pid, 9)
+                await process.wait()
+            if isinstance(error, TimeoutError):
+                raise GitFailed(f"`git {arguments[0]}` took longer than {GIT_SECONDS:.0f} seconds.") from error
+            raise
+        if process.returncode:
+            raise GitFailed(f"git {arguments[0]} said: {_last_lines(err)}")
+        return out.decode(errors="replace")
+
+
+def git_environment(gateway_url: str, agent_token: str, base: Mapping[str, str]) -> dict[str, str]:
+    """What git (the supervisor's and the agent's alike) runs with: `base`, the token for the gateway, an author.
+
+    The token stands in the environment, not in an argument list or a file.
+    """
+    name, email = AUTHOR
+    return {
+        **base,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"http.{gateway_url}.extraHeader",
+        "GIT_CONFIG_VALUE_0": f"Authorization: Bearer {agent_token}",
+        "GIT_AUTHOR_NAME": name,
+        "GIT_AUTHOR_EMAIL": email,
+        "GIT_COMMITTER_NAME": name,
+        "GIT_COMMITTER_EMAIL": email,
+    }
+
+
+def _change(line: str) -> FileChange:
+    added, removed, path = line.split("\t", 2)
+    return FileChange(
+        path=path,
+        added=None if added == "-" else int(added),
+        removed=None if removed == "-" else int(removed),
+    )
+
+
+def _last_lines(data: bytes, most: int = 5) -> str:
+    lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
+    return " / ".join(lines[-most:])[:1000]

@@ -1,0 +1,134 @@
+"""What the tests of runs as processes share: stand-in workers, and ways to see which processes there are."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+
+from peerbot.conversation.keys import Conversation
+from peerbot.runs.port import Phase, RunSpec, RunState
+from peerbot.runs.process import ProcessRuns
+from peerbot.runs.sandbox import Sandbox, SandboxMissing
+
+T = TypeVar("T")
+IGNORES_TERM = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: print("no", flush=True))
+print("up", flush=True)
+while True: time.sleep(600)
+"""
+DISPATCHER = """
+import asyncio, json, sys
+from pathlib import Path
+from peerbot.conversation.keys import Conversation
+from peerbot.runs.port import RunSpec
+from peerbot.runs.process import ProcessRuns
+from peerbot.runs.sandbox import Sandbox
+
+async def main(directory, sandboxed, without, command):
+    sandbox = Sandbox(without=without) if sandboxed else None
+    runs = ProcessRuns(Path(directory), command=command, sandbox=sandbox)
+    await runs.start(RunSpec(Conversation("T1", "C1", "1700000000.000001"), 1, "the-secret", {}))
+    await asyncio.Event().wait()
+
+asyncio.run(main(*json.loads(sys.argv[1])))
+"""
+
+CONVERSATION = Conversation("T1", "C1", "1700000000.000001")
+
+
+def need_sandbox() -> Sandbox:
+    """The sandbox; without one the test is left out with a line that says how to get it, but fails in CI."""
+    try:
+        return Sandbox.find()
+    except SandboxMissing as missing:
+        if os.environ.get("CI"):
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
+async def eventually(look: Callable[[], T], seconds: float = 5) -> T:
+    """Look until there is something to see, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s")
+        await asyncio.sleep(0.01)
+    return seen
+
+
+class Stage:
+    """A shared folder of runs, and workers that can be told from every other process of the machine."""
+
+    def __init__(self, directory: Path, sandbox: Sandbox | None) -> None:
+        self.directory = directory
+        self.sandbox = sandbox
+        self.marker = f"stand-in-{uuid.uuid4()}"
+        self._opened: list[ProcessRuns] = []
+
+    def command(self, source: str) -> list[str]:
+        """How a worker that is `source` is started; it finds the marker in `sys.argv[1]`."""
+        return [sys.executable, "-c", source, self.marker]
+
+    def runs(self, source: str, *, grace_seconds: float = 5) -> ProcessRuns:
+        """A dispatcher's runs, whose worker is `source`."""
+        runs = ProcessRuns(
+            self.directory, command=self.command(source), sandbox=self.sandbox, grace_seconds=grace_seconds
+        )
+        self._opened.append(runs)
+        return runs
+
+    def folder(self, run: int = 1) -> Path:
+        return self.directory / CONVERSATION.job_name(run)
+
+    def printed(self, run: int = 1) -> str:
+        """What the worker printed so far."""
+        log = self.folder(run) / "worker.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process that carries the marker: workers, what they started, and what they run in."""
+        return [
+            process
+            for process in psutil.process_iter(["cmdline", "status"])
+            if self.marker in " ".join(process.info["cmdline"] or []) and process.info["status"] != "zombie"
+        ]
+
+    async def close(self) -> None:
+        for runs in self._opened:
+            await runs.close()
+        for process in self.processes():
+            process.kill()
+
+
+def spec(run: int = 1, *, environment: dict[str, str] | None = None, secret: str = "the-secret") -> RunSpec:
+    return RunSpec(CONVERSATION, run, secret, environment or {})
+
+
+async def ended(runs: ProcessRuns, run: int = 1, seconds: float = 10) -> RunState:
+    """The run's state once it has ended."""
+    async with asyncio.timeout(seconds):
+        changes = runs.watch()
+        while (state := await runs.look(CONVERSATION, run)) is None or state.phase is not Phase.ENDED:
+            await anext(changes)
+        return state
+
+
+def start_dispatcher(stage: Stage, source: str, without: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    """A dispatcher in a process of its own, that starts run 1 and stays."""
+    arguments = json.dumps([str(stage.directory), stage.sandbox is not None, without, stage.command(source)])
+    return subprocess.Popen([sys.executable, "-c", DISPATCHER, arguments])
+
+
+def end_dispatcher(dispatcher: subprocess.Popen[bytes]) -> None:
+    dispatcher.kill()
+    dispatcher.wait(5)

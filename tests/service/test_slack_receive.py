@@ -1,0 +1,328 @@
+"""Receiving from Slack: what is recorded before the ack, what is sent again, who is who, what was said before."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from peerbot.conversation.keys import Conversation
+from peerbot.conversation.policy import Candidate, Channel, Person, Us
+from peerbot.conversation.text import as_context
+from peerbot.errors import Refused, Unavailable
+from peerbot.local.slack import Fault, LocalSlack
+from peerbot.slack.api import new_session, web_client
+from peerbot.slack.history import earlier_messages
+from peerbot.slack.people import People
+from peerbot.slack.receive import Receiver
+
+SOON = 10.0  # seconds; what takes longer on a slow machine has failed
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[LocalSlack]:
+    async with LocalSlack() as slack:
+        yield slack
+
+
+@dataclass
+class Recorder:
+    """What a dispatcher would record; `trouble` happens first, as long as there is some."""
+
+    recorded: list[Candidate] = field(default_factory=list)
+    trouble: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    calls: int = 0
+
+    async def on_input(self, candidate: Candidate) -> bool:
+        self.calls += 1
+        if self.trouble:
+            await self.trouble.pop()()
+        self.recorded.append(candidate)
+        return candidate.sure
+
+    @property
+    def texts(self) -> list[str]:
+        return [candidate.input.text for candidate in self.recorded]
+
+
+@asynccontextmanager
+async def receiving(slack: LocalSlack, recorder: Recorder, **options: Any) -> AsyncIterator[tuple[Receiver, Us]]:
+    receiver = Receiver(
+        bot_token=options.get("bot_token", slack.bot_token),
+        app_token=options.get("app_token", slack.app_token),
+        api_url=slack.api_url,
+        trigger_phrase="@peerbotai",
+        on_input=recorder.on_input,
+        connections=options.get("connections", 2),
+    )
+    before = asyncio.all_tasks()
+    try:
+        us = await receiver.start()
+        await slack.wait_for(lambda: slack.connections == options.get("connections", 2), SOON)
+        yield receiver, us
+    finally:
+        await receiver.close()
+        ours = {t for t in asyncio.all_tasks() - before if "peerbot/local" not in str(t) and "aiohttp" not in str(t)}
+        assert not ours
+
+
+async def test_it_knows_who_it_is_and_opens_two_sockets(slack: LocalSlack) -> None:
+    async with receiving(slack, Recorder()) as (receiver, us):
+        assert us == Us(slack.team, slack.bot_user, "@peerbotai")
+        assert slack.connections == 2
+        assert receiver.connected()
+    assert not receiver.connected()
+    await slack.wait_for(lambda: slack.connections == 0, SOON)
+
+
+async def test_what_people_write_is_recorded_and_then_acked(slack: LocalSlack) -> None:
+    """A mention comes twice (as `app_mention` and as `message`) and is one input; chatter is acked unrecorded."""
+    recorder = Recorder()
+    async with receiving(slack, recorder):
+        ts = await slack.say(slack.person, slack.general, f"{slack.mention()} fix &amp; push")
+        await slack.say(slack.person, slack.general, "lunch?")
+        await slack.say(slack.person, slack.direct, "hello")
+        await slack.wait_for(lambda: slack.undelivered == 0 and len(recorder.recorded) == 3, SOON)
+
+    mentions = [candidate for candidate in recorder.recorded if candidate.input.channel == slack.general]
+    assert {(str(c.input.conversation), c.input.id, c.sure) for c in mentions} == {
+        (f"{slack.team}/{slack.general}/{ts}", f"{ts}-message", True)
+    }
+    assert mentions[0].input.text == f"{slack.mention()} fix &amp; push"
+    assert "lunch?" not in recorder.texts
+    assert "hello" in recorder.texts
+
+
+async def test_our_own_messages_and_edits_and_deletions_are_acked_and_no_input(slack: LocalSlack) -> None:
+    recorder = Recorder()
+    async with receiving(slack, recorder) as (receiver, _):
+        ts = await slack.say(slack.person, slack.direct, "first")
+        await slack.edit(slack.person, slack.direct, ts, "second")
+        await slack.delete(slack.person, slack.direct, ts)
+        await receiver.client.chat_postMessage(channel=slack.direct, text="from us")
+        await slack.wait_for(lambda: slack.undelivered == 0 and bool(recorder.recorded), SOON)
+
+    assert recorder.texts == ["first"]
+
+
+async def test_nothing_is_acked_before_it_is_recorded(slack: LocalSlack) -> None:
+    recorder = Recorder()
+    held, release = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        held.set()
+        await release.wait()
+
+    recorder.trouble.append(hold)
+    async with receiving(slack, recorder):
+        await slack.say(slack.person, slack.direct, "hello")
+        async with asyncio.timeout(SOON):
+            await held.wait()
+        assert slack.undelivered == 1
+        release.set()
+        await slack.wait_for(lambda: slack.undelivered == 0, SOON)
+    assert recorder.calls == 1
+
+
+async def fail_as_a_store() -> None:
+    raise Unavailable("The journal did not answer.")
+
+
+async def fail_as_a_bug() -> None:
+    raise ValueError("secret words of a message")
+
+
+@pytest.mark.parametrize("trouble", [fail_as_a_store, fail_as_a_bug])
+async def test_what_could_not_be_recorded_is_sent_again(slack: LocalSlack, trouble: Callable[[], Any]) -> None:
+    slack.faults.retry_scale = 0.1
+    recorder = Recorder(trouble=[trouble])
+    async with receiving(slack, recorder):
+        await slack.say(slack.person, slack.direct, "hello")
+        await slack.wait_for(lambda: slack.undelivered == 0, SOON)
+
+    assert recorder.calls == 2
+    assert recorder.texts == ["hello"]
+
+
+async def test_what_takes_too_long_to_record_is_sent_again(slack: LocalSlack) -> None:
+    """Slack waits for three seconds, so that recording may take two."""
+    recorder = Recorder(trouble=[asyncio.Event().wait])  # type: ignore[list-item]
+    async with receiving(slack, recorder):
+        await slack.say(slack.person, slack.direct, "hello")
+        await slack.wait_for(lambda: recorder.calls == 2 and slack.undelivered == 0, SOON)
+
+    assert recorder.texts == ["hello"]
+
+
+async def test_an_event_delivered_twice_is_recorded_twice_under_one_name(slack: LocalSlack) -> None:
+    """Whoever records makes one of them: the name is the same."""
+    slack.faults.duplicate_events = True
+    recorder = Recorder()
+    async with receiving(slack, recorder):
+        await slack.say(slack.person, slack.direct, "hello")
+        await slack.wait_for(lambda: recorder.calls == 2, SOON)
+
+    assert len({candidate.input.id for candidate in recorder.recorded}) == 1
+
+
+async def test_closing_finishes_what_is_being_recorded(slack: LocalSlack) -> None:
+    recorder = Recorder()
+    held, release = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        held.set()
+        await release.wait()
+
+    recorder.trouble.append(hold)
+    async with receiving(slack, recorder) as (receiver, _):
+        await slack.say(slack.person, slack.direct, "hello")
+        async with asyncio.timeout(SOON):
+            await held.wait()
+        closing = asyncio.create_task(receiver.close())
+        release.set()
+        async with asyncio.timeout(SOON):
+            await closing
+        await slack.wait_for(lambda: slack.undelivered == 0, SOON)
+    assert recorder.texts == ["hello"]
+
+
+async def test_it_comes_back_after_slack_asks_for_new_connections(slack: LocalSlack) -> None:
+    recorder = Recorder()
+    async with receiving(slack, recorder):
+        await slack.disconnect_sockets()
+        await slack.wait_for(lambda: slack.connections == 2, SOON)
+        await slack.say(slack.person, slack.direct, "hello")
+        await slack.wait_for(lambda: recorder.texts == ["hello"], SOON)
+
+
+async def test_a_bad_bot_token_is_refused_with_the_name_of_its_setting(slack: LocalSlack) -> None:
+    with pytest.raises(Refused, match="SLACK_BOT_TOKEN") as refused:
+        async with receiving(slack, Recorder(), bot_token="xoxb-wrong"):
+            pass
+    assert "xoxb-wrong" not in str(refused.value)
+
+
+async def test_a_bad_app_token_is_refused_with_the_name_of_its_setting(slack: LocalSlack) -> None:
+    with pytest.raises(Refused, match="SLACK_APP_TOKEN"):
+        async with receiving(slack, Recorder(), app_token="xapp-wrong"):
+            pass
+
+
+async def test_slack_that_does_not_answer_is_said_to_be_unavailable() -> None:
+    gone = LocalSlack()
+    await gone.start()
+    url = gone.api_url
+    await gone.close()
+    receiver = Receiver(
+        bot_token="xoxb-1", app_token="xapp-1", api_url=url, trigger_phrase="", on_input=Recorder().on_input
+    )
+    with pytest.raises(Unavailable, match="did not answer"):
+        await receiver.start()
+
+
+async def test_no_message_and_no_token_is_in_the_logs(slack: LocalSlack, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even with every library's logger at its loudest."""
+    caplog.set_level(logging.DEBUG)
+    recorder = Recorder(trouble=[fail_as_a_store])
+    slack.faults.retry_scale = 0.1
+    async with receiving(slack, recorder):
+        await slack.say(slack.person, slack.direct, "the-secret-words")
+        await slack.wait_for(lambda: slack.undelivered == 0, SOON)
+
+    ours = "\n".join(f"{r.getMessage()}" for r in caplog.records if not r.name.startswith(("aiohttp", "asyncio")))
+    assert "not recorded, not acked" in ours
+    assert "the-secret-words" not in ours
+    assert slack.bot_token not in ours
+    assert slack.app_token not in ours
+
+
+# Who is who
+
+
+@pytest.fixture
+async def people(slack: LocalSlack) -> AsyncIterator[People]:
+    client = web_client(slack.api_url, slack.bot_token)
+    async with new_session() as client.session:
+        yield People(client)
+
+
+async def test_people_are_found_out(slack: LocalSlack, people: People) -> None:
+    slack.add_user("U0GUEST0001", "Guest", kind="guest")
+    slack.add_user("U0EVE000001", "Eve", kind="external")
+    slack.add_user("U0GONE00001", "Gone", kind="deactivated")
+
+    assert await people.person(slack.person, slack.team) == Person(slack.person, "Ada Lovelace")
+    assert await people.person("U0GUEST0001", slack.team) == Person("U0GUEST0001", "Guest", is_guest=True)
+    assert await people.person("U0EVE000001", slack.team) == Person("U0EVE000001", "Eve", is_outsider=True)
+    assert await people.person("U0GONE00001", slack.team) == Person("U0GONE00001", "Gone", is_deactivated=True)
+    found = await people.person(slack.bot_user, slack.team)
+    assert found is not None
+    assert found.is_bot
+
+
+async def test_channels_are_found_out(slack: LocalSlack, people: People) -> None:
+    slack.add_channel("G0PRIVATE01", "secret", kind="private")
+    slack.add_channel("C0SHARED001", "with-others", shared=True)
+
+    assert await people.channel(slack.general) == Channel(slack.general, "public")
+    assert await people.channel("G0PRIVATE01") == Channel("G0PRIVATE01", "private")
+    assert await people.channel(slack.direct) == Channel(slack.direct, "direct")
+    assert await people.channel("C0SHARED001") == Channel("C0SHARED001", "public", is_shared_outside=True)
+
+
+async def test_what_was_found_out_is_asked_once_and_a_failure_again(slack: LocalSlack, people: People) -> None:
+    slack.faults.add("users.info", Fault(error="internal_error"))
+    slack.faults.add("conversations.info", Fault(status=503))
+
+    assert await people.person(slack.person, slack.team) is None
+    assert await people.channel(slack.general) is None
+    for _ in range(3):
+        assert await people.person(slack.person, slack.team)
+        assert await people.channel(slack.general)
+
+    methods = [call.method for call in slack.calls]
+    assert methods.count("users.info") == 2
+    assert methods.count("conversations.info") == 2
+
+
+async def test_names_are_those_that_could_be_found_out(slack: LocalSlack, people: People) -> None:
+    names = await people.names([slack.person, "U0NOBODY001", slack.person])
+
+    assert names == {slack.person: "Ada Lovelace"}
+
+
+# What was said before
+
+
+async def test_the_earlier_messages_of_a_thread_are_those_of_others_before_the_mention(slack: LocalSlack) -> None:
+    client = web_client(slack.api_url, slack.bot_token)
+    slack.add_user("U0BOB000001", "Bob")
+    slack.add_channel("C0DEV000001", "dev", members=(slack.person, "U0BOB000001", slack.bot_user))
+    root = await slack.say(slack.person, "C0DEV000001", "The build is red &amp; slow")
+    await slack.say("U0BOB000001", "C0DEV000001", f"since noon, <@{slack.person}>", thread_ts=root)
+    await client.chat_postMessage(channel="C0DEV000001", thread_ts=root, text="our own words")
+    mention = await slack.say(slack.person, "C0DEV000001", f"{slack.mention()} help", thread_ts=root)
+    await slack.say(slack.person, "C0DEV000001", "said later", thread_ts=root)
+
+    conversation = Conversation(slack.team, "C0DEV000001", root)
+    earlier = await earlier_messages(client, conversation, mention, bot_user=slack.bot_user)
+
+    assert [message.author for message in earlier] == [slack.person, "U0BOB000001"]
+    context = as_context(earlier, names=await People(client).names([slack.person, "U0BOB000001"]))
+    assert "Ada Lovelace: The build is red & slow\nBob: since noon, @Ada Lovelace\n" in context
+
+
+async def test_a_long_thread_is_read_page_by_page(slack: LocalSlack) -> None:
+    client = web_client(slack.api_url, slack.bot_token)
+    root = await slack.say(slack.person, slack.general, "number 0")
+    for number in range(1, 250):
+        await slack.say(slack.person, slack.general, f"number {number}", thread_ts=root)
+
+    conversation = Conversation(slack.team, slack.general, root)
+    earlier = await earlier_messages(client, conversation, "9999999999.000000", bot_user=slack.bot_user)
+
+    assert [message.text for message in earlier] == [f"number {number}" for number in range(250)]
+    assert [call.method for call in slack.calls].count("conversations.replies") == 2

@@ -1,0 +1,343 @@
+"""What people see of a turn: it says what happened, keeps Slack's limits whatever comes in, and pings nobody."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from slack_sdk.models.blocks import Block
+
+from peerbot.conversation.documents import FileChange, PullRequest, Turn, TurnStatus
+from peerbot.conversation.progress import Progress, Step, StepStatus
+from peerbot.slack.render import Rendered, State, answer, card, note, plain
+
+REPOSITORY = "https://github.example/acme/web"
+BRANCH = f"{REPOSITORY}/tree/peerbot/2026-11-23-abc"
+EVIL = "<!channel> @here <@U1> & `x` | *b*\n\x00</x>"
+
+
+def assert_slack_takes(rendered: Rendered) -> None:
+    """Every block is valid for Slack's own SDK, and all limits hold, also in the plain version."""
+    for version in (rendered, plain(rendered)):
+        assert 0 < len(version.text) <= 3_900
+        assert 0 < len(version.blocks) <= 50
+        for block in version.blocks:
+            parsed = Block.parse(block)
+            assert parsed is not None
+            parsed.validate_json()
+            for inner in block.get("tasks", []):
+                Block.parse(inner).validate_json()  # type: ignore[union-attr]
+                assert 0 < len(inner["title"]) <= 150
+            for text in texts(block):
+                assert text
+        assert len(json.dumps(version.blocks, ensure_ascii=False)) < 13_000
+        assert sum(len(block["text"]) for block in version.blocks if block["type"] == "markdown") <= 12_000
+        identities = [task["task_id"] for block in version.blocks for task in block.get("tasks", [])]
+        assert len(set(identities)) == len(identities)
+        everything = [version.text, *texts(version.blocks)]
+        assert not any(re.search(r"<[@!#]|@(channel|here|everyone)\b", text) for text in everything)
+    assert not {block["type"] for block in plain(rendered).blocks} & {"plan", "markdown"}
+
+
+def texts(value: Any) -> list[str]:
+    """Every text in the blocks, wherever it stands."""
+    if isinstance(value, dict):
+        own = [text for key, text in value.items() if key in ("text", "title") and isinstance(text, str)]
+        return own + [text for inner in value.values() for text in texts(inner)]
+    return [text for inner in value for text in texts(inner)] if isinstance(value, list) else []
+
+
+def said(rendered: Rendered) -> str:
+    return "\n".join(texts(rendered.blocks))
+
+
+def shown_card(progress: Progress | None = None, state: State = "working", **more: Any) -> Rendered:
+    given: dict[str, Any] = {
+        "run_name": "claude-worker-abc-1",
+        "repository_url": REPOSITORY,
+        "repository": "acme/web",
+        "branch_url": BRANCH,
+        "branch": "peerbot/2026-11-23-abc",
+        "limit_minutes": 5.0,
+        "requester": "Ada Lovelace",
+    }
+    return card(progress, state=state, **(given | more))
+
+
+def progress(*titles: str, current: int = -1, **more: Any) -> Progress:
+    """Steps, those before `current` complete, those after it to come; without `current` all are complete."""
+    current = len(titles) if current < 0 else current
+    statuses = [
+        StepStatus.COMPLETE if i < current else StepStatus.IN_PROGRESS if i == current else StepStatus.PENDING
+        for i in range(len(titles))
+    ]
+    steps = [Step(id="same", title=title, status=status) for title, status in zip(titles, statuses, strict=True)]
+    return Progress(**({"seq": 1, "title": "Run the tests", "steps": steps, "seconds": 134.0} | more))
+
+
+def turn(**more: Any) -> Turn:
+    given: dict[str, Any] = {
+        "k": 3,
+        "run": 2,
+        "answers": ["1.000001-message"],
+        "status": TurnStatus.DONE,
+        "text": "The test passes now.",
+        "repository": "acme/web",
+        "branch": "peerbot/2026-11-23-abc",
+        "seconds": 252.0,
+        "cost_usd": 0.3149,
+        "model": "claude",
+    }
+    return Turn(**(given | more))
+
+
+def shown_answer(**more: Any) -> Rendered:
+    return answer(turn(**more), repository_url=REPOSITORY, branch_url=BRANCH, seconds=None)
+
+
+def plan_of(rendered: Rendered) -> Any:
+    return rendered.blocks[0]
+
+
+# The card
+
+
+@pytest.mark.parametrize(
+    ("state", "place", "title"),
+    [
+        ("queued", 2, "Queued · 2nd in line"),
+        ("queued", 11, "Queued · 11th in line"),
+        ("queued", 21, "Queued · 21st in line"),
+        ("queued", None, "Queued"),
+        ("starting", None, "Starting workspace"),
+        ("working", None, "Working"),
+        ("done", None, "Done"),
+        ("failed", None, "Ended without an answer"),
+    ],
+)
+def test_the_first_card_says_who_works_where_before_there_is_progress(
+    state: State, place: int | None, title: str
+) -> None:
+    rendered = shown_card(None, state, place=place)
+
+    assert_slack_takes(rendered)
+    assert plan_of(rendered)["title"] == title
+    assert len(plan_of(rendered)["tasks"]) == 1
+    for text in (rendered.text, said(rendered)):
+        assert "claude-worker-abc-1" in text
+        assert f"<{REPOSITORY}|acme/web>" in text
+        assert f"<{BRANCH}|peerbot/2026-11-23-abc>" in text
+        assert "limit 5 min" in text
+        assert "requested by Ada Lovelace" in text
+
+
+def test_a_working_card_shows_what_goes_on_now() -> None:
+    rendered = shown_card(progress("Read the code", "Run the tests", "Push", current=1, narration="Two *tests* fail."))
+
+    assert_slack_takes(rendered)
+    assert plan_of(rendered)["title"] == "Run the tests"
+    assert [(task["title"], task["status"]) for task in plan_of(rendered)["tasks"]] == [
+        ("Read the code", "complete"),
+        ("Run the tests", "in_progress"),
+        ("Push", "pending"),
+    ]
+    assert {"type": "markdown", "text": "Two *tests* fail."} in rendered.blocks
+    assert "2m 14s · 3 steps" in said(rendered)
+    assert "▸ Run the tests" in said(plain(rendered))
+
+
+def test_a_step_shows_its_result() -> None:
+    done = Step(id="1", title="Run the tests", status=StepStatus.COMPLETE, output="212 passed\n")
+    rendered = shown_card(Progress(seq=1, title="x", steps=[done], seconds=1))
+
+    assert_slack_takes(rendered)
+    assert "212 passed" in said(rendered)
+
+
+def test_a_finished_card_leaves_no_step_spinning_and_drops_the_narration() -> None:
+    steps = progress("Read", "Test", "Push", current=1, narration="Now I test.")
+
+    done, failed = shown_card(steps, "done"), shown_card(steps, "failed")
+
+    assert plan_of(done)["title"] == "Worked for 2m 14s"
+    assert [task["status"] for task in plan_of(done)["tasks"]] == ["complete", "complete", "pending"]
+    assert plan_of(failed)["title"] == "Ended without an answer after 2m 14s"
+    assert [task["status"] for task in plan_of(failed)["tasks"]] == ["complete", "error", "pending"]
+    assert "Now I test." not in said(done) + said(failed)
+
+
+@pytest.mark.parametrize(
+    ("current", "first", "last", "earlier", "later"),
+    [
+        (499, "step 490", "step 499", "490 earlier steps", None),
+        (0, "step 0", "step 9", None, "490 more steps"),
+        (100, "step 94", "step 103", "94 earlier steps", "396 more steps"),
+    ],
+)
+def test_of_500_steps_those_around_the_current_one_are_shown(
+    current: int, first: str, last: str, earlier: str | None, later: str | None
+) -> None:
+    rendered = shown_card(progress(*(f"step {i}" for i in range(500)), current=current))
+
+    assert_slack_takes(rendered)
+    titles = [task["title"] for task in plan_of(rendered)["tasks"]]
+    assert len(titles) <= 12
+    assert f"step {current}" in titles
+    assert [t for t in titles if t.startswith("step")][:: len(titles) - bool(earlier) - bool(later) - 1] == [
+        first,
+        last,
+    ]
+    assert (titles[0] if earlier else None) == earlier
+    assert (titles[-1] if later else None) == later
+
+
+def test_thirteen_steps_collapse_into_more_than_one_step() -> None:
+    titles = [task["title"] for task in plan_of(shown_card(progress(*(f"step {i}" for i in range(13)))))["tasks"]]
+
+    assert titles[0] == "3 earlier steps"
+    assert len(titles) == 11
+
+
+_hostile = st.sampled_from([EVIL, "x" * 40_000, "&" * 40_000, "📦" * 20_000, "", "  \n ", "```\n" * 500, "\ud800"])
+_words = _hostile | st.text(max_size=30)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    titles=st.lists(_words, max_size=20),
+    title=_words,
+    narration=_words,
+    output=_words,
+    state=st.sampled_from(["queued", "starting", "working", "done", "failed"]),
+    names=st.fixed_dictionaries(dict.fromkeys(("run_name", "repository", "branch", "requester"), _words)),
+    url=st.sampled_from([BRANCH, "javascript:alert(1)", f"https://x/{EVIL}", "https://x/" + "y" * 5_000]),
+)
+def test_every_card_keeps_slacks_limits(
+    titles: list[str], title: str, narration: str, output: str, state: State, names: dict[str, str], url: str
+) -> None:
+    steps = [Step(id=t[:9], title=t, status=StepStatus.IN_PROGRESS, output=output) for t in titles]
+    hostile = Progress(seq=1, title=title, steps=steps, narration=narration, seconds=1e7)
+
+    assert_slack_takes(shown_card(hostile, state, repository_url=url, branch_url=url, **names))
+
+
+# The answer
+
+
+def test_an_answer_says_what_changed_where_and_at_what_cost() -> None:
+    rendered = shown_answer(
+        commit="4f2c1d9",
+        pull_request=PullRequest(number=7, url=f"{REPOSITORY}/pull/7"),
+        files=[
+            FileChange(path="README.md", added=1, removed=0),
+            FileChange(path="src/app.py", added=120, removed=34),
+            FileChange(path="logo.png", added=None, removed=None),
+        ],
+    )
+
+    assert_slack_takes(rendered)
+    assert rendered.blocks[0] == {"type": "markdown", "text": "The test passes now."}
+    for text in (rendered.text, said(rendered)):
+        assert "*3 files changed* · +121 −34\n`src/app.py` +120 −34\n`README.md` +1 −0\n`logo.png` binary" in text
+        assert f"*<{REPOSITORY}/pull/7|Pull request #7>* · <{BRANCH}|peerbot/2026-11-23-abc>" in text
+        assert "4m 12s · $0.31 · turn 3" in text
+
+
+def test_an_answer_without_changes_says_so_and_links_no_branch() -> None:
+    rendered = shown_answer(model="demo", cost_usd=0.0)
+
+    assert_slack_takes(rendered)
+    assert "no files changed" in said(rendered)
+    assert BRANCH not in said(rendered)
+    assert "less than $0.01 · demo model" in said(rendered)
+
+
+def test_people_are_told_how_long_they_waited_where_that_is_known() -> None:
+    rendered = answer(turn(), repository_url=REPOSITORY, branch_url=BRANCH, seconds=4_000.0)
+
+    assert "1h 06m" in said(rendered)
+
+
+def test_a_failed_turn_shows_its_reason_and_where_the_work_is() -> None:
+    rendered = shown_answer(status=TurnStatus.FAILED, text="The time limit of 5 minutes was reached.", commit="4f2c1d9")
+
+    assert_slack_takes(rendered)
+    assert "⚠️ The time limit of 5 minutes was reached." in said(rendered)
+    assert "⚠️ The time limit of 5 minutes was reached." in rendered.text
+    assert f"<{BRANCH}|" in said(rendered)
+    assert "no files changed" not in said(rendered)
+
+
+def test_a_refusal_is_its_sentence_alone() -> None:
+    refused = turn(
+        status=TurnStatus.REFUSED,
+        run=None,
+        text="Guests can't use this bot.",
+        repository=None,
+        seconds=None,
+        cost_usd=None,
+    )
+    rendered = answer(refused, repository_url="", branch_url="", seconds=None)
+
+    assert rendered.blocks == [{"type": "markdown", "text": "Guests can't use this bot."}]
+    assert rendered.text == "Guests can't use this bot."
+
+
+def test_of_many_files_the_eight_largest_are_listed() -> None:
+    rendered = shown_answer(files=[FileChange(path=f"f{i}", added=i, removed=0) for i in range(30)], commit="1")
+
+    assert "*30 files changed* · +435 −0\n`f29` +29 −0\n" in said(rendered)
+    assert "`f22` +22 −0\nand 22 more" in said(rendered)
+
+
+def test_an_answer_that_is_too_long_is_cut_with_a_closed_fence_and_says_so() -> None:
+    rendered = shown_answer(text="Here:\n\n```python\n" + "x = 1\n" * 10_000)
+
+    assert_slack_takes(rendered)
+    words = rendered.blocks[0]["text"]
+    assert 10_000 < len(words) <= 11_500
+    assert words.endswith("```\n\n_The answer was longer than one message; its end is cut here._")
+
+
+def test_the_plain_version_keeps_the_words_and_turns_headings_and_bold_into_slacks_own() -> None:
+    rendered = plain(shown_answer(text="## Done\n\n**All** tests pass: a < b.\n\n```\n# **not** a heading\n```"))
+
+    assert "*Done*\n\n*All* tests pass: a &lt; b.\n\n```\n# **not** a heading\n```" in said(rendered)
+
+
+def test_the_plain_version_of_a_long_answer_goes_on_in_further_sections() -> None:
+    paragraphs = [f"Paragraph {i}. " + "word " * 60 for i in range(30)]
+    rendered = plain(shown_answer(text="\n\n".join(paragraphs)))
+
+    sections = [block for block in rendered.blocks if block["type"] == "section"]
+    assert len(sections) >= 3
+    assert re.findall(r"Paragraph \d+", said(rendered)) == [f"Paragraph {i}" for i in range(30)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    text=_words | st.lists(_words, max_size=5).map("\n\n".join),
+    paths=st.lists(_words, max_size=12),
+    status=st.sampled_from(TurnStatus),
+    commit=st.sampled_from([None, "1"]),
+    names=st.fixed_dictionaries({"repository": _words, "branch": _words}),
+    url=st.sampled_from([BRANCH, "", f"https://x/{EVIL}", "https://x/" + "&" * 389]),
+)
+def test_every_answer_keeps_slacks_limits(
+    text: str, paths: list[str], status: TurnStatus, commit: str | None, names: dict[str, str], url: str
+) -> None:
+    files = [FileChange(path=path, added=10**9, removed=10**9) for path in paths]
+    pull_request = PullRequest(number=10**9, url=url) if commit else None
+    ended = turn(text=text, files=files, status=status, commit=commit, pull_request=pull_request, **names)
+
+    assert_slack_takes(answer(ended, repository_url=url, branch_url=url, seconds=1e9))
+
+
+def test_a_note_is_one_plain_section() -> None:
+    rendered = note("Invite the bot to <!channel> & try again.")
+
+    assert_slack_takes(rendered)
+    assert [block["type"] for block in rendered.blocks] == ["section"]
+    assert "&amp; try again" in rendered.text
