@@ -123,7 +123,7 @@ class Desk:
             "ANTHROPIC_BASE_URL": self.base_url,
             "ANTHROPIC_AUTH_TOKEN": self.api_key,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            "CLAUDE_CODE_MAX_RETRIES": "2",
+            "CLAUDE_CODE_MAX_RETRIES": "1",
             "IS_SANDBOX": "1",
         }
         return ClaudeAgentOptions(

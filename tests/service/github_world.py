@@ -92,7 +92,7 @@ async def git(*arguments: str | Path, login: GitHub | None = None, trace: bool =
 async def commit(directory: Path, path: str, content: str | bytes) -> str:
     """Commit one file and return the commit."""
     (directory / path).write_bytes(content.encode() if isinstance(content, str) else content)
-    await git("-C", directory, "add", "--all")
+    await git("-C", directory, "-c", "core.compression=0", "add", "--all")
     await git("-C", directory, *AUTHOR, "commit", "--quiet", "--message", f"Add {path}")
     return await git("-C", directory, "rev-parse", "HEAD")
 

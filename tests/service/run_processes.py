@@ -1,6 +1,7 @@
 """What the tests of runs as processes share: stand-in workers, and ways to see which processes there are."""
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -99,15 +100,25 @@ class Stage:
         """Every living process that carries the marker: workers, what they started, and what they run in."""
         return [
             process
-            for process in psutil.process_iter(["cmdline", "status"])
+            for process in psutil.process_iter(["cmdline", "status", "ppid"])
             if self.marker in " ".join(process.info["cmdline"] or []) and process.info["status"] != "zombie"
         ]
+
+    def guard(self) -> psutil.Process:
+        """The process that the dispatcher, which we are, has started."""
+        return next(process for process in self.processes() if process.info["ppid"] == os.getpid())
+
+    def open_files(self) -> set[str]:
+        """What the run's processes hold open."""
+        descriptors = [fd for process in self.processes() for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
+        return {str(fd.readlink()) for fd in descriptors if fd.is_symlink()}
 
     async def close(self) -> None:
         for runs in self._opened:
             await runs.close()
         for process in self.processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def spec(run: int = 1, *, environment: dict[str, str] | None = None, secret: str = "the-secret") -> RunSpec:

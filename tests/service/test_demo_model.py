@@ -1,4 +1,4 @@
-"""The demo model, driven by the real Claude Code CLI: what it says has happened, and what breaks breaks as with Claude."""
+"""The demo model, driven by the real Claude Code CLI: what it says has happened; what breaks, breaks as with Claude."""
 
 import json
 import shutil
@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 from claude_agent_sdk import AssistantMessage, ClaudeSDKClient, Message, ToolUseBlock
-
 from claude_cli import Desk
+
 from peerbot.errors import SettingsError
 from peerbot.local.model import DemoModel
 
@@ -220,18 +220,20 @@ async def test_what_arrives_during_a_turn_is_answered_at_its_end(desk: Desk) -> 
 # --- Which piece answers which message
 
 
-async def ask_over_http(model: DemoModel, *contents: Any, tools: tuple[str, ...] = ("Bash", "Write")) -> dict[str, Any]:
-    body = {
-        "model": "claude-opus-5-5",
-        "max_tokens": 1000,
-        "messages": [{"role": "user", "content": content} for content in contents],
-        "tools": [{"name": name, "input_schema": {"type": "object"}} for name in tools],
-    }
-    async with aiohttp.ClientSession(headers={"x-api-key": model.api_key}) as client:
-        async with client.post(f"{model.url}/v1/messages", json=body) as response:
-            assert response.status == 200
-            document: dict[str, Any] = await response.json()
-            return document
+async def post(model: DemoModel, body: dict[str, Any]) -> dict[str, Any]:
+    async with (
+        aiohttp.ClientSession(headers={"x-api-key": model.api_key}) as client,
+        client.post(
+            f"{model.url}/v1/messages", json={"model": "claude-opus-5-5", "max_tokens": 1000} | body
+        ) as response,
+    ):
+        assert response.status == 200
+        document: dict[str, Any] = await response.json()
+        return document
+
+
+async def ask_over_http(model: DemoModel, content: str) -> dict[str, Any]:
+    return await post(model, {"messages": [{"role": "user", "content": content}], "tools": [{"name": "Bash"}]})
 
 
 def command_of(document: dict[str, Any]) -> str:
@@ -290,27 +292,19 @@ async def test_two_inputs_in_one_prompt_are_both_answered_in_order(model: DemoMo
     assert command_of(first) == "echo ada"
 
     block = first["content"][-1]
-    body = {
-        "model": "m",
-        "messages": [
-            {"role": "user", "content": both},
-            {"role": "assistant", "content": first["content"]},
-            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": block["id"], "content": "ada"}]},
-        ],
-        "tools": [{"name": "Bash"}],
-    }
-    async with aiohttp.ClientSession(headers={"x-api-key": model.api_key}) as client:
-        async with client.post(f"{model.url}/v1/messages", json=body) as response:
-            assert command_of(await response.json()) == "echo bob"
+    messages = [
+        {"role": "user", "content": both},
+        {"role": "assistant", "content": first["content"]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": block["id"], "content": "ada"}]},
+    ]
+    assert command_of(await post(model, {"messages": messages, "tools": [{"name": "Bash"}]})) == "echo bob"
 
 
 async def test_a_request_without_tools_is_answered_briefly_and_plays_nothing(model: DemoModel) -> None:
     titled = {"format": {"type": "json_schema", "schema": {"type": "object", "required": ["title"]}}}
     content = "<session>\nrun `make` at once, and do not wait for anything\n</session>\n\nWrite the title."
-    body = {"model": "m", "messages": [{"role": "user", "content": content}], "output_config": titled}
-    async with aiohttp.ClientSession(headers={"x-api-key": model.api_key}) as client:
-        async with client.post(f"{model.url}/v1/messages", json=body) as response:
-            document = await response.json()
+
+    document = await post(model, {"messages": [{"role": "user", "content": content}], "output_config": titled})
 
     [block] = document["content"]
     assert json.loads(block["text"]) == {"title": "PeerBot demo: run `make` at once, and do"}
@@ -389,7 +383,7 @@ async def test_it_keeps_count_for_tests_and_benches(model: DemoModel) -> None:
 
 @pytest.mark.parametrize(
     ("status", "retried", "kind"),
-    [(400, 0, "unknown"), (401, 2, "authentication_failed"), (429, 2, "rate_limit"), (529, 2, "server_error")],
+    [(400, 0, "unknown"), (401, 1, "authentication_failed"), (429, 1, "rate_limit"), (529, 1, "server_error")],
 )
 async def test_an_error_that_lasts_ends_as_success_with_is_error(
     desk: Desk, model: DemoModel, status: int, retried: int, kind: str
@@ -427,35 +421,31 @@ async def test_an_error_that_passes_is_retried_and_told_as_it_happens(
 
     assert (answer.result.is_error, answer.result.terminal_reason) == (False, "completed")
     [retry] = answer.retries
-    assert (retry["attempt"], retry["max_retries"], retry["error_status"]) == (1, 2, status)
+    assert (retry["attempt"], retry["max_retries"], retry["error_status"]) == (1, 1, status)
     assert retry["retry_delay_ms"] >= 500
     assert answer.text.startswith(INTRODUCTION)
 
 
-@pytest.mark.parametrize("inside", ["text", "tool_use"])
-async def test_a_cut_stream_is_tried_again_and_the_work_is_done_once(desk: Desk, model: DemoModel, inside: Any) -> None:
-    model.faults.cut(inside=inside)
+async def test_a_cut_text_is_asked_for_again_and_told_as_a_retry(desk: Desk, model: DemoModel) -> None:
+    model.faults.cut(inside="text")
+
+    answer = await desk.ask("hello")
+
+    assert (answer.result.is_error, answer.result.terminal_reason) == (False, "completed")
+    assert [(retry["error_status"], retry["error"]) for retry in answer.retries] == [(None, "unknown")]
+    assert answer.text.startswith(INTRODUCTION)
+
+
+async def test_a_cut_tool_call_is_taken_up_where_it_broke_and_done_once(desk: Desk, model: DemoModel) -> None:
+    model.faults.cut(inside="tool_use")
 
     answer = await desk.ask("run `echo once >> count; cat count`")
 
     assert not answer.result.is_error
-    assert [(retry["error_status"], retry["error"]) for retry in answer.retries] == [(None, "unknown")]
+    assert answer.retries == []  # the CLI keeps the finished text and asks for the rest, without a word
+    assert str(answer.messages).count("I run it.") == 1
     assert (desk.repository / "count").read_text() == "once\n"
     assert "```\nonce\n```" in answer.text
-
-
-async def test_a_text_that_is_cut_twice_is_taken_up_where_it_broke(desk: Desk, model: DemoModel) -> None:
-    model.faults.cut(times=2)
-
-    answer = await desk.ask("hello")
-
-    texts = [
-        block.text for message in answer.messages if isinstance(message, AssistantMessage) for block in message.content
-    ]
-    assert len(texts) == 2
-    assert "".join(texts).startswith(INTRODUCTION)
-    assert "".join(texts).count("not among my pieces") == 1
-    assert answer.text == texts[-1]  # the result holds the rest alone
 
 
 async def test_a_connection_that_stays_broken_ends_in_an_api_error(desk: Desk, model: DemoModel) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -111,8 +112,8 @@ class World:
     forge: Forge
     url: str
     folder: Path
-    requests: list[web.Request]
-    replies: list[web.StreamResponse]
+    requests: list[web.Request] = field(default_factory=list)
+    replies: list[web.StreamResponse] = field(default_factory=list)
 
     async def git(self, *arguments: str, at: str = "work", fails: bool = False) -> Ran:
         home = {"HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
@@ -138,7 +139,7 @@ class World:
 async def serve(stack: AsyncExitStack, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> str:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -146,43 +147,53 @@ async def serve(stack: AsyncExitStack, handler: Callable[[web.Request], Awaitabl
     return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A forge with one commit on main, and a checkout of it in `work`, on the conversation's branch."""
+    home = tmp_path_factory.mktemp("template")
+    (home / ".gitconfig").write_text("[user]\nname=A\nemail=a@example.com\n[init]\ndefaultBranch=main\ntemplateDir=\n")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=home, env=environment, check=True)
+
+    git("init", "-q", "--bare", "forge/acme/shop.git")
+    for key in ("http.receivepack", "uploadpack.allowFilter", "receive.advertisePushOptions"):
+        git("-C", "forge/acme/shop.git", "config", key, "true")
+    git("init", "-q", "work")
+    (home / "work" / "README.md").write_text("print(1)\n")
+    git("-C", "work", "add", "-A")
+    git("-C", "work", "commit", "-q", "-m", "one")
+    git("-C", "work", "push", "-q", "../forge/acme/shop.git", "main", "main:refs/heads/doomed", "main:refs/tags/v1")
+    git("-C", "work", "switch", "-q", "-c", BRANCH)
+    return home
+
+
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """A forge with one commit on main, and a clone of it through the relay in `work`, on the conversation's branch."""
+async def world(template: Path, tmp_path: Path) -> AsyncIterator[World]:
+    """A copy of the template, its forge behind the relay."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     async with AsyncExitStack() as stack:
         forge = Forge(tmp_path / "forge")
         forge.url = await serve(stack, forge.handle)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         relay = GitRelay(session, lambda: CREDENTIAL, idle_seconds=2, max_request_bytes=LARGEST)
         target = GitTarget(f"{forge.url}/acme/shop.git", BRANCH, CHECKPOINT)
-        requests: list[web.Request] = []
-        replies: list[web.StreamResponse] = []
+        world = World(forge, "", tmp_path)
 
         async def gateway(request: web.Request) -> web.StreamResponse:
-            assert request.path.startswith(GATEWAY_PATH + "/")
-            requests.append(request)
+            world.requests.append(request)
             reply = await relay.handle(request, target, request.path.removeprefix(GATEWAY_PATH + "/"))
-            replies.append(reply)
+            world.replies.append(reply)
             return reply
 
-        url = await serve(stack, gateway) + GATEWAY_PATH
-        world = World(forge, url, tmp_path, requests, replies)
-        (tmp_path / ".gitconfig").write_text("[user]\nname=A\nemail=a@example.com\n[init]\ndefaultBranch=main\n")
-        await world.git("init", "-q", "--bare", "forge/acme/shop.git")
-        for key in ("http.receivepack", "uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
-            await world.git("-C", "forge/acme/shop.git", "config", key, "true")
-        await world.git("init", "-q", "work")
-        await world.commit("README.md")
-        await world.git(
-            "push", "-q", str(forge.root / "acme/shop.git"), "main", "main:refs/heads/doomed", "HEAD:refs/tags/v1"
-        )
-        await world.git("remote", "add", "origin", url)
-        await world.git("switch", "-q", "-c", BRANCH)
+        world.url = await serve(stack, gateway) + GATEWAY_PATH
+        await world.git("remote", "add", "origin", world.url)
         yield world
 
 
 @pytest.mark.parametrize("version", ["0", "1", "2"])
-async def test_clones_and_fetches_in_every_protocol(world: World, version: str):
+async def test_clones_and_fetches_in_every_protocol(world: World, version: str) -> None:
     await world.git("-c", f"protocol.version={version}", "clone", "-q", world.url, "copy", at=".")
     assert (world.folder / "copy" / "README.md").read_text() == "print(1)\n"
     new = await world.commit("more.py")
@@ -191,7 +202,7 @@ async def test_clones_and_fetches_in_every_protocol(world: World, version: str):
     assert (await world.git("cat-file", "-e", new, at="copy")).code == 0
 
 
-async def test_clones_without_blobs_and_fetches_them_when_they_are_needed(world: World):
+async def test_clones_without_blobs_and_fetches_them_when_they_are_needed(world: World) -> None:
     await world.git("clone", "-q", "--filter=blob:none", "--no-checkout", world.url, "copy", at=".")
     before = len(world.forge.requests)
     await world.git("checkout", "-q", "main", at="copy")
@@ -199,7 +210,7 @@ async def test_clones_without_blobs_and_fetches_them_when_they_are_needed(world:
     assert len(world.forge.requests) > before
 
 
-async def test_a_fetch_with_a_zipped_request_arrives(world: World):
+async def test_a_fetch_with_a_zipped_request_arrives(world: World) -> None:
     """git zips a request beyond a kilobyte, such as one that wants many commits; aiohttp has unzipped it."""
     branches = []
     for n in range(40):
@@ -211,7 +222,7 @@ async def test_a_fetch_with_a_zipped_request_arrives(world: World):
     assert "gzip" not in [request.headers.get("Content-Encoding") for request in world.forge.requests]
 
 
-async def test_the_branch_is_pushed_and_may_be_forced(world: World):
+async def test_the_branch_is_pushed_and_may_be_forced(world: World) -> None:
     first = await world.commit("one.py")
     await world.git("push", "-q", "origin", BRANCH)
     assert world.forge.ref(f"refs/heads/{BRANCH}") == first
@@ -224,14 +235,14 @@ async def test_the_branch_is_pushed_and_may_be_forced(world: World):
     assert [(entry["ref"], entry["old"], entry["new"]) for entry in moved] == [(f"refs/heads/{BRANCH}", first, second)]
 
 
-async def test_a_shallow_clone_can_push(world: World):
+async def test_a_shallow_clone_can_push(world: World) -> None:
     await world.git("clone", "-q", "--depth=1", world.url, "copy", at=".")
     await world.git("commit", "-q", "--allow-empty", "-m", "x", at="copy")
     await world.git("push", "-q", "origin", f"HEAD:refs/heads/{BRANCH}", at="copy")
     assert world.forge.ref(f"refs/heads/{BRANCH}")
 
 
-async def test_a_checkpoint_is_pushed_over_another(world: World):
+async def test_a_checkpoint_is_pushed_over_another(world: World) -> None:
     await world.git("push", "-q", "origin", f"+HEAD:{CHECKPOINT}")
     await world.git("commit", "-q", "--amend", "--allow-empty", "-m", "no descendant")
     await world.git("push", "-q", "origin", f"+HEAD:{CHECKPOINT}")
@@ -254,7 +265,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("arguments", REFUSED.values(), ids=REFUSED.keys())
-async def test_refuses_every_other_push_as_a_whole_and_says_why(world: World, arguments: list[str]):
+async def test_refuses_every_other_push_as_a_whole_and_says_why(world: World, arguments: list[str]) -> None:
     await world.commit("evil.py")
     before = (await refs(world)), len(world.forge.requests)
     ran = await world.git("push", "origin", *arguments, fails=True)
@@ -268,7 +279,7 @@ async def refs(world: World) -> str:
     return (await world.git("for-each-ref", at="forge/acme/shop.git")).stdout
 
 
-async def test_its_own_branch_and_checkpoint_are_not_deleted_either(world: World):
+async def test_its_own_branch_and_checkpoint_are_not_deleted_either(world: World) -> None:
     await world.git("push", "-q", "origin", BRANCH, f"HEAD:{CHECKPOINT}")
     for ref in (f"refs/heads/{BRANCH}", CHECKPOINT):
         ran = await world.git("push", "origin", f":{ref}", fails=True)
@@ -276,13 +287,26 @@ async def test_its_own_branch_and_checkpoint_are_not_deleted_either(world: World
         assert world.forge.ref(ref)
 
 
-async def test_a_push_of_more_refs_than_a_hundred_is_refused_in_gits_words(world: World):
+async def test_a_push_of_more_refs_than_a_hundred_is_refused_in_gits_words(world: World) -> None:
     ran = await world.git("push", "origin", *(f"HEAD:refs/heads/x{n}" for n in range(150)), fails=True)
     assert "remote: PeerBot: this push names too many refs" in ran.stderr
 
 
+async def test_a_push_with_options_is_refused_since_a_forge_may_act_on_them(world: World) -> None:
+    ran = await world.git("push", "-o", "merge_request.create", "origin", BRANCH, fails=True)
+    assert "remote: PeerBot: push options (git push -o) are not supported" in ran.stderr
+    assert not world.forge.ref(f"refs/heads/{BRANCH}")
+
+
+async def test_a_body_that_can_not_be_unpacked_is_refused(world: World) -> None:
+    async with aiohttp.ClientSession() as session:
+        url, headers = f"{world.url}/git-receive-pack", {"Content-Encoding": "gzip"}
+        async with session.post(url, data=b"no gzip", headers=headers) as reply:
+            assert reply.status in (400, 413)
+
+
 @pytest.mark.parametrize("ref", [f"refs/heads/{BRANCH}", "refs/heads/main"])
-async def test_a_push_of_thirty_megabytes_streams_in_bounded_memory(world: World, ref: str):
+async def test_a_push_of_thirty_megabytes_streams_in_bounded_memory(world: World, ref: str) -> None:
     """Both ways: passed on, and read to its end and refused, which git must be able to read."""
     await world.commit("large.bin", os.urandom(30_000_000))
     process = psutil.Process()
@@ -297,12 +321,13 @@ async def test_a_push_of_thirty_megabytes_streams_in_bounded_memory(world: World
     ran = await pushing
     assert peak - before < 12_000_000
     if "main" in ref:
+        assert {request.method for request in world.forge.requests} == {"GET"}
         assert f"remote: PeerBot: nothing was pushed: only {BRANCH} may be pushed" in ran.stderr
     else:
         assert world.forge.ref(ref)
 
 
-async def test_a_client_without_side_band_still_gets_its_report(world: World):
+async def test_a_client_without_side_band_still_gets_its_report(world: World) -> None:
     oid = world.forge.ref("main")
     assert oid
     line = f"{'0' * 40} {oid} refs/heads/main\0report-status".encode()
@@ -330,7 +355,7 @@ async def test_a_client_without_side_band_still_gets_its_report(world: World):
         ("GET", "info/lfs/locks", 403),
     ],
 )
-async def test_nothing_but_smart_http_is_relayed(world: World, method: str, path: str, status: int):
+async def test_nothing_but_smart_http_is_relayed(world: World, method: str, path: str, status: int) -> None:
     async with aiohttp.ClientSession() as session:
         reply = await session.request(method, URL(f"{world.url}/{path}", encoded=True))
         text = await reply.text()
@@ -339,7 +364,7 @@ async def test_nothing_but_smart_http_is_relayed(world: World, method: str, path
     assert not world.forge.requests
 
 
-async def test_what_the_url_says_beyond_the_service_is_not_passed_on(world: World):
+async def test_what_the_url_says_beyond_the_service_is_not_passed_on(world: World) -> None:
     async with aiohttp.ClientSession() as session:
         url = f"{world.url}/info/refs?service=git-upload-pack&token=x"
         async with session.get(url, headers={"Cookie": "a=b"}) as reply:
@@ -348,7 +373,7 @@ async def test_what_the_url_says_beyond_the_service_is_not_passed_on(world: Worl
     assert "Cookie" not in world.forge.requests[0].headers
 
 
-async def test_credentials_are_put_in_and_never_come_back(world: World):
+async def test_credentials_are_put_in_and_never_come_back(world: World) -> None:
     await world.git("-c", "http.extraHeader=Authorization: Bearer agent", "push", "-q", "origin", BRANCH)
     assert {request.headers["Authorization"] for request in world.forge.requests} == {CREDENTIAL}
     for reply in world.replies:
@@ -374,7 +399,7 @@ def answer(status: int, **headers: str) -> Fault:
         (answer(200), "has a problem (HTTP 200)"),
     ],
 )
-async def test_what_the_forge_refuses_git_can_read(world: World, fault: Fault, words: str):
+async def test_what_the_forge_refuses_git_can_read(world: World, fault: Fault, words: str) -> None:
     await world.commit("x.py")
     world.forge.fault = fault
     ran = await world.git("fetch", "origin", fails=True)
@@ -397,7 +422,7 @@ async def test_what_the_forge_refuses_git_can_read(world: World, fault: Fault, w
         assert CREDENTIAL not in ran.stderr
 
 
-async def test_a_forge_that_is_not_there_is_told_as_a_sentence(world: World):
+async def test_a_forge_that_is_not_there_is_told_as_a_sentence(world: World) -> None:
     async def gone(request: web.Request) -> web.StreamResponse:
         assert request.transport
         request.transport.abort()
@@ -407,7 +432,7 @@ async def test_a_forge_that_is_not_there_is_told_as_a_sentence(world: World):
     assert "the git server does not answer" in (await world.git("fetch", "origin", fails=True)).stderr
 
 
-async def test_a_silent_forge_ends_at_the_idle_deadline(world: World):
+async def test_a_silent_forge_ends_at_the_idle_deadline(world: World) -> None:
     async def silent(request: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()
         raise AssertionError
@@ -416,7 +441,7 @@ async def test_a_silent_forge_ends_at_the_idle_deadline(world: World):
     assert "the git server does not answer" in (await world.git("fetch", "origin", fails=True)).stderr
 
 
-async def test_a_reply_that_breaks_off_is_seen_as_broken(world: World):
+async def test_a_reply_that_breaks_off_is_seen_as_broken(world: World) -> None:
     """A half of a pack must never look like a whole one."""
 
     async def half(request: web.Request) -> web.StreamResponse:
@@ -434,7 +459,7 @@ async def test_a_reply_that_breaks_off_is_seen_as_broken(world: World):
             await reply.read()
 
 
-async def test_a_request_beyond_the_bound_is_not_read_on(world: World):
+async def test_a_request_beyond_the_bound_is_not_read_on(world: World) -> None:
     await world.commit("large.bin", os.urandom(LARGEST + 1))
     before = await refs(world)
     await world.git("push", "origin", "HEAD:refs/heads/main", fails=True)

@@ -101,6 +101,18 @@ async def test_a_pull_request_is_opened_and_found_again_with_its_title_kept(gith
     assert (shown["title"], shown["body"], shown["state"]) == ("One", "second", "open")
 
 
+async def test_each_branch_gets_a_pull_request_of_its_own(github: World, tmp_path: Path) -> None:
+    repository = await github.repository()
+    numbers = []
+    for branch in ("peerbot/one", "peerbot/two", "peerbot/one"):
+        if branch not in [pull["head"]["ref"] for pull in await github.server.pull_requests(repository.full_name)]:
+            await github.pushed_branch(repository, tmp_path / branch, branch)
+        opened = await github.client.ensure_pull_request(repository, head=branch, base="main", title=branch, body="B")
+        assert opened is not None
+        numbers.append(opened.number)
+    assert numbers == [1, 2, 1]
+
+
 async def test_a_body_that_did_not_change_is_not_written_again(github: World, tmp_path: Path) -> None:
     repository = await github.repository()
     await github.pushed_branch(repository, tmp_path / "work", BRANCH)

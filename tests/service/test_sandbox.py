@@ -41,15 +41,21 @@ if "SLACK_BOT_TOKEN" in open("/proc/1/environ").read():
     "arguments": """
 import glob, os
 for path in glob.glob("/proc/[0-9]*/cmdline"):
-    if os.environ["IN_NO_ARGUMENT"] in open(path).read():
-        print(path)
+    try:
+        if os.environ["IN_NO_ARGUMENT"] in open(path).read():
+            print(path)
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has ended
 """,
     "process-namespace": """
 import glob, os
 for path in glob.glob("/proc/[0-9]*/cmdline"):
-    if os.environ["NEIGHBOUR"] in open(path).read():
-        os.kill(int(path.split("/")[2]), 0)
-        print("seen and may be signalled:", path)
+    try:
+        if os.environ["NEIGHBOUR"] in open(path).read():
+            os.kill(int(path.split("/")[2]), 0)
+            print("seen and may be signalled:", path)
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has ended
 """,
     "user": """
 import os
@@ -153,7 +159,7 @@ async def kill_guard(stage: Stage) -> None:
     runs = stage.runs(IGNORES_TERM)
     await runs.start(spec())
     await eventually(lambda: "up" in stage.printed())
-    next(process for process in stage.processes() if process.ppid() == os.getpid()).kill()
+    stage.guard().kill()
     await ended(runs)
 
 

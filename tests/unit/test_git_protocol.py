@@ -31,7 +31,7 @@ def read(data: bytes) -> Push | None:
     return CommandReader().feed(data)
 
 
-def test_reads_the_commands_and_what_the_client_understands():
+def test_reads_the_commands_and_what_the_client_understands() -> None:
     reader = CommandReader()
     push = reader.feed(
         pkt_line(move("refs/heads/x") + CAPABILITIES) + pkt_line(move("refs/tags/v1", ZERO)) + FLUSH + b"PACK\0\0"
@@ -41,24 +41,24 @@ def test_reads_the_commands_and_what_the_client_understands():
     assert not any(command.deletes for command in push.commands)
 
 
-def test_a_new_oid_of_zeros_is_a_deletion_in_both_hash_formats():
+def test_a_new_oid_of_zeros_is_a_deletion_in_both_hash_formats() -> None:
     for zero in (ZERO, "0" * 64):
         push = read(pkt_line(move("refs/heads/x", zero.replace("0", "a"), zero)) + FLUSH)
         assert push is not None
         assert push.commands[0].deletes
 
 
-def test_a_list_without_commands_is_gits_probe():
+def test_a_list_without_commands_is_gits_probe() -> None:
     assert read(FLUSH) == Push(())
 
 
-def test_shallow_lines_may_come_before_the_commands():
+def test_shallow_lines_may_come_before_the_commands() -> None:
     push = read(pkt_line(f"shallow {A}".encode()) + pkt_line(move("refs/heads/x")) + FLUSH)
     assert push == Push((Command(A, B, "refs/heads/x"),))
 
 
 @given(st.lists(st.integers(1, 200), max_size=20))
-def test_chunks_may_end_anywhere(sizes: list[int]):
+def test_chunks_may_end_anywhere(sizes: list[int]) -> None:
     data = pkt_line(move("refs/heads/x") + CAPABILITIES) + pkt_line(move("refs/heads/y")) + FLUSH + b"PACK" * 30
     reader = CommandReader()
     push, at = None, 0
@@ -90,6 +90,7 @@ REFUSED = {
     "a short oid": pkt_line(b"abc def refs/heads/x"),
     "an oid in capitals": pkt_line(move("refs/heads/x", "A" * 40)),
     "a shallow line after a command": pkt_line(move("refs/heads/x")) + pkt_line(f"shallow {A}".encode()),
+    "push options": pkt_line(move("refs/heads/x") + CAPABILITIES + b" push-options"),
     "a signed push": pkt_line(b"push-cert" + CAPABILITIES),
     "too many commands": b"".join(pkt_line(move(f"refs/heads/{n}")) for n in range(MAX_COMMANDS + 1)),
     "too many bytes": b"".join(pkt_line(move("refs/heads/" + "x" * 1000)) for _ in range(MAX_COMMANDS)),
@@ -97,13 +98,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
-def test_refuses_what_git_would_not_write(data: bytes):
+def test_refuses_what_git_would_not_write(data: bytes) -> None:
     with pytest.raises(Refused):
         CommandReader().feed(data + FLUSH)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=30))
-def test_random_bytes_are_refused_or_wait_for_more_and_never_crash(chunks: list[bytes]):
+def test_random_bytes_are_refused_or_wait_for_more_and_never_crash(chunks: list[bytes]) -> None:
     reader = CommandReader()
     try:
         for chunk in chunks:
@@ -124,7 +125,7 @@ def test_random_bytes_are_refused_or_wait_for_more_and_never_crash(chunks: list[
         max_size=8,
     )
 )
-def test_random_lines_between_good_ones_never_add_a_command(lines: list[bytes]):
+def test_random_lines_between_good_ones_never_add_a_command(lines: list[bytes]) -> None:
     try:
         push = read(b"".join(lines))
     except Refused:
@@ -142,20 +143,20 @@ def packets(data: bytes) -> list[bytes]:
     return lines
 
 
-def test_a_refusal_names_each_ref_in_the_report():
+def test_a_refusal_names_each_ref_in_the_report() -> None:
     reply = push_reply(frozenset({"report-status"}), "no", [("refs/heads/a", "why"), ("refs/heads/b", "too")])
     assert reply is not None
     assert packets(reply) == [b"unpack ok\n", b"ng refs/heads/a why\n", b"ng refs/heads/b too\n"]
 
 
-def test_a_refusal_without_refs_fails_the_whole_push():
+def test_a_refusal_without_refs_fails_the_whole_push() -> None:
     reply = push_reply(frozenset({"report-status"}), "no", [])
     assert reply is not None
     assert packets(reply) == [b"unpack no\n"]
 
 
 @pytest.mark.parametrize(("band", "limit"), [("side-band", 1000), ("side-band-64k", 65520)])
-def test_a_refusal_fits_the_side_band_that_was_agreed_on(band: str, limit: int):
+def test_a_refusal_fits_the_side_band_that_was_agreed_on(band: str, limit: int) -> None:
     refs = [(f"refs/heads/{'x' * 600}{n}", "why") for n in range(MAX_COMMANDS)]
     reply = push_reply(frozenset({"report-status", band}), "PeerBot: no", refs)
     assert reply is not None
@@ -166,11 +167,11 @@ def test_a_refusal_fits_the_side_band_that_was_agreed_on(band: str, limit: int):
     assert len(report) == MAX_COMMANDS + 1
 
 
-def test_a_client_that_understands_no_report_gets_none():
+def test_a_client_that_understands_no_report_gets_none() -> None:
     assert push_reply(frozenset(), "no", []) is None
 
 
-def test_gits_own_server_reads_the_same_list(tmp_path: Path):
+def test_gits_own_server_reads_the_same_list(tmp_path: Path) -> None:
     """What we read of a list, git's receive-pack acts on: the ref that we saw, and it alone, is made."""
     git = ("git", "-c", "init.defaultBranch=main", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(tmp_path))
     subprocess.run((*git, "init", "-q"), check=True)

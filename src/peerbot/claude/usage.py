@@ -14,6 +14,7 @@ _BYTES_A_TOKEN = 4
 _DELTA_FRAME_BYTES = 90  # of a content_block_delta line: what is not text
 _MAX_LINE_BYTES = 1024 * 1024
 _MAX_JSON_BYTES = 16 * 1024 * 1024
+_MOST_TOKENS = 1_000_000_000  # that a figure may say and be believed
 _MAX_ESTIMATE_TOKENS = 200_000  # a body may be one large picture
 
 
@@ -78,6 +79,7 @@ class UsageMeter:
             self._message(_parse(line[5:]).get("message"))
         elif b'"message_delta"' in line:
             self._usage(_parse(line[5:]).get("usage"))
+            self._streamed = 0  # it says what all output came to
 
     def _message(self, message: Any) -> None:
         if isinstance(message, dict):
@@ -105,11 +107,11 @@ class UsageMeter:
 def _parse(text: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) else {}
 
 
 def _count(figures: dict[str, Any], name: str, default: int) -> int:
     value = figures.get(name)
-    return value if isinstance(value, int) and value >= 0 else default
+    return value if isinstance(value, int) and 0 <= value <= _MOST_TOKENS else default

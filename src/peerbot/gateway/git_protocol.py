@@ -87,6 +87,8 @@ class CommandReader:
         if not self._commands and text.count("\0") == 1:
             text, _, capabilities = text.partition("\0")
             self.capabilities = frozenset(capabilities.split())
+            if "push-options" in self.capabilities:
+                raise Refused("push options (git push -o) are not supported")
         if not self._commands and _SHALLOW.fullmatch(text):
             return
         command = _COMMAND.fullmatch(text)

@@ -69,9 +69,9 @@ class RequestBody:
         return self.bytes > self._limit
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield what has not been read yet; ends early, with `ConnectionError`, when there is too much of it.
+        """Yield what has not been read yet; raises `ConnectionError` when there is too much, or it is broken.
 
-        Ending early ends the whole exchange, though a server may have begun its reply already.
+        That ends the whole exchange, though a server may have begun its reply already.
         """
         try:
             while chunk := await self._next():
@@ -81,8 +81,11 @@ class RequestBody:
             raise
 
     async def _next(self) -> bytes:
-        async with self._lock:
-            chunk = await self._content.readany()
+        try:
+            async with self._lock:
+                chunk = await self._content.readany()
+        except web.RequestPayloadError as error:
+            raise ConnectionError("the request's body can't be read") from error
         self._idle.touch()
         self.bytes += len(chunk)
         if self.too_large:

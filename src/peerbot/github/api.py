@@ -122,4 +122,4 @@ def _answered(error: HTTPException, *, to: str, right: str) -> PeerBotError:
         return Refused(f"Could not {to}: GitHub refused it ({reasons or error}).")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, RedirectionException):
         return Unavailable(f"Could not {to}: GitHub answered with status {status}. Try again in a moment.")
-    return Refused(f"Could not {to}: GitHub does not let this token do it ({status}). It needs {right}.")
+    return Refused(f"Could not {to}: GitHub does not let this token ({status}, {str(error)[:200]}). It needs {right}.")

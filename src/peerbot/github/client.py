@@ -207,7 +207,9 @@ class GitHub:
     async def _with_first_commit(self, document: Any) -> Repository:
         """GitHub may answer a creation before the first commit is there; a clone would find nothing."""
         try:
-            async for attempt in stamina.retry_context(on=_NotInitialized, attempts=5, timeout=8.0, wait_initial=0.2):
+            async for attempt in stamina.retry_context(
+                on=_NotInitialized, attempts=6, timeout=8.0, wait_initial=0.2, wait_jitter=0.1
+            ):
                 with attempt:
                     if (repository := await self._described(document)).empty:
                         raise _NotInitialized

@@ -17,9 +17,11 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 # Code on one line, outside tables: read narrowly, so that nothing is taken for code that GitHub does not take for it.
 _CODE = re.compile(r"(?<![\\`])(`{1,2})(?!`)[^`|\n]+\1(?!`)")
 _ADDRESS = re.compile(r"<https?://[^\s<>`]+>")
-_MENTION = re.compile(r"(?<![\w`])@(?=[A-Za-z0-9])([A-Za-z0-9-]+(?:/[\w.-]+)?)")
+# After `_` too: it may be emphasis, and is gone when GitHub looks for names.
+_MENTION = re.compile(r"(?<![A-Za-z0-9])@+(?=[A-Za-z0-9])")
+_MARKUP = re.compile(r"^(?:[#>*-]+\s+)+")
 _CLOSING = re.compile(
-    r"\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)(:\s*|\s+)"
+    r"(?<![A-Za-z0-9])(close[sd]?|fix(?:e[sd])?|resolve[sd]?)(:\s*|\s+)"
     r"(?=[\[*_(]*(?:#\d|GH-\d|[\w.-]+/[\w.-]+#\d|https?://\S+/(?:issues|pull)/\d))",
     re.IGNORECASE,
 )
@@ -37,10 +39,10 @@ def one_line(text: str, limit: int) -> str:
 
 def pull_request_title(text: str) -> str:
     """The first sentence of what was asked, in at most 72 characters."""
-    lines = (line.strip(" \t#>*-`") for line in _visible(text).splitlines())
+    lines = (_MARKUP.sub("", line.replace("`", "").strip()) for line in _visible(text).splitlines())
     first = next((line for line in lines if line), "")
     sentence = re.split(r"(?<=[.!?])\s", first, maxsplit=1)[0].rstrip(".")
-    plain = _CLOSING.sub(r"\1\2issue ", _MENTION.sub(r"\1", sentence.replace("`", "")))
+    plain = _CLOSING.sub(r"\1\2issue ", _MENTION.sub("", sentence))
     title = one_line(plain, _TITLE_CHARACTERS)
     return title[:1].upper() + title[1:] if title else "Changes by PeerBot"
 
@@ -54,7 +56,7 @@ def pull_request_body(*, request: str, answer: str, requester: str, thread_url: 
     if len(asked) > _REQUEST_CHARACTERS:
         asked = asked[:_REQUEST_CHARACTERS].rstrip() + " …"
     quoted = "\n".join(f"> {line}".rstrip() for line in _neutral(asked).splitlines())
-    name = re.sub(r"([\\`*_{}\[\]()#+!|<>~@-])", r"\\\1", one_line(requester, 80))
+    name = _MENTION.sub("@\u200b", re.sub(r"([\\`*_{}\[\]()#+!|<>~&-])", r"\\\1", one_line(requester, 80)))
     thread = f" in [this thread]({thread_url})" if re.fullmatch(r"https?://[^\s()<>]+", thread_url or "") else ""
     head = f"**{name}** asked{thread}:\n\n{quoted}\n\n"
     foot = f"\n\n---\n*Made by PeerBot, run `{re.sub(r'[^A-Za-z0-9._/-]', '', run)}`.*\n"
@@ -102,5 +104,5 @@ def _neutral_line(line: str) -> str:
 
 
 def _neutral_text(text: str) -> str:
-    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
-    return _CLOSING.sub(r"\1\2issue ", _MENTION.sub(r"`@\1`", text))
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", re.sub(r"&(?=[#A-Za-z])", "&amp;", text))  # no `&commat;` either
+    return _CLOSING.sub(r"\1\2issue ", _MENTION.sub("@\u200b", text))  # a space of no width: no name any more

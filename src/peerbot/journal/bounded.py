@@ -111,15 +111,21 @@ class BoundedStorage(ABC):
             raise Unavailable("The journal's store did not answer in time.") from error
 
     async def _within_deadline(self, doing: str, operation: Callable[[], Awaitable[_T]]) -> _T:
+        last: Unavailable | None = None
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 async for attempt in stamina.retry_context(
                     on=Unavailable, attempts=_TRIES, timeout=None, wait_initial=0.1, wait_max=1.0, wait_jitter=0.2
                 ):
                     with attempt:
-                        return await operation()
+                        try:
+                            return await operation()
+                        except Unavailable as error:
+                            last = error
+                            raise
         except TimeoutError as error:
-            raise Unavailable(f"The journal did not answer within {self._deadline_seconds:g} s ({doing}).") from error
+            late = f"The journal did not answer within {self._deadline_seconds:g} s ({doing})."
+            raise Unavailable(f"{late} {last}" if last else late) from last or error
         raise AssertionError("the last try either returns or raises")
 
 

@@ -12,6 +12,7 @@ import math
 import aiohttp
 from gcloud.aio.auth import Token
 from gcloud.aio.storage import Storage as Client
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from peerbot.errors import PeerBotError, Refused, SettingsError, Unavailable
 from peerbot.journal.bounded import BoundedStorage, Page
@@ -102,7 +103,12 @@ class GoogleStore(BoundedStorage):
         await self._client.token.close()
 
     def _failure(self, error: BaseException) -> PeerBotError:
-        status = error.status if isinstance(error, aiohttp.ClientResponseError) else None
+        status = None
+        if isinstance(error, aiohttp.ClientResponseError):
+            status = error.status
+            # It carries the request's headers, our token among them, and shows them in its repr.
+            error.request_info = error.request_info._replace(headers=CIMultiDictProxy(CIMultiDict()))
+            error.args = ()
         if status in (401, 403):
             return Refused(
                 f"The bucket gs://{self._bucket} refused us ({status}): the dispatcher's account needs the role "
@@ -123,6 +129,11 @@ class _SharedToken(Token):
     (The library lets all callers await one task, and a cancelled caller cancels it.) A refusal to give one must not
     look like the bucket's: a 404 of the metadata server is no missing object.
     """
+
+    async def close(self) -> None:
+        if self.acquiring is not None and not self.acquiring.done():
+            self.acquiring.cancel()
+        await super().close()
 
     async def get(self) -> str | None:
         try:

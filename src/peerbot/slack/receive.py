@@ -29,8 +29,6 @@ RECORD_SECONDS = 2.0  # Slack waits for three
 _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
 _PING_SECONDS = 5.0
-_WATCH_SECONDS = 10.0
-_DOWN_SECONDS = 40.0  # after which a connection that does not mend itself is replaced
 
 OnInput = Callable[[Candidate], Awaitable[bool]]
 
@@ -40,7 +38,8 @@ class Receiver:
 
     `on_input` is awaited before the ack and has written everything when it returns; what it returns says whether the
     message was for us. Where it raises or takes longer than two seconds, Slack sends the event again. Whoever starts
-    it closes it.
+    it closes it. A connection that stays down for `down_seconds` is replaced: the SDK mends most, but can hang on a
+    socket's address that was used up.
     """
 
     def __init__(
@@ -52,6 +51,7 @@ class Receiver:
         trigger_phrase: str,
         on_input: OnInput,
         connections: int = 2,
+        down_seconds: float = 40.0,
     ) -> None:
         self.client: AsyncWebClient = web_client(api_url, bot_token)
         self._app_token = app_token
@@ -59,6 +59,7 @@ class Receiver:
         self._trigger_phrase = trigger_phrase
         self._on_input = on_input
         self._wanted = connections
+        self._down_seconds = down_seconds
         self._connections: list[_Connection] = []
         self._watch: asyncio.Task[None] | None = None
         self._us: Us | None = None
@@ -75,7 +76,7 @@ class Receiver:
             return self._us
         self.client.session = new_session()
         try:
-            me = await call("the bot token (SLACK_BOT_TOKEN)", self.client.auth_test())
+            me = await call("the check of SLACK_BOT_TOKEN", self.client.auth_test())
         except BaseException:
             await self.close()
             raise
@@ -127,7 +128,7 @@ class Receiver:
             )
 
         app = AsyncApp(
-            name="peerbot",
+            name="bolt",  # a logger of this name is made, and ours is called peerbot
             logger=bolt_log,
             client=web_client(self._api_url, None),
             authorize=authorize,
@@ -185,18 +186,21 @@ class Receiver:
         return connection
 
     async def _keep_connected(self) -> None:
-        """Replace connections that the SDK does not mend itself: its loop can hang on a socket's used-up address."""
+        """Replace the connections that stay down."""
         down_since: dict[int, float] = {}
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_WATCH_SECONDS)
+            await asyncio.sleep(self._down_seconds / 4)
             for place, connection in enumerate(self._connections):
                 if connection.connected():
                     down_since.pop(place, None)
-                elif loop.time() - down_since.setdefault(place, loop.time()) >= _DOWN_SECONDS:
+                elif loop.time() - down_since.setdefault(place, loop.time()) >= self._down_seconds:
                     log.warning("replacing a connection to Slack that stays down", place=place)
-                    with suppress(PeerBotError):
+                    try:
                         self._connections[place] = await self._connect()
+                    except PeerBotError as error:
+                        log.warning("no connection to Slack", place=place, reason=str(error))
+                    else:
                         await connection.end()
 
 

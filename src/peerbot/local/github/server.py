@@ -21,7 +21,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from peerbot.errors import Refused
-from peerbot.local.github import imports, pulls
+from peerbot.local.github import imports, pages, pulls
 from peerbot.local.github.faults import Call, Faults
 from peerbot.local.github.git import Git
 from peerbot.local.github.rest import Rest
@@ -84,6 +84,9 @@ class LocalGitHub:
             [
                 web.get("/{owner}/{name}/info/refs", self._git),
                 web.post("/{owner}/{name}/{service:git-(?:upload|receive)-pack}", self._git),
+                web.get("/{owner}/{name}", self._page),
+                web.get("/{owner}/{name}/tree/{branch:.+}", self._page),
+                web.get("/{owner}/{name}/pull/{number:[0-9]+}", self._page),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
@@ -145,8 +148,7 @@ class LocalGitHub:
     async def _git(self, request: web.Request) -> web.StreamResponse:
         """One request of git's smart HTTP; the older dumb protocol is refused, as GitHub does."""
         if not self._may(request):
-            challenge = {"WWW-Authenticate": 'Basic realm="GitHub"'}
-            return web.Response(status=401, text="Invalid username or token.\n", headers=challenge)
+            return _challenge()
         state = self._opened
         full_name = f"{request.match_info['owner']}/{request.match_info['name'].removesuffix('.git')}"
         record = state.find(full_name)
@@ -171,6 +173,13 @@ class LocalGitHub:
                     state.save(record.model_copy(update={"pushed_at": moment()}))
         return response
 
+    async def _page(self, request: web.Request) -> web.Response:
+        """What a link in an answer leads to, for a person with a browser: plain text, for the token alone."""
+        if not self._may(request):
+            return _challenge()
+        text = await pages.page(self._opened, **request.match_info)
+        return web.Response(status=404 if text is None else 200, text=text or "Not Found\n")
+
     def _may(self, request: web.Request) -> bool:
         """Whether the request brings the token as the password of Basic authentication, under any name."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
@@ -179,6 +188,11 @@ class LocalGitHub:
         except binascii.Error:
             return False
         return scheme.lower() == "basic" and hmac.compare_digest(password, self.token.encode())
+
+
+def _challenge() -> web.Response:
+    headers = {"WWW-Authenticate": 'Basic realm="GitHub"'}
+    return web.Response(status=401, text="Invalid username or token.\n", headers=headers)
 
 
 def _listen(port: int, remembered: Path) -> socket.socket:

@@ -41,7 +41,7 @@ class RunCommand:
     offer = "run a command exactly as you write it: “run `git log --oneline`” (several lines between three backticks)"
 
     _commands = (
-        re.compile(r"\brun:?\s*```(?:[a-z]*\n)?(.*?)```", re.IGNORECASE | re.DOTALL),
+        re.compile(r"\brun:?\s*```(?:[a-z]*\n)?(.*?)(?:\n```|```[ \t]*(?:\n|\Z))", re.IGNORECASE | re.DOTALL),
         re.compile(r"\brun:?\s*`([^`]+)`", re.IGNORECASE),
         re.compile(r"^\s*run:[ \t]*([^`\n]+)$", re.IGNORECASE | re.MULTILINE),
     )

@@ -32,25 +32,25 @@ class Reply:
     calls: tuple[ToolCall, ...] = ()
 
 
-def tokens(value: object) -> int:
-    """Guess how many tokens a document is."""
-    return max(1, len(json.dumps(value, ensure_ascii=False)) // _CHARACTERS_PER_TOKEN)
+def input_tokens(body: Document) -> int:
+    """Guess how many tokens a request is."""
+    return _tokens([body.get("system"), body.get("tools"), body["messages"]])
 
 
 def usage(body: Document, reply: Reply) -> Document:
     """Make up plausible figures: all but the last message comes from the prompt cache, as it would with Claude."""
-    fresh = tokens(body["messages"][-1])
+    fresh = _tokens(body["messages"][-1])
     said = reply.text + "".join(json.dumps(call.input) for call in reply.calls)
     return {
         "input_tokens": fresh,
         "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": max(0, tokens(body) - fresh),
-        "output_tokens": tokens(said),
+        "cache_read_input_tokens": max(0, input_tokens(body) - fresh),
+        "output_tokens": _tokens(said),
     }
 
 
-def message(body: Document, reply: Reply, *, refused: bool = False) -> Document:
-    """Make the answer's JSON document, with ids of its own."""
+def message(body: Document, reply: Reply) -> Document:
+    """Make the answer's JSON document, with ids of its own (Claude Code merges messages of equal id)."""
     content: list[Document] = [{"type": "text", "text": reply.text}] if reply.text else []
     content += [
         {"type": "tool_use", "id": f"toolu_{secrets.token_hex(12)}", "name": call.name, "input": call.input}
@@ -62,10 +62,15 @@ def message(body: Document, reply: Reply, *, refused: bool = False) -> Document:
         "role": "assistant",
         "model": MODEL_NAME,
         "content": content,
-        "stop_reason": "refusal" if refused else "tool_use" if reply.calls else "end_turn",
+        "stop_reason": "tool_use" if reply.calls else "end_turn",
         "stop_sequence": None,
         "usage": usage(body, reply),
     }
+
+
+def refusal(body: Document, reply: Reply) -> Document:
+    """Make an answer that a classifier stopped before it came to its tool calls."""
+    return message(body, Reply(reply.text)) | {"stop_reason": "refusal"}
 
 
 def events(document: Document) -> Iterator[Document]:
@@ -110,3 +115,7 @@ def error(error_type: str, text: str) -> Document:
 def _chunks(text: str) -> Iterator[str]:
     size = max(_SMALLEST_CHUNK, len(text) // _CHUNKS_PER_BLOCK)
     return (text[at : at + size] for at in range(0, len(text), size))
+
+
+def _tokens(value: object) -> int:
+    return max(1, len(json.dumps(value, ensure_ascii=False)) // _CHARACTERS_PER_TOKEN)

@@ -118,15 +118,13 @@ class DemoModel:
         await asyncio.sleep(fault.delay_seconds)
         if fault.status is not None:
             return _error(fault.status, "The demo model was told to fail.", fault.retry_after_seconds)
-        document = replies.message(body, reply, refused=fault.refusal)
+        document = replies.refusal(body, reply) if fault.refusal else replies.message(body, reply)
         if not body.get("stream"):
-            if fault.cut_inside:
-                return _abort(request)
-            return web.json_response(document)
+            return _hang_up(request, web.Response()) if fault.cut_inside else web.json_response(document)
         return await _stream(request, document, fault.cut_inside)
 
     async def _count_tokens(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({"input_tokens": replies.tokens(check(await _json(request)))})
+        return web.json_response({"input_tokens": replies.input_tokens(check(await _json(request)))})
 
 
 async def _hello(_request: web.Request) -> web.StreamResponse:
@@ -150,7 +148,7 @@ async def _stream(request: web.Request, document: Document, cut: CutInside | Non
         if event["type"] == "content_block_delta":
             await asyncio.sleep(_PAUSE_SECONDS)
     if cut:
-        return _abort(request, response)
+        return _hang_up(request, response)
     await response.write_eof()
     return response
 
@@ -164,11 +162,11 @@ def _length_until_cut(events: list[Document], cut: CutInside | None) -> int:
     return inside[len(inside) // 2] if inside else 1
 
 
-def _abort(request: web.Request, response: web.StreamResponse | None = None) -> web.StreamResponse:
-    """Reset the connection, as a network that fails does."""
+def _hang_up(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Close the connection in the middle of the answer. What was written arrives: each time the same is seen."""
     if request.transport is not None:
-        request.transport.abort()
-    return response or web.Response()
+        request.transport.close()
+    return response
 
 
 def _error(status: int, text: str, retry_after_seconds: int | None = None) -> web.Response:

@@ -22,7 +22,7 @@ def post_message(world: World, args: Arguments) -> Object:
     """`chat.postMessage`."""
     text = args.text("text")
     blocks, metadata = _blocks(args), _metadata(args)
-    if not (text or blocks or args.structure("attachments", "invalid_attachments")):
+    if not (text or blocks):
         raise NotOk("no_text")
     more = {key: value for key, value in (("blocks", blocks), ("metadata", metadata)) if value}
     thread_ts = args.text("thread_ts") or None

@@ -23,7 +23,6 @@ from peerbot.logs import logger
 RETRY_SECONDS = (3.0, 60.0, 300.0)  # from one delivery to the next
 ACK_SECONDS = 3.0  # what the last delivery is given
 MAX_CONNECTIONS = 10
-CLOSE_SECONDS = 10.0  # from a disconnect frame to the end of the connection
 CLOSE_ANSWER_SECONDS = 1.0  # how long the other side has to say good-bye
 REORDER_SECONDS = 0.05
 
@@ -117,19 +116,14 @@ class SocketMode:
                 awaited.set()
         self._changed()
 
-    async def disconnect(self, reason: str = "refresh_requested") -> None:
-        """Ask every connection to come anew, as Slack does every few hours; who stays is cut off after a while."""
+    async def disconnect(self, reason: str) -> None:
+        """Ask every connection to come anew, as Slack does every few hours; none of them gets another event."""
         leaving = list(self._open)
         self._leaving.update(leaving)
         self._open.clear()
         for socket in leaving:
             with contextlib.suppress(ConnectionError):
                 await socket.send_json(_disconnect(reason))
-            self._spawn(self._cut_off(socket))
-
-    async def _cut_off(self, socket: web.WebSocketResponse) -> None:
-        await asyncio.sleep(CLOSE_SECONDS)
-        await socket.close()
 
     def drop(self) -> None:
         """Break every connection without a word, as a network does."""

@@ -27,7 +27,7 @@ class Store:
     def __init__(self, directory: Path | None) -> None:
         path = ":memory:"
         if directory is not None:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = directory / "slack.sqlite3"
             os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
             path = str(file)

@@ -1,0 +1,32 @@
+"""What every test stands on: no setting of the person who runs it, and no task left behind."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from peerbot import logs
+
+_OURS = ("PEERBOT_", "SLACK_", "GITHUB_", "ANTHROPIC_", "CLAUDE_", "GCS_", "WORKER_", "GATEWAY_", "SESSION_")
+
+for _name in [name for name in os.environ if name.startswith(_OURS)]:
+    del os.environ[_name]
+
+
+@pytest.fixture(autouse=True)
+def logs_are_ours() -> None:
+    """Structured logs into what pytest captures."""
+    logs.configure("DEBUG")
+
+
+@pytest.fixture(autouse=True)
+async def no_task_is_left() -> "Iterator[None]":
+    """Whatever a test starts has ended when it ends."""
+    before = asyncio.all_tasks()
+    yield
+    left = [task for task in asyncio.all_tasks() - before if not task.done() and task is not asyncio.current_task()]
+    if left:
+        await asyncio.wait(left, timeout=1.0)
+    left = [task for task in left if not task.done()]
+    assert not left, f"tasks are left: {left}"

@@ -1,0 +1,79 @@
+"""A small HTTP proxy on loopback that plays the faults of a network and of the server behind it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+
+class Fault(Enum):
+    """What may happen to one request."""
+
+    LOSE_ANSWER = "the server takes it, and the connection drops before its answer"
+    BUSY = "503 without asking the server"
+    FORBIDDEN = "403 without asking the server"
+    HANG = "no answer, ever"
+
+
+@dataclass
+class FaultyProxy:
+    """Forwards to `upstream`; `plan` says for each request (method, its number among that method's) what goes wrong."""
+
+    upstream: str
+    url: str = ""
+    plan: Callable[[str, int], Fault | None] = lambda method, number: None
+    seen: list[str] = field(default_factory=list)  # methods, in order
+    faults: list[Fault] = field(default_factory=list)  # those that were played
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append(request.method)
+        body = await request.read()
+        fault = self.plan(request.method, self.seen.count(request.method))
+        if fault is not None:
+            self.faults.append(fault)
+        match fault:
+            case Fault.BUSY:
+                return web.Response(status=503, text="busy")
+            case Fault.FORBIDDEN:
+                return web.Response(status=403, text="forbidden")
+            case Fault.HANG:
+                await asyncio.Event().wait()
+        answer = await self._forward(request, body)
+        if fault is Fault.LOSE_ANSWER:
+            assert request.transport is not None
+            request.transport.abort()
+        return answer
+
+    async def _forward(self, request: web.Request, body: bytes) -> web.Response:
+        url = URL(self.upstream + request.raw_path, encoded=True)
+        kept = {name: request.headers[name] for name in ("Content-Type", "Accept") if name in request.headers}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(request.method, url, data=body, headers=kept) as answer,
+        ):
+            kind = {"Content-Type": answer.headers.get("Content-Type", "application/octet-stream")}
+            return web.Response(status=answer.status, body=await answer.read(), headers=kind)
+
+
+@asynccontextmanager
+async def faulty_proxy(upstream: str) -> AsyncIterator[FaultyProxy]:
+    """Run a proxy before `upstream`; it plays no fault until its `plan` is set."""
+    proxy = FaultyProxy(upstream)
+    app = web.Application(client_max_size=64 * 2**20)
+    app.router.add_route("*", "/{path:.*}", proxy.handle)
+    # Handlers that hang end with their connection.
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    proxy.url = f"http://{host}:{port}"
+    try:
+        yield proxy
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,223 @@
+"""The whole product as a production operator runs it: `peerbot dispatcher` as a process of its own, given nothing but
+settings, against a Slack, a GitHub and a model that were started separately."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+from peerbot.conversation.documents import Turn
+from peerbot.conversation.keys import Conversation, input_id
+from peerbot.errors import PeerBotError
+from peerbot.journal.journal import Journal
+from peerbot.journal.open import open_storage
+from peerbot.local.github import LocalGitHub
+from peerbot.local.model import DemoModel
+from peerbot.local.narrate import answered_turn
+from peerbot.local.slack import LocalSlack
+from peerbot.runs.sandbox import Sandbox, SandboxMissing
+
+ANSWER_SECONDS = 45.0
+
+
+def sandbox_setting() -> str:
+    """On wherever there is one; CI has one."""
+    try:
+        Sandbox.find()
+    except SandboxMissing:
+        if os.environ.get("CI"):
+            raise
+        return "off"
+    return "on"
+
+
+@dataclass
+class System:
+    """Servers, and dispatchers that may be started, ended and killed."""
+
+    directory: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    dispatchers: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    async def __aenter__(self) -> Self:
+        self._stack = AsyncExitStack()
+        self.slack = await self._stack.enter_async_context(LocalSlack(self.directory / "slack"))
+        self.github = await self._stack.enter_async_context(LocalGitHub(self.directory / "github"))
+        self.model = await self._stack.enter_async_context(DemoModel())
+        self.journal = Journal(await open_storage((self.directory / "journal").as_uri()))
+        self._stack.push_async_callback(self.journal.close)
+        self.changed = asyncio.create_task(self._follow())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for dispatcher in self.dispatchers:
+            if dispatcher.returncode is None:
+                dispatcher.terminate()
+        await asyncio.gather(*(asyncio.wait_for(dispatcher.wait(), 30) for dispatcher in self.dispatchers))
+        self.changed.cancel()
+        await asyncio.wait([self.changed])
+        await self._stack.aclose()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory / "home"),
+            "SLACK_BOT_TOKEN": self.slack.bot_token,
+            "SLACK_APP_TOKEN": self.slack.app_token,
+            "SLACK_API_URL": self.slack.api_url,
+            "GITHUB_TOKEN": self.github.token,
+            "GITHUB_API_URL": self.github.api_url,
+            "ANTHROPIC_API_KEY": self.model.api_key,
+            "ANTHROPIC_BASE_URL": self.model.url,
+            "PEERBOT_STORE": (self.directory / "journal").as_uri(),
+            "PEERBOT_DATA_DIR": str(self.directory / "data"),
+            "PEERBOT_SANDBOX": sandbox_setting(),
+            "WORKER_IDLE_SECONDS": "1",
+            "PORT": "0",
+            "GATEWAY_PORT": "0",
+            "LOG_LEVEL": "DEBUG",
+            **self.settings,
+        }
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "dispatcher.log"
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The dispatcher's log lines of one kind."""
+        if not self.log_file.exists():
+            return []
+        lines = (json.loads(line) for line in self.log_file.read_text().splitlines() if line.startswith("{"))
+        return [line for line in lines if line.get("event") == event]
+
+    async def start(self, **settings: str) -> asyncio.subprocess.Process:
+        """Start a dispatcher, and wait until it receives."""
+        before = len(self.logged("dispatcher_started"))
+        with self.log_file.open("ab") as log:
+            dispatcher = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "peerbot", "dispatcher", env=self.environment | settings, stderr=log
+            )
+        self.dispatchers.append(dispatcher)
+        await eventually(lambda: len(self.logged("dispatcher_started")) > before, 20)
+        return dispatcher
+
+    async def end(self, dispatcher: asyncio.subprocess.Process, number: int = signal.SIGTERM) -> int:
+        dispatcher.send_signal(number)
+        return await asyncio.wait_for(dispatcher.wait(), 30)
+
+    async def port(self, name: str = "port") -> int:
+        return int(self.logged("dispatcher_started")[-1][name])
+
+    async def say(
+        self, text: str, *, thread: Conversation | None = None, user: str | None = None, mention: bool = True
+    ) -> tuple[Conversation, str]:
+        """Say something to the bot; the conversation and the input's id."""
+        text = f"{self.slack.mention()} {escape(text, quote=False)}" if mention else escape(text, quote=False)
+        ts = await self.slack.say(
+            user or self.slack.person,
+            thread.channel if thread else self.slack.general,
+            text,
+            thread_ts=thread.thread_ts if thread else None,
+        )
+        conversation = thread or Conversation(self.slack.team, self.slack.general, ts)
+        return conversation, input_id(ts, "message")
+
+    async def answer(self, conversation: Conversation, identity: str, seconds: float = ANSWER_SECONDS) -> Turn:
+        """Wait until an input's answer is in Slack and its receipt in the journal; returns the turn."""
+        found: Turn | None = None
+        deadline = asyncio.get_running_loop().time() + seconds
+        while found is None:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                raise AssertionError(f"no answer to {identity}\n{self.log_file.read_text()[-6000:]}")
+            for k in [k for _, k in self.answers(conversation)]:
+                turn = await self.journal.turn(conversation, k)
+                if turn and identity in turn.answers:
+                    found = turn
+            if found is None:
+                await self._changed(min(left, 1.0))
+        k = found.k
+        await eventually(lambda: (self.posted_file(conversation, k)).exists(), 10)
+        return found
+
+    async def ask(self, text: str, **how: Any) -> Turn:
+        """Say something and wait for its answer."""
+        return await self.answer(*await self.say(text, **how))
+
+    def posted_file(self, conversation: Conversation, k: int) -> Path:
+        return self.directory / "journal" / "conversations" / str(conversation) / "turns" / f"{k}.posted"
+
+    def answers(self, conversation: Conversation) -> list[tuple[dict[str, Any], int]]:
+        """The final answers in the thread, with their turn."""
+        messages = self.slack.thread(conversation.channel, conversation.thread_ts)
+        found = [(message, answered_turn(message)) for message in messages]
+        return [(message, turn[1]) for message, turn in found if turn]
+
+    def cards(self, conversation: Conversation) -> list[dict[str, Any]]:
+        """The progress messages in the thread."""
+        messages = self.slack.thread(conversation.channel, conversation.thread_ts)
+        ours = [message for message in messages if message.get("user") == self.slack.bot_user]
+        return [message for message in ours if answered_turn(message) is None]
+
+    def reactions(self, conversation: Conversation, identity: str) -> set[str]:
+        message = self.slack.message(conversation.channel, identity.partition("-")[0])
+        return {reaction["name"] for reaction in message.get("reactions", [])}
+
+    async def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{await self.port()}{path}") as reply,
+        ):
+            return reply.status, await reply.json()
+
+    def worker_pids(self) -> list[int]:
+        """The worker processes of this system's runs, found by their working directory."""
+        import psutil
+
+        mine = str(self.directory)
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            line = process.info["cmdline"] or []
+            if "peerbot.worker" in line and any(mine in part for part in [*line, _cwd(process)]):
+                found.append(process.pid)
+        return found
+
+    async def _follow(self) -> None:
+        self._bell = asyncio.Event()
+        async for _ in self.slack.watch():
+            self._bell.set()
+            self._bell = asyncio.Event()
+
+    async def _changed(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._bell.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def _cwd(process: Any) -> str:
+    try:
+        return str(process.cwd())
+    except Exception:
+        return ""
+
+
+async def eventually(condition: Any, seconds: float = 10.0) -> None:
+    """Wait until `condition()` is true; a condition that raises is not true yet."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                if condition():
+                    return
+            except (PeerBotError, OSError, KeyError):
+                pass
+            await asyncio.sleep(0.02)

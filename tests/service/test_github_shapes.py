@@ -1,0 +1,235 @@
+"""The local GitHub and our client against GitHub's own description of its REST API (`@octokit/openapi`).
+
+A recorded run of every exchange that PeerBot has with GitHub is held against it: paths, query, bodies both ways.
+"""
+
+import asyncio
+import copy
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from github_world import World, git, world
+from jsonschema import Draft4Validator, ValidationError
+
+from peerbot.errors import PeerBotError
+from peerbot.local.github import Call
+
+DESCRIPTION = Path(__file__).parents[1] / "npm/octokit/node_modules/@octokit/openapi/generated/api.github.com.json"
+
+if not DESCRIPTION.exists():
+    pytest.skip("GitHub's description is not installed: npm ci in tests/npm/octokit", allow_module_level=True)
+
+Json = dict[str, Any]
+
+
+class Described:
+    """GitHub's OpenAPI 3.0 description, as far as it is asked for, as JSON Schema (draft 4)."""
+
+    def __init__(self, description: Json) -> None:
+        self._description = description
+        self._paths = {
+            # A ref has slashes of its own.
+            re.compile(re.sub(r"\\{(\w+)\\}", lambda m: "(.+)" if m[1] == "ref" else "([^/]+)", re.escape(path))): item
+            for path, item in description["paths"].items()
+        }
+
+    def check(self, call: Call) -> None:
+        """Raise `ValidationError` where an exchange is not as described."""
+        path = call.path.removeprefix("/api/v3")
+        operation = next(
+            (
+                item[call.method.lower()]
+                for pattern, item in self._paths.items()
+                if pattern.fullmatch(path) and call.method.lower() in item
+            ),
+            None,
+        )
+        if operation is None:
+            raise ValidationError(f"GitHub has no {call.method} {path}")
+        self._check_query(operation, call.query)
+        self._check_request(operation, call.request)
+        self._check_response(operation, call)
+
+    def _check_query(self, operation: Json, query: dict[str, str]) -> None:
+        known = {each["name"] for each in map(self._resolved, operation.get("parameters", []))}
+        if unknown := set(query) - known:
+            raise ValidationError(f"unknown in the query: {unknown}")
+
+    def _check_request(self, operation: Json, request: Any) -> None:
+        if "requestBody" not in operation:
+            if request is not None:
+                raise ValidationError("a body where none belongs")
+            return
+        schema = self._resolved(operation["requestBody"])["content"]["application/json"]["schema"]
+        self._validate(schema, request)
+        if unknown := set(request) - set(self._resolved(schema)["properties"]):
+            raise ValidationError(f"unknown in the request: {unknown}")
+
+    def _check_response(self, operation: Json, call: Call) -> None:
+        if call.status == 401:  # described once for all of the API
+            schema: Json = {"$ref": "#/components/schemas/basic-error"}
+        elif str(call.status) in operation["responses"]:
+            response = self._resolved(operation["responses"][str(call.status)])
+            schema = response["content"]["application/json"]["schema"]
+        else:
+            raise ValidationError(f"{call.method} {call.path} never answers with {call.status}")
+        self._validate(schema, call.response)
+
+    def _validate(self, schema: Json, document: Any) -> None:
+        needed: dict[str, Json] = {}
+        open_names = list(_names(schema))
+        while open_names:
+            name = open_names.pop()
+            if name not in needed:
+                found = self._description["components"]["schemas"][name]
+                needed[name] = _draft4(found)
+                open_names += _names(found)
+        Draft4Validator({**_draft4(schema), "components": {"schemas": needed}}).validate(document)
+
+    def _resolved(self, document: Json) -> Json:
+        while "$ref" in document:
+            kind, name = document["$ref"].split("/")[-2:]
+            document = self._description["components"][kind][name]
+        return document
+
+
+def _names(schema: Any) -> Iterator[str]:
+    """The shared schemas that a schema refers to."""
+    if isinstance(schema, dict):
+        if isinstance(reference := schema.get("$ref"), str):
+            yield reference.rsplit("/", 1)[1]
+        for value in schema.values():
+            yield from _names(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _names(value)
+
+
+def _draft4(schema: Any) -> Any:
+    """OpenAPI's `nullable` in the words of JSON Schema; the rest is the same."""
+    if isinstance(schema, list):
+        return [_draft4(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {
+        key: _draft4(value) for key, value in schema.items() if key not in ("example", "examples", "discriminator")
+    }
+    if plain.pop("nullable", None) is True:
+        return {"anyOf": [plain, {"type": "null"}]}
+    return plain
+
+
+@cache
+def described() -> Described:
+    return Described(json.loads(DESCRIPTION.read_text()))
+
+
+async def conversation_with(github: World, directory: Path) -> None:
+    """Everything that our client ever asks, with every answer that it knows what to do with."""
+    client, opening = github.client, {"head": "peerbot/x", "base": "main", "title": "T"}
+    await client.owner(github.server.organization)
+    own = await client.owner("nobody")
+    repository = await github.repository()
+    await github.repository()
+    await client.ensure_repository(own, "user-own", description="One's own")
+    await client.branch_head(repository.full_name, "peerbot/none")
+    assert await client.ensure_pull_request(repository, head="main", base="main", title="T", body="B") is None
+    await github.pushed_branch(repository, directory / "work", "peerbot/x")
+    await client.ensure_pull_request(repository, **opening, body="one")
+    await client.ensure_pull_request(repository, **opening, body="two")
+    await client.branch_head(repository.full_name, "peerbot/x")
+    with pytest.raises(PeerBotError):
+        await client.ensure_pull_request(repository, head="peerbot/y", base="main", title="T", body="B")
+    with pytest.raises(PeerBotError):
+        await github.another_client(token="wrong").repository(repository.full_name)
+    github.server.faults.add("/user-ada$", method="GET", status=404, message="Not Found")
+    await github.repository()
+    await git("init", "--quiet", "--bare", "--initial-branch", "main", directory / "empty")
+    await github.server.import_repository("ada/empty", directory / "empty")
+    await client.repository("ada/empty")
+    await git("-C", directory / "work", "push", "origin", "peerbot/x:main", login=client)
+    await client.ensure_pull_request(repository, **opening, body="merged")
+    async with github.session.get(
+        f"{github.server.api_url}/repos/{repository.full_name}/pulls?state=all&per_page=5&page=1",
+        headers={"Authorization": f"Bearer {github.server.token}"},
+    ) as response:
+        assert [pull["merged_at"] is not None for pull in await response.json()] == [True]
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
+    async def recorded() -> list[Call]:
+        async with world() as github:
+            await conversation_with(github, tmp_path_factory.mktemp("recorded"))
+            return [call for call in github.server.calls if call.path.startswith("/api/")]
+
+    return asyncio.run(recorded())
+
+
+def test_every_exchange_is_as_github_describes_it(calls: list[Call]) -> None:
+    for call in calls:
+        try:
+            described().check(call)
+        except ValidationError as error:
+            pytest.fail(f"{call.method} {call.path} {call.status}: {error.message} at {list(error.absolute_path)}")
+    seen = {(call.method, call.path.rsplit("/", 1)[-1], call.status) for call in calls}
+    assert {
+        ("GET", "peerbot-community", 200),
+        ("GET", "nobody", 404),
+        ("GET", "user", 200),
+        ("POST", "repos", 201),
+        ("POST", "repos", 422),
+        ("GET", "user-ada", 200),
+        ("GET", "user-ada", 401),
+        ("GET", "user-ada", 404),
+        ("GET", "main", 200),
+        ("GET", "none", 404),
+        ("GET", "main", 409),
+        ("GET", "pulls", 200),
+        ("POST", "pulls", 201),
+        ("POST", "pulls", 422),
+        ("PATCH", "1", 200),
+    } <= seen
+
+
+@pytest.mark.parametrize(
+    ("method", "ending", "status", "part", "path", "wrong"),
+    [
+        ("POST", "/pulls", 201, "response", ["number"], "1"),
+        ("POST", "/pulls", 201, "response", ["head", "repo", "owner", "id"], None),
+        ("POST", "/pulls", 201, "request", ["title"], 1),
+        ("POST", "/pulls", 201, "request", ["titel"], "T"),
+        ("POST", "/pulls", 422, "response", ["errors", 0, "code"], None),
+        ("GET", "/user-ada", 200, "response", ["private"], "yes"),
+        ("GET", "/peerbot-community", 200, "response", ["followers"], "0"),
+        ("GET", "/user", 200, "response", ["created_at"], 0),
+        ("GET", "/pulls", 200, "response", [0, "state"], 1),
+        ("POST", "/repos", 201, "request", ["auto_init"], "true"),
+    ],
+)
+def test_an_exchange_with_a_wrong_type_in_it_is_found_out(
+    calls: list[Call], method: str, ending: str, status: int, part: str, path: list[Any], wrong: Any
+) -> None:
+    found = next(
+        call
+        for call in calls
+        if (call.method, call.status) == (method, status) and call.path.endswith(ending) and getattr(call, part)
+    )
+    documents = {"request": copy.deepcopy(found.request), "response": copy.deepcopy(found.response)}
+    spoiled = documents[part]
+    for key in path[:-1]:
+        spoiled = spoiled[key]
+    spoiled[path[-1]] = wrong
+    with pytest.raises(ValidationError):
+        described().check(Call(method, found.path, found.query, documents["request"], status, documents["response"]))
+
+
+def test_a_path_that_github_does_not_have_is_found_out(calls: list[Call]) -> None:
+    found = calls[0]
+    with pytest.raises(ValidationError, match="GitHub has no"):
+        described().check(Call("GET", "/api/v3/organisations/x", {}, None, 200, found.response))
