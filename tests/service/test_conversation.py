@@ -106,7 +106,7 @@ async def test_a_closed_run_is_followed_by_another(system: System) -> None:
 
 
 async def test_a_worker_that_is_killed_is_followed_by_another_that_answers(system: System) -> None:
-    conversation, identity = await system.say("take 20 seconds")
+    conversation, identity = await system.say("take 6 seconds")
     await eventually(lambda: system.model.requests >= 1 and system.worker_pids(), 20)
     for pid in system.worker_pids():
         subprocess.run(["kill", "-9", str(pid)], check=False)
@@ -120,7 +120,7 @@ async def test_a_worker_that_is_killed_is_followed_by_another_that_answers(syste
 async def test_a_dispatcher_that_is_killed_loses_no_message(tmp_path: Path) -> None:
     async with System(tmp_path) as system:
         dispatcher = await system.start()
-        conversation, identity = await system.say("take 20 seconds")
+        conversation, identity = await system.say("take 6 seconds")
         await eventually(lambda: system.model.requests >= 1, 20)
         await system.end(dispatcher, signal.SIGKILL)
         await eventually(lambda: not system.worker_pids(), 5)

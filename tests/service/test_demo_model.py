@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,9 @@ async def test_a_failing_test_is_brought_along_seen_to_fail_mended_and_seen_to_p
     ]
     desk.git("checkout", "-q", "HEAD~1")
     assert "failures=1" in desk.python("-m", "unittest", "test_calc").stderr
+    plans = [call.input for call in first.calls if call.name == "TodoWrite"]
+    assert len(plans) == 6
+    assert all(plan != following for plan, following in pairwise(plans))
     assert "nothing to mend" in second.text
     assert "Edit" not in {call.name for call in second.calls}
 
@@ -217,6 +221,19 @@ async def test_what_arrives_during_a_turn_is_answered_at_its_end(desk: Desk) -> 
     assert "and this too" in answer.text
 
 
+async def test_a_turn_that_was_interrupted_is_over(desk: Desk) -> None:
+    async def interrupt(client: ClaudeSDKClient, message: Message) -> None:
+        if isinstance(message, AssistantMessage) and "Part 1 of 6" in str(message) and "'Bash'" in str(message):
+            await client.interrupt()
+
+    prompts = ("take 60 seconds", "run `echo next`")
+    stopped, after = [answer async for answer in desk.converse(*prompts, meanwhile=interrupt)]
+
+    assert (stopped.result.subtype, stopped.result.is_error) == ("error_during_execution", True)
+    assert after.text.startswith("Earlier in this thread you asked: “take 60 seconds”.")
+    assert after.commands == ["echo next"]
+
+
 # --- Which piece answers which message
 
 
@@ -300,6 +317,44 @@ async def test_two_inputs_in_one_prompt_are_both_answered_in_order(model: DemoMo
     assert command_of(await post(model, {"messages": messages, "tools": [{"name": "Bash"}]})) == "echo bob"
 
 
+async def test_of_a_step_that_was_cut_between_two_calls_only_the_rest_is_wanted_again(model: DemoModel) -> None:
+    offered = {"tools": [{"name": "Bash"}, {"name": "TodoWrite"}, {"name": "Write"}]}
+    asked = {"role": "user", "content": "write a script"}
+    _, todo, write = (await post(model, {"messages": [asked], **offered}))["content"]
+    assert (todo["name"], write["name"]) == ("TodoWrite", "Write")
+
+    messages = [
+        asked,
+        {"role": "assistant", "content": [todo]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": todo["id"], "content": "Done."}]},
+    ]
+    [again] = (await post(model, {"messages": messages, **offered}))["content"]
+
+    assert (again["name"], again["input"]) == ("Write", write["input"])
+
+
+async def test_what_was_interrupted_before_an_answer_began_is_not_played_later(model: DemoModel) -> None:
+    contents = ["run `echo stopped`", [{"type": "text", "text": "[Request interrupted by user]"}], "run `echo next`"]
+    messages = [{"role": "user", "content": content} for content in contents]
+
+    document = await post(model, {"messages": messages, "tools": [{"name": "Bash"}]})
+
+    assert command_of(document) == "echo next"
+    assert document["content"][0]["text"].startswith("Earlier in this thread you asked: “run `echo stopped`”.")
+
+
+async def test_what_a_new_run_asks_again_is_done_once(model: DemoModel) -> None:
+    messages = [{"role": "user", "content": "run `make`"}] * 2
+    first = await post(model, {"messages": messages, "tools": [{"name": "Bash"}]})
+    result = {"type": "tool_result", "tool_use_id": first["content"][-1]["id"], "content": "made"}
+    messages += [{"role": "assistant", "content": first["content"]}, {"role": "user", "content": [result]}]
+
+    last = await post(model, {"messages": messages, "tools": [{"name": "Bash"}]})
+
+    assert last["stop_reason"] == "end_turn"
+    assert last["content"][0]["text"].count("made") == 1
+
+
 async def test_a_request_without_tools_is_answered_briefly_and_plays_nothing(model: DemoModel) -> None:
     titled = {"format": {"type": "json_schema", "schema": {"type": "object", "required": ["title"]}}}
     content = "<session>\nrun `make` at once, and do not wait for anything\n</session>\n\nWrite the title."
@@ -332,7 +387,7 @@ async def test_nobody_is_answered_without_the_key(model: DemoModel, headers: dic
         (b'{"model": "m", "messages": []}', "at least one message"),
         (b'{"model": "m", "messages": [{"role": "judge", "content": ""}]}', "messages.0.role"),
         (b'{"model": "m", "messages": [{"role": "user"}]}', "messages.0.content"),
-        (b'{"model": "m", "messages": [{"role": "user", "content": [1]}]}', "messages.0.content"),
+        (b'{"model": "m", "messages": [{"role": "user", "content": ["x"]}]}', "messages.0.content"),
         (b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": [1]}', "tools"),
     ],
 )

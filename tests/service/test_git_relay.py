@@ -80,7 +80,8 @@ class Forge:
             await asyncio.gather(feeding, return_exceptions=True)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
+            process.stdin.transport.abort()
+            await process.wait()
         return response
 
     async def _feed(self, request: web.Request, stdin: asyncio.StreamWriter) -> None:
@@ -136,10 +137,10 @@ class World:
         return (await self.git("rev-parse", "HEAD")).stdout.strip()
 
 
-async def serve(stack: AsyncExitStack, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> str:
+async def serve(stack: AsyncExitStack, handler: Fault, *, cancels: bool) -> str:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, lingering_time=0.2, handler_cancellation=cancels)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -175,7 +176,7 @@ async def world(template: Path, tmp_path: Path) -> AsyncIterator[World]:
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     async with AsyncExitStack() as stack:
         forge = Forge(tmp_path / "forge")
-        forge.url = await serve(stack, forge.handle)
+        forge.url = await serve(stack, forge.handle, cancels=True)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         relay = GitRelay(session, lambda: CREDENTIAL, idle_seconds=2, max_request_bytes=LARGEST)
         target = GitTarget(f"{forge.url}/acme/shop.git", BRANCH, CHECKPOINT)
@@ -187,7 +188,7 @@ async def world(template: Path, tmp_path: Path) -> AsyncIterator[World]:
             world.replies.append(reply)
             return reply
 
-        world.url = await serve(stack, gateway) + GATEWAY_PATH
+        world.url = await serve(stack, gateway, cancels=False) + GATEWAY_PATH
         await world.git("remote", "add", "origin", world.url)
         yield world
 

@@ -15,6 +15,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from peerbot.errors import Conflict, Unavailable
 from peerbot.local.slack import LocalSlack, NotOk
+from peerbot.local.slack.store import Store
 
 
 @pytest.fixture
@@ -217,6 +218,19 @@ async def test_a_connection_that_has_to_go_comes_back_and_nothing_is_lost(slack:
     assert [event["text"] for event in received.events] == ["in the gap"]
 
 
+async def test_a_connection_that_was_asked_to_go_gets_no_event_any_more(slack: LocalSlack) -> None:
+    async with aiohttp.ClientSession() as session:
+        socket = await _open_socket(slack, session)
+        await socket.receive_json(timeout=SOON)
+        await slack.disconnect_sockets("warning")
+        assert (await socket.receive_json(timeout=SOON))["reason"] == "warning"
+        another = await _open_socket(slack, session)
+        await another.receive_json(timeout=SOON)
+        said = [await slack.say(slack.person, slack.general, str(number)) for number in range(12)]
+        arrived = [(await another.receive_json(timeout=SOON))["payload"]["event"]["ts"] for _ in said]
+        assert arrived == said
+
+
 def _count(slack: LocalSlack, method: str) -> int:
     return sum(call.method == method for call in slack.calls)
 
@@ -339,6 +353,19 @@ asyncio.run(main())
         assert (await client_of(slack).users_info(user="U0GRACE0001"))["user"]["real_name"] == "Grace Hopper"
         assert await slack.say(slack.person, slack.general, "on") > root
     assert received.types == ["app_mention", "message", "message"]
+
+
+async def test_timestamps_rise_though_the_clock_went_back(tmp_path: Path) -> None:
+    future = "9999999999.000001"
+    async with LocalSlack(tmp_path) as slack:
+        ts = await slack.say(slack.person, slack.general, "from the future")
+        message = slack.message(slack.general, ts)
+        await slack.say(slack.person, slack.direct, "from today")
+    store = Store(tmp_path)
+    store.put("message", f"{slack.general}/{future}", message | {"ts": future})
+    store.close()
+    async with LocalSlack(tmp_path) as slack:
+        assert await slack.say(slack.person, slack.general, "now") == "9999999999.000002"
 
 
 async def test_a_taken_port_is_said(slack: LocalSlack) -> None:

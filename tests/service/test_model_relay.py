@@ -96,7 +96,9 @@ class World:
 async def serve(stack: AsyncExitStack, handler: Answer) -> str:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=handler.__name__ == "api")
+    runner = web.AppRunner(
+        app, shutdown_timeout=0.1, lingering_time=0.2, handler_cancellation=handler.__name__ == "api"
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from gcs_server import gcs_server, make_bucket
-from storage_conformance import MANY, StorageContract, keys
+from storage_conformance import MANY, CrowdContract, StorageContract, keys
 
 from peerbot.errors import Refused, SettingsError, Unavailable
 from peerbot.journal.gcs import GoogleStore
@@ -39,7 +39,7 @@ def bucket(google: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-class TestDirectory(StorageContract):
+class TestDirectory(StorageContract, CrowdContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"file://{tmp_path}/journal"
@@ -50,7 +50,7 @@ class TestDirectory(StorageContract):
         return url
 
 
-class TestBucket(StorageContract):
+class TestBucket(StorageContract, CrowdContract):
     @pytest.fixture
     def url(self, bucket: str) -> str:
         return f"gs://{bucket}"
@@ -67,10 +67,6 @@ class TestFolderOfABucket(StorageContract):
     @pytest.fixture
     def url(self, bucket: str) -> str:
         return f"gs://{bucket}/teams/peerbot/"
-
-    @pytest.fixture
-    def crowded(self) -> str:
-        pytest.skip("the whole bucket's test shows it")
 
 
 def crowd(directory: Path) -> None:
@@ -215,7 +211,7 @@ async def test_a_bucket_that_does_not_exist_is_told_with_the_command_that_makes_
     google: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", google)
-    store = await open_storage("gs://no-such-bucket", project="peers")
+    store = GoogleStore("no-such-bucket", project="peers", deadline_seconds=0.6)
     with pytest.raises(Unavailable, match="gcloud storage buckets create gs://no-such-bucket --project=peers"):
         await keys(store, "a/")
     await store.close()
@@ -325,7 +321,7 @@ class TestADirectoryItself:
     ) -> None:
         await store.put_if_absent("pending/T1/C1/1.000001-message", b"x")
         await store.delete("pending/T1/C1/1.000001-message")
-        assert os.listdir(root) == []
+        assert names_in(root) == []
 
     async def test_creating_in_a_folder_that_is_just_going_away_works(self, root: Path) -> None:
         store = ObjectStore(root)
@@ -360,6 +356,10 @@ class TestADirectoryItself:
                 with pytest.raises(Refused, match=str(root)):
                     await call
         (root / "a").chmod(0o755)
+
+
+def names_in(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def test_a_line_beyond_all_bounds_is_skipped_and_the_next_one_is_read() -> None:
 def test_output_is_estimated_until_its_figure_comes() -> None:
     meter = UsageMeter()
     meter.begin("text/event-stream")
-    meter.received(b'data: {"type":"message_start","message":{"model":"claude-sonnet-5","usage":{"output_tokens":1}}}\n')
+    meter.received(b'data: {"type":"message_start","message":{"model":"sonnet","usage":{"output_tokens":1}}}\n')
     for _ in range(10):
         meter.received(b'data: {"type":"content_block_delta","delta":{"text":"' + b"x" * 4000 + b'"}}\n')
     assert 0.1 < meter.cost_usd < 0.2

@@ -89,8 +89,8 @@ class Dispatcher:
         self._model_kind = model_kind
         self._card_seconds = card_seconds
         self._name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._tasks = Tasks()
-        self._loops = Tasks()
+        self._tasks = Tasks()  # what is under way: it may come to its end
+        self._loops = Tasks()  # what only waits: it ends at once
         self._stack = AsyncExitStack()
         self._reconciler: Reconciler
         self._presenter: Presenter
@@ -146,7 +146,7 @@ class Dispatcher:
                 limit_minutes=settings.session_timeout_minutes,
                 card_seconds=self._card_seconds,
             ),
-            spawn=self._tasks.spawn,
+            spawn=self._loops.spawn,
         )
         self._gateway = self._build_gateway(session, github, repositories, inbox, poster)
         ports = Ports(
@@ -223,6 +223,7 @@ class Dispatcher:
                 "LOG_LEVEL": settings.log_level,
             },
             spawn=self._tasks.spawn,
+            spawn_waiting=self._loops.spawn,
         )
 
     async def _serve(self, app: web.Application, port: int) -> int:

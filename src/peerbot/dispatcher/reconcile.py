@@ -30,10 +30,14 @@ MOST_STEPS = 50
 """More in one go means that two replicas fight or that a step does not take: the sweep tries again."""
 
 
+Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
+
+
 class Reconciler:
     """Brings conversations forward, each by one task at a time.
 
-    `spawn` starts background tasks for the owner; `worker_environment` is what every worker gets.
+    `spawn` starts background tasks for the owner, `spawn_waiting` those that only wait for a time; `worker_environment`
+    is what every worker gets.
     """
 
     def __init__(
@@ -47,7 +51,8 @@ class Reconciler:
         places: Places,
         name: str,
         worker_environment: dict[str, str],
-        spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+        spawn: Spawn,
+        spawn_waiting: Spawn,
     ) -> None:
         self._journal = journal
         self._runs = runs
@@ -58,6 +63,7 @@ class Reconciler:
         self._name = name
         self._worker_environment = worker_environment
         self._spawn = spawn
+        self._spawn_waiting = spawn_waiting
         self._at_work: dict[Conversation, bool] = {}  # True: look once more when done
 
     def soon(self, conversation: Conversation) -> None:
@@ -93,7 +99,7 @@ class Reconciler:
                 if not view.waiting:
                     self._places.leave(conversation)
                 if isinstance(step, steps.Look):
-                    self._spawn(self._look_at(conversation, step.at))
+                    self._spawn_waiting(self._look_at(conversation, step.at))
                     return
                 if not await self._take(conversation, step):
                     return

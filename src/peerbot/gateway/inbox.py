@@ -88,4 +88,6 @@ class Inbox:
     async def _context(self, first: Input) -> str:
         """What people said in their thread before they called us, marked as theirs."""
         earlier = await earlier_messages(self._client, first.conversation, first.ts, bot_user=self._us.bot_user)
-        return as_context(earlier) if earlier else ""
+        people = {message.author for message in earlier}.union(*(mentioned_users(message.text) for message in earlier))
+        names = await self._people.names(people)
+        return as_context(earlier, names=names, bot_user=self._us.bot_user) if earlier else ""

@@ -68,7 +68,7 @@ class _Live:
 class Presenter:
     """Draws cards and posts answers. Memory holds only what is being drawn; the rest is in the journal.
 
-    `spawn` starts a background task that the owner awaits when it closes.
+    `spawn` starts the drawing of a card, which only ends when its owner (or the turn's final) cancels it.
     """
 
     def __init__(

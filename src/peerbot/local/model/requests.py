@@ -23,13 +23,14 @@ _STEERING = re.compile(
 _COMPACTED = "This session is being continued from a previous conversation"
 _SUMMARISE = "CRITICAL: Respond with TEXT ONLY"
 _CUT_OFF = "Your response above was cut off"
+_INTERRUPTED = "[Request interrupted by user"
 _NOTES = (
     _COMPACTED,
     _SUMMARISE,
     _CUT_OFF,
     "Your response above was stopped",
     "Output token limit hit",
-    "[Request interrupted by user",
+    _INTERRUPTED,
     "Continue from where you left off",
     "Caveat: The messages below",
     "<local-command-",
@@ -77,10 +78,9 @@ def check(body: object) -> Document:
         if not isinstance(message, dict) or message.get("role") not in ("user", "assistant", "system"):
             raise MalformedRequest(f"messages.{at}.role: Input should be 'user', 'assistant' or 'system'")
         content = message.get("content")
-        if not isinstance(content, str | list) or not all(isinstance(block, str | dict) for block in content):
+        if not isinstance(content, str) and not _is_list_of_documents(content):
             raise MalformedRequest(f"messages.{at}.content: Input should be a string or a list of content blocks")
-    tools = body.get("tools", [])
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+    if not _is_list_of_documents(body.get("tools", [])):
         raise MalformedRequest("tools: Input should be a list of tools")
     return body
 
@@ -104,30 +104,35 @@ def read_turn(body: Document) -> Turn:
     """
     turn = Turn(tools=frozenset(str(tool.get("name", "")) for tool in body.get("tools", [])))
     called: dict[str, str] = {}
-    spoken = False
+    over = False  # once the model has spoken, or was interrupted, the next thing that is asked begins a turn
     said = ""
     for message in body["messages"]:
+        texts = _texts(message)
         if message["role"] == "assistant":
-            called |= {block["id"]: block["name"] for block in _blocks(message) if block.get("type") == "tool_use"}
-            said, turn.said, spoken = "\n".join(_texts(message)), "", True
+            calls = (block for block in _blocks(message) if block.get("type") == "tool_use")
+            called |= {str(block.get("id")): str(block.get("name")) for block in calls}
+            said, turn.said, over = "\n".join(texts), "", True
             continue
         turn.results += _results(message, called)
-        steering = [text for raw in _texts(message) for text in _STEERING.findall(raw)]
-        asks = [ask for raw in _texts(message) for ask in _asks(raw)] if message["role"] == "user" else []
-        if any(raw.startswith(_CUT_OFF) for raw in _texts(message)):
-            turn.said = said
-        turn.earlier += [
-            ask for raw in _texts(message) if raw.startswith(_COMPACTED) for ask in _REMEMBERED.findall(raw)
-        ]
-        if asks and spoken:
-            turn.earlier, turn.asks, turn.results, spoken = turn.earlier + turn.asks, [], [], False
-        turn.asks += [ask for text in steering for ask in _asks(text)] + asks
+        for text in texts:
+            turn.asks += [ask for steered in _STEERING.findall(text) for ask in _asks(steered)]
+            turn.said = said if text.startswith(_CUT_OFF) else turn.said
+            turn.earlier += _REMEMBERED.findall(text) if text.startswith(_COMPACTED) else []
+            over = over or text.startswith(_INTERRUPTED)
+            asks = list(_asks(text)) if message["role"] == "user" else []
+            if asks and over:
+                turn.earlier, turn.asks, turn.results, over = turn.earlier + turn.asks, [], [], False
+            turn.asks += [ask for ask in asks if ask not in turn.asks]  # a run that died asks the same again
     return turn
 
 
 def remembering(asks: list[str]) -> str:
     """Write down what was asked so that `read_turn` finds it again in a compacted conversation."""
     return "\n".join(f"- They asked: “{' '.join(ask.split())}”" for ask in asks)
+
+
+def _is_list_of_documents(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _asks(text: str) -> Iterator[str]:
