@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from peerbot.errors import SettingsError
 
@@ -148,18 +148,6 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """Where the journal is."""
         return self.peerbot_store or f"gs://{self.gcs_bucket_name}"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from the call and from the environment; no files."""
-        return init_settings, env_settings
 
 
 def load(**values: Any) -> Settings:

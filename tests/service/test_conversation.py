@@ -1,6 +1,7 @@
 """A conversation through its users' doors: Slack, GitHub and the answer, on a dispatcher in production mode."""
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -90,7 +91,8 @@ async def test_a_conversation_goes_on_after_everything_local_was_wiped(tmp_path:
 
         assert "Earlier in this thread you asked" in after.text
         assert "primes.py" in after.text
-        assert after.session and before.session
+        assert after.session
+        assert before.session
         assert after.session.id == before.session.id
         assert len(await system.github.pull_requests(before.repository or "")) == 1
 
@@ -109,7 +111,7 @@ async def test_a_worker_that_is_killed_is_followed_by_another_that_answers(syste
     conversation, identity = await system.say("take 6 seconds")
     await eventually(lambda: system.model.requests >= 1 and system.worker_pids(), 20)
     for pid in system.worker_pids():
-        subprocess.run(["kill", "-9", str(pid)], check=False)
+        os.kill(pid, signal.SIGKILL)
     await eventually(lambda: system.logged("run_died"), 10)
     turn = await system.answer(conversation, identity)
 

@@ -53,6 +53,26 @@ async def test_a_script_is_written_run_committed_and_its_real_output_quoted(desk
     assert desk.git("status", "--porcelain") == ""
 
 
+async def test_a_script_that_is_there_already_is_written_over_and_no_empty_commit_made(desk: Desk) -> None:
+    (desk.repository / "primes.py").write_text("print('an old one')\n")
+
+    first, again = [answer async for answer in desk.converse(PRIMES, "primes once more")]
+
+    assert "2 3 5 7 11 13 17 19 23 29" in first.text
+    assert "Nothing new to commit" in again.text
+    assert len(desk.git("log", "--format=%h").splitlines()) == 1
+
+
+async def test_what_can_not_be_written_is_told_with_the_reason(desk: Desk) -> None:
+    (desk.repository / "primes.py").mkdir()
+
+    answer = await desk.ask(PRIMES)
+
+    assert "I could not write `primes.py`:" in answer.text
+    assert "directory" in answer.text
+    assert answer.commands == []
+
+
 @pytest.mark.parametrize("todo_tool", ["TodoWrite", "TaskUpdate"])
 async def test_the_plan_moves_to_its_end_in_whichever_todo_tool_there_is(desk: Desk, todo_tool: str) -> None:
     desk.env = {"CLAUDE_CODE_ENABLE_TASKS": "0" if todo_tool == "TodoWrite" else "1"}

@@ -80,16 +80,18 @@ class Forge:
             await asyncio.gather(feeding, return_exceptions=True)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.stdin.transport.abort()
+            with suppress(ConnectionError):
+                await process.stdin.wait_closed()
             await process.wait()
         return response
 
     async def _feed(self, request: web.Request, stdin: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, aiohttp.ClientError):
+        try:
             async for chunk in request.content.iter_any():
                 stdin.write(chunk)
                 await stdin.drain()
-        stdin.close()
+        finally:
+            stdin.close()
 
     def ref(self, name: str) -> str | None:
         found = subprocess.run(

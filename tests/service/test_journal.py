@@ -175,6 +175,14 @@ class TestConversationAndRuns:
         assert first == second
         assert await journal.conversation(THREAD) == await replica.conversation(THREAD) == first
 
+    async def test_what_was_read_once_costs_no_second_look(
+        self, journal: Journal, replica: Journal, root: Path
+    ) -> None:
+        started = await journal.begin(THREAD, began("U1"))
+        assert await replica.conversation(THREAD) == started
+        (root / f"conversations/{THREAD}/conversation.json").unlink()
+        assert await journal.conversation(THREAD) == await replica.conversation(THREAD) == started
+
     async def test_of_two_dispatchers_one_reserves_each_run(self, journal: Journal, replica: Journal) -> None:
         for n in range(1, 21):
             won = await asyncio.gather(journal.reserve(THREAD, run(n)), replica.reserve(THREAD, run(n)))

@@ -202,6 +202,17 @@ async def test_a_ping_is_answered_with_its_own_payload(slack: LocalSlack) -> Non
     assert (pong.type, pong.data) == (aiohttp.WSMsgType.PONG, b"sdk-ping-pong:1.5")
 
 
+async def test_a_connection_outlives_whatever_an_app_sends(slack: LocalSlack) -> None:
+    async with aiohttp.ClientSession() as session:
+        socket = await _open_socket(slack, session)
+        await socket.receive_json(timeout=SOON)
+        for sent in ("no json", "[]", '{"envelope_id": []}', '{"envelope_id": "unknown"}'):
+            await socket.send_str(sent)
+        await slack.say(slack.person, slack.general, "still there?")
+        await socket.send_json({"envelope_id": (await socket.receive_json(timeout=SOON))["envelope_id"]})
+        await delivered(slack)
+
+
 @pytest.mark.parametrize("how", ["asked to", "cut off"])
 async def test_a_connection_that_has_to_go_comes_back_and_nothing_is_lost(slack: LocalSlack, how: str) -> None:
     slack.faults.retry_scale = 0.02

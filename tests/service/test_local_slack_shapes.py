@@ -26,10 +26,8 @@ from peerbot.local.slack.blocks import problems
 NPM = Path(__file__).parents[1] / "npm" / "slack"
 SOON = 15.0  # seconds
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or not (NPM / "node_modules").is_dir(),
-    reason="needs Node.js and `npm ci` in tests/npm/slack",
-)
+if shutil.which("node") is None or not (NPM / "node_modules").is_dir():
+    pytest.skip("Slack's types are not installed: npm ci in tests/npm/slack", allow_module_level=True)
 
 METHODS = (
     "agents.sessions.setStatus",

@@ -76,6 +76,7 @@ class World:
     answer: Answer = field(default_factory=lambda: stream(start(), text("hello"), stop(1)))
     requests: list[web.Request] = field(default_factory=list)
     received_bytes: int = 0
+    make_relay: Callable[[float], ModelRelay] = field(init=False)
     relay: ModelRelay = field(init=False)
     url: str = ""
     session: aiohttp.ClientSession = field(init=False)
@@ -113,7 +114,10 @@ async def world() -> AsyncIterator[World]:
         world.url = await serve(stack, world.gateway) + GATEWAY_PATH
         ours = await stack.enter_async_context(aiohttp.ClientSession())
         world.session = await stack.enter_async_context(aiohttp.ClientSession())
-        world.relay = ModelRelay(ours, base_url=api, credential=Credential(KEY), budget_usd=2, idle_seconds=1)
+        world.make_relay = lambda idle_seconds: ModelRelay(
+            ours, base_url=api, credential=Credential(KEY), budget_usd=2, idle_seconds=idle_seconds
+        )
+        world.relay = world.make_relay(60)
         yield world
 
 
@@ -127,6 +131,7 @@ async def test_the_key_is_put_in_and_the_workers_own_token_stays_behind(world: W
         await reply.read()
     sent = world.requests[0]
     assert sent.path_qs == "/v1/messages?beta=true"
+    assert sent.content_length == len(b'{"stream": true}')
     assert sent.headers.getall("x-api-key") == [KEY]
     assert (sent.headers["anthropic-version"], sent.headers["anthropic-beta"]) == ("2023-06-01", "one,two")
     assert (sent.headers["X-Stainless-Lang"], sent.headers["User-Agent"]) == ("js", "cli")
@@ -214,6 +219,7 @@ async def test_a_reply_that_falls_silent_is_cut_at_the_idle_deadline(world: Worl
         await asyncio.Event().wait()
         raise AssertionError
 
+    world.relay = world.make_relay(0.5)
     world.answer = answer
     async with asyncio.timeout(DEADLINE), world.post() as reply:
         with pytest.raises(aiohttp.ClientPayloadError):

@@ -50,7 +50,7 @@ class Beginning:
         return repository
 
     async def _own(self, team: str, user: str) -> Repository:
-        """The author's own repository; its name is theirs for ever, so that a display name can't take another's over."""
+        """The author's own repository; its name is theirs for ever: a display name can't take another's over."""
         person = await self._people.person(user, team)
         handle = person.name if person else user
         owner = await self._github.owner(self._organization)

@@ -223,7 +223,8 @@ class Gateway:
         """Relay to Claude's Messages API."""
         tail = request.match_info["tail"]
         caller = await self.access.caller(request, Role.AGENT, write=False)
-        return await self.model.handle(request, caller.conversation.job_name(caller.record.n), tail)
+        with bound_contextvars(conversation=str(caller.conversation), run=caller.record.n):
+            return await self.model.handle(request, caller.conversation.job_name(caller.record.n), tail)
 
     async def relay_git(self, request: web.Request) -> web.StreamResponse:
         """Relay to the forge: the conversation's repository and branch, whatever the URL says."""
@@ -238,7 +239,8 @@ class Gateway:
             branch=run.branch,
             checkpoint_ref=caller.conversation.checkpoint_ref(run.n),
         )
-        return await self.git.handle(request, target, tail)
+        with bound_contextvars(conversation=str(caller.conversation), run=run.n):
+            return await self.git.handle(request, target, tail)
 
     async def _work(self, caller: Caller) -> Work:
         """What the run's cards say; the requester is who asked for what it was started for."""

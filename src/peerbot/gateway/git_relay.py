@@ -121,13 +121,11 @@ class GitRelay:
                 request, url, "application/x-git-receive-pack-result", idle, _again(reader, body)
             )
         except PeerBotError as error:
-            log.warning("A push was not carried out", action="push_refused", reason=str(error))
+            log.warning("push_refused", reason=str(error))
             reply = push_reply(reader.capabilities, f"PeerBot: {error}", reasons)
             return await _answer(body, idle, "git-receive-pack", reply)
         for command in push.commands:
-            log.info(
-                "The forge was asked to move a ref",
-                action="branch_moved", ref=command.ref, old=command.old, new=command.new,
+            log.info("branch_moved", ref=command.ref, old=command.old, new=command.new,
             )  # fmt: skip
         return response
 
@@ -165,7 +163,7 @@ class GitRelay:
                         response.headers[name] = upstream.headers[name]
                 await relay_body(upstream, request, response, idle)
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
-            log.warning("A git stream broke", action="git_broke", begun=response.prepared, cause=repr(error))
+            log.warning("git_broke", begun=response.prepared, cause=repr(error))
             if not response.prepared:
                 raise Unavailable("the git server does not answer. Try again in a minute.") from error
             cut(request)
@@ -201,8 +199,7 @@ def _refusals(push: Push, target: GitTarget) -> list[tuple[str, str]]:
 
 def _failure(upstream: aiohttp.ClientResponse) -> PeerBotError:
     """Say what the forge's reply means to the worker's user; its own words stay with us, they may hold anything."""
-    log.warning(
-        "The forge refused a git request", action="forge_refused", status=upstream.status,
+    log.warning("forge_refused", status=upstream.status,
         content_type=upstream.content_type,
     )  # fmt: skip
     match upstream.status:
@@ -224,7 +221,7 @@ async def _answer(body: RequestBody, idle: IdleDeadline, service: str, reply: by
         async with asyncio.timeout(DRAIN_SECONDS), idle:
             await body.drain()
     except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
-        log.warning("A git request was not read to its end", action="git_not_drained", cause=repr(error))
+        log.warning("git_not_drained", cause=repr(error))
         response: web.StreamResponse = _text(413, "the request was not sent to its end, or is too large.")
         response.force_close()
         return response

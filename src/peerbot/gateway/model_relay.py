@@ -112,20 +112,21 @@ class ModelRelay:
         if request.method != "POST" or tail not in _PATHS:
             return _error(404, "not_found_error", "PeerBot relays the Messages API alone.")
         if account.usd >= self._budget_usd:
-            log.warning("A run has used up its budget", action="budget_used_up", spent_usd=round(account.usd, 4))
+            log.warning("budget_used_up", spent_usd=round(account.usd, 4))
             # Of the errors that the CLI does not try again, this is the one that it shows as it is, in one sentence.
             sentence = f"This run's budget of ${self._budget_usd:.2f} is used up (PEERBOT_RUN_BUDGET_USD)."
             return _error(402, "billing_error", sentence)
         return _too_large() if (request.content_length or 0) > MAX_REQUEST_BYTES else None
 
     async def _exchange(self, request: web.Request, account: _Account, tail: str) -> web.StreamResponse:
+        log.debug("model_request", path=tail)
         exchange = _Exchange(request, account, self._idle_seconds)
         exchange.meter.free = tail != "v1/messages"
         try:
             return await while_connected(request, self._relay(exchange, tail))
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             begun = exchange.response.prepared
-            log.warning("A model stream broke", action="model_broke", begun=begun, cause=type(error).__name__)
+            log.warning("model_broke", begun=begun, cause=type(error).__name__)
             if begun:
                 cut(request)
                 return exchange.response
@@ -153,7 +154,7 @@ class ModelRelay:
                 response.headers.add(name, self._credential.redact(value.encode()).decode())
             if upstream.status != 200:
                 exchange.meter.free = True
-                log.warning("The Claude API refused a request", action="model_refused", status=upstream.status)
+                log.warning("model_refused", status=upstream.status)
                 return await self._relay_error(upstream, exchange)
             exchange.meter.begin(upstream.content_type)
             await relay_body(upstream, request, response, exchange.idle, exchange.received)

@@ -121,7 +121,7 @@ class GitHub:
 
         owner = await self._api.run(look, to=f"find the organization {organization} on GitHub", right=_READ)
         if owner.login.lower() != organization.lower():
-            log.warning("no such organization; the token's own account is used", asked=organization, used=owner.login)
+            log.warning("no_such_organization", asked=organization, used=owner.login)
         self._owners[organization] = owner
         return owner
 
@@ -157,7 +157,7 @@ class GitHub:
                 if not _says(error, "already exists") or (found := await self._find(full_name)) is None:
                     raise
                 return found
-            log.info("repository made", repository=full_name)
+            log.info("repository_made", repository=full_name)
             return await self._with_first_commit(made)
 
         return await self._api.run(ensure, to=f"make the repository {full_name} on GitHub", right=_CREATE)
@@ -229,7 +229,7 @@ class GitHub:
 
     async def _open(self, repository: Repository, **wanted: str) -> _Pull:
         made = await self._api.requests.post(_REPOSITORY + "/pulls", _named(repository), data=wanted)
-        log.info("pull request opened", repository=repository.full_name, head=wanted["head"])
+        log.info("pull_request_opened", repository=repository.full_name, head=wanted["head"])
         return _Pull.model_validate(made)
 
 

@@ -348,6 +348,6 @@ def _add_marker(found: defaultdict[Conversation, list[str]], key: str) -> None:
     try:
         conversation, input_id = paths.parse_marker(key)
     except ValueError:
-        log.warning("a key under pending/ is no marker; it is left alone", key=key)
+        log.warning("not_a_marker", key=key)
         return
     found[conversation].append(input_id)

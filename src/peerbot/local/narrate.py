@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 from peerbot.conversation.keys import Conversation
 from peerbot.gateway.present import METADATA_EVENT
 from peerbot.local.slack import Change
 
-MARKS = {"complete": "✓", "in_progress": "▸", "pending": "○", "error": "✗"}
+MARKS = {"complete": "✓", "in_progress": "▸", "error": "✗"}
 
 
 class Narrator:
@@ -42,15 +43,14 @@ class Narrator:
             self._once(change, "reaction", "👀 received and recorded")
 
     def _card(self, change: Change) -> None:
-        for block in change.message.get("blocks", []):
-            if block["type"] == "context" and change.kind == "posted":
-                self._once(change, "worker", f"   worker {_plain(block['elements'][0]['text'])}")
-            if block["type"] == "plan":
-                if not block["tasks"] or block["title"].startswith("Queued"):
-                    self._once(change, "title", f"   {block['title']}")
-                for task in block["tasks"]:
-                    if task["status"] in ("in_progress", "complete", "error"):
-                        self._once(change, "task", f"   {MARKS[task['status']]} {task['title']}")
+        blocks = {block["type"]: block for block in change.message.get("blocks", [])}
+        if change.kind == "posted" and "context" in blocks:
+            self._once(change, "worker", f"   {_plain(blocks['context']['elements'][0]['text'], links=False)}")
+        for task in blocks.get("plan", {"tasks": []})["tasks"]:
+            if task["status"] != "pending":
+                self._once(change, "task", f"   {MARKS[task['status']]} {task['title']}")
+        if "plan" in blocks and blocks["plan"]["title"].startswith("Queued"):
+            self._once(change, "title", f"   {blocks['plan']['title']}")
 
     def _answer(self, change: Change) -> None:
         lines = []
@@ -74,7 +74,7 @@ def answered_turn(message: dict[str, Any]) -> tuple[Conversation, int] | None:
     return Conversation.parse(payload["conversation"]), int(payload["turn"])
 
 
-def _plain(mrkdwn: str) -> str:
-    """Slack's links as a terminal shows them: label and address."""
-    text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", r"\2 (\1)", mrkdwn).replace("`", "").replace("*", "")
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+def _plain(mrkdwn: str, *, links: bool = True) -> str:
+    """Slack's notation as a terminal shows it; links as label and address, or as their label alone."""
+    text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", r"\2 (\1)" if links else r"\2", mrkdwn)
+    return unescape(text.replace("`", "").replace("*", ""))

@@ -38,7 +38,7 @@ class World:
         self, directory: Path | None = None, *, repository: Path | None = None, unsafe_no_sandbox: bool = False
     ) -> None:
         self._kept = directory
-        self._repository = repository
+        self._repository = repository.resolve() if repository else None
         self._unsafe_no_sandbox = unsafe_no_sandbox
         self._stack = AsyncExitStack()
         self.model_kind: Literal["claude", "demo"] = "claude" if os.environ.get("ANTHROPIC_API_KEY") else "demo"
@@ -115,7 +115,7 @@ class World:
 
     async def _use(self, source: Path) -> None:
         """Make a copy of a person's repository the one that the channel works on."""
-        full_name = f"{self.github.organization}/{source.resolve().name}"
+        full_name = f"{self.github.organization}/{source.name}"
         await self.github.import_repository(full_name, source)
         await self.journal.choose(
             "channel",

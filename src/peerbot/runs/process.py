@@ -116,7 +116,7 @@ class ProcessRuns(Runs):
         task = asyncio.create_task(self._attend(spec, own), name=f"attend {spec.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        log.info("run started", conversation=str(spec.conversation), run=spec.run, pid=child.pid)
+        log.info("process_started", conversation=str(spec.conversation), run=spec.run, pid=child.pid)
         self._observe(folder)
 
     async def look(self, conversation: Conversation, run: int) -> RunState | None:
@@ -173,7 +173,7 @@ class ProcessRuns(Runs):
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=self._grace_seconds + _KILL_SECONDS)
             if late:
-                log.error("not everything has ended in time", tasks=[task.get_name() for task in late])
+                log.error("not_all_ended", tasks=[task.get_name() for task in late])
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -201,10 +201,10 @@ class ProcessRuns(Runs):
             own.folder.end(reason, detail)
         except OSError:
             own.folder.release()  # the others then see that it ended, though not how
-            log.exception("the end of a run could not be written", conversation=str(spec.conversation), run=spec.run)
+            log.exception("end_not_written", conversation=str(spec.conversation), run=spec.run)
         del self._own[spec.name]
         own.ended.set()
-        log.info("run ended", conversation=str(spec.conversation), run=spec.run, reason=reason, exit_code=code)
+        log.info("process_ended", conversation=str(spec.conversation), run=spec.run, reason=reason, exit_code=code)
         self._observe(own.folder)
         await asyncio.to_thread(own.folder.clear)  # a large checkout takes seconds to remove
 
@@ -226,7 +226,7 @@ class ProcessRuns(Runs):
                     if own.folder.is_asked_to_stop():
                         self._begin_stop(own)
             except OSError:
-                log.exception("the folder of runs can't be looked at", directory=str(self._directory))
+                log.exception("runs_not_seen", directory=str(self._directory))
 
     def _look_around(self) -> None:
         folders = {folder.path.name: folder for folder in run_folders(self._directory)}

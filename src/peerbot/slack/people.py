@@ -63,7 +63,7 @@ class People:
             reply = await call("a channel's description", self._client.conversations_info(channel=channel))
             found = _channel(reply["channel"])
         except (PeerBotError, KeyError, TypeError) as error:
-            log.warning("channel not found out", channel=channel, reason=str(error))
+            log.warning("channel_unknown", channel=channel, reason=str(error))
             return None
         self._channels.keep(channel, found)
         return found
@@ -86,7 +86,7 @@ class People:
             reply = await call("a user's description", self._client.users_info(user=user))
             found: Mapping[str, Any] = dict(reply["user"])
         except (PeerBotError, KeyError, TypeError) as error:
-            log.warning("user not found out", user=user, reason=str(error))
+            log.warning("user_unknown", user=user, reason=str(error))
             return None
         self._users.keep(user, found)
         return found

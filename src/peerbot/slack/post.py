@@ -104,7 +104,7 @@ class Poster:
         try:
             reply = await call("a permalink", self._client.chat_getPermalink(channel=channel, message_ts=ts))
         except PeerBotError as error:
-            log.warning("no permalink", channel=channel, ts=ts, reason=str(error))
+            log.warning("no_permalink", channel=channel, ts=ts, reason=str(error))
             return None
         return str(reply["permalink"]) if reply.get("permalink") else None
 
@@ -119,4 +119,4 @@ class Poster:
         # A message that is too long says nothing about what the workspace takes.
         if refusal_code(refused) != "msg_blocks_too_long":
             self._plain = True
-            log.warning("the workspace does not take our blocks; plain text from now on", reason=str(refused))
+            log.warning("blocks_refused", reason=str(refused))

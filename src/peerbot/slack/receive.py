@@ -97,7 +97,7 @@ class Receiver:
             await self.close()
             raise
         self._watch = asyncio.create_task(self._keep_connected(), name="slack connections")
-        log.info("connected to Slack", team=us.team, connections=self._wanted)
+        log.info("slack_connected", team=us.team, connections=self._wanted)
         return us
 
     def connected(self) -> bool:
@@ -154,13 +154,13 @@ class Receiver:
         try:
             for_us = await asyncio.wait_for(self._on_input(candidate), RECORD_SECONDS)
         except PeerBotError as error:
-            heard.warning("not recorded, not acked", reason=str(error), cause=repr(error.__cause__))
+            heard.warning("not_acked", reason=str(error), cause=repr(error.__cause__))
             return False
         except TimeoutError:
-            heard.warning("not recorded, not acked", reason=f"took longer than {RECORD_SECONDS:g} s")
+            heard.warning("not_acked", reason=f"took longer than {RECORD_SECONDS:g} s")
             return False
         except Exception:
-            heard.exception("not recorded, not acked")
+            heard.exception("not_acked")
             return False
         heard.info("received", for_us=for_us)
         return True
@@ -195,11 +195,11 @@ class Receiver:
                 if connection.connected():
                     down_since.pop(place, None)
                 elif loop.time() - down_since.setdefault(place, loop.time()) >= self._down_seconds:
-                    log.warning("replacing a connection to Slack that stays down", place=place)
+                    log.warning("slack_connection_replaced", place=place)
                     try:
                         self._connections[place] = await self._connect()
                     except PeerBotError as error:
-                        log.warning("no connection to Slack", place=place, reason=str(error))
+                        log.warning("slack_not_connected", place=place, reason=str(error))
                     else:
                         await connection.end()
 

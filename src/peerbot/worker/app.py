@@ -45,7 +45,7 @@ async def run(environment: Mapping[str, str]) -> int:
     """Serve one run; returns the process's exit code: 0 when the run was closed as it should be."""
     harden()
     bootstrap = Path(environment["PEERBOT_BOOTSTRAP_FILE"])
-    secret = bootstrap.read_text()
+    secret = await asyncio.to_thread(bootstrap.read_text)
     url = environment["PEERBOT_GATEWAY_URL"].rstrip("/") + environment["PEERBOT_RUN_PATH"]
     sdk = asyncio.create_task(asyncio.to_thread(importlib.import_module, "peerbot.worker.agent"))
     async with GatewayClient(url) as gateway:

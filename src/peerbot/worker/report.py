@@ -114,27 +114,25 @@ class Report:
         ]
 
 
+_ACTIONS = {
+    "Write": "Write {file}",
+    "Edit": "Edit {file}",
+    "NotebookEdit": "Edit {file}",
+    "Read": "Read {file}",
+    "Grep": "Search the code",
+    "Glob": "Search the code",
+    "WebFetch": "Look something up",
+    "Bash": "Run a command",
+    "Agent": "Ask a helper",
+}
+
+
 def described(tool: str, arguments: dict[str, Any]) -> str:
     """A tool call as an action in plain words: never raw arguments but for a path's end and the agent's own words."""
-    path = arguments.get("file_path")
-    name = PurePosixPath(path).name if isinstance(path, str) else "a file"
-    match tool:
-        case "Bash":
-            return _short(str(arguments.get("description") or "Run a command"))
-        case "Write":
-            return _short(f"Write {name}")
-        case "Edit" | "NotebookEdit":
-            return _short(f"Edit {name}")
-        case "Read":
-            return _short(f"Read {name}")
-        case "Grep" | "Glob":
-            return "Search the code"
-        case "WebFetch" | "WebSearch":
-            return "Look something up"
-        case "Agent" | "Task":
-            return _short(str(arguments.get("description") or "Ask a helper"))
-        case _:
-            return _short(f"Use {tool}")
+    words = arguments.get("description") if tool in ("Bash", "Agent") else None
+    path = arguments.get("file_path") or arguments.get("notebook_path")
+    file = PurePosixPath(path).name if isinstance(path, str) else "a file"
+    return _short(str(words or _ACTIONS.get(tool, f"Use {tool}").replace("{file}", file)))
 
 
 def _todo(number: int, todo: dict[str, Any]) -> Step:

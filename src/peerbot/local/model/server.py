@@ -114,7 +114,7 @@ class DemoModel:
         self._seen.append(body)
         reply = respond(body)
         fault = self.faults.take(has_tool_call=bool(reply.calls))
-        log.debug("demo model answers", calls=[call.name for call in reply.calls], fault=fault != Fault())
+        log.debug("demo_model_answers", calls=[call.name for call in reply.calls], fault=fault != Fault())
         await asyncio.sleep(fault.delay_seconds)
         if fault.status is not None:
             return _error(fault.status, "The demo model was told to fail.", fault.retry_after_seconds)

@@ -44,12 +44,8 @@ def commit(plan: Plan, step: int, said: str, message: str, *paths: str) -> Gener
 
 
 def write(plan: Plan, step: int, said: str, path: str, content: str) -> Generator[Reply, list[Result], None]:
-    """Write a file, or end the piece; a file that exists is read first where Claude Code insists on it."""
-    call = ToolCall("Write", {"file_path": path, "content": content})
-    [written] = yield from plan.do(step, said, call)
-    if written.failed and "read" in written.text.lower():
-        yield from plan.do(step, f"`{path}` exists already. I read it first.", ToolCall("Read", {"file_path": path}))
-        [written] = yield from plan.do(step, "", call)
+    """Write a file, or end the piece."""
+    [written] = yield from plan.do(step, said, ToolCall("Write", {"file_path": path, "content": content}))
     expect(written, f"I could not write `{path}`:")
 
 

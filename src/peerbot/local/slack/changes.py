@@ -11,7 +11,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something happened to one message. `message` is how it is now (for a deletion: how it was last)."""
+    """Something happened to one message.
+
+    `message` is how it is now; of a deleted one, how it was last, or the tombstone that stands in its thread.
+    """
 
     kind: Literal["posted", "updated", "deleted", "reaction"]
     channel: str

@@ -30,7 +30,8 @@ def payloads(change: Change, channel: Object, new_ts: Callable[[], str]) -> list
 
 def _events(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[Object]:
     channel_type = CHANNEL_TYPES[channel["kind"]]
-    where = {"channel": change.channel, "channel_type": channel_type}
+    if change.kind == "reaction":
+        return []
     if change.kind == "posted":
         event = _sent(change.message) | {"channel": change.channel, "event_ts": change.ts}
         if channel["shared"]:
@@ -41,26 +42,12 @@ def _events(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[
         if MENTION in event["text"] and channel_type != "im" and event["user"] != BOT_USER:
             events.insert(0, event | {"type": "app_mention"})
         return events
-    hidden = {"type": "message", "hidden": True, **where}
-    if change.kind == "updated" or (change.kind == "deleted" and change.message.get("subtype") == "tombstone"):
-        ts = new_ts()
-        return [
-            hidden
-            | {
-                "subtype": "message_changed",
-                "message": _sent(change.message),
-                "previous_message": _sent(change.previous),
-            }
-            | {"ts": ts, "event_ts": ts}
-        ]
-    if change.kind == "deleted":
-        ts = new_ts()
-        return [
-            hidden
-            | {"subtype": "message_deleted", "previous_message": _sent(change.previous), "deleted_ts": change.ts}
-            | {"ts": ts, "event_ts": ts}
-        ]
-    return []
+    ts = new_ts()
+    event = {"type": "message", "hidden": True, "channel": change.channel, "channel_type": channel_type}
+    event |= {"previous_message": _sent(change.previous), "ts": ts, "event_ts": ts}
+    if change.kind == "updated" or change.message.get("subtype") == "tombstone":
+        return [event | {"subtype": "message_changed", "message": _sent(change.message)}]
+    return [event | {"subtype": "message_deleted", "deleted_ts": change.ts}]
 
 
 def _sent(message: Object | None) -> Object:

@@ -110,7 +110,8 @@ class SocketMode:
         }
 
     def _acknowledge(self, data: str) -> None:
-        with contextlib.suppress(ValueError, AttributeError):  # whatever an app sends must not end its connection
+        # Whatever an app sends must not end its connection.
+        with contextlib.suppress(ValueError, AttributeError, TypeError):
             awaited = self._awaited.get(json.loads(data).get("envelope_id", ""))
             if awaited:
                 awaited.set()
@@ -157,7 +158,7 @@ class SocketMode:
                 if await self._sent_and_acknowledged(envelope, acknowledged, attempt):
                     break
             else:
-                log.warning("event given up: it was never acknowledged", event_id=event_id)
+                log.warning("event_given_up", event_id=event_id)
             self._store.delete("delivery", event_id)
             self._on_their_way.discard(event_id)
             self._changed()

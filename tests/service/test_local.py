@@ -1,0 +1,212 @@
+"""The laptop mode through its commands, as a newcomer types them."""
+
+import asyncio
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+SCRIPT = "Create a simple Python script that prints the first ten primes, and run it"
+
+
+async def peerbot(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run the command to its end: exit code, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "peerbot", *arguments, stdout=-1, stderr=-1, env={**os.environ, **environment}
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 50)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def tried(*arguments: str) -> dict[str, Any]:
+    """`peerbot try --json`: its document."""
+    code, out, err = await peerbot("try", "--json", *arguments)
+    assert code == 0, err
+    document: dict[str, Any] = json.loads(out)
+    return document
+
+
+async def git(*arguments: str, cwd: Path) -> str:
+    """Run git; its output."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com", *arguments],
+        cwd=cwd,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+async def test_try_prints_one_document_and_a_second_turn_knows_the_first(tmp_path: Path) -> None:
+    first = await tried("--in", str(tmp_path), SCRIPT)
+
+    assert set(first) >= {"conversation", "runs", "answer", "branch", "pull_request", "files", "session", "model"}
+    assert first["model"] == "demo"
+    assert first["files"] == [{"path": "primes.py", "added": 9, "removed": 0}]
+    assert first["pull_request"]["number"] == 1
+    seconds = first["seconds"]
+    assert 0 < seconds["received"] < seconds["first_model_request"] < seconds["answer"] <= seconds["total"]
+    shown = await git("show", f"{first['branch']}:primes.py", cwd=_only_repository(tmp_path))
+    assert "prime" in shown
+
+    second = await tried("--in", str(tmp_path), "--thread", first["conversation"], "what does primes.py do?")
+    assert f"you asked: “{SCRIPT}”" in second["answer"]
+    assert second["session"] == first["session"]
+    assert second["pull_request"]["number"] == 1
+    assert len(second["runs"]) == 2
+
+
+async def test_try_answers_on_standard_output_and_shows_progress_on_standard_error() -> None:
+    code, out, err = await peerbot("try", SCRIPT)
+
+    assert code == 0
+    assert out.startswith("I am PeerBot's demo model")
+    assert "Pull request #1: http" in out
+    for told in ("the demo model", "received and recorded", "claude-worker-", "✓ Write primes.py"):
+        assert told in err
+
+
+async def test_try_on_a_persons_repository_leaves_their_checkout_untouched(tmp_path: Path) -> None:
+    source = tmp_path / "calculator"
+    source.mkdir()
+    (source / "README.md").write_text("# A calculator\n\nIt adds.\n")
+    await git("init", "-q", "-b", "trunk", cwd=source)
+    await git("add", "-A", cwd=source)
+    await git("commit", "-qm", "Begin", cwd=source)
+    (source / "README.md").write_text("# not committed\n")
+    before = _tree(source)
+
+    trial = await tried("--in", str(tmp_path / "world"), "--repo", str(source), SCRIPT)
+
+    assert _tree(source) == before
+    copy = _only_repository(tmp_path / "world")
+    assert copy.name == "calculator.git"
+    assert "# A calculator" in await git("show", f"{trial['branch']}:README.md", cwd=copy)
+    assert "prime" in await git("show", f"{trial['branch']}:primes.py", cwd=copy)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["try"], "the following arguments are required: message"),
+        (["try", "--repo", "/nowhere", "hello"], "there is no directory /nowhere"),
+        (["try", "--repo", "/etc", "hello"], "git repository"),
+        (["try", "--thread", "1795000000.000100", "hello"], "There is no thread 1795000000.000100 here"),
+    ],
+)
+async def test_wrong_use_is_told_in_a_sentence_with_exit_code_2(arguments: list[str], sentence: str) -> None:
+    code, out, err = await peerbot(*arguments)
+
+    assert code == 2
+    assert sentence in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+async def test_try_says_why_a_turn_failed_with_exit_code_1(tmp_path: Path) -> None:
+    code, _, err = await peerbot("try", "--in", str(tmp_path), "take 60 seconds", SESSION_TIMEOUT_MINUTES="0.05")
+
+    assert code == 1
+    assert "limit of 0.05 minutes" in err
+
+
+async def test_a_real_model_without_a_sandbox_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    code, _, err = await peerbot("try", "hello", ANTHROPIC_API_KEY="sk-ant-x", PATH=_path_without("bwrap", tmp_path / "bin"))
+
+    assert code == 2
+    assert "bubblewrap" in err
+    assert "--unsafe-no-sandbox" in err
+    assert "Traceback" not in err
+
+
+async def test_the_demo_model_plays_without_a_sandbox_and_says_so(tmp_path: Path) -> None:
+    code, out, err = await peerbot("try", SCRIPT, PATH=_path_without("bwrap", tmp_path / "bin"))
+
+    assert code == 0, err
+    assert "Sandbox: none" in err
+    assert "2 3 5 7 11" in out
+
+
+async def test_local_without_a_terminal_plays_and_stays_up_until_it_is_ended(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "peerbot", "local", "--in", str(tmp_path), stdin=subprocess.DEVNULL, stdout=-1
+    )
+    assert process.stdout
+    told = await asyncio.wait_for(process.stdout.readuntil(b"staying up"), 40)
+    assert b"2 3 5 7 11 13 17 19 23 29" in told
+    children = psutil.Process(process.pid).children(recursive=True)
+
+    process.send_signal(signal.SIGTERM)
+
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert [child for child in children if child.is_running()] == []
+
+
+async def test_local_in_a_terminal_chats_in_the_same_thread_and_in_new_ones(tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "peerbot", "local", "--in", str(tmp_path), stdin=follower, stdout=-1
+    )
+    os.close(follower)
+    assert process.stdout
+    await asyncio.wait_for(process.stdout.readuntil(b"/quit"), 40)
+    os.write(leader, b"what does primes.py do?\n")
+    told = await asyncio.wait_for(process.stdout.readuntil(b"Earlier in this thread you asked"), 40)
+    assert b"received and recorded" in told
+    os.write(leader, b"/new\nhello there\n")
+    await asyncio.wait_for(process.stdout.readuntil(b"I am PeerBot's demo model"), 40)
+    os.write(leader, b"/quit\n")
+
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+    os.close(leader)
+    conversations = list((tmp_path / "journal" / "conversations").glob("*/*/*"))
+    assert len(conversations) == 2
+
+
+async def test_ctrl_c_ends_everything_cleanly(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "peerbot", "try", "--in", str(tmp_path), "take 60 seconds", stdout=-1, stderr=-1
+    )
+    assert process.stderr
+    await asyncio.wait_for(process.stderr.readuntil(b"Check out"), 40)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert [child for child in children if child.is_running()] == []
+
+
+def _only_repository(world: Path) -> Path:
+    [repository] = world.rglob("*.git")
+    return repository
+
+
+def _tree(path: Path) -> dict[str, bytes]:
+    """Every file below a directory, git's own included, with its bytes."""
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def _path_without(program: str, directory: Path) -> str:
+    """A `PATH` that has everything but `program`."""
+    directory.mkdir()
+    for part in reversed(os.environ["PATH"].split(os.pathsep)):
+        for file in Path(part).glob("*") if Path(part).is_dir() else ():
+            if file.name != program and re.fullmatch(r"[\w.+-]+", file.name):
+                (directory / file.name).unlink(missing_ok=True)
+                (directory / file.name).symlink_to(file)
+    return str(directory)

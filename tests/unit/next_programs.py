@@ -1,0 +1,322 @@
+"""What dispatchers, their gateways and workers do in the model, step by step, in the order of the product's own code.
+
+Each program is named after what it stands for and yields before each write and between two looks; `yield condition`
+waits. A comment names the module that it follows: whoever changes the order there changes it here.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from next_model import IDLE, POLL, STOPS_POSTING, Call, Died, Dispatcher, Input, Post, Program, Run, Stage, T, Turn
+
+from peerbot.conversation import next as steps
+from peerbot.conversation.documents import RunClosed, RunEnd
+from peerbot.errors import Conflict, Refused, Unavailable
+
+
+class World(Stage):
+    """One conversation. The parameters are what a mutation replaces: the decision, and two rules of the gateway."""
+
+    def __init__(
+        self,
+        decide: Callable[[steps.View, datetime], steps.Step] = steps.next_step,
+        *,
+        fenced: bool = True,
+        only_the_writer_posts: bool = True,
+    ) -> None:
+        super().__init__()
+        self._decide = decide
+        self._fenced = fenced
+        self._only_the_writer_posts = only_the_writer_posts
+
+    # dispatcher/record.py
+
+    def deliver(self, item: Input, dispatcher: Dispatcher) -> None:
+        if dispatcher.up:
+            item.delivered = True
+            self.spawn(dispatcher, f"record {item.id}", self.record(dispatcher, item))
+
+    def record(self, dispatcher: Dispatcher, item: Input) -> Program[None]:
+        yield from self.create(f"pending/{item.id}", object())
+        yield from self.create(f"inputs/{item.id}", item)
+        self.soon(dispatcher)
+        yield None
+        item.acked = True
+
+    # dispatcher/reconcile.py
+
+    def soon(self, dispatcher: Dispatcher) -> None:
+        if dispatcher.at_work:
+            dispatcher.again = True
+        elif dispatcher.up:
+            dispatcher.at_work = True
+            self.spawn(dispatcher, "reconcile", self.until_quiet(dispatcher))
+
+    def until_quiet(self, dispatcher: Dispatcher) -> Program[None]:
+        try:
+            while True:
+                dispatcher.again = False
+                yield from self.reconcile(dispatcher)
+                if not dispatcher.again:
+                    return
+        finally:
+            dispatcher.at_work = False
+
+    def reconcile(self, dispatcher: Dispatcher) -> Program[None]:
+        for _ in range(50):
+            view = yield from self.view(dispatcher)
+            step = self._decide(view, self.now)
+            if isinstance(step, steps.Look):
+                self.spawn(dispatcher, "look again", self.look_at(dispatcher, step.at))
+                return
+            if not (yield from self.take(dispatcher, step)):
+                return
+        raise AssertionError("reconcile goes round for ever")
+
+    def look_at(self, dispatcher: Dispatcher, at: datetime) -> Program[None]:
+        until = self.clock + (at - self.now).total_seconds()
+        yield lambda: self.clock >= until
+        self.soon(dispatcher)
+
+    def view(self, dispatcher: Dispatcher) -> Program[steps.View]:
+        yield None
+        marked = self.marked()
+        yield None
+        done = self.answered(marked)
+        yield None
+        inputs = [i for i in marked if i not in done and f"inputs/{i}" in self.journal]
+        unposted = tuple(
+            steps.UnpostedTurn(turn.k, max(turn.ended_at, dispatcher.tried.get(turn.k, turn.ended_at)))
+            for turn in self.turns()
+            if f"turns/{turn.k}.posted" not in self.journal
+        )
+        runs: list[steps.RunView] = []
+        for run in sorted(self.runs(), key=lambda run: -run.n):
+            if runs and not set(inputs) & set(run.serves):
+                break
+            runs.append((yield from self.run_view(run, live=not runs)))
+        refused = [i for i in inputs if self.inputs[i].kind == "refused" and (not runs or runs[0].closed)]
+        pending = tuple(i for i in marked if i in done or i in inputs)
+        return steps.View(pending, done, unposted, tuple(runs), dict.fromkeys(refused, "no"))
+
+    def run_view(self, run: Run, *, live: bool) -> Program[steps.RunView]:
+        yield None
+        started, closed = f"runs/{run.n}.started" in self.journal, self.closed(run.n)
+        alive = end = None
+        if live and not closed:
+            yield None
+            job = self.jobs.get(run.n)
+            alive, end = (None, None) if job is None or job.gone else (job.end is None, job.end)
+        return steps.RunView(run.n, run.serves, run.reserved_at, started, closed, alive, end)
+
+    def take(self, dispatcher: Dispatcher, step: steps.Step) -> Program[bool]:
+        match step:
+            case steps.Unmark(inputs):
+                yield from self.unmark(inputs)
+            case steps.Post(k):
+                try:
+                    yield from self.final(dispatcher, self.journal[f"turns/{k}.json"], again=True)
+                except Unavailable:
+                    return False
+            case steps.Answer(inputs, _):
+                yield from self.answer(dispatcher, inputs, gave_up=False)
+            case steps.GiveUp(inputs, _):
+                yield from self.answer(dispatcher, inputs, gave_up=True)
+            case steps.Close(n, reason, _):
+                yield from self.create(f"runs/{n}.closed", RunClosed(reason=reason, closed_at=self.now))
+            case steps.Reserve(n, inputs):
+                return (yield from self.place(dispatcher, n, inputs))
+            case steps.Wake(n):
+                yield None
+                self.jobs[n].woken = self.luck != "reply lost"
+                return False
+            case _:
+                return False
+        return True
+
+    def place(self, dispatcher: Dispatcher, n: int, inputs: tuple[str, ...]) -> Program[bool]:
+        run = Run(n, inputs, self.now, self.clock)
+        if not (yield from self.create(f"runs/{n}.json", run)):
+            return True
+        yield None
+        if self.luck == "refused":
+            raise Unavailable
+        if n not in self.jobs:
+            self.jobs[n] = Job(dispatcher)
+            self.spawn(n, f"run {n}", self.work(n))
+        return False
+
+    def answer(self, dispatcher: Dispatcher, inputs: tuple[str, ...], *, gave_up: bool) -> Program[None]:
+        k = self.next_turn()
+        yield None
+        left = self.still_waiting(inputs)
+        turn = Turn(k, None, left, object(), self.now, self.clock, gave_up)
+        if left and (yield from self.create(f"turns/{k}.json", turn)):
+            yield from self.final(dispatcher, turn, again=False)
+
+    # gateway/present.py
+
+    def final(self, dispatcher: Dispatcher, turn: Turn, *, again: bool) -> Program[None]:
+        yield lambda: turn.k not in dispatcher.posting
+        dispatcher.posting.add(turn.k)
+        try:
+            if f"turns/{turn.k}.posted" not in self.journal:
+                yield from self.post(turn, again=again)
+        finally:
+            dispatcher.posting.discard(turn.k)
+        yield from self.unmark(turn.answers)
+
+    def post(self, turn: Turn, *, again: bool) -> Program[None]:
+        if again:
+            yield None
+        elif self.clock - turn.ended > STOPS_POSTING:
+            raise Unavailable
+        looked_at, looked = self.steps, self.clock
+        if not again or turn.k not in {post.turn for post in self.posts}:
+            yield None
+            if self.luck == "refused" or any(self.inputs[i].kind == "unpostable" for i in turn.answers):
+                raise Unavailable
+            self.posts.append(Post(turn.k, again, looked_at, self.steps, looked, self.clock))
+            if self.luck == "reply lost":
+                raise Unavailable
+        yield from self.create(f"turns/{turn.k}.posted", object())
+
+    def unmark(self, inputs: Iterable[str]) -> Program[None]:
+        for i in inputs:
+            yield None
+            self.journal.pop(f"pending/{i}", None)
+
+    # gateway/access.py, gateway/app.py, gateway/turns.py. Reads may be old, so they are not fenced here at all.
+
+    def access(self, n: int) -> None:
+        if self.closed(n) or f"runs/{n}.started" not in self.journal:
+            raise Refused
+        if f"runs/{n + 1}.json" in self.journal:
+            raise Conflict
+
+    def start(self, _dispatcher: Dispatcher, n: int) -> Program[None]:
+        yield None
+        if self.closed(n):
+            raise Refused
+        yield from self.create(f"runs/{n}.started", object())
+
+    def inbox(self, _dispatcher: Dispatcher, _n: int) -> Program[list[str]]:
+        yield None
+        return [i for i in self.waiting() if self.inputs[i].kind != "refused"]
+
+    def begin(self, _dispatcher: Dispatcher, n: int) -> Program[int]:
+        yield None
+        self.access(n)
+        yield None
+        return self.next_turn()
+
+    def push(self, _dispatcher: Dispatcher, n: int, k: int) -> Program[None]:
+        yield None
+        self.access(n)
+        yield None
+        self.pushed.add((k, n))
+
+    def keep_session(self, _dispatcher: Dispatcher, n: int, k: int) -> Program[None]:
+        yield None
+        self.access(n)
+        yield from self.create(f"sessions/{k}/{n}", object())
+
+    def finish(self, dispatcher: Dispatcher, n: int, k: int, nonce: object, inputs: list[str]) -> Program[None]:
+        yield None
+        self.access(n)
+        yield None
+        written = self.journal.get(f"turns/{k}.json")
+        if written is None:
+            left = self.still_waiting(inputs)
+            yield None  # the pull request is opened
+            turn = Turn(k, n, left, nonce, self.now, self.clock)
+            if left and (yield from self.create(f"turns/{k}.json", turn)):
+                self.spawn(dispatcher, f"final {k}", self.final(dispatcher, turn, again=False))
+                return
+            written = self.journal.get(f"turns/{k}.json")
+        if written is None or written.nonce is not nonce:
+            raise Conflict
+        if not self._only_the_writer_posts:
+            self.spawn(dispatcher, f"final {k}", self.final(dispatcher, written, again=False))
+
+    def close(self, dispatcher: Dispatcher, n: int) -> Program[None]:
+        yield None
+        if self.closed(n):
+            raise Refused
+        yield from self.create(f"runs/{n}.closed", RunClosed(reason=RunEnd.FINISHED))
+        self.soon(dispatcher)
+
+    def still_waiting(self, inputs: Iterable[str]) -> tuple[str, ...]:
+        done = self.answered(inputs) if self._fenced else {}
+        return tuple(i for i in inputs if i not in done)
+
+    # worker/gateway.py, worker/app.py
+
+    def call(self, handler: Callable[..., Program[T]], *args: Any) -> Program[T]:
+        """Call the gateway until it answers, each time whichever replica is there."""
+        while True:
+            yield lambda: any(dispatcher.up for dispatcher in self.dispatchers)
+            up = [dispatcher for dispatcher in self.dispatchers if dispatcher.up]
+            dispatcher, call = up[self.where % len(up)], Call()
+            self.calls.append(call)
+            self.spawn(dispatcher, handler.__name__, self.reply(call, handler(dispatcher, *args)))
+            yield lambda: call.answered or call.broken or dispatcher not in self.dispatchers
+            self.calls.remove(call)
+            if call.answered and not call.broken:
+                if call.error:
+                    raise call.error
+                return call.value
+
+    def reply(self, call: Call, handler: Program[Any]) -> Program[None]:
+        try:
+            call.value = yield from handler
+        except (Refused, Conflict) as error:
+            call.error = error
+        call.answered = True
+
+    def work(self, n: int) -> Program[None]:
+        """A run's worker."""
+        try:
+            yield from self.serve(n)
+            yield from self.call(self.close, n)
+        except Refused:
+            pass
+        except (Died, Conflict):
+            self.leave(n, RunEnd.CRASHED)
+            return
+        self.leave(n, RunEnd.FINISHED)
+
+    def leave(self, n: int, reason: RunEnd) -> None:
+        if self.jobs[n].end is None:
+            self.end_run(n, reason, goes_on=True)  # it is in its last step
+
+    def serve(self, n: int) -> Program[None]:
+        yield from self.call(self.start, n)
+        until = self.clock
+        while True:
+            inputs = yield from self.call(self.inbox, n)
+            if inputs:
+                yield from self.turn(n, inputs)
+                until = self.clock + IDLE
+            elif self.clock >= until:
+                return
+            else:
+                yield from self.poll(n, min(until, self.clock + POLL))
+
+    def poll(self, n: int, until: float) -> Program[None]:
+        job = self.jobs[n]
+        yield lambda: job.woken or self.clock >= until
+        job.woken = False
+
+    def turn(self, n: int, inputs: list[str]) -> Program[None]:
+        k = yield from self.call(self.begin, n)
+        yield None
+        if any(self.inputs[i].kind == "poison" for i in inputs):
+            raise Died
+        yield from self.call(self.push, n, k)
+        yield from self.call(self.keep_session, n, k)
+        try:
+            yield from self.call(self.finish, n, k, object(), inputs)
+        except Conflict:
+            return
