@@ -6,9 +6,10 @@ waits. A comment names the module that it follows: whoever changes the order the
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from next_model import IDLE, POLL, STOPS_POSTING, Call, Died, Dispatcher, Input, Post, Program, Run, Stage, T, Turn
+from next_model import IDLE, POLL, STOPS_POSTING, Call, Died, Dispatcher, Input, Job, Post, Program, Run, Stage, T, Turn
 
 from peerbot.conversation import next as steps
 from peerbot.conversation.documents import RunClosed, RunEnd
@@ -261,12 +262,15 @@ class World(Stage):
             dispatcher, call = up[self.where % len(up)], Call()
             self.calls.append(call)
             self.spawn(dispatcher, handler.__name__, self.reply(call, handler(dispatcher, *args)))
-            yield lambda: call.answered or call.broken or dispatcher not in self.dispatchers
+            yield partial(self.is_over, call, dispatcher)
             self.calls.remove(call)
             if call.answered and not call.broken:
                 if call.error:
                     raise call.error
                 return call.value
+
+    def is_over(self, call: Call, dispatcher: Dispatcher) -> bool:
+        return call.answered or call.broken or dispatcher not in self.dispatchers
 
     def reply(self, call: Call, handler: Program[Any]) -> Program[None]:
         try:

@@ -72,7 +72,7 @@ def check_runs(world: World) -> None:
         if closed and closed.reason is RunEnd.NEVER_STARTED:
             assert closed.closed_at - run.reserved_at >= COMES_WITHIN, f"run {run.n} had no time to come"
         elif closed and closed.reason is not RunEnd.FINISHED:
-            assert job and (job.end or job.gone), f"run {run.n} was closed while it lived"
+            assert job is None or job.end or job.gone, f"run {run.n} was closed while it lived"
     for i in world.inputs:
         own, all_of_them = deaths(world, i)
         assert own <= TRIES, f"too many tries: {i}"

@@ -116,18 +116,20 @@ class GitRelay:
             reasons = _refusals(push, target)
             if reasons:
                 raise Refused(f"nothing was pushed: {reasons[0][1]}.")
+            for command in push.commands:
+                # Before it happens, so that no forced push goes unnoted; git itself says when one failed.
+                log.info(
+                    "The forge is asked to move a ref",
+                    action="branch_moved", ref=command.ref, old=command.old, new=command.new,
+                )  # fmt: skip
             url = f"{target.clone_url}/git-receive-pack"
-            response = await self._exchange(
+            return await self._exchange(
                 request, url, "application/x-git-receive-pack-result", idle, _again(reader, body)
             )
         except PeerBotError as error:
-            log.warning("push_refused", reason=str(error))
+            log.warning("A push was not carried out", action="push_refused", reason=str(error))
             reply = push_reply(reader.capabilities, f"PeerBot: {error}", reasons)
             return await _answer(body, idle, "git-receive-pack", reply)
-        for command in push.commands:
-            log.info("branch_moved", ref=command.ref, old=command.old, new=command.new,
-            )  # fmt: skip
-        return response
 
     def _idle(self) -> IdleDeadline:
         return IdleDeadline(self._idle_seconds)

@@ -130,14 +130,9 @@ class _SharedToken(Token):
     look like the bucket's: a 404 of the metadata server is no missing object.
     """
 
-    async def acquire_access_token(self, timeout: int = 10) -> None:
+    async def acquire_access_token(self, timeout: int = 10) -> None:  # type: ignore[override]
         # Once: the library tries five times over up to a minute, and we try again ourselves, within a deadline.
-        await Token.acquire_access_token.__wrapped__(self, timeout)  # type: ignore[attr-defined]
-
-    async def close(self) -> None:
-        if self.acquiring is not None and not self.acquiring.done():
-            self.acquiring.cancel()
-        await super().close()
+        await Token.acquire_access_token.__wrapped__(self, timeout)
 
     async def get(self) -> str | None:
         try:

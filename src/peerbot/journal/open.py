@@ -29,7 +29,7 @@ async def open_storage(url: str, *, project: str | None = None) -> Storage:
 def _google(parts: SplitResult, project: str | None) -> Storage:
     if not parts.netloc:
         raise SettingsError(f"The store {parts.geturl()!r} names no bucket: gs://BUCKET[/FOLDER].")
-    from peerbot.journal.gcs import GoogleStore  # noqa: PLC0415 (64 MB of libraries, for those who use it)
+    from peerbot.journal.gcs import GoogleStore  # noqa: PLC0415
 
     return GoogleStore(parts.netloc, folder=parts.path.strip("/"), project=project)
 

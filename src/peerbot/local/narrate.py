@@ -20,6 +20,8 @@ class Narrator:
         self._say = say
         self._answers = answers
         self._told: set[tuple[str, str, str]] = set()
+        self._last_card: dict[str | None, str] = {}  # by thread
+        self._over: set[str] = set()  # cards whose answer was told: their last state is no news
 
     def take(self, change: Change) -> None:
         """Tell what is new in `change`."""
@@ -29,8 +31,10 @@ class Narrator:
         elif message.get("user") == self._bot_user and change.kind in ("posted", "updated"):
             if answered_turn(message) is None:
                 self._card(change)
-            elif self._answers:
-                self._answer(change)
+            else:
+                self._over.add(self._last_card.get(change.thread_ts, ""))
+                if self._answers:
+                    self._answer(change)
 
     def _once(self, change: Change, what: str, line: str) -> None:
         if (change.ts, what, line) not in self._told:
@@ -43,6 +47,9 @@ class Narrator:
             self._once(change, "reaction", "👀 received and recorded")
 
     def _card(self, change: Change) -> None:
+        if change.ts in self._over:
+            return
+        self._last_card[change.thread_ts] = change.ts
         blocks = {block["type"]: block for block in change.message.get("blocks", [])}
         if change.kind == "posted" and "context" in blocks:
             self._once(change, "worker", f"   {_plain(blocks['context']['elements'][0]['text'], links=False)}")

@@ -1,0 +1,309 @@
+"""The agent's transcript, from the SDK's session store through a real gateway into a real store and back."""
+
+import gzip
+import random
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from claude_agent_sdk import SessionKey, SessionStore, SessionStoreEntry, project_key_for_directory
+from claude_agent_sdk.testing import run_session_store_conformance
+from gateway_server import WORKSPACE, GatewayServer, PlayedRun
+from gcs_server import gcs_server, make_bucket
+
+from peerbot.conversation.documents import Input, RunClosed, RunEnd
+from peerbot.errors import Conflict, Refused
+from peerbot.journal.open import open_storage
+from peerbot.journal.storage import Storage
+from peerbot.local.github import LocalGitHub
+from peerbot.local.slack import LocalSlack
+from peerbot.protocol.documents import SessionPart, SessionWhole, TurnResult
+from peerbot.protocol.sessions import LARGEST_BYTES, pack, unpack
+from peerbot.worker.session import GatewaySessions
+
+SESSION = "3f1de2c4-6c57-4c2c-9d2b-0f6f3a0c9f11"
+MAIN: SessionKey = {"project_key": project_key_for_directory(WORKSPACE), "session_id": SESSION}
+FIRST_BYTES, TURN_BYTES = 140_000, 7_000  # of a real transcript: its first turn, and each turn after it
+
+
+@pytest.fixture(scope="module")
+def google() -> Iterator[str]:
+    with gcs_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty store of each kind."""
+    if request.param == "directory":
+        return (tmp_path / "journal").as_uri()
+    google: str = request.getfixturevalue("google")
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    make_bucket(google, bucket)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", google)
+    return f"gs://{bucket}"
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[LocalSlack]:
+    async with LocalSlack() as slack:
+        yield slack
+
+
+@pytest.fixture
+async def github() -> AsyncIterator[LocalGitHub]:
+    async with LocalGitHub() as github:
+        yield github
+
+
+@pytest.fixture
+async def server(store_url: str, slack: LocalSlack, github: LocalGitHub) -> AsyncIterator[GatewayServer]:
+    async with GatewayServer(await open_storage(store_url), slack, github) as server:
+        yield server
+
+
+def entry(number: int, text: str = "") -> SessionStoreEntry:
+    """One line of a transcript, named by its number."""
+    return cast(
+        SessionStoreEntry,
+        {
+            "type": "assistant",
+            "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))),
+            "sessionId": SESSION,
+            "timestamp": "2026-11-23T12:00:00.000Z",
+            "message": {"role": "assistant", "content": [{"type": "text", "text": text or f"line {number}"}]},
+        },
+    )
+
+
+def part(*entries: SessionStoreEntry) -> SessionPart:
+    return SessionPart(project="workspace", session_id=SESSION, entries=[dict(entry) for entry in entries])
+
+
+async def begun(run: PlayedRun) -> int:
+    """Begin a turn in both the gateway and the store; its number."""
+    turn = (await run.gateway.begin()).turn
+    run.sessions.begin(turn)
+    return turn
+
+
+async def died(server: GatewayServer, item: Input, n: int) -> None:
+    await server.journal.close_run(item.conversation, n, RunClosed(reason=RunEnd.CRASHED))
+
+
+def result(item: Input, session: str | None = SESSION) -> TurnResult:
+    return TurnResult(answers=[item.id], status="done", text="Done.", session_id=session, seconds=1)
+
+
+async def test_the_store_keeps_the_contract_that_the_sdk_relies_on(server: GatewayServer) -> None:
+    async def fresh() -> SessionStore:
+        run = await server.run(await server.say("@peerbot begin"))
+        await begun(run)
+        return cast(SessionStore, run.sessions)
+
+    await run_session_store_conformance(fresh)
+
+
+async def test_a_run_goes_on_with_what_the_runs_before_it_left_of_the_same_turn(server: GatewayServer) -> None:
+    item = await server.say("@peerbot begin")
+    for n in range(1, 12):  # ten runs die: their order is that of numbers, not of names
+        run = await server.run(item, n)
+        assert await begun(run) == 1
+        assert await run.sessions.load(MAIN) == ([entry(i) for i in range(2, 2 * n)] or None)
+        await run.sessions.append(MAIN, [entry(2 * n)])
+        await run.sessions.append(MAIN, [entry(2 * n + 1)])
+        if n < 11:
+            await died(server, item, n)
+    await run.sessions.keep()
+    await run.gateway.finish(1, result(item))
+
+    assert await begun(run) == 2
+    assert await run.sessions.load(MAIN) == [entry(i) for i in range(2, 24)]
+
+
+async def test_what_a_died_run_kept_as_a_whole_but_did_not_finish_is_there_once(server: GatewayServer) -> None:
+    item = await server.say("@peerbot begin")
+    first = await server.run(item)
+    await begun(first)
+    await first.sessions.append(MAIN, [entry(1), entry(2)])
+    await first.sessions.keep()
+    await died(server, item, 1)
+
+    second = await server.run(item, 2)
+    assert await begun(second) == 1
+    assert await second.sessions.load(MAIN) == [entry(1), entry(2)]
+
+
+async def test_a_run_that_was_followed_by_another_keeps_nothing_more(server: GatewayServer) -> None:
+    item = await server.say("@peerbot begin")
+    first = await server.run(item)
+    await begun(first)
+    await first.sessions.append(MAIN, [entry(1)])
+    second = await server.run(item, 2)
+    await begun(second)
+
+    with pytest.raises(Conflict):
+        await first.sessions.append(MAIN, [entry(2)])
+    with pytest.raises(Conflict):
+        await first.sessions.keep()
+    assert await second.sessions.load(MAIN) == [entry(1)]
+
+
+async def test_the_same_part_twice_is_kept_once_and_another_in_its_place_is_refused(server: GatewayServer) -> None:
+    run = await server.run(await server.say("@peerbot begin"))
+    turn = await begun(run)
+    await run.gateway.keep_part(turn, 1, part(entry(1)))
+    await run.gateway.keep_part(turn, 1, part(entry(1)))
+    with pytest.raises(Conflict):
+        await run.gateway.keep_part(turn, 1, part(entry(2)))
+
+    assert await run.sessions.load(MAIN) == [entry(1)]
+
+
+async def test_an_entry_that_comes_in_two_parts_is_there_once(server: GatewayServer) -> None:
+    run = await server.run(await server.say("@peerbot begin"))
+    await begun(run)
+    await run.sessions.append(MAIN, [entry(1), entry(2)])
+    await run.sessions.append(MAIN, [entry(2), entry(3)])
+
+    assert await run.sessions.load(MAIN) == [entry(1), entry(2), entry(3)]
+
+
+async def test_parts_that_arrive_out_of_order_are_read_in_order(server: GatewayServer) -> None:
+    run = await server.run(await server.say("@peerbot begin"))
+    turn = await begun(run)
+    for number in (10, 2, 1):
+        await run.gateway.keep_part(turn, number, part(entry(number)))
+
+    assert await run.sessions.load(MAIN) == [entry(1), entry(2), entry(10)]
+
+
+def not_transcripts() -> dict[str, bytes]:
+    good = gzip.compress(random.Random(7).randbytes(2000))
+    return {
+        "nothing": b"",
+        "not gzip": b'{"transcripts": []}',
+        "cut off": good[:-20],
+        "damaged inside": good[:500] + b"\0" * 20 + good[520:],
+        "wrong sum": good[:-8] + b"\0" * 8,
+        "not JSON": gzip.compress(b"hello"),
+        "another document": gzip.compress(b'{"schema": 1, "transcripts": [{"entries": "all"}]}'),
+        "too large when it is unpacked": gzip.compress(b" " * (LARGEST_BYTES + 1), compresslevel=1),
+    }
+
+
+@pytest.mark.parametrize("kind", not_transcripts())
+async def test_a_whole_that_is_no_transcript_is_refused_and_leaves_nothing(server: GatewayServer, kind: str) -> None:
+    run = await server.run(await server.say("@peerbot begin"))
+    turn = await begun(run)
+    await run.sessions.append(MAIN, [entry(1)])
+
+    with pytest.raises(Refused, match="not a transcript"):
+        await run.gateway.keep_session(turn, not_transcripts()[kind])
+    await run.sessions.keep()  # the place is still free
+    assert await run.sessions.load(MAIN) == [entry(1)]
+
+
+async def test_a_session_with_many_subagents_is_fetched_once(store_url: str, slack: LocalSlack, github: LocalGitHub) -> None:
+    async with GatewayServer(storage := Counting(await open_storage(store_url)), slack, github) as server:
+        item = await server.say("@peerbot begin")
+        first = await server.run(item)
+        await begun(first)
+        subpaths = [f"subagents/agent-{i}" for i in range(20)]
+        await first.sessions.append(MAIN, [entry(0)])
+        for i, subpath in enumerate(subpaths, 1):
+            await first.sessions.append({**MAIN, "subpath": subpath}, [entry(i)])
+        await first.sessions.keep()
+        await first.gateway.finish(1, result(item))
+        await first.gateway.close_run()
+        next_item = await server.say("go on", item.conversation)
+        second = await server.run(next_item, 2)
+        await begun(second)
+        storage.reads.clear()
+
+        # What the SDK does when it resumes: the main transcript, then each subagent's.
+        assert await second.sessions.load(MAIN) == [entry(0)]
+        assert await second.sessions.list_subkeys(MAIN) == subpaths
+        for i, subpath in enumerate(subpaths, 1):
+            assert await second.sessions.load({**MAIN, "subpath": subpath}) == [entry(i)]
+        assert sum("whole" in key for key in storage.reads) == 1
+
+
+class Counting:
+    """A storage that notes what is read from it: objects by key, listings by prefix."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self.reads: list[str] = []
+
+    async def put_if_absent(self, key: str, data: bytes) -> bool:
+        return await self._storage.put_if_absent(key, data)
+
+    async def get(self, key: str) -> bytes | None:
+        self.reads.append(key)
+        return await self._storage.get(key)
+
+    def list(self, prefix: str) -> AsyncIterator[str]:
+        self.reads.append(prefix)
+        return self._storage.list(prefix)
+
+    async def delete(self, key: str) -> None:
+        await self._storage.delete(key)
+
+    async def close(self) -> None:
+        await self._storage.close()
+
+
+def lines(turn: int) -> list[SessionStoreEntry]:
+    """What a turn adds to a transcript, in its usual size: text that does not compress to nothing."""
+    words = random.Random(turn)
+    sizes = [FIRST_BYTES // 14] * 14 if turn == 1 else [TURN_BYTES // 7] * 7
+    return [entry(turn * 1000 + i, words.randbytes(size // 2).hex()) for i, size in enumerate(sizes)]
+
+
+TURNS = 101
+
+
+async def test_a_conversation_of_a_hundred_turns_resumes_with_as_many_reads_as_one_of_ten(
+    store_url: str, slack: LocalSlack, github: LocalGitHub
+) -> None:
+    """Each turn is a run of its own, served by a dispatcher that has just started and remembers nothing."""
+    thread = None
+    reads: dict[int, Counter[str]] = {}
+    for turn in range(1, TURNS + 1):
+        storage = Counting(await open_storage(store_url))
+        async with GatewayServer(storage, slack, github) as server:
+            item = await server.say("@peerbot go on", thread)
+            thread = item.conversation
+            run = await server.run(item, turn)
+            found = await resumed(run, turn)
+            reads[turn] = Counter(kind(key) for key in storage.reads)
+            for line in lines(turn):
+                await run.sessions.append(MAIN, [line])
+            await run.sessions.keep()
+            await run.gateway.finish(turn, result(item))
+            await run.gateway.close_run()
+
+    assert found == [line for turn in range(1, TURNS) for line in lines(turn)]
+    assert reads[TURNS] == reads[11]
+    assert max(map(Counter.total, reads.values())) <= 20
+
+
+async def resumed(run: PlayedRun, turn: int) -> list[SessionStoreEntry] | None:
+    """What a worker does until its agent has its memory back."""
+    assert len(await run.gateway.inputs(0)) == 1
+    begun = await run.gateway.begin()
+    assert begun.turn == turn
+    assert begun.session_id == (SESSION if turn > 1 else None)
+    run.sessions.begin(turn)
+    found = await run.sessions.load(MAIN)
+    assert await run.sessions.list_subkeys(MAIN) == []
+    return found
+
+
+def kind(key: str) -> str:
+    """A key without the numbers that differ from turn to turn."""
+    return "/".join(piece for piece in key.split("/") if not piece[:1].isdigit()) + "/" + key.rpartition(".")[2][:8]
