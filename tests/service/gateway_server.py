@@ -113,15 +113,15 @@ class GatewayServer:
             done, self.tasks = self.tasks, set()
             await asyncio.gather(*done)
 
-    async def say(self, text: str = "go on", thread: Conversation | None = None) -> Input:
-        """A person writes to the bot, and it is recorded."""
+    async def say(self, text: str, thread: Conversation | None = None, *, hours_later: int = 0) -> Input:
+        """A person writes to the bot, and it is recorded; `hours_later` by its own stamp."""
         slack = self.slack
         ts = await slack.say(slack.person, slack.general, text, thread_ts=thread.thread_ts if thread else None)
         item = Input(
             team=slack.team,
             channel=slack.general,
             thread_ts=thread.thread_ts if thread else ts,
-            ts=ts,
+            ts=f"{int(ts[:10]) + 3600 * hours_later}{ts[10:]}",
             user=slack.person,
             user_team=slack.team,
             text=text,

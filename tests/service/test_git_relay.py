@@ -23,7 +23,7 @@ from peerbot.gateway.git_relay import GitRelay, GitTarget
 BRANCH = "peerbot/2026-11-23-abc"
 CHECKPOINT = "refs/peerbot/abc/1"
 CREDENTIAL = "Basic Zm9yZ2U6c2VjcmV0"
-LARGEST = 40_000_000
+LARGEST = 32_000_000
 GATEWAY_PATH = "/v1/runs/T1/C1/1795000000.000100/1/git"
 
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -154,7 +154,9 @@ async def serve(stack: AsyncExitStack, handler: Fault, *, cancels: bool) -> str:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A forge with one commit on main, and a checkout of it in `work`, on the conversation's branch."""
     home = tmp_path_factory.mktemp("template")
-    (home / ".gitconfig").write_text("[user]\nname=A\nemail=a@example.com\n[init]\ndefaultBranch=main\ntemplateDir=\n")
+    (home / ".gitconfig").write_text(
+        "[user]\nname=A\nemail=a@example.com\n[init]\ndefaultBranch=main\ntemplateDir=\n[core]\ncompression=0\n"
+    )
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
 
     def git(*arguments: str) -> None:
@@ -234,7 +236,7 @@ async def test_the_branch_is_pushed_and_may_be_forced(world: World) -> None:
         await world.git("push", "-q", "--force", "origin", BRANCH)
     second = world.forge.ref(f"refs/heads/{BRANCH}")
     assert second != first
-    moved = [entry for entry in logs if entry.get("action") == "branch_moved"]
+    moved = [entry for entry in logs if entry["event"] == "branch_moved"]
     assert [(entry["ref"], entry["old"], entry["new"]) for entry in moved] == [(f"refs/heads/{BRANCH}", first, second)]
 
 

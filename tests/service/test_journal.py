@@ -298,12 +298,13 @@ class TestSessions:
         for part in (2, 10, 1, 11):
             assert await journal.write_session_part(THREAD, 1, 1, part, b"part %d" % part)
         assert await journal.write_session(THREAD, 1, 1, b"\x1f\x8b whole")
-        await journal.write_session_part(THREAD, 1, 2, 1, b"another run's")
-        await journal.write_session_part(THREAD, 1, 11, 1, b"another run's")
-        assert await replica.session_parts(THREAD, 1, 1) == [b"part 1", b"part 2", b"part 10", b"part 11"]
+        await journal.write_session_part(THREAD, 1, 2, 1, b"run 2's")
+        await journal.write_session_part(THREAD, 1, 11, 1, b"run 11's")
+        of_the_first = [b"part 1", b"part 2", b"part 10", b"part 11"]
+        assert await replica.session_parts(THREAD, 1) == [*of_the_first, b"run 2's", b"run 11's"]
         assert await replica.session(THREAD, 1, 1) == b"\x1f\x8b whole"
         assert await replica.session(THREAD, 1, 2) is None
-        assert await replica.session_parts(THREAD, 2, 1) == []
+        assert await replica.session_parts(THREAD, 2) == []
 
     async def test_the_same_part_again_succeeds_and_another_in_its_place_does_not(self, journal: Journal) -> None:
         assert await journal.write_session_part(THREAD, 1, 1, 1, b"entries")
@@ -311,7 +312,7 @@ class TestSessions:
         assert not await journal.write_session_part(THREAD, 1, 1, 1, b"other entries")
         assert await journal.write_session(THREAD, 1, 1, b"all")
         assert not await journal.write_session(THREAD, 1, 1, b"all else")
-        assert await journal.session_parts(THREAD, 1, 1) == [b"entries"]
+        assert await journal.session_parts(THREAD, 1) == [b"entries"]
 
 
 class TestRepositories:

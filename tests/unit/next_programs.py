@@ -5,6 +5,7 @@ waits. A comment names the module that it follows: whoever changes the order the
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -23,12 +24,14 @@ class World(Stage):
         self,
         decide: Callable[[steps.View, datetime], steps.Step] = steps.next_step,
         *,
-        fenced: bool = True,
+        answer_is_fenced: bool = True,
+        finish_is_fenced: bool = True,
         only_the_writer_posts: bool = True,
     ) -> None:
         super().__init__()
         self._decide = decide
-        self._fenced = fenced
+        self._answer_is_fenced = answer_is_fenced
+        self._finish_is_fenced = finish_is_fenced
         self._only_the_writer_posts = only_the_writer_posts
 
     # dispatcher/record.py
@@ -116,10 +119,9 @@ class World(Stage):
             case steps.Unmark(inputs):
                 yield from self.unmark(inputs)
             case steps.Post(k):
-                try:
+                dispatcher.tried[k] = self.now
+                with suppress(Unavailable):
                     yield from self.final(dispatcher, self.journal[f"turns/{k}.json"], again=True)
-                except Unavailable:
-                    return False
             case steps.Answer(inputs, _):
                 yield from self.answer(dispatcher, inputs, gave_up=False)
             case steps.GiveUp(inputs, _):
@@ -151,7 +153,7 @@ class World(Stage):
     def answer(self, dispatcher: Dispatcher, inputs: tuple[str, ...], *, gave_up: bool) -> Program[None]:
         k = self.next_turn()
         yield None
-        left = self.still_waiting(inputs)
+        left = self.still_waiting(inputs, fenced=self._answer_is_fenced)
         turn = Turn(k, None, left, object(), self.now, self.clock, gave_up)
         if left and (yield from self.create(f"turns/{k}.json", turn)):
             yield from self.final(dispatcher, turn, again=False)
@@ -229,7 +231,7 @@ class World(Stage):
         yield None
         written = self.journal.get(f"turns/{k}.json")
         if written is None:
-            left = self.still_waiting(inputs)
+            left = self.still_waiting(inputs, fenced=self._finish_is_fenced)
             yield None  # the pull request is opened
             turn = Turn(k, n, left, nonce, self.now, self.clock)
             if left and (yield from self.create(f"turns/{k}.json", turn)):
@@ -248,8 +250,8 @@ class World(Stage):
         yield from self.create(f"runs/{n}.closed", RunClosed(reason=RunEnd.FINISHED))
         self.soon(dispatcher)
 
-    def still_waiting(self, inputs: Iterable[str]) -> tuple[str, ...]:
-        done = self.answered(inputs) if self._fenced else {}
+    def still_waiting(self, inputs: Iterable[str], *, fenced: bool) -> tuple[str, ...]:
+        done = self.answered(inputs) if fenced else {}
         return tuple(i for i in inputs if i not in done)
 
     # worker/gateway.py, worker/app.py

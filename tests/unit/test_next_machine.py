@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from itertools import combinations
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from next_model import Input, Kind, Luck, Turn
@@ -159,6 +159,7 @@ class Conversation(RuleBasedStateMachine):
         ready = self.world.ready()
         actor = ready[which % len(ready)]
         self.world.where, self.world.luck = where, luck
+        actor.frozen = False
         for _ in range(actions):
             if actor not in self.world.ready():
                 break
@@ -169,9 +170,13 @@ class Conversation(RuleBasedStateMachine):
     @rule(rounds=st.integers(1, 12))
     def all_go_on(self, rounds: int) -> None:
         for _ in range(rounds):
-            for actor in self.world.ready():
-                if actor in self.world.actors:
-                    self.world.step(actor)
+            self.world.all_go_on()
+
+    @precondition(lambda self: self.world.ready())
+    @rule(which=st.integers(0, 15))
+    def one_freezes(self, which: int) -> None:
+        ready = self.world.ready()
+        ready[which % len(ready)].frozen = True
 
     @rule(seconds=st.sampled_from([1, 9, 10, 30, 60]))
     def time_passes(self, seconds: float) -> None:
@@ -224,4 +229,4 @@ class Conversation(RuleBasedStateMachine):
 
 def test_what_is_acked_is_answered_once_whatever_happens() -> None:
     """No interleaving of two dispatchers, workers and faults breaks a promise, and all is answered in the end."""
-    run_state_machine_as_test(lambda: Conversation(World(fenced=False)), settings=PROFILE)
+    run_state_machine_as_test(lambda: Conversation(World()), settings=PROFILE)

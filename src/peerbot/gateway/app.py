@@ -198,7 +198,7 @@ class Gateway:
     async def session(self, request: web.Request) -> web.Response:
         """Hand over the transcript that a turn goes on with."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
-        data = await session_so_far(self.journal, caller.conversation, _number(request, "turn"), caller.record.n)
+        data = await session_so_far(self.journal, caller.conversation, _number(request, "turn"))
         return web.Response(body=data, content_type="application/gzip")
 
     async def finish(self, request: web.Request) -> web.Response:
@@ -215,6 +215,7 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         await self.journal.close_run(caller.conversation, caller.record.n, RunClosed(reason=RunEnd.FINISHED))
         self.access.forget(caller.conversation, caller.record.n)
+        self.model.forget(caller.conversation.job_name(caller.record.n))
         log.info("run_closed", conversation=str(caller.conversation), run=caller.record.n, reason="finished")
         self.closed(caller.conversation)
         return web.Response(status=204)

@@ -118,16 +118,13 @@ class GitRelay:
                 raise Refused(f"nothing was pushed: {reasons[0][1]}.")
             for command in push.commands:
                 # Before it happens, so that no forced push goes unnoted; git itself says when one failed.
-                log.info(
-                    "The forge is asked to move a ref",
-                    action="branch_moved", ref=command.ref, old=command.old, new=command.new,
-                )  # fmt: skip
+                log.info("branch_moved", ref=command.ref, old=command.old, new=command.new)
             url = f"{target.clone_url}/git-receive-pack"
             return await self._exchange(
                 request, url, "application/x-git-receive-pack-result", idle, _again(reader, body)
             )
         except PeerBotError as error:
-            log.warning("A push was not carried out", action="push_refused", reason=str(error))
+            log.warning("push_refused", reason=str(error))
             reply = push_reply(reader.capabilities, f"PeerBot: {error}", reasons)
             return await _answer(body, idle, "git-receive-pack", reply)
 
@@ -201,9 +198,7 @@ def _refusals(push: Push, target: GitTarget) -> list[tuple[str, str]]:
 
 def _failure(upstream: aiohttp.ClientResponse) -> PeerBotError:
     """Say what the forge's reply means to the worker's user; its own words stay with us, they may hold anything."""
-    log.warning("forge_refused", status=upstream.status,
-        content_type=upstream.content_type,
-    )  # fmt: skip
+    log.warning("forge_refused", status=upstream.status, content_type=upstream.content_type)
     match upstream.status:
         case 401:
             return Refused("the git server does not accept PeerBot's token. Tell whoever runs PeerBot.")

@@ -14,16 +14,12 @@ from peerbot.protocol.documents import SessionPart, SessionWhole
 from peerbot.protocol.sessions import merge, pack, unpack
 
 
-async def session_so_far(journal: Journal, conversation: Conversation, turn: int, run: int) -> bytes:
-    """Put together what `turn` in `run` goes on with: gzip of a `SessionWhole`."""
+async def session_so_far(journal: Journal, conversation: Conversation, turn: int) -> bytes:
+    """Put together what `turn` goes on with: gzip of a `SessionWhole`."""
     before = [k for k in await journal.turn_numbers(conversation) if k < turn]
     ref = await last_session(journal, conversation, before)
     whole = await journal.session(conversation, ref.turn, ref.run) if ref else None
-    parts = [
-        SessionPart.model_validate_json(data)
-        for n in range(1, run + 1)
-        for data in await journal.session_parts(conversation, turn, n)
-    ]
+    parts = [SessionPart.model_validate_json(data) for data in await journal.session_parts(conversation, turn)]
     if whole is not None and not parts:
         return whole
     kept = await asyncio.to_thread(unpack, whole) if whole else SessionWhole(transcripts=[])

@@ -215,11 +215,12 @@ class Journal:
         """Keep part `part` of a transcript; False when that part holds something else."""
         return await self._storage.put_if_absent(paths.session_part(conversation, turn, run, part), data)
 
-    async def session_parts(self, conversation: Conversation, turn: int, run: int) -> list[bytes]:
-        """Read the parts that were kept, in order."""
-        folder = paths.session(conversation, turn, run)
-        keys = [key async for key in self._storage.list(folder) if key.startswith(f"{folder}part-")]
-        parts = await self._all(self._get(key) for key in keys)
+    async def session_parts(self, conversation: Conversation, turn: int) -> list[bytes]:
+        """Read the parts that were kept of a turn, in order: by run, then by part."""
+        found = {
+            paths.parse_session_part(key): key async for key in self._storage.list(paths.sessions(conversation, turn))
+        }
+        parts = await self._all(self._get(found[place]) for place in sorted(place for place in found if place))
         return [part for part in parts if part is not None]
 
     async def write_session(self, conversation: Conversation, turn: int, run: int, data: bytes) -> bool:

@@ -6,6 +6,7 @@ from peerbot.conversation.keys import Conversation, input_ts
 
 PENDING = "pending/"
 _INPUT_ID = re.compile(r"\d{1,12}\.\d{6}-[a-z_]{1,30}")
+_PART = re.compile(r"/([1-9]\d{0,8})/part-(\d{6})\.json$")
 _NUMBERED = re.compile(r"([1-9]\d{0,8})\.([a-z]+)")
 
 
@@ -44,9 +45,14 @@ def turn_document(conversation: Conversation, k: int, kind: str = "json") -> str
     return f"{turns(conversation)}{k}.{kind}"
 
 
+def sessions(conversation: Conversation, turn: int) -> str:
+    """The folder of the transcripts of turn `turn`: one folder for each run that worked on it."""
+    return f"conversations/{conversation}/sessions/{turn}/"
+
+
 def session(conversation: Conversation, turn: int, run: int) -> str:
     """The folder of the transcript that run `run` wrote while it worked on turn `turn`."""
-    return f"conversations/{conversation}/sessions/{turn}/{run}/"
+    return f"{sessions(conversation, turn)}{run}/"
 
 
 def session_part(conversation: Conversation, turn: int, run: int, part: int) -> str:
@@ -94,6 +100,12 @@ def parse_numbered(key: str) -> tuple[int, str] | None:
     """Read number and kind of a run's or turn's document; None for files that this release does not know."""
     match = _NUMBERED.fullmatch(key.rpartition("/")[2])
     return (int(match[1]), match[2]) if match else None
+
+
+def parse_session_part(key: str) -> tuple[int, int] | None:
+    """Read run and part of a transcript's part; None for what is none (a whole)."""
+    match = _PART.search(key)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def in_order(input_ids: list[str]) -> list[str]:

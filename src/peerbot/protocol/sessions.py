@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -45,7 +46,7 @@ def unpack(data: bytes) -> SessionWhole:
     try:
         with gzip.open(io.BytesIO(data)) as stream:
             text = stream.read(LARGEST_BYTES + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError("not gzip") from error
     if len(text) > LARGEST_BYTES:
         raise ValueError("too large")

@@ -29,11 +29,13 @@ class GatewaySessions:
         self._own_key = project_key_for_directory(workspace)
         self._parts = 0
         self._kept: list[SessionPart] = []
+        self._fetched = False  # whether `_kept` is what the gateway has
 
     def begin(self, turn: int) -> None:
         """Keep what comes from now on as parts of `turn`."""
         self.turn = turn
         self._parts = 0
+        self._fetched = False
 
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
         """Mirror a batch, in call order; entries with a uuid may come twice."""
@@ -44,6 +46,7 @@ class GatewaySessions:
             project=project, session_id=session_id, subpath=subpath, entries=[dict(entry) for entry in entries]
         )
         self._parts += 1
+        self._fetched = False
         await self._gateway.keep_part(self.turn, self._parts, part)
         self._kept.append(part)
 
@@ -69,7 +72,10 @@ class GatewaySessions:
         await self._gateway.keep_session(self.turn, pack(merge(self._kept)))
 
     async def _all(self) -> list[SessionPart]:
-        self._kept = unpack(await self._gateway.session(self.turn)).transcripts
+        # Resuming asks for every subagent's transcript, one after the other; all come in one answer.
+        if not self._fetched:
+            self._kept = unpack(await self._gateway.session(self.turn)).transcripts
+            self._fetched = True
         return self._kept
 
     def _named(self, key: SessionKey) -> tuple[str, str, str]:
