@@ -71,6 +71,8 @@ async def _try(options: argparse.Namespace) -> int:
         print(trial.answer)
         if trial.pull_request:
             print(f"\nPull request #{trial.pull_request.number}: {trial.pull_request.url}")
+        if options.directory:
+            _tell_error(f"To go on in this thread: --in {options.directory} --thread {trial.conversation}")
     if trial.status != "done":
         print(f"peerbot: the turn failed: {trial.answer}", file=sys.stderr)
         return FAILED

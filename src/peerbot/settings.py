@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from peerbot.errors import SettingsError
@@ -18,6 +18,9 @@ _OURS = ("PEERBOT_",)
 """Prefixes that are ours alone: a name with one that is no setting is a mistake, not somebody else's variable."""
 
 _FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_PARENT_FD"}
+
+_WORDS = {"Input should": "it has to", "a valid boolean": "true or false", "a valid integer": "a whole number"}
+"""What pydantic says, as an operator would."""
 
 
 class Runtime(StrEnum):
@@ -117,8 +120,8 @@ class Settings(BaseSettings):
     worker_memory: str = Field(
         default="4Gi", description="Memory request of a worker's pod. A process run is not bounded by it."
     )
-    log_level: str = Field(
-        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least severity that is logged."
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="The least severity that is logged."
     )
 
     @field_validator("slack_bot_token")
@@ -138,11 +141,11 @@ class Settings(BaseSettings):
             raise ValueError("an address begins with https:// (or http://)")
         return value
 
-    @model_validator(mode="after")
-    def _no_subscription(self) -> "Settings":
-        if self.claude_code_oauth_token is not None:
-            raise ValueError("CLAUDE_CODE_OAUTH_TOKEN is not supported yet: use ANTHROPIC_API_KEY and leave it out")
-        return self
+    @field_validator("claude_code_oauth_token")
+    @classmethod
+    def _no_subscription(cls, value: SecretStr | None) -> None:
+        if value is not None:
+            raise ValueError("subscription tokens are not supported yet: use ANTHROPIC_API_KEY instead")
 
     @property
     def store_url(self) -> str:
@@ -174,7 +177,9 @@ def _problem(where: tuple[int | str, ...], kind: str, message: str) -> str:
     name = str(where[0]).upper() if where else ""
     if kind == "missing":
         return f"{name} is missing: {Settings.model_fields[name.lower()].description}"
-    sentence = message.removeprefix("Value error, ")
+    sentence = message.removeprefix("Value error, ").partition(", unable")[0]
+    for jargon, word in _WORDS.items():
+        sentence = sentence.replace(jargon, word)
     return f"{name}: {sentence}" if name else sentence
 
 

@@ -23,6 +23,7 @@ from peerbot.local.github import LocalGitHub
 from peerbot.local.model import DemoModel
 from peerbot.local.narrate import answered_turn
 from peerbot.local.slack import LocalSlack
+from peerbot.local.slack.shapes import UserKind
 from peerbot.runs.sandbox import Sandbox, SandboxMissing
 
 ANSWER_SECONDS = 45.0
@@ -46,6 +47,7 @@ class System:
     directory: Path
     settings: dict[str, str] = field(default_factory=dict)
     dispatchers: list[asyncio.subprocess.Process] = field(default_factory=list)
+    people: list[str] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -152,6 +154,31 @@ class System:
     async def ask(self, text: str, **how: Any) -> Turn:
         """Say something and wait for its answer."""
         return await self.answer(*await self.say(text, **how))
+
+    def add_person(self, user: str, name: str, *, kind: UserKind = "member") -> str:
+        """Add somebody to the workspace and to #general."""
+        self.slack.add_user(user, name, kind=kind)
+        self.people.append(user)
+        members = [self.slack.person, self.slack.bot_user, *self.people]
+        self.slack.add_channel(self.slack.general, "general", members=members)
+        return user
+
+    async def delivered(self) -> None:
+        """Wait until every event of Slack was acknowledged."""
+        await self.slack.wait_for(lambda: self.slack.undelivered == 0, 15)
+
+    def read_by_model(self, requests: int = 50) -> str:
+        """Everything that the last requests to the model say in the name of its user."""
+        messages = [message for body in self.model.seen[-requests:] for message in body["messages"]]
+        contents = [message["content"] for message in messages if message["role"] == "user"]
+        blocks = [b for c in contents for b in ([{"text": c}] if isinstance(c, str) else c)]
+        return "\n".join(str(block.get("text", "")) for block in blocks)
+
+    def files(self, conversation: Conversation) -> list[str]:
+        """The journal's objects of a conversation, its markers too."""
+        journal = self.directory / "journal"
+        found = (journal / kind / str(conversation) for kind in ("conversations", "pending"))
+        return [str(file.relative_to(journal)) for folder in found for file in folder.rglob("*") if file.is_file()]
 
     def posted_file(self, conversation: Conversation, k: int) -> Path:
         return self.directory / "journal" / "conversations" / str(conversation) / "turns" / f"{k}.posted"

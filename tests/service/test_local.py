@@ -118,11 +118,13 @@ async def test_try_says_why_a_turn_failed_with_exit_code_1(tmp_path: Path) -> No
     code, _, err = await peerbot("try", "--in", str(tmp_path), "take 60 seconds", SESSION_TIMEOUT_MINUTES="0.05")
 
     assert code == 1
-    assert "limit of 0.05 minutes" in err
+    assert "limit of 0.05 min" in err
 
 
 async def test_a_real_model_without_a_sandbox_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    code, _, err = await peerbot("try", "hello", ANTHROPIC_API_KEY="sk-ant-x", PATH=_path_without("bwrap", tmp_path / "bin"))
+    code, _, err = await peerbot(
+        "try", "hello", ANTHROPIC_API_KEY="sk-ant-x", PATH=_path_without("bwrap", tmp_path / "bin")
+    )
 
     assert code == 2
     assert "bubblewrap" in err

@@ -34,6 +34,12 @@ for line in open("/proc/self/mounts"):
     if "rw" in options.split(",") and path not in free and not path.startswith("/dev"):
         print(path)
 """,
+    "kernel-settings": """
+import os
+for place in ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"):
+    if os.path.exists(place) and not os.statvfs(place).f_flag & os.ST_RDONLY:
+        print(place)
+""",
     "environment": """
 if "SLACK_BOT_TOKEN" in open("/proc/1/environ").read():
     print("the dispatcher's environment")

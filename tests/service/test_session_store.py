@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from claude_agent_sdk import SessionKey, SessionStore, SessionStoreEntry, project_key_for_directory
@@ -20,9 +20,8 @@ from peerbot.journal.open import open_storage
 from peerbot.journal.storage import Storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
-from peerbot.protocol.documents import SessionPart, SessionWhole, TurnResult
-from peerbot.protocol.sessions import LARGEST_BYTES, pack, unpack
-from peerbot.worker.session import GatewaySessions
+from peerbot.protocol.documents import SessionPart, TurnResult
+from peerbot.protocol.sessions import LARGEST_BYTES
 
 SESSION = "3f1de2c4-6c57-4c2c-9d2b-0f6f3a0c9f11"
 MAIN: SessionKey = {"project_key": project_key_for_directory(WORKSPACE), "session_id": SESSION}
@@ -291,7 +290,6 @@ async def test_a_conversation_of_a_hundred_turns_resumes_with_as_many_reads_as_o
 
     assert found == [line for turn in range(1, TURNS) for line in lines(turn)]
     assert reads[TURNS] == reads[11]
-    print(reads[TURNS])
     assert max(map(Counter.total, reads.values())) <= 20
 
 

@@ -4,9 +4,10 @@ An actor is a generator that yields before each write and between two looks, so 
 any two of them, stop one for good, or leave one frozen. What they do is in `next_programs.py`.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any, Literal, TypeVar
 
 from peerbot.conversation.documents import RunClosed, RunEnd
@@ -19,7 +20,7 @@ Luck = Literal["good", "reply lost", "refused"]
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 SKEW = timedelta(minutes=10)  # journal/answers.py
-STOPS_POSTING = 45.0
+STOPS_POSTING, TRIED_FOR = 45.0, 50.0
 IDLE, POLL = 60.0, 25.0
 
 
@@ -134,6 +135,7 @@ class Stage:
         self.actors: list[Actor] = []
         self.calls: list[Call] = []
         self.luck: Luck = "good"
+        self.down: set[str] = set()  # "slack", "runs": does not answer
         self.where = 0
         self.clock = 0.0
         self.jumps: list[float] = []
@@ -152,10 +154,22 @@ class Stage:
         return START + timedelta(seconds=self.clock)
 
     def turns(self) -> list[Turn]:
-        return [document for document in self.journal.values() if isinstance(document, Turn)]
+        return list(self._numbered("turns"))
 
     def runs(self) -> list[Run]:
-        return [document for document in self.journal.values() if isinstance(document, Run)]
+        return list(self._numbered("runs"))
+
+    def _numbered(self, folder: str) -> Iterator[Any]:
+        for n in count(1):
+            if (document := self.journal.get(f"{folder}/{n}.json")) is None:
+                return
+            yield document
+
+    def documents(self, folder: str) -> set[str]:
+        return {key for key in self.journal if key.startswith(f"{folder}/") and key.endswith(".json")}
+
+    def living(self) -> list[int]:
+        return [n for n, job in self.jobs.items() if job.end is None]
 
     def closed(self, n: int) -> RunClosed | None:
         return self.journal.get(f"runs/{n}.closed")
@@ -218,10 +232,26 @@ class Stage:
                 self.step(actor)
         return bool(ready)
 
-    def calm_down(self, rounds: int) -> None:
-        """No more faults: Slack sends again what was not acked, and the sweep runs every minute."""
+    def freeze(self, program: str, actions: int) -> Actor | None:
+        """All go on until somebody begins this program; that one freezes so many actions later."""
+        for _ in range(60):
+            if found := [actor for actor in self.ready() if actor.name == program and not actor.frozen]:
+                for _ in range(actions):
+                    if found[0] in self.ready():
+                        self.step(found[0])
+                found[0].frozen = True
+                return found[0]
+            self.all_go_on()
+        return None
+
+    def thaw(self) -> None:
         for actor in self.actors:
             actor.frozen = False
+
+    def calm_down(self, rounds: int) -> None:
+        """No more faults: Slack sends again what was not acked, and the sweep runs every minute."""
+        self.thaw()
+        self.down.clear()
         for _ in range(rounds):
             for at, dispatcher in enumerate(self.dispatchers):
                 if not dispatcher.up:

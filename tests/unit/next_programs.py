@@ -10,7 +10,23 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from next_model import IDLE, POLL, STOPS_POSTING, Call, Died, Dispatcher, Input, Job, Post, Program, Run, Stage, T, Turn
+from next_model import (
+    IDLE,
+    POLL,
+    STOPS_POSTING,
+    TRIED_FOR,
+    Call,
+    Died,
+    Dispatcher,
+    Input,
+    Job,
+    Post,
+    Program,
+    Run,
+    Stage,
+    T,
+    Turn,
+)
 
 from peerbot.conversation import next as steps
 from peerbot.conversation.documents import RunClosed, RunEnd
@@ -30,16 +46,16 @@ class World(Stage):
     ) -> None:
         super().__init__()
         self._decide = decide
-        self._answer_is_fenced = answer_is_fenced
-        self._finish_is_fenced = finish_is_fenced
-        self._only_the_writer_posts = only_the_writer_posts
+        self.answer_is_fenced = answer_is_fenced
+        self.finish_is_fenced = finish_is_fenced
+        self.only_the_writer_posts = only_the_writer_posts
 
     # dispatcher/record.py
 
     def deliver(self, item: Input, dispatcher: Dispatcher) -> None:
         if dispatcher.up:
             item.delivered = True
-            self.spawn(dispatcher, f"record {item.id}", self.record(dispatcher, item))
+            self.spawn(dispatcher, "record", self.record(dispatcher, item))
 
     def record(self, dispatcher: Dispatcher, item: Input) -> Program[None]:
         yield from self.create(f"pending/{item.id}", object())
@@ -61,11 +77,25 @@ class World(Stage):
         try:
             while True:
                 dispatcher.again = False
-                yield from self.reconcile(dispatcher)
+                yield from self.retried(lambda: self.reconcile(dispatcher))
                 if not dispatcher.again:
                     return
         finally:
             dispatcher.at_work = False
+
+    def retried(self, program: Callable[[], Program[None]]) -> Program[None]:
+        """Try again while a service does not answer; after that the sweep comes by."""
+        given_up_at = self.clock + TRIED_FOR
+        while True:
+            try:
+                return (yield from program())
+            except Unavailable:
+                if self.clock >= given_up_at:
+                    raise
+                yield partial(self.is_past, self.clock + 1)
+
+    def is_past(self, at: float) -> bool:
+        return self.clock >= at
 
     def reconcile(self, dispatcher: Dispatcher) -> Program[None]:
         for _ in range(50):
@@ -80,7 +110,7 @@ class World(Stage):
 
     def look_at(self, dispatcher: Dispatcher, at: datetime) -> Program[None]:
         until = self.clock + (at - self.now).total_seconds()
-        yield lambda: self.clock >= until
+        yield partial(self.is_past, until)
         self.soon(dispatcher)
 
     def view(self, dispatcher: Dispatcher) -> Program[steps.View]:
@@ -143,17 +173,17 @@ class World(Stage):
         if not (yield from self.create(f"runs/{n}.json", run)):
             return True
         yield None
-        if self.luck == "refused":
+        if self.luck == "refused" or "runs" in self.down:
             raise Unavailable
         if n not in self.jobs:
             self.jobs[n] = Job(dispatcher)
-            self.spawn(n, f"run {n}", self.work(n))
+            self.spawn(n, "run", self.work(n))
         return False
 
     def answer(self, dispatcher: Dispatcher, inputs: tuple[str, ...], *, gave_up: bool) -> Program[None]:
         k = self.next_turn()
         yield None
-        left = self.still_waiting(inputs, fenced=self._answer_is_fenced)
+        left = self.still_waiting(inputs, fenced=self.answer_is_fenced)
         turn = Turn(k, None, left, object(), self.now, self.clock, gave_up)
         if left and (yield from self.create(f"turns/{k}.json", turn)):
             yield from self.final(dispatcher, turn, again=False)
@@ -178,7 +208,8 @@ class World(Stage):
         looked_at, looked = self.steps, self.clock
         if not again or turn.k not in {post.turn for post in self.posts}:
             yield None
-            if self.luck == "refused" or any(self.inputs[i].kind == "unpostable" for i in turn.answers):
+            unpostable = any(self.inputs[i].kind == "unpostable" for i in turn.answers)
+            if self.luck == "refused" or "slack" in self.down or unpostable:
                 raise Unavailable
             self.posts.append(Post(turn.k, again, looked_at, self.steps, looked, self.clock))
             if self.luck == "reply lost":
@@ -231,17 +262,17 @@ class World(Stage):
         yield None
         written = self.journal.get(f"turns/{k}.json")
         if written is None:
-            left = self.still_waiting(inputs, fenced=self._finish_is_fenced)
+            left = self.still_waiting(inputs, fenced=self.finish_is_fenced)
             yield None  # the pull request is opened
             turn = Turn(k, n, left, nonce, self.now, self.clock)
             if left and (yield from self.create(f"turns/{k}.json", turn)):
-                self.spawn(dispatcher, f"final {k}", self.final(dispatcher, turn, again=False))
+                self.spawn(dispatcher, "final", self.final(dispatcher, turn, again=False))
                 return
             written = self.journal.get(f"turns/{k}.json")
         if written is None or written.nonce is not nonce:
             raise Conflict
-        if not self._only_the_writer_posts:
-            self.spawn(dispatcher, f"final {k}", self.final(dispatcher, written, again=False))
+        if not self.only_the_writer_posts:
+            self.spawn(dispatcher, "final", self.final(dispatcher, written, again=False))
 
     def close(self, dispatcher: Dispatcher, n: int) -> Program[None]:
         yield None

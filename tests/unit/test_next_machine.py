@@ -1,116 +1,57 @@
 """D2 to D4 hold, however two dispatchers, their workers and their crashes interleave, with the real `next_step`.
 
-Hypothesis plays against the model of `next_programs.py`: it moves any actor by any number of writes, delivers events
-twice and late, kills dispatchers and runs between two writes, loses replies, and sets the clock. The promises are
-checked after every single step; at the end faults stop, and what was acked must be answered.
+Hypothesis plays against the model (`next_model.py`, `next_programs.py`): it moves any actor by any number of writes,
+delivers events twice and late, kills dispatchers and runs between two writes, loses replies, and sets the clock. What
+is promised (`next_promises.py`) is checked after every write; at the end faults stop, and all must be answered.
 
 `HYPOTHESIS_PROFILE=deep` looks for longer.
 """
 
 import os
-from collections import Counter
-from itertools import combinations
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from next_model import Input, Kind, Luck, Turn
+from next_model import Input, Kind, Luck
 from next_programs import World
+from next_promises import check, check_the_end
 
 from peerbot.conversation.documents import RunEnd
-from peerbot.conversation.next import COMES_WITHIN, DEATHS, TRIES
+from peerbot.conversation.next import (
+    COMES_WITHIN,
+    REPOST_AFTER,
+    TRIES,
+    Close,
+    GiveUp,
+    Nothing,
+    Reserve,
+    Step,
+    Unmark,
+    View,
+    Wake,
+    next_step,
+)
 
-FROZEN_SECONDS = 15.0  # from the last moment at which a writer posts to the first at which another does
 ROUNDS = 30
+MOST_INPUTS = 4
 
 _COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
 PROFILES = {
-    "fast": settings(_COMMON, max_examples=150, stateful_step_count=40),
-    "deep": settings(_COMMON, max_examples=5000, stateful_step_count=120),
+    "fast": settings(_COMMON, max_examples=250, stateful_step_count=50),
+    "deep": settings(_COMMON, max_examples=8000, stateful_step_count=100),
 }
 PROFILE = PROFILES.get(os.environ.get("HYPOTHESIS_PROFILE", "fast"), PROFILES["fast"])
+MUTATED = settings(
+    _COMMON, max_examples=3000, stateful_step_count=50, derandomize=True, database=None, phases=[Phase.generate]
+)
 
-
-# What is promised at every moment
-
-
-def check(world: World) -> None:
-    """Everything that D2 to D4 promise at every moment."""
-    check_turns(world)
-    check_markers(world)
-    check_runs(world)
-    check_posts(world)
-
-
-def check_turns(world: World) -> None:
-    turns = world.turns()
-    assert [turn.k for turn in turns] == list(range(1, len(turns) + 1)), "turns are numbered 1, 2, 3 …"
-    named = Counter(i for turn in turns for i in turn.answers)
-    twice = {i for i, times in named.items() if times > 1}
-    assert not twice, f"answered by two turns: {twice}"
-    for turn in turns:
-        assert turn.answers, f"turn {turn.k} answers nothing"
-        if turn.run is not None:
-            assert (turn.k, turn.run) in world.pushed, "written before it was pushed"
-            assert f"sessions/{turn.k}/{turn.run}" in world.journal, "written before its session was saved"
-        for i in turn.answers if turn.gave_up else ():
-            own, all_of_them = deaths(world, i)
-            assert own >= TRIES or all_of_them >= DEATHS, f"gave up too early: {i}"
-
-
-def check_markers(world: World) -> None:
-    posted = {i for turn in world.turns() if is_posted(world, turn) for i in turn.answers}
-    for i, item in world.inputs.items():
-        if item.acked or f"inputs/{i}" in world.journal:
-            assert f"pending/{i}" in world.journal or i in posted, f"{i} has no marker, and no posted answer"
-
-
-def check_runs(world: World) -> None:
-    for run in world.runs():
-        assert run.n == 1 or world.closed(run.n - 1), f"run {run.n} was reserved while run {run.n - 1} was open"
-        job, closed = world.jobs.get(run.n), world.closed(run.n)
-        if closed and closed.reason is RunEnd.NEVER_STARTED:
-            assert closed.closed_at - run.reserved_at >= COMES_WITHIN, f"run {run.n} had no time to come"
-        elif closed and closed.reason is not RunEnd.FINISHED:
-            assert job is None or job.end or job.gone, f"run {run.n} was closed while it lived"
-    for i in world.inputs:
-        own, all_of_them = deaths(world, i)
-        assert own <= TRIES, f"too many tries: {i}"
-        assert all_of_them <= DEATHS, f"too many runs: {i}"
-
-
-def check_posts(world: World) -> None:
-    for first, second in combinations(world.posts, 2):
-        if first.turn == second.turn:
-            at_once = first.again and second.again  # no claims yet
-            frozen = any(post.taken - post.looked >= FROZEN_SECONDS for post in (first, second))
-            ended = world.journal[f"turns/{first.turn}.json"].ended
-            reset = any(ended <= at <= second.taken for at in world.jumps)
-            assert second.looked_at < first.taken_at, f"turn {first.turn} was posted again by one who could see it"
-            assert at_once or frozen or reset, f"turn {first.turn} was posted twice, and nobody was frozen"
-
-
-def check_the_end(world: World) -> None:
-    """What is promised once faults have stopped, and the sweep has run for a while."""
-    named = Counter(i for turn in world.turns() for i in turn.answers)
-    unpostable = {i for i, item in world.inputs.items() if item.kind == "unpostable"}
-    for i, item in world.inputs.items():
-        assert named[i] == 1 if item.acked else named[i] <= 1, f"{i} was acked, and not answered"
-    unposted = [turn for turn in world.turns() if not is_posted(world, turn)]
-    assert all(unpostable & set(turn.answers) for turn in unposted), "a turn is not posted"
-    assert set(world.marked()) == {i for turn in unposted for i in turn.answers}, "markers are left"
-    assert all(job.end for job in world.jobs.values()), "a run goes on for ever"
-    assert not any(isinstance(actor.home, int) for actor in world.actors), "a worker goes on for ever"
-
-
-def is_posted(world: World, turn: Turn) -> bool:
-    return f"turns/{turn.k}.posted" in world.journal
-
-
-def deaths(world: World, i: str) -> tuple[int, int]:
-    """How many runs were reserved for an input and have ended: of themselves, and in all."""
-    ends = [closed.reason for run in world.runs() if i in run.serves and (closed := world.closed(run.n))]
-    return sum(reason.died_of_itself for reason in ends), len(ends)
+NEWEST = st.integers(0, 15)  # counted from the newest actor
+PROGRAMS = ["record", "reconcile", "run", "start", "inbox", "begin", "finish", "final", "close"]
+LUCK = st.sampled_from(["good", "good", "reply lost", "refused"])
 
 
 # What happens
@@ -123,9 +64,15 @@ class Conversation(RuleBasedStateMachine):
         super().__init__()
         self.world = world
         self.broken = False
+        self.written = (0, 0)
         world.watch = self.watch
 
     def watch(self) -> None:
+        """Check what a step has changed, if it was a write."""
+        written = len(self.world.journal), len(self.world.posts)
+        if written == self.written:
+            return
+        self.written = written
         try:
             check(self.world)
         except AssertionError:
@@ -133,91 +80,93 @@ class Conversation(RuleBasedStateMachine):
             raise
 
     @initialize(processes=st.booleans())
-    def place(self, processes: bool) -> None:
+    def somebody_begins(self, processes: bool) -> None:
         self.world.runs_are_processes = processes
+        self.somebody_writes("plain", 0)
 
+    @precondition(lambda self: len(self.world.inputs) < MOST_INPUTS)
     @rule(kind=st.sampled_from(["plain", "plain", "refused", "poison", "unpostable"]), to=st.integers(0, 1))
     def somebody_writes(self, kind: Kind, to: int) -> None:
-        i = f"{len(self.world.inputs) + 1}"
+        i = f"{len(self.world.inputs) + 1:02}"
         self.world.inputs[i] = Input(i, kind, self.world.said_at)
         self.world.deliver(self.world.inputs[i], self.world.dispatchers[to])
 
-    @precondition(lambda self: self.world.inputs)
     @rule(which=st.integers(0, 3), to=st.integers(0, 1))
     def slack_delivers_again(self, which: int, to: int) -> None:
         items = list(self.world.inputs.values())
         self.world.deliver(items[-1 - which % len(items)], self.world.dispatchers[to])
 
     @precondition(lambda self: self.world.ready())
-    @rule(
-        which=st.integers(0, 15),
-        actions=st.integers(1, 8),
-        luck=st.sampled_from(["good", "good", "reply lost", "refused"]),
-        where=st.integers(0, 1),
-    )
+    @rule(which=NEWEST, actions=st.integers(1, 20), luck=LUCK, where=st.integers(0, 1))
     def one_goes_on(self, which: int, actions: int, luck: Luck, where: int) -> None:
         ready = self.world.ready()
-        actor = ready[which % len(ready)]
-        self.world.where, self.world.luck = where, luck
+        actor = ready[-1 - which % len(ready)]
         actor.frozen = False
-        for _ in range(actions):
+        self.world.where = where
+        for action in range(actions):
             if actor not in self.world.ready():
                 break
+            self.world.luck = luck if action == actions - 1 else "good"
             self.world.step(actor)
-            self.world.luck = "good"
         self.world.luck = "good"
 
-    @rule(rounds=st.integers(1, 12))
-    def all_go_on(self, rounds: int) -> None:
+    @rule(rounds=st.integers(1, 40), where=st.integers(0, 1))
+    def all_go_on(self, rounds: int, where: int) -> None:
+        self.world.where = where
         for _ in range(rounds):
             self.world.all_go_on()
 
-    @precondition(lambda self: self.world.ready())
-    @rule(which=st.integers(0, 15))
-    def one_freezes(self, which: int) -> None:
-        ready = self.world.ready()
-        ready[which % len(ready)].frozen = True
+    @rule(rounds=st.integers(1, 60))
+    def the_frozen_go_on(self, rounds: int) -> None:
+        self.world.thaw()
+        self.all_go_on(rounds, where=0)
 
-    @rule(seconds=st.sampled_from([1, 9, 10, 30, 60]))
+    @rule(program=st.sampled_from(PROGRAMS), actions=st.integers(0, 9))
+    def one_freezes(self, program: str, actions: int) -> None:
+        self.world.freeze(program, actions)
+
+    @rule(seconds=st.sampled_from([1, 10, 30, 60]))
     def time_passes(self, seconds: float) -> None:
         self.world.clock += seconds
 
-    @rule(offset=st.sampled_from([-240.0, -15.0, 0.0, 15.0, 240.0]))
-    def the_clock_is_set(self, offset: float) -> None:
-        self.world.offset = offset
-        self.world.jumps.append(self.world.clock)
-
-    @rule(at=st.integers(0, 1))
-    def a_dispatcher_crashes_or_comes_back(self, at: int) -> None:
-        if self.world.dispatchers[at].up:
-            self.world.crash(at)
-        else:
-            self.world.restart(at)
-
-    @rule(at=st.integers(0, 1))
-    def a_dispatcher_sweeps(self, at: int) -> None:
-        self.world.sweep(self.world.dispatchers[at])
-
-    @precondition(lambda self: any(job.end is None for job in self.world.jobs.values()))
+    @precondition(lambda self: self.world.living())
     @rule(
         reason=st.sampled_from([RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.EVICTED, RunEnd.NODE_LOST]),
         luck=st.sampled_from(["good", "reply lost"]),
     )
     def a_run_dies(self, reason: RunEnd, luck: Luck) -> None:
-        n = next(n for n, job in self.world.jobs.items() if job.end is None)
         self.world.luck = luck
-        self.world.end_run(n, reason, goes_on=reason is RunEnd.NODE_LOST)
+        self.world.end_run(self.world.living()[0], reason, goes_on=reason is RunEnd.NODE_LOST)
         self.world.luck = "good"
 
-    @precondition(lambda self: any(job.end for job in self.world.jobs.values()))
-    @rule()
-    def an_ended_run_is_cleared_away(self) -> None:
-        next(job for job in reversed(self.world.jobs.values()) if job.end).gone = True
-
-    @precondition(lambda self: self.world.calls)
-    @rule(which=st.integers(0, 3))
-    def a_connection_breaks(self, which: int) -> None:
-        self.world.calls[which % len(self.world.calls)].broken = True
+    @rule(
+        fault=st.sampled_from(
+            ["crash", "crash and restart", "sweep", "connection", "clock", "cleared", "slack", "runs"]
+        ),
+        at=st.integers(0, 1),
+        offset=st.sampled_from([-240.0, -15.0, 0.0, 15.0, 240.0]),
+    )
+    def something_happens(self, fault: str, at: int, offset: float) -> None:
+        world, dispatcher = self.world, self.world.dispatchers[at]
+        match fault:
+            case "crash" if world.dispatchers[0].up and world.dispatchers[1].up:
+                world.crash(at)
+            case "crash":
+                world.restart(0 if world.dispatchers[1].up else 1)
+            case "crash and restart":
+                world.crash(at)
+                world.restart(at)
+            case "sweep":
+                world.sweep(dispatcher)
+            case "connection" if world.calls:
+                world.calls[-1].broken = True
+            case "clock":
+                world.offset = offset
+                world.jumps.append(world.clock)
+            case "slack" | "runs":
+                world.down ^= {fault}
+            case "cleared" if ended := [job for job in world.jobs.values() if job.end]:
+                ended[-1].gone = True
 
     def teardown(self) -> None:
         if not self.broken:
@@ -227,6 +176,156 @@ class Conversation(RuleBasedStateMachine):
             assert len(self.world.runs()) - before <= (TRIES + 1) * len(self.world.inputs), "too many runs"
 
 
+@pytest.mark.timeout(1800)
 def test_what_is_acked_is_answered_once_whatever_happens() -> None:
     """No interleaving of two dispatchers, workers and faults breaks a promise, and all is answered in the end."""
     run_state_machine_as_test(lambda: Conversation(World()), settings=PROFILE)
+
+
+# The machine finds what is wrong: decisions that are, each in one thing
+
+
+def reserves_before_closing(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    return Reserve(step.run + 1, view.waiting) if isinstance(step, Close) and view.waiting else step
+
+
+def closes_living_runs(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    return Close(step.run, RunEnd.GONE, "") if isinstance(step, Wake) else step
+
+
+def gives_no_time_to_come(view: View, now: datetime) -> Step:
+    earlier = tuple(replace(run, reserved_at=run.reserved_at - COMES_WITHIN) for run in view.runs)
+    return next_step(replace(view, runs=earlier), now)
+
+
+def waits_for_a_run_for_ever(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    return Nothing() if isinstance(step, Close) and step.reason is RunEnd.NEVER_STARTED else step
+
+
+def never_gives_up(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    return Reserve(view.runs[0].n + 1, view.waiting) if isinstance(step, GiveUp) else step
+
+
+def gives_up_at_once(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    last = view.runs[0].closed if view.runs else None
+    return GiveUp(step.inputs, last) if isinstance(step, Reserve) and last else step
+
+
+def starts_runs_for_what_is_refused(view: View, now: datetime) -> Step:
+    return next_step(replace(view, fixed={}), now)
+
+
+def unmarks_before_it_is_posted(view: View, now: datetime) -> Step:
+    return next_step(replace(view, unposted=()) if view.answered else view, now)
+
+
+def never_unmarks(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    return Nothing() if isinstance(step, Unmark) else step
+
+
+def posts_at_once(view: View, now: datetime) -> Step:
+    earlier = tuple(replace(turn, tried_at=turn.tried_at - REPOST_AFTER) for turn in view.unposted)
+    return next_step(replace(view, unposted=earlier), now)
+
+
+def never_posts_again(view: View, now: datetime) -> Step:
+    return next_step(replace(view, unposted=tuple(replace(turn, tried_at=now) for turn in view.unposted)), now)
+
+
+MUTATIONS: dict[Callable[[View, datetime], Step], str] = {
+    reserves_before_closing: "was reserved while run",
+    closes_living_runs: "was closed while it lived",
+    gives_no_time_to_come: "had no time to come",
+    waits_for_a_run_for_ever: "was acked, and not answered",
+    never_gives_up: "too many tries",
+    gives_up_at_once: "gave up too early",
+    starts_runs_for_what_is_refused: "a run for what needs none",
+    unmarks_before_it_is_posted: "has no marker, and no posted answer",
+    never_unmarks: "not answered|markers are left|for ever",
+    posts_at_once: "posted twice|for ever",
+    never_posts_again: "a turn is not posted",
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_the_machine_finds_a_wrong_decision(mutation: Callable[[View, datetime], Step]) -> None:
+    with pytest.raises(AssertionError, match=MUTATIONS[mutation]):
+        run_state_machine_as_test(lambda: Conversation(World(mutation)), settings=MUTATED)
+
+
+def test_the_machine_finds_answers_that_are_written_on_an_old_view() -> None:
+    """The dispatcher's own answers are fenced: between its look and its turn another may have answered."""
+    with pytest.raises(AssertionError, match="answered by two turns"):
+        run_state_machine_as_test(lambda: Conversation(World(answer_is_fenced=False)), settings=MUTATED)
+
+
+# What it takes thousands of examples to find, step by step
+
+
+def begun() -> World:
+    """Somebody wrote one message, and its event is on its way."""
+    world = World()
+    world.watch = lambda: check(world)
+    world.inputs["01"] = Input("01", "plain", world.said_at)
+    world.deliver(world.inputs["01"], world.dispatchers[0])
+    return world
+
+
+def late_turn_between_fetching_inputs_and_beginning(world: World) -> None:
+    """The first run's turn comes in when it is closed, and the second one has fetched its inputs and not yet begun."""
+    assert world.freeze("finish", 4), "it passed the gateway's look at its run, and opens the pull request"
+    world.end_run(1, RunEnd.EVICTED)
+    begin = world.freeze("begin", 0)
+    assert begin
+    world.thaw()
+    begin.frozen = True
+    for _ in range(20):
+        world.all_go_on()
+
+
+def test_a_turn_that_comes_in_late_is_not_answered_again_by_the_run_after_it() -> None:
+    world = begun()
+    late_turn_between_fetching_inputs_and_beginning(world)
+    world.calm_down(ROUNDS)
+    check_the_end(world)
+    assert [(turn.run, turn.answers) for turn in world.turns()] == [(1, ("01",))]
+    assert len(world.runs()) == 2
+
+
+def test_without_the_fence_of_finish_it_would_be() -> None:
+    world = begun()
+    world.finish_is_fenced = False
+    late_turn_between_fetching_inputs_and_beginning(world)
+    with pytest.raises(AssertionError, match="answered by two turns"):
+        world.calm_down(ROUNDS)
+
+
+def broken_call_that_arrived(world: World) -> None:
+    """The worker's call of finish breaks when it has arrived; it calls another replica, while the first one posts."""
+    finish = world.freeze("finish", 4)
+    assert finish
+    world.where, world.calls[-1].broken, finish.frozen = 1, True, False
+    assert world.freeze("final", 2), "it has looked for a receipt, and Slack has not taken its post yet"
+    for _ in range(20):
+        world.all_go_on()
+    world.calm_down(ROUNDS)
+    check_the_end(world)
+
+
+def test_a_finish_that_is_called_again_on_another_replica_posts_once() -> None:
+    world = begun()
+    broken_call_that_arrived(world)
+    assert len(world.posts) == 1
+
+
+def test_if_whoever_answers_a_finish_posted_there_would_be_two_posts() -> None:
+    world = begun()
+    world.only_the_writer_posts = False
+    with pytest.raises(AssertionError, match="posted twice, and nobody was frozen"):
+        broken_call_that_arrived(world)

@@ -39,10 +39,10 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class UnpostedTurn:
-    """A turn that has no receipt yet."""
+    """A turn that has no receipt yet. `tried_at`: when it ended, or was last posted again in vain."""
 
     k: int
-    ended_at: datetime
+    tried_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def next_step(view: View, now: datetime) -> Step:
     if done := tuple(i for i in view.pending if i in view.answered and view.answered[i] not in unposted):
         return Unmark(done)
     for turn in view.unposted:
-        if now - turn.ended_at >= REPOST_AFTER:
+        if now - turn.tried_at >= REPOST_AFTER:
             return Post(turn.k)
     newest = view.runs[0] if view.runs else None
     if newest and not newest.closed:
@@ -150,7 +150,7 @@ def next_step(view: View, now: datetime) -> Step:
     else:
         step = Nothing()
     if view.unposted and isinstance(step, Nothing):
-        return Look(min(turn.ended_at for turn in view.unposted) + REPOST_AFTER)
+        return Look(min(turn.tried_at for turn in view.unposted) + REPOST_AFTER)
     return step
 
 

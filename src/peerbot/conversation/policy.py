@@ -1,4 +1,4 @@
-"""Which of Slack's events are for us, and who may use the bot (DESIGN.md, D10).
+"""Which of Slack's events are for us, and who may use the bot (D10).
 
 Pure, so that every shape of event and every kind of person is a row in a table of tests. Whoever calls `read_event`
 looks up what it can't know (is this thread a conversation already?), and calls `admit` after the input is recorded.

@@ -124,6 +124,7 @@ class Dispatcher:
             trigger_phrase=settings.slack_trigger_phrase,
             on_input=Recorder(self._journal, self._recorded),
         )
+        self._stack.push_async_callback(receiver.close)  # where the start fails before it is started
         us = await receiver.identify()
         repositories = Repositories(github)
         people = People(receiver.client)
@@ -150,8 +151,8 @@ class Dispatcher:
         )
         self._gateway = self._build_gateway(session, github, repositories, inbox, poster)
         ports = Ports(
-            health=await self._serve(health_app(self._journal), settings.port),
-            gateway=await self._serve(self._gateway.app(), settings.gateway_port),
+            health=await self._serve(health_app(self._journal), settings.port, "PORT"),
+            gateway=await self._serve(self._gateway.app(), settings.gateway_port, "GATEWAY_PORT"),
         )
         self._reconciler = self._build_reconciler(github, inbox, people, ports)
         self._stack.push_async_callback(self._drain)
@@ -226,8 +227,8 @@ class Dispatcher:
             spawn_waiting=self._loops.spawn,
         )
 
-    async def _serve(self, app: web.Application, port: int) -> int:
-        """Listen on `port` (0: any free one); the server closes with the dispatcher."""
+    async def _serve(self, app: web.Application, port: int, setting: str) -> int:
+        """Listen on `port` (0: any free one), which `setting` chose; the server closes with the dispatcher."""
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
@@ -236,7 +237,7 @@ class Dispatcher:
         try:
             await site.start()
         except OSError as error:
-            raise PeerBotError(f"Port {port} can't be listened on ({error.strerror}). Choose another one.") from error
+            raise PeerBotError(f"Port {port} is taken, or not ours to use. Set {setting} to another one.") from error
         return int(runner.addresses[0][1])
 
     def _recorded(self, item: Input, new: bool) -> None:

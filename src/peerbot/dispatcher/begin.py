@@ -25,7 +25,10 @@ class Beginning:
         """
         if there := await self._journal.conversation(conversation):
             return there
-        repository = await self._chosen(conversation) or await self._own(conversation.team, first.user)
+        try:
+            repository = await self._chosen(conversation) or await self._own(conversation.team, first.user)
+        except Refused as error:
+            raise Refused(f"{error} Tell whoever runs PeerBot; once it is mended, write here again.") from error
         return await self._journal.begin(
             conversation,
             Started(
@@ -58,5 +61,5 @@ class Beginning:
         if await self._journal.claim_repository(owner.login, name, f"{team}/{user}") != f"{team}/{user}":
             name = repository_name(handle, user, disambiguate=True)
             if await self._journal.claim_repository(owner.login, name, f"{team}/{user}") != f"{team}/{user}":
-                raise Refused(f"The repository name {name} belongs to somebody else. Ask whoever runs PeerBot.")
+                raise Refused(f"The repository name {name} belongs to somebody else.")
         return await self._github.ensure_repository(owner, name, description="Work of PeerBot")

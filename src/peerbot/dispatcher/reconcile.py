@@ -1,4 +1,4 @@
-"""`reconcile(conversation)`: make sure that a run serves it, or that it is answered (DESIGN.md, Place).
+"""`reconcile(conversation)`: make sure that a run serves it, or that it is answered (step 3 of docs/architecture.md).
 
 Looks at the journal and the runs, lets `conversation/next.py` decide, takes that one step, and looks again. Safe to
 call at any time, by any replica, as often as one likes.
@@ -8,14 +8,15 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 
+import stamina
 from structlog.contextvars import bound_contextvars
 
 from peerbot.conversation import next as steps
-from peerbot.conversation.documents import Run, RunClosed, Turn, TurnStatus, now
+from peerbot.conversation.documents import Run, RunClosed, RunEnd, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
 from peerbot.dispatcher.begin import Beginning
 from peerbot.dispatcher.places import Places
-from peerbot.errors import PeerBotError, Refused
+from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.gateway.inbox import Inbox
 from peerbot.gateway.present import Presenter, Work
 from peerbot.journal.answers import answered
@@ -29,6 +30,15 @@ log = logger(__name__)
 MOST_STEPS = 50
 """More in one go means that two replicas fight or that a step does not take: the sweep tries again."""
 
+_HOW_IT_ENDED = {
+    RunEnd.NEVER_STARTED: "it never started",
+    RunEnd.CRASHED: "it crashed",
+    RunEnd.OUT_OF_MEMORY: "it ran out of memory",
+    RunEnd.DEADLINE: "its time was up",
+}
+
+TRIED_FOR_SECONDS = 50.0
+"""How long a service that does not answer is asked again; after that the sweep comes by."""
 
 Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 
@@ -65,6 +75,7 @@ class Reconciler:
         self._spawn = spawn
         self._spawn_waiting = spawn_waiting
         self._at_work: dict[Conversation, bool] = {}  # True: look once more when done
+        self._tried: dict[tuple[Conversation, int], datetime] = {}  # when we last posted a turn again, in vain
 
     def soon(self, conversation: Conversation) -> None:
         """Reconcile in the background; calls that come meanwhile become one more look."""
@@ -82,7 +93,12 @@ class Reconciler:
     async def _until_quiet(self, conversation: Conversation) -> None:
         try:
             while True:
-                await self.reconcile(conversation)
+                # Somebody waits, and a sweep only comes every minute.
+                async for attempt in stamina.retry_context(
+                    on=Unavailable, attempts=None, timeout=TRIED_FOR_SECONDS, wait_initial=1.0, wait_max=10.0
+                ):
+                    with attempt:
+                        await self.reconcile(conversation)
                 if not self._at_work[conversation]:
                     return
                 self._at_work[conversation] = False
@@ -114,7 +130,8 @@ class Reconciler:
         unposted = []
         for files in await self._journal.turn_files(conversation):
             if files.written and not files.posted and (turn := await self._journal.turn(conversation, files.k)):
-                unposted.append(steps.UnpostedTurn(files.k, turn.ended_at))
+                tried_at = self._tried.get((conversation, files.k), turn.ended_at)
+                unposted.append(steps.UnpostedTurn(files.k, max(turn.ended_at, tried_at)))
         runs = await self._run_views(conversation, set(inputs))
         fixed: dict[str, str] = {}
         if not runs or runs[0].closed:
@@ -152,7 +169,7 @@ class Reconciler:
                 for identity in inputs:
                     await self._journal.unmark(conversation, identity)
             case steps.Post(turn):
-                return await self._post_again(conversation, turn)
+                await self._post_again(conversation, turn)
             case steps.Answer(inputs, text):
                 await self._answer(conversation, inputs, text, TurnStatus.REFUSED)
             case steps.GiveUp(inputs, last):
@@ -206,22 +223,28 @@ class Reconciler:
     async def _answer(self, conversation: Conversation, inputs: tuple[str, ...], text: str, status: TurnStatus) -> None:
         """Answer inputs without a run. Where another writer takes the turn's number, the next look decides anew."""
         k = max(await self._journal.turn_numbers(conversation), default=0) + 1
-        turn = Turn(k=k, run=None, answers=list(inputs), status=status, text=text)
+        # Another may have answered them since the view was read; who does so from here on takes our number.
+        done = await answered(self._journal, conversation, inputs)
+        left = [identity for identity in inputs if identity not in done]
+        if not left:
+            return
+        turn = Turn(k=k, run=None, answers=left, status=status, text=text)
         if await self._journal.write_turn(conversation, turn):
-            log.info("turn_written", turn=k, status=status.value, answers=list(inputs))
+            log.info("turn_written", turn=k, status=status.value, answers=left)
             await self._present(conversation, turn)
 
-    async def _post_again(self, conversation: Conversation, k: int) -> bool:
-        """Post a turn whose writer never left a receipt."""
+    async def _post_again(self, conversation: Conversation, k: int) -> None:
+        """Post a turn whose writer never left a receipt. Where Slack won't take it, the conversation goes on."""
         turn = await self._journal.turn(conversation, k)
         if turn is None:
-            return True
+            return
+        self._tried[conversation, k] = now()
         try:
             await self._present(conversation, turn)
         except PeerBotError as error:
             log.warning("not_posted", turn=k, reason=str(error), exc_info=error)
-            return False
-        return True
+        else:
+            del self._tried[conversation, k]
 
     async def _present(self, conversation: Conversation, turn: Turn) -> None:
         first = await self._journal.input(conversation, turn.answers[0])
@@ -234,10 +257,9 @@ class Reconciler:
 
 
 def _given_up(last: RunClosed) -> str:
-    """What the thread is told when an input's tries are used up."""
-    detail = f" ({last.detail})" if last.detail else ""
+    """What the thread is told when an input's tries are used up; the log says more, in `run_died`."""
+    why = _HOW_IT_ENDED.get(last.reason, "it was ended from outside")
     return (
-        f"The worker ended before it could answer, again and again; the last time: {last.reason.value.replace('_', ' ')}"
-        f"{detail}. What it pushed is on the branch. Write here again to have it tried anew, or ask whoever runs PeerBot "
-        "to look at the worker's log."
+        f"The worker ended before it could answer, several times; the last time {why}. Write here again to have it tried "
+        "anew, or ask whoever runs PeerBot to look at this conversation's log."
     )

@@ -83,4 +83,4 @@ def named_run(request: web.Request) -> tuple[Conversation, int]:
 
 def _bearer(request: web.Request) -> str:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token if scheme.lower() == "bearer" else ""
+    return token if scheme.lower() == "bearer" and token.isascii() else ""

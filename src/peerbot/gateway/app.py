@@ -207,6 +207,8 @@ class Gateway:
         result = TurnResult.model_validate_json(await request.read())
         with bound_contextvars(conversation=str(caller.conversation), run=caller.record.n):
             turn = await self.turns.finish(caller, _number(request, "turn"), result)
+            if result.cause:
+                log.warning("turn_failed", turn=turn.k, cause=result.cause)
             self.spawn(self.presenter.final(caller.conversation, turn, await self._work(caller)))
         return _json(TurnFinished(turn=turn.k, pull_request=turn.pull_request))
 
@@ -255,21 +257,23 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except ValidationError as error:
-        return _error(400, f"This request can't be read: {error.error_count()} problems.")
+        return _error(request, 400, f"This request can't be read: {error.error_count()} problems.")
     except Refused as error:
-        return _error(403, str(error))
+        return _error(request, 403, str(error))
     except Conflict as error:
-        return _error(409, str(error))
+        return _error(request, 409, str(error))
     except Unavailable as error:
         log.warning("gateway_unavailable", path=request.path, exc_info=error)
-        return _error(503, str(error), {"Retry-After": "1"})
+        return _error(request, 503, str(error), {"Retry-After": "1"})
     except PeerBotError as error:
         log.error("gateway_failed", path=request.path, exc_info=error)
-        return _error(500, str(error))
+        return _error(request, 500, str(error))
 
 
-def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> web.Response:
-    """Git shows the first line of a plain body, Claude Code the message of an Anthropic error: this one serves both."""
+def _error(request: web.Request, status: int, sentence: str, headers: dict[str, str] | None = None) -> web.Response:
+    """Git shows its user a plain text, Claude Code the message of an Anthropic error."""
+    if "/git/" in request.path:
+        return web.Response(text=f"PeerBot: {sentence}\n", status=status, headers=headers)
     body = {
         "type": "error",
         "error": {"type": "permission_error" if status == 403 else "api_error", "message": sentence},

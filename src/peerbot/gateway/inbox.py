@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from slack_sdk.web.async_client import AsyncWebClient
 
-from peerbot.conversation.documents import Input
-from peerbot.conversation.keys import Conversation
+from peerbot.conversation.documents import Input, TurnStatus
+from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.policy import Us, admit
 from peerbot.conversation.text import as_context, mentioned_users, readable
 from peerbot.journal.answers import unanswered
@@ -63,8 +63,7 @@ class Inbox:
         items = [i for i in await unanswered(self._journal, conversation) if await self.fixed_answer(i) is None]
         if not items:
             return []
-        begins = not await self._journal.turn_numbers(conversation)
-        context = await self._context(items[0]) if begins and items[0].ts != items[0].thread_ts else ""
+        context = await self._context(items[0]) if items[0].ts != items[0].thread_ts else ""
         names = await self._people.names({i.user for i in items})
         return [
             PersonInput(
@@ -86,8 +85,26 @@ class Inbox:
         return readable(item.text, names=names, bot_user=self._us.bot_user, trigger_phrase=self._us.trigger_phrase)
 
     async def _context(self, first: Input) -> str:
-        """What people said in their thread before they called us, marked as theirs."""
-        earlier = await earlier_messages(self._client, first.conversation, first.ts, bot_user=self._us.bot_user)
+        """What people said in the thread that the agent has not heard yet, marked as theirs.
+
+        That is all of it before they called us, and what was said since in turns that failed without the agent.
+        """
+        after = await self._heard_until(first.conversation)
+        if after is None:
+            return ""
+        earlier = await earlier_messages(
+            self._client, first.conversation, first.ts, bot_user=self._us.bot_user, after_ts=after
+        )
         people = {message.author for message in earlier}.union(*(mentioned_users(message.text) for message in earlier))
         names = await self._people.names(people)
         return as_context(earlier, names=names, bot_user=self._us.bot_user) if earlier else ""
+
+    async def _heard_until(self, conversation: Conversation) -> str | None:
+        """The last that the agent heard (`0` where it heard nothing yet); None where it heard all that was answered."""
+        missed = False
+        for k in reversed(await self._journal.turn_numbers(conversation)):
+            turn = await self._journal.turn(conversation, k)
+            if turn and turn.session:
+                return max(input_ts(i) for i in turn.answers) if missed else None
+            missed = missed or (turn is not None and turn.status is TurnStatus.FAILED)
+        return "0"

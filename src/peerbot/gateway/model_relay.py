@@ -155,6 +155,8 @@ class ModelRelay:
             if upstream.status != 200:
                 exchange.meter.free = True
                 log.warning("model_refused", status=upstream.status)
+                if upstream.status in (401, 403):  # a key gets no better by trying: the CLI would, for 20 s
+                    response.headers["x-should-retry"] = "false"
                 return await self._relay_error(upstream, exchange)
             exchange.meter.begin(upstream.content_type)
             await relay_body(upstream, request, response, exchange.idle, exchange.received)

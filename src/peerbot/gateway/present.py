@@ -88,7 +88,7 @@ class Presenter:
         self._style = style
         self._spawn = spawn
         self._live: dict[tuple[Conversation, int], _Live] = {}
-        self._opening: dict[tuple[Conversation, int], asyncio.Lock] = {}
+        self._drawing: dict[tuple[Conversation, int], asyncio.Lock] = {}
         self._posting: dict[tuple[Conversation, int], asyncio.Lock] = {}
 
     async def received(self, item: Input) -> None:
@@ -136,7 +136,7 @@ class Presenter:
             state: render.State = "done" if turn.status is TurnStatus.DONE else "failed"
             newest = live.newest if live else None
             await self._quietly(self._draw(conversation, turn.k, work, newest, state=state))
-        for locks in (self._opening, self._posting):
+        for locks in (self._drawing, self._posting):
             locks.pop((conversation, turn.k), None)
 
     async def _post(self, conversation: Conversation, turn: Turn) -> None:
@@ -179,7 +179,7 @@ class Presenter:
         state: render.State,
         place: int | None = None,
     ) -> None:
-        """Post the turn's card, or edit the one that is there."""
+        """Post the turn's card, or edit the one that is there; after the turn's end only into its last state."""
         repository = await self._repository(work.repository)
         rendered = render.card(
             report,
@@ -193,13 +193,17 @@ class Presenter:
             place=place,
             requester=(await self._people.names([work.requester])).get(work.requester, work.requester),
         )
-        async with self._opening.setdefault((conversation, turn), asyncio.Lock()):
+        # One at a time: a draw that Slack keeps waiting would else come after the one that shows the end.
+        async with self._drawing.setdefault((conversation, turn), asyncio.Lock()):
+            ended = state in ("done", "failed")
+            if not ended and await self._journal.turn(conversation, turn):
+                return
             card = await self._journal.card(conversation, turn)
-            if card is None:
+            if card:
+                await self._poster.update(card.channel, card.ts, rendered)
+            elif not ended:
                 ts = await self._poster.post(conversation, rendered, metadata=None)
                 await self._journal.write_card(conversation, turn, Card(channel=conversation.channel, ts=ts))
-                return
-        await self._poster.update(card.channel, card.ts, rendered)
 
     async def _repository(self, full_name: str | None) -> Repository | None:
         """The repository's links; none rather than an error where the forge does not answer."""

@@ -10,6 +10,7 @@ from peerbot.gateway.access import Caller
 from peerbot.gateway.inbox import Inbox
 from peerbot.github.client import GitHub
 from peerbot.github.describe import pull_request_body, pull_request_title
+from peerbot.journal.answers import answered
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.protocol.documents import TurnBegin, TurnResult
@@ -38,14 +39,19 @@ class Turns:
     async def finish(self, caller: Caller, turn: int, result: TurnResult) -> Turn:
         """Write turn `turn`; idempotent by the result's nonce.
 
-        Raises `Conflict` where another run wrote this turn first: the caller's result is thrown away.
+        It names the inputs that no turn before it names: the caller may have fetched them before another run's last
+        turn came in late. Raises `Conflict` where another run wrote this turn first, or answered all of them: the
+        caller's result is thrown away.
         """
         written = await self._journal.turn(caller.conversation, turn)
         if written is None:
-            document = await self._document(caller, turn, result)
-            if await self._journal.write_turn(caller.conversation, document):
-                log.info("turn_written", turn=turn, status=document.status.value, answers=document.answers)
-                return document
+            # Every turn before this one was written when its number was read, so this look can't miss one.
+            done = await answered(self._journal, caller.conversation, result.answers)
+            if left := [identity for identity in result.answers if identity not in done]:
+                document = await self._document(caller, turn, result.model_copy(update={"answers": left}))
+                if await self._journal.write_turn(caller.conversation, document):
+                    log.info("turn_written", turn=turn, status=document.status.value, answers=document.answers)
+                    return document
             written = await self._journal.turn(caller.conversation, turn)
         if written is None or written.nonce != result.nonce:
             raise Conflict("Another run has answered this turn already.")

@@ -1,4 +1,4 @@
-"""The journal as typed documents: who asked what, what was tried, what was answered (DESIGN.md, D2–D4).
+"""The journal as typed documents: who asked what, what was tried, what was answered (D2–D4).
 
 Every write is a create: it returns whether the document there is *ours* now, and the same write again returns the
 same, so every caller may repeat itself. Nothing is overwritten, so what was read once may be kept in memory; that
@@ -217,10 +217,9 @@ class Journal:
 
     async def session_parts(self, conversation: Conversation, turn: int) -> list[bytes]:
         """Read the parts that were kept of a turn, in order: by run, then by part."""
-        found = {
-            paths.parse_session_part(key): key async for key in self._storage.list(paths.sessions(conversation, turn))
-        }
-        parts = await self._all(self._get(found[place]) for place in sorted(place for place in found if place))
+        keys = [key async for key in self._storage.list(paths.sessions(conversation, turn))]
+        found = {place: key for key in keys if (place := paths.parse_session_part(key))}
+        parts = await self._all(self._get(found[place]) for place in sorted(found))
         return [part for part in parts if part is not None]
 
     async def write_session(self, conversation: Conversation, turn: int, run: int, data: bytes) -> bool:

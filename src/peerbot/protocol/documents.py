@@ -122,6 +122,7 @@ class TurnResult(Message):
     answers: list[str]
     status: Literal["done", "failed"]
     text: str
+    cause: str = ""  # of a failure, for the operator's log
     title: str = ""  # of a pull request
     commit: str | None = None  # the branch's head, if this turn pushed
     files: list[FileChange] = Field(default_factory=list)

@@ -18,11 +18,14 @@ from select import select
 from typing import NoReturn
 
 _PR_SET_CHILD_SUBREAPER = 36
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
 def main(line: int, depth: int, fds: list[int], command: list[str]) -> NoReturn:
     """Run `command` until it ends or the dispatcher does; hand SIGTERM on to the worker."""
     _adopt_orphans()
+    _leave_keys_behind()
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -76,6 +79,14 @@ def _adopt_orphans() -> None:
         import ctypes  # noqa: PLC0415 - macOS has no use for it
 
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _leave_keys_behind() -> None:
+    """Begin a session keyring of our own, empty: the kernel hands the user's (Kerberos, disks) on to every child."""
+    if sys.platform == "linux" and (keyctl := _KEYCTL.get(os.uname().machine)):
+        import ctypes  # noqa: PLC0415
+
+        ctypes.CDLL(None).syscall(keyctl, _KEYCTL_JOIN_SESSION_KEYRING, None)
 
 
 def _kill_all() -> None:

@@ -10,7 +10,8 @@ from peerbot.settings import Settings, Switch
 
 log = logger(__name__)
 
-WORKER = (sys.executable, "-m", "peerbot.worker")
+# Isolated (-I): else a worker imports from its working directory first, which holds what a repository brings along.
+WORKER = (sys.executable, "-I", "-m", "peerbot.worker")
 
 
 def open_runs(settings: Settings, *, demo: bool = False) -> ProcessRuns:

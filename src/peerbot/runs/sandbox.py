@@ -38,7 +38,7 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
 # A protection that bubblewrap gives by itself is only gone when its opposite is asked for.
 _FLAGS_WITHOUT: Mapping[str, tuple[str, ...]] = {"user": ("--uid", "0", "--gid", "0", "--cap-add", "ALL")}
 
-PROTECTIONS = frozenset(_FLAGS) | {"host-files", "read-only-system", "environment", "arguments"}
+PROTECTIONS = frozenset(_FLAGS) | {"host-files", "read-only-system", "kernel-settings", "environment", "arguments"}
 
 # What programs need of /etc to find names, certificates, libraries and the time; nothing that can hold a key.
 _ETC = (
@@ -47,6 +47,8 @@ _ETC = (
     "pki/tls/cert.pem", "pki/tls/certs", "protocols", "resolv.conf", "services", "ssl/cert.pem", "ssl/certs",
     "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
+# Their files are root's to write without any capability, and root is who the agent is outside where root started us.
+_KERNEL_SETTINGS = ("acpi", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
 _PASSWD = f"root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nagent:x:1000:1000:agent:{HOME}:/bin/bash\n"
 _GROUP = "root:x:0:\nagent:x:1000:\n"
 
@@ -131,6 +133,9 @@ class Sandbox:
     def _mounts(self, workspace: Path) -> list[str]:
         bind = "--bind" if "read-only-system" in self._without else "--ro-bind"
         mounts = [bind, "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
+        if "kernel-settings" not in self._without:
+            for name in _KERNEL_SETTINGS:
+                mounts += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
         for directory in map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")):
             if directory.is_symlink():
                 mounts += ["--symlink", str(directory.readlink()), str(directory)]

@@ -1,4 +1,4 @@
-"""What people said in a thread before the bot was called into it."""
+"""What people said in a thread that the bot has not heard, such as before it was called into it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,12 +15,12 @@ _SAID = {None, "file_share", "thread_broadcast", "bot_message", "me_message"}
 
 
 async def earlier_messages(
-    client: AsyncWebClient, conversation: Conversation, before_ts: str, *, bot_user: str
+    client: AsyncWebClient, conversation: Conversation, before_ts: str, *, bot_user: str, after_ts: str = "0"
 ) -> list[ThreadMessage]:
-    """Read the thread's messages from before `before_ts`, oldest first, without our own.
+    """Read the thread's messages from after `after_ts` and before `before_ts`, oldest first, without our own.
 
-    Other bots' messages are among them (a thread often begins with an alert). At most 1,000 messages are read, from
-    the thread's beginning. Raises `Unavailable` and `Refused` as `call` does.
+    Other bots' messages are among them (a thread often begins with an alert). At most 1,000 messages are read, the
+    oldest of them. Raises `Unavailable` and `Refused` as `call` does.
     """
     messages: list[ThreadMessage] = []
     cursor: str | None = None
@@ -28,6 +28,7 @@ async def earlier_messages(
         request = client.conversations_replies(
             channel=conversation.channel,
             ts=conversation.thread_ts,
+            oldest=after_ts,
             latest=before_ts,
             inclusive=False,
             limit=_PAGE,
@@ -35,7 +36,7 @@ async def earlier_messages(
         )
         page = await call("a thread's messages", request)
         for message in page.get("messages") or ():
-            if _is_earlier(message, before_ts, bot_user):
+            if _was_said(message, bot_user) and after_ts < str(message["ts"]) < before_ts:
                 author = str(message.get("user") or message.get("username") or "a bot")
                 messages.append(ThreadMessage(str(message["ts"]), author, str(message["text"])))
         cursor = (page.get("response_metadata") or {}).get("next_cursor")
@@ -44,10 +45,5 @@ async def earlier_messages(
     return sorted({message.ts: message for message in messages}.values(), key=lambda message: message.ts)
 
 
-def _is_earlier(message: Mapping[str, Any], before_ts: str, bot_user: str) -> bool:
-    return (
-        message.get("subtype") in _SAID
-        and message.get("user") != bot_user
-        and bool(message.get("text"))
-        and str(message.get("ts", "")) < before_ts
-    )
+def _was_said(message: Mapping[str, Any], bot_user: str) -> bool:
+    return message.get("subtype") in _SAID and message.get("user") != bot_user and bool(message.get("text"))

@@ -50,19 +50,21 @@ _BY_STATUS = {
     403: "Claude's API did not allow the request. Whoever runs PeerBot has to check the key's rights and limits.",
     413: "The conversation has become too long for Claude. Begin a new thread.",
     429: "Claude's rate limit is reached. Write here again in a few minutes to go on.",
-    529: "Claude is overloaded at the moment. Write here again in a few minutes to go on.",
+    529: "Claude is overloaded or does not answer. Write here again in a few minutes to go on.",
 }
 _UNKNOWN_FAILURE = "Claude did not answer. Write here again to go on."
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the agent's part of a turn ended. `failure`: a sentence for people, where it did not end well."""
+    """How the agent's part of a turn ended. `failure`: a sentence for people, where it did not end well, and `cause`
+    the same for the operator."""
 
     text: str
     session_id: str | None
     cost_usd: float | None
     failure: str | None
+    cause: str = ""
 
 
 class Agent:
@@ -95,7 +97,7 @@ class Agent:
         except (ClaudeSDKError, OSError) as error:
             log.error("agent_failed", exc_info=error)
             await self.close()
-            return Outcome("", None, None, "Claude Code ended unexpectedly. Write here again to go on.")
+            return Outcome("", None, None, "Claude Code ended unexpectedly. Write here again to go on.", repr(error))
         return self._outcome(result)
 
     async def keep_session(self) -> None:
@@ -136,6 +138,7 @@ class Agent:
                 )
             )
             await client.connect()
+            log.debug("agent_started")
             self._client = client
         return self._client
 
@@ -153,7 +156,7 @@ class Agent:
     async def _interrupted(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> Outcome:
         """The turn's time is over: stop the agent, keep what there is."""
         minutes = self._brief.turn_seconds / 60
-        sentence = f"The limit of {minutes:g} minutes for one turn was reached. Write here to go on."
+        sentence = f"The limit of {minutes:g} min for one turn was reached, so I stopped. Write here again to go on."
         try:
             async with asyncio.timeout(INTERRUPT_SECONDS):
                 await client.interrupt()
@@ -161,8 +164,8 @@ class Agent:
         except (TimeoutError, ClaudeSDKError) as error:
             log.warning("interrupt_failed", exc_info=error)
             await self.close()
-            return Outcome("", None, None, sentence)
-        return Outcome("", result.session_id, self._cost(result), sentence)
+            return Outcome("", None, None, sentence, "turn limit, and the CLI did not stop")
+        return Outcome("", result.session_id, self._cost(result), sentence, "turn limit")
 
     def _outcome(self, result: ResultMessage) -> Outcome:
         """Read the CLI's result; its subtype alone says nothing (an API error comes as "success")."""
@@ -170,12 +173,8 @@ class Agent:
         text = (result.result or "").strip()
         if not result.is_error and result.terminal_reason in (None, "completed"):
             return Outcome(text or "Done.", result.session_id, cost, None)
-        log.warning(
-            "agent_failed",
-            subtype=result.subtype,
-            terminal_reason=result.terminal_reason,
-            status=result.api_error_status,
-        )
+        cause = f"{result.subtype}, {result.terminal_reason}, {result.stop_reason}, HTTP {result.api_error_status}"
+        log.warning("agent_failed", cause=cause)
         if result.subtype == "error_max_budget_usd" or "budget" in text:
             failure = (
                 f"This worker's budget of ${self._brief.budget_usd:g} is used up. Write here again to go on with a new "
@@ -185,7 +184,7 @@ class Agent:
             failure = "Claude declined to go on with this. Say what you need in other words, or begin a new thread."
         else:
             failure = _BY_STATUS.get(result.api_error_status or 0, _UNKNOWN_FAILURE)
-        return Outcome("", result.session_id, cost, failure)
+        return Outcome("", result.session_id, cost, failure, cause)
 
     def _cost(self, result: ResultMessage) -> float | None:
         """What this turn cost: the CLI counts its whole life."""

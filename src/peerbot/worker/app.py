@@ -14,10 +14,12 @@ once more (D3).
 """
 
 import asyncio
+import contextlib
 import importlib
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -25,6 +27,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from peerbot import logs
+from peerbot.conversation.documents import FileChange
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Conflict, PeerBotError, Refused, TurnFailed
 from peerbot.protocol.documents import Brief, PersonInput, TurnBegin, TurnResult
@@ -33,7 +36,7 @@ from peerbot.worker.harden import harden
 from peerbot.worker.workspace import GitFailed, Workspace, git_environment
 
 if TYPE_CHECKING:
-    from peerbot.worker.agent import Agent, Outcome
+    from peerbot.worker.agent import Agent
     from peerbot.worker.report import Report
 
 log = logs.logger(__name__)
@@ -44,10 +47,10 @@ REPORT_SECONDS = 0.2
 async def run(environment: Mapping[str, str]) -> int:
     """Serve one run; returns the process's exit code: 0 when the run was closed as it should be."""
     harden()
-    bootstrap = Path(environment["PEERBOT_BOOTSTRAP_FILE"])
-    secret = await asyncio.to_thread(bootstrap.read_text)
+    log.debug("worker_up")
+    secret = await asyncio.to_thread(_take_secret, Path(environment["PEERBOT_BOOTSTRAP_FILE"]))
     url = environment["PEERBOT_GATEWAY_URL"].rstrip("/") + environment["PEERBOT_RUN_PATH"]
-    sdk = asyncio.create_task(asyncio.to_thread(importlib.import_module, "peerbot.worker.agent"))
+    sdk = asyncio.create_task(asyncio.to_thread(_import_agent))
     async with GatewayClient(url) as gateway:
         try:
             brief = await gateway.start(secret)
@@ -150,7 +153,13 @@ class Worker:
         except TurnFailed as error:
             log.warning("turn_failed", reason=str(error), exc_info=error)
             self._prepared = None if self._prepared and self._prepared.done() else self._prepared
-            return TurnResult(answers=answers, status="failed", text=str(error), seconds=time.monotonic() - began)
+            return TurnResult(
+                answers=answers,
+                status="failed",
+                text=f"{error} Write here again to have it tried anew.",
+                cause=_detail(error.__cause__ or error),
+                seconds=round(time.monotonic() - began, 3),
+            )
 
     async def _ready(self) -> "tuple[Agent, Report]":
         """The agent in its workspace; what is not prepared yet is waited for."""
@@ -178,31 +187,40 @@ class Worker:
         outcome = await agent.turn(begun, inputs, report, changed.set)
         report.step("Push the branch")
         changed.set()
-        commit, unpushed = await self._keep(inputs)
+        kept = await self._keep(inputs, start)
         if outcome.session_id:
             await agent.keep_session()
         return TurnResult(
             answers=[item.id for item in inputs],
             status="failed" if outcome.failure else "done",
-            text=_final_text(outcome, unpushed),
+            text="\n\n".join(filter(None, (outcome.failure or outcome.text, kept.trouble))),
+            cause="; ".join(filter(None, (outcome.cause, kept.cause))),
             title=inputs[0].text,
-            commit=commit,
-            files=await self._workspace.changes(start),
+            commit=kept.commit,
+            files=kept.files,
             session_id=outcome.session_id,
             cost_usd=outcome.cost_usd,
             seconds=round(time.monotonic() - began, 3),
         )
 
-    async def _keep(self, inputs: Sequence[PersonInput]) -> tuple[str | None, str | None]:
-        """Commit what is left and push: the branch's head, and where that failed, what to tell people."""
+    async def _keep(self, inputs: Sequence[PersonInput], start: str) -> "_Kept":
+        """Commit what is left since `start`, and push; what fails is told to people."""
         people = {item.user: item.name for item in inputs}
         trailers = [f"Co-authored-by: {name} <{user}@slack.invalid>" for user, name in people.items()]
+        files: list[FileChange] = []
         try:
             await self._workspace.commit_rest("Work in progress, committed at the end of the turn", trailers)
-            return await self._workspace.push(), None
+            files = await self._workspace.changes(start)
+            return _Kept(await self._workspace.push(), files)
         except GitFailed as error:
-            log.warning("push_failed", reason=str(error), exc_info=error)
-            return None, str(error)
+            log.warning("push_failed", reason=error.detail, exc_info=error)
+            reason = str(error).rstrip(".")
+            trouble = (
+                f"⚠️ **What I changed is not on the branch yet, because it could not be pushed:** {reason}. "
+                f"Write here again to have it pushed; I keep it for {self._brief.idle_seconds:g} seconds, and do it "
+                "anew after that. If it fails again, ask whoever runs PeerBot."
+            )
+            return _Kept(None, files, trouble, _detail(error))
 
     async def _send(self, turn: int, report: "Report", changed: asyncio.Event) -> None:
         """Report progress as it changes, the newest whole each time; what fails is said by the next report."""
@@ -216,11 +234,33 @@ class Worker:
             await asyncio.sleep(REPORT_SECONDS)
 
 
-def _final_text(outcome: "Outcome", unpushed: str | None) -> str:
-    text = outcome.failure or outcome.text
-    if unpushed:
-        text += f"\n\n_What was changed could not be pushed, so it is not on the branch: {unpushed}_"
-    return text
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What became of a turn's changes: the branch's head where it was pushed, and the trouble where it was not."""
+
+    commit: str | None
+    files: list[FileChange]
+    trouble: str = ""
+    cause: str = ""
+
+
+def _detail(error: BaseException) -> str:
+    """What the operator's log says of a failure."""
+    return (error.detail if isinstance(error, GitFailed) else "") or str(error)
+
+
+def _import_agent() -> ModuleType:
+    module = importlib.import_module("peerbot.worker.agent")
+    log.debug("agent_imported")
+    return module
+
+
+def _take_secret(path: Path) -> str:
+    """Read the bootstrap secret and remove it. (A pod's can't be removed; once it was traded it opens nothing.)"""
+    secret = path.read_text()
+    with contextlib.suppress(OSError):
+        path.unlink()
+    return secret
 
 
 def main() -> int:

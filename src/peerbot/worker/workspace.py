@@ -6,8 +6,12 @@ alone. A repository's own configuration may run programs; there is nothing for t
 
 import asyncio
 import os
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+
+import stamina
 
 from peerbot.conversation.documents import FileChange
 from peerbot.errors import PeerBotError, TurnFailed
@@ -21,7 +25,16 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 class GitFailed(PeerBotError):
-    """git ended with an error."""
+    """git ended with an error. `detail` is all that it said, for the log."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether trying again can help: what is refused stays refused."""
+        return not any(mark in self.detail for mark in ("rejected]", "error: 403", "error: 404"))
 
 
 class Workspace:
@@ -43,7 +56,8 @@ class Workspace:
         Raises `TurnFailed` with what git said where the repository can't be cloned.
         """
         try:
-            await self._git("clone", "--quiet", "--filter=blob:none", "--no-checkout", self._url, ".")
+            await asyncio.to_thread(_empty, self.path)  # of what an earlier try left
+            await self._patiently("clone", "--quiet", "--filter=blob:none", "--no-checkout", self._url, ".")
             if await self._has(f"refs/remotes/origin/{self._branch}"):
                 start = f"refs/remotes/origin/{self._branch}"
                 self._pushed = (await self._git("rev-parse", start)).strip()
@@ -55,8 +69,9 @@ class Workspace:
                 await self._git("checkout", "--quiet", "--no-track", "-B", self._branch, start)
             else:
                 await self._git("symbolic-ref", "HEAD", f"refs/heads/{self._branch}")
+            log.debug("workspace_ready")
         except GitFailed as error:
-            raise TurnFailed(f"The repository could not be checked out. {error}") from error
+            raise TurnFailed(f"The repository could not be checked out: {error}") from error
 
     async def head(self) -> str:
         """The commit (or the empty tree, before the first) that a turn starts from."""
@@ -83,9 +98,9 @@ class Workspace:
         if head in (EMPTY_TREE, self._pushed) or (self._pushed is None and not await self._ahead()):
             return self._pushed if head == self._pushed else None
         try:
-            await self._git("push", "--quiet", self._url, f"HEAD:refs/heads/{self._branch}")
+            await self._patiently("push", "--quiet", self._url, f"HEAD:refs/heads/{self._branch}")
         except GitFailed as error:
-            if "fetch first" not in str(error) and "non-fast-forward" not in str(error):
+            if "fetch first" not in error.detail and "non-fast-forward" not in error.detail:
                 raise
             log.info("branch_moved_meanwhile")
             await self._git("fetch", "--quiet", self._url, f"refs/heads/{self._branch}")
@@ -112,8 +127,16 @@ class Workspace:
     async def _has(self, ref: str) -> bool:
         return bool((await self._git("for-each-ref", "--count=1", "--format=%(objectname)", ref)).strip())
 
+    async def _patiently(self, *arguments: str) -> None:
+        """Run git against the gateway; what may pass is tried three times, within seconds."""
+        async for attempt in stamina.retry_context(
+            on=lambda error: isinstance(error, GitFailed) and error.may_pass, attempts=3, wait_initial=0.5, wait_max=2.0
+        ):
+            with attempt:
+                await self._git(*arguments)
+
     async def _git(self, *arguments: str) -> str:
-        """Run git here; raises `GitFailed` with the last lines of what it said."""
+        """Run git here; raises `GitFailed` with what it was told."""
         process = await asyncio.create_subprocess_exec(
             "git",
             *arguments,
@@ -134,7 +157,8 @@ class Workspace:
                 raise GitFailed(f"`git {arguments[0]}` took longer than {GIT_SECONDS:.0f} seconds.") from error
             raise
         if process.returncode:
-            raise GitFailed(f"git {arguments[0]} said: {_last_lines(err)}")
+            detail = _last_lines(err)
+            raise GitFailed(_told(detail) or f"git could not {arguments[0]} it.", f"git {arguments[0]}: {detail}")
         return out.decode(errors="replace")
 
 
@@ -168,5 +192,19 @@ def _change(line: str) -> FileChange:
 
 
 def _last_lines(data: bytes, most: int = 5) -> str:
-    lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
-    return " / ".join(lines[-most:])[:1000]
+    lines = [line.strip() for line in data.decode(errors="replace").splitlines()]
+    return "\n".join([line for line in lines if line][-most:])[:1000]
+
+
+def _told(said: str) -> str:
+    """What the gateway or the forge told git's user; empty where the words are only git's own."""
+    lines = [found[1] for found in re.finditer(r"^(?:fatal: )?remote(?: error)?: (?:PeerBot: )?(.+)$", said, re.M)]
+    return " ".join(dict.fromkeys(lines))[:500]
+
+
+def _empty(directory: Path) -> None:
+    for child in directory.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child, ignore_errors=True)
+        else:
+            child.unlink()

@@ -25,7 +25,7 @@ def payloads(change: Change, channel: Object, new_ts: Callable[[], str]) -> list
     """Everything that the app is sent for a change in `channel`: nothing where the bot is not a member."""
     if BOT_USER not in channel["members"]:
         return []
-    return [_wrapped(event, channel) for event in _events(change, channel, new_ts)]
+    return [wrapped(event, channel) for event in _events(change, channel, new_ts)]
 
 
 def _events(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[Object]:
@@ -54,7 +54,8 @@ def _sent(message: Object | None) -> Object:
     return {key: value for key, value in (message or {}).items() if key not in _NOT_IN_EVENTS}
 
 
-def _wrapped(event: Object, channel: Object) -> Object:
+def wrapped(event: Object, channel: Object) -> Object:
+    """An event in the envelope of the Events API."""
     return {
         "token": "verification-tokens-are-deprecated",
         "team_id": TEAM,

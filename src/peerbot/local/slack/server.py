@@ -171,6 +171,17 @@ class LocalSlack:
         """Take one's own message away."""
         self._world.delete(channel, user, ts)
 
+    def redeliver(self, channel: str, ts: str) -> None:
+        """Send a message's events again, as Slack does when an acknowledgement was lost on its way."""
+        message = {key: value for key, value in self._world.message(channel, ts).items() if key != "reactions"}
+        change = Change("posted", channel, ts, message.get("thread_ts"), message)
+        for payload in events.payloads(change, self._world.channel(channel), self._world.new_ts):
+            self._sockets.deliver(payload)
+
+    def send_event(self, channel: str, event: Object) -> None:
+        """Send an event that comes from no message of this world: a join, another app's message."""
+        self._sockets.deliver(events.wrapped(event, self._world.channel(channel)))
+
     # Looking at it
 
     def thread(self, channel: str, thread_ts: str) -> list[Object]:

@@ -1,0 +1,99 @@
+"""What the model relay adds to each chunk of a stream: an upstream that sends the time, read directly and through us."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median, quantiles
+
+import aiohttp
+from aiohttp import web
+
+from bench.figures import Figure, milliseconds
+from peerbot.conversation.documents import Run
+from peerbot.conversation.keys import Conversation
+from peerbot.protocol.documents import new_secret, run_path, secret_hash
+from peerbot.worker.gateway import GatewayClient
+from tests.service.system import System
+
+PAUSE_SECONDS = 0.004
+STREAMS = 4  # of each kind, by turns
+
+
+async def measure(directory: Path, *, chunks: int) -> Figure:
+    directory.mkdir()
+    async with _upstream(chunks // STREAMS) as upstream, System(directory, {"ANTHROPIC_BASE_URL": upstream}) as system:
+        await system.start()
+        gateway = f"http://127.0.0.1:{await system.port('gateway_port')}"
+        async with _played_run(system, gateway) as client, aiohttp.ClientSession() as session:
+            direct: list[float] = []
+            relayed: list[float] = []
+            for _ in range(STREAMS):
+                direct += await _delays(session, upstream, "none")
+                relayed += await _delays(session, f"{client.url}/model", client.agent_token)
+    added = median(relayed) - median(direct)
+    late = quantiles(relayed, n=100)[98] - quantiles(direct, n=100)[98]
+    return Figure(
+        "a streamed chunk through the model relay", milliseconds(median(relayed)), "the same without the relay",
+        milliseconds(median(direct)), f"+{milliseconds(added)} (99th percentiles: {late * 1000:+.2f} ms)", "< +1 ms",
+        len(relayed),
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def _upstream(chunks: int) -> AsyncIterator[str]:
+    """A server in the Claude API's place whose events say when they were sent (a monotonic clock's seconds)."""
+
+    async def messages(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for _ in range(chunks):
+            delta = {"type": "text_delta", "text": "some words "}
+            event = {"type": "content_block_delta", "index": 0, "delta": delta, "sent": time.monotonic()}
+            await response.write(f"event: content_block_delta\ndata: {json.dumps(event)}\n\n".encode())
+            await asyncio.sleep(PAUSE_SECONDS)
+        await response.write_eof()
+        return response
+
+    app = web.Application()
+    app.router.add_post("/v1/messages", messages)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _played_run(system: System, gateway: str) -> AsyncIterator[GatewayClient]:
+    """A run whose worker is this program: reserved in the journal with a secret of our own."""
+    conversation = Conversation(system.slack.team, system.slack.general, "1795000000.000100")
+    secret = new_secret()
+    run = Run(
+        n=1, serves=["1795000000.000100-message"], secret_hash=secret_hash(secret), repository="bench/bench",
+        default_branch="main", branch=conversation.branch, reserved_by=f"bench-{secrets.token_hex(4)}",
+    )  # fmt: skip
+    await system.journal.reserve(conversation, run)
+    async with GatewayClient(gateway + run_path(conversation, 1)) as client:
+        await client.start(secret)
+        yield client
+        await client.close_run()
+
+
+async def _delays(session: aiohttp.ClientSession, base_url: str, token: str) -> list[float]:
+    """Ask for one stream; for each chunk, the seconds from its sending to its arrival."""
+    body = {"model": "claude-opus-5-5", "max_tokens": 1, "stream": True, "messages": []}
+    headers = {"Authorization": f"Bearer {token}"}
+    found = []
+    async with session.post(f"{base_url}/v1/messages?beta=true", json=body, headers=headers) as reply:
+        reply.raise_for_status()
+        async for line in reply.content:
+            if line.startswith(b"data: "):
+                found.append(time.monotonic() - json.loads(line[6:])["sent"])
+    return found

@@ -1,0 +1,396 @@
+"""What people read, and what the operator finds, when Claude, git, GitHub, Slack or the journal fail."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from system import System, eventually
+
+from peerbot.conversation.documents import Choice, Turn
+from peerbot.conversation.keys import Conversation
+from peerbot.local.slack import Fault
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SCRIPT = "Create a simple Python script that prints the first ten primes, and run it"
+QUESTION = "what is in this repository?"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    async with System(tmp_path_factory.mktemp("system"), {"WORKER_IDLE_SECONDS": "3"}) as system:
+        await system.start()
+        yield system
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def system(module_system: System) -> AsyncIterator[System]:
+    """The module's system; what a test broke is mended for the next."""
+    yield module_system
+    module_system.model.faults.clear()
+    module_system.slack.faults.clear()
+    module_system.github.faults.planned.clear()
+    module_system.github.faults.push_refusals.clear()
+
+
+async def _warned(system: System, conversation: Conversation, identity: str) -> None:
+    """The person's message carries the warning, and nothing else."""
+    await eventually(lambda: system.reactions(conversation, identity) == {"warning"})
+
+
+def _causes(system: System, conversation: Conversation, turn: Turn) -> str:
+    """What the operator finds in the log under a turn."""
+    lines = [line for line in system.logged("turn_failed") if line["conversation"] == str(conversation)]
+    return " ".join(line["cause"] for line in lines if (line["run"], line["turn"]) == (turn.run, turn.k))
+
+
+# --- Claude
+
+
+@pytest.mark.parametrize(
+    ("breaking", "sentence", "cause"),
+    [
+        (lambda faults: faults.error(400, times=20), "Claude did not accept the request. Say it in other words", "400"),
+        (lambda faults: faults.error(401, times=20), "Claude's API refused the key. Whoever runs PeerBot", "401"),
+        (
+            lambda faults: faults.error(529, times=20),
+            "Claude is overloaded or does not answer. Write here again",
+            "529",
+        ),
+        (lambda faults: faults.refuse(times=4), "Claude declined to go on with this. Say what you need", "refusal"),
+    ],
+    ids=["400", "401", "529", "refusal"],
+)
+async def test_what_claude_refuses_is_told_in_a_sentence_and_the_session_goes_on(
+    system: System, breaking: Callable[[Any], None], sentence: str, cause: str
+) -> None:
+    breaking(system.model.faults)
+    conversation, identity = await system.say(SCRIPT)
+    failed = await system.answer(conversation, identity)
+
+    assert failed.status == "failed"
+    assert failed.text.startswith(sentence)
+    assert cause in _causes(system, conversation, failed)
+    await _warned(system, conversation, identity)
+
+    system.model.faults.clear()
+    after = await system.ask(QUESTION, thread=conversation, mention=False)
+    assert after.status == "done"
+    assert after.session
+    assert failed.session
+    assert after.session.id == failed.session.id
+
+
+async def test_a_wrong_key_is_not_tried_again_and_again(system: System) -> None:
+    system.model.faults.error(401, times=20)
+    before = system.model.requests
+
+    await system.ask(SCRIPT)
+
+    assert system.model.requests - before == 1
+
+
+async def test_a_rate_limit_that_passes_is_waited_for(system: System) -> None:
+    system.model.faults.error(429, retry_after_seconds=1)
+
+    turn = await system.ask(SCRIPT)
+
+    assert turn.status == "done"
+    assert "2 3 5 7" in turn.text
+
+
+async def test_a_model_that_stays_away_is_told_after_some_tries_and_another_run_goes_on(tmp_path: Path) -> None:
+    def rate_limited(system: System) -> None:
+        system.model.faults.error(429, times=50)
+
+    def cut_off(system: System) -> None:
+        system.model.faults.cut(times=50)
+
+    async def stays_away(name: str, breaking: Callable[[System], None], sentence: str) -> None:
+        async with System(tmp_path / name, {"WORKER_IDLE_SECONDS": "0"}) as system:
+            await system.start()
+            breaking(system)
+            conversation, identity = await system.say(SCRIPT)
+            failed = await system.answer(conversation, identity)
+            assert (failed.status, failed.text) == ("failed", sentence)
+            assert _causes(system, conversation, failed)
+            system.model.faults.clear()
+            await eventually(lambda: system.logged("run_closed"))
+
+            after = await system.ask(QUESTION, thread=conversation, mention=False)
+            assert (after.status, after.run) == ("done", 2)
+            assert after.session
+            assert failed.session
+            assert after.session.id == failed.session.id
+
+    async with asyncio.TaskGroup() as both:  # most of the time they wait
+        sentence = "Claude's rate limit is reached. Write here again in a few minutes to go on."
+        both.create_task(stays_away("limited", rate_limited, sentence))
+        sentence = "Claude is overloaded or does not answer. Write here again in a few minutes to go on."
+        both.create_task(stays_away("cut", cut_off, sentence))
+
+
+async def test_a_stream_that_is_cut_once_is_taken_up_again(system: System) -> None:
+    system.model.faults.cut(inside="text")
+
+    turn = await system.ask(SCRIPT)
+
+    assert turn.status == "done"
+    assert "2 3 5 7" in turn.text
+
+
+async def test_a_turn_that_takes_too_long_ends_with_what_it_made_and_the_next_goes_on(tmp_path: Path) -> None:
+    async with System(tmp_path, {"SESSION_TIMEOUT_MINUTES": "0.1", "WORKER_IDLE_SECONDS": "10"}) as system:
+        await system.start()
+        conversation, identity = await system.say("run `echo begun > begun.txt`, and then take 30 seconds")
+        first = await system.answer(conversation, identity)
+        second = await system.ask("take 30 seconds", thread=conversation, mention=False)
+        third = await system.ask("run `cat begun.txt`", thread=conversation, mention=False)
+
+    assert (first.status, [file.path for file in first.files]) == ("done", ["begun.txt"])
+    assert second.status == "failed"
+    assert second.text == "The limit of 0.1 min for one turn was reached, so I stopped. Write here again to go on."
+    assert 6 <= (second.seconds or 0) < 20
+    assert third.status == "done"
+    assert "begun" in third.text
+
+
+async def test_what_a_turn_made_before_its_limit_is_on_the_branch(tmp_path: Path) -> None:
+    async with System(tmp_path, {"SESSION_TIMEOUT_MINUTES": "0.1"}) as system:
+        await system.start()
+        command = "import time, pathlib; pathlib.Path('half.txt').write_text('half'); time.sleep(30)"
+        conversation, identity = await system.say(f'run ```\npython3 -c "{command}"\n```')
+        turn = await system.answer(conversation, identity)
+
+        assert turn.status == "failed"
+        assert [file.path for file in turn.files] == ["half.txt"]
+        assert _git(system, turn.repository or "", "show", f"{conversation.branch}:half.txt") == "half"
+        await _warned(system, conversation, identity)
+        assert "turn limit" in _causes(system, conversation, turn)
+
+
+async def test_a_worker_that_dies_again_and_again_is_told_without_its_log(tmp_path: Path) -> None:
+    async with System(tmp_path) as system:
+        await system.start()
+        conversation, identity = await system.say("take 30 seconds")
+        for run in (1, 2, 3):
+            await eventually(lambda n=run: len(system.logged("run_started")) == n and system.worker_pids(), 20)
+            for pid in system.worker_pids():
+                os.kill(pid, signal.SIGKILL)
+            await eventually(lambda n=run: len(system.logged("run_died")) == n, 20)
+        turn = await system.answer(conversation, identity)
+
+        assert (turn.status, turn.run) == ("failed", None)
+        assert turn.text.startswith("The worker ended before it could answer, several times; the last time it crashed.")
+        assert "{" not in turn.text
+        await _warned(system, conversation, identity)
+        assert "SIGKILL" in system.logged("run_died")[-1]["detail"]
+
+
+# --- git and GitHub
+
+
+async def test_a_repository_that_cannot_be_cloned_is_told_and_tried_anew(system: System) -> None:
+    system.github.faults.add("git-upload-pack$", status=500, count=50)
+    conversation, identity = await system.say("run `echo cloned`")
+    turn = await system.answer(conversation, identity)
+
+    assert turn.text == (
+        "The repository could not be checked out: the git server has a problem (HTTP 500). Try again in a minute. "
+        "Write here again to have it tried anew."
+    )
+    assert "git clone" in _causes(system, conversation, turn)
+    await _warned(system, conversation, identity)
+
+    system.github.faults.planned.clear()
+    again = await system.ask("please try again", thread=conversation, mention=False)
+    assert again.status == "done"
+    assert "run `echo cloned`" in system.read_by_model(), "what failed before the agent heard it is brought along"
+
+
+async def test_a_clone_that_fails_once_is_tried_again_unnoticed(system: System) -> None:
+    system.github.faults.add("git-upload-pack", status=502, count=1)
+
+    turn = await system.ask(QUESTION)
+
+    assert turn.status == "done"
+
+
+async def test_a_push_that_is_refused_is_told_with_the_forges_words_and_made_up_for(system: System) -> None:
+    system.github.faults.refuse_push("GH013: Repository rule violations found")
+    conversation, identity = await system.say(SCRIPT)
+    turn = await system.answer(conversation, identity)
+
+    assert "2 3 5 7" in turn.text
+    assert "could not be pushed:** GH013: Repository rule violations found. Write here again" in turn.text
+    assert "127.0.0.1" not in turn.text
+    assert "rejected" in _causes(system, conversation, turn)
+    assert (turn.commit, turn.pull_request) == (None, None)
+
+    after = await system.ask(QUESTION, thread=conversation, mention=False)
+    assert after.commit
+    assert after.pull_request
+
+
+async def test_an_empty_repository_gets_its_first_commit(system: System, tmp_path: Path) -> None:
+    make = ["git", "init", "-q", "-b", "trunk", str(tmp_path / "empty")]
+    await asyncio.to_thread(subprocess.run, make, check=True)
+    await system.github.import_repository("somebody/empty", tmp_path / "empty")
+    channel = "C0EMPTY0001"
+    system.slack.add_channel(channel, "empty")
+    choice = Choice(repository="somebody/empty", chosen_by=system.slack.person)
+    await system.journal.choose("channel", f"{system.slack.team}-{channel}", choice)
+    ts = await system.slack.say(system.slack.person, channel, f"{system.slack.mention()} {SCRIPT}")
+    conversation = Conversation(system.slack.team, channel, ts)
+
+    turn = await system.answer(conversation, f"{ts}-message")
+
+    assert (turn.status, turn.repository) == ("done", "somebody/empty")
+    assert turn.pull_request is None  # there is nothing to compare with
+    assert "primes.py" in _git(system, "somebody/empty", "ls-tree", "--name-only", conversation.branch)
+
+
+async def test_a_pull_request_that_somebody_opened_is_found_and_not_doubled(system: System) -> None:
+    system.github.faults.add("/pulls", method="POST", status=500, count=50)
+    conversation, identity = await system.say(SCRIPT)
+    turn = await system.answer(conversation, identity)
+    assert "The work is on the branch, but there is no pull request yet" in turn.text
+    system.github.faults.planned.clear()
+    number = await _open_pull_request(system, turn.repository or "", conversation.branch)
+
+    after = await system.ask(QUESTION, thread=conversation, mention=False)
+
+    assert after.pull_request
+    assert after.pull_request.number == number
+    heads = [pull["head"]["ref"] for pull in await system.github.pull_requests(turn.repository or "")]
+    assert heads.count(conversation.branch) == 1
+
+
+async def test_a_pull_request_whose_creation_was_not_answered_is_found_and_not_doubled(system: System) -> None:
+    system.github.faults.add("/pulls", method="POST", status=502, served=True)
+    conversation, identity = await system.say(SCRIPT)
+    turn = await system.answer(conversation, identity)
+
+    assert turn.pull_request
+    heads = [pull["head"]["ref"] for pull in await system.github.pull_requests(turn.repository or "")]
+    assert heads.count(conversation.branch) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ({"status": 401, "message": "Bad credentials"}, "GitHub refused the token: it is wrong, expired or revoked."),
+        (
+            {"method": "POST", "status": 403, "message": "Resource not accessible by personal access token"},
+            "It needs the right to create repositories there",
+        ),
+    ],
+    ids=["401", "creation forbidden"],
+)
+async def test_a_token_that_github_refuses_is_told_and_the_conversation_can_begin_later(
+    system: System, fault: dict[str, Any], sentence: str
+) -> None:
+    name = f"U0NEW{fault['status']}"
+    person = system.add_person(name, f"Newcomer {fault['status']}")
+    system.github.faults.add("/api/v3/", **fault)
+    conversation, identity = await system.say("run `echo begun`", user=person)
+    turn = await system.answer(conversation, identity)
+
+    assert (turn.status, turn.run) == ("failed", None)
+    assert sentence in turn.text
+    assert turn.text.endswith("Tell whoever runs PeerBot; once it is mended, write here again.")
+    await _warned(system, conversation, identity)
+
+    after = await system.ask("please try again", thread=conversation, user=person, mention=False)
+    assert after.status == "done"
+    assert "run `echo begun`" in system.read_by_model()
+
+
+async def test_a_github_that_is_down_for_a_while_delays_the_answer_and_no_more(system: System) -> None:
+    person = system.add_person("U0DOWN00001", "Downtime")
+    system.github.faults.add("/api/v3/", status=503, count=6)  # more than one look has tries
+
+    turn = await system.ask(SCRIPT, user=person)
+
+    assert turn.status == "done"
+
+
+# --- Slack and the journal
+
+
+async def test_blocks_that_slack_does_not_take_are_said_in_plain_text(tmp_path: Path) -> None:
+    async with System(tmp_path) as system:
+        await system.start()
+        system.slack.faults.add("chat.postMessage", Fault(error="invalid_blocks"))
+        conversation, identity = await system.say(SCRIPT)
+        await system.answer(conversation, identity)
+
+        [(message, _)] = system.answers(conversation)
+        assert "2 3 5 7" in str(message["blocks"])
+        assert {block["type"] for block in message["blocks"]} <= {"section", "context"}
+        assert len(system.logged("blocks_refused")) == 1
+
+
+async def test_a_rate_limit_of_slack_is_waited_for_and_everything_is_said_once(system: System) -> None:
+    system.slack.faults.add("chat.postMessage", Fault(status=429, retry_after_seconds=1), times=2)
+    conversation, identity = await system.say(QUESTION)
+    await system.answer(conversation, identity)
+
+    assert len(system.answers(conversation)) == 1
+    assert len(system.cards(conversation)) <= 1
+
+
+async def test_a_card_that_slack_keeps_waiting_does_not_come_after_the_end(tmp_path: Path) -> None:
+    async with System(tmp_path, {"SLACK_ENABLE_PROGRESS_UPDATES": "false"}) as system:
+        await system.start()
+        system.slack.faults.add("chat.update", Fault(status=429, retry_after_seconds=3))
+        conversation, identity = await system.say(QUESTION)
+        await system.answer(conversation, identity)
+
+        calls = system.slack.calls
+        await eventually(lambda: [c.outcome for c in calls if c.method == "chat.update"] == ["http 429", "ok", "ok"])
+        [card] = system.cards(conversation)
+        assert card["blocks"][0]["title"] == "Done"
+
+
+async def test_what_could_not_be_recorded_is_sent_again_by_slack_and_answered_once(tmp_path: Path) -> None:
+    async with System(tmp_path) as system:
+        system.slack.faults.retry_scale = 0.02
+        await system.start()
+        journal = tmp_path / "journal"
+        journal.rename(tmp_path / "away")
+        journal.write_text("not a directory")
+        conversation, identity = await system.say(SCRIPT)
+        await eventually(lambda: system.logged("not_acked"))
+        assert system.slack.undelivered > 0
+        assert system.reactions(conversation, identity) == set()
+
+        journal.unlink()
+        (tmp_path / "away").rename(journal)
+        turn = await system.answer(conversation, identity)
+
+        assert turn.answers == [identity]
+        await system.delivered()
+        assert len(system.answers(conversation)) == 1
+
+
+def _git(system: System, repository: str, *arguments: str) -> str:
+    command = ["git", "-C", str(system.github.repository_path(repository)), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+async def _open_pull_request(system: System, repository: str, branch: str) -> int:
+    """Open a pull request as a person does."""
+    wanted = {"title": "Mine", "head": branch, "base": "main"}
+    headers = {"Authorization": f"Bearer {system.github.token}"}
+    url = f"{system.github.api_url}/repos/{repository}/pulls"
+    async with aiohttp.ClientSession(headers=headers) as session, session.post(url, json=wanted) as reply:
+        assert reply.status == 201
+        return int((await reply.json())["number"])

@@ -1,0 +1,251 @@
+"""What comes next in a conversation: each sentence of D2 to D4, as one look and one step."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from peerbot.conversation.documents import RunClosed, RunEnd
+from peerbot.conversation.next import (
+    Answer,
+    Close,
+    GiveUp,
+    Look,
+    Nothing,
+    Post,
+    Reserve,
+    RunView,
+    Step,
+    Unmark,
+    UnpostedTurn,
+    View,
+    Wake,
+    next_step,
+)
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+MOMENT = timedelta(microseconds=1)
+X, Y, Z = "1.000001-message", "2.000001-message", "3.000001-message"
+OF_THEMSELVES = [RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE]
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def ended(n: int, reason: RunEnd = RunEnd.FINISHED, *serves: str, detail: str = "") -> RunView:
+    """A closed run."""
+    return RunView(n, serves or (X,), ago(1000), started=True, closed=RunClosed(reason=reason, detail=detail))
+
+
+def reserved(n: int = 1, seconds_ago: float = 1) -> RunView:
+    """An open run that is not there, and whose worker never called."""
+    return RunView(n, (X,), ago(seconds_ago), started=False, closed=None)
+
+
+def living(n: int = 1) -> RunView:
+    """An open run that works."""
+    return RunView(n, (X,), ago(1000), started=True, closed=None, alive=True)
+
+
+def given_up(oldest_first: list[RunView]) -> GiveUp:
+    """What comes when the tries of X are used up: its answer, with the reason of the last run."""
+    last = oldest_first[-1].closed
+    assert last
+    return GiveUp((X,), last)
+
+
+def runs(*oldest_first: RunView) -> tuple[RunView, ...]:
+    return oldest_first[::-1]
+
+
+def step(*, waiting: tuple[str, ...] = (), answered: dict[str, int] | None = None, **rest: object) -> Step:
+    """The step for inputs that wait and inputs that a turn names, both still marked."""
+    answered = answered or {}
+    return next_step(View(tuple(sorted((*waiting, *answered))), answered, **rest), NOW)  # type: ignore[arg-type]
+
+
+# Inputs and runs
+
+
+def test_where_nothing_is_marked_and_no_run_is_open_there_is_nothing_to_do() -> None:
+    assert step() == Nothing()
+    assert step(runs=runs(ended(1))) == Nothing()
+
+
+def test_the_first_input_gets_the_first_run() -> None:
+    assert step(waiting=(X,)) == Reserve(1, (X,))
+
+
+def test_inputs_that_wait_together_get_one_run_in_their_order() -> None:
+    assert step(waiting=(X, Y, Z)) == Reserve(1, (X, Y, Z))
+
+
+def test_after_a_closed_run_comes_the_next_one() -> None:
+    assert step(waiting=(Y,), runs=runs(ended(6))) == Reserve(7, (Y,))
+
+
+def test_only_what_is_not_answered_gets_a_run() -> None:
+    unposted = (UnpostedTurn(1, ago(1)),)
+    assert step(waiting=(Y,), answered={X: 1}, unposted=unposted) == Reserve(1, (Y,))
+
+
+def test_a_living_run_is_woken_for_what_waits() -> None:
+    assert step(waiting=(Y,), runs=runs(ended(1), living(2))) == Wake(2)
+
+
+def test_a_living_run_with_nothing_to_do_is_left_alone() -> None:
+    assert step(runs=runs(living())) == Nothing()
+
+
+@pytest.mark.parametrize("waiting", [(), (X,)])
+@pytest.mark.parametrize("reason", RunEnd)
+def test_a_run_that_ended_is_closed_with_the_reason_that_the_look_told(
+    reason: RunEnd, waiting: tuple[str, ...]
+) -> None:
+    for started in (True, False):
+        run = RunView(3, (X,), ago(1), started=started, closed=None, alive=False, end=reason, detail="exit code 3")
+        assert step(waiting=waiting, runs=(run,)) == Close(3, reason, "exit code 3")
+
+
+def test_a_run_that_ended_without_a_reason_is_closed_as_gone() -> None:
+    run = RunView(1, (X,), ago(1), started=True, closed=None, alive=False)
+    assert step(waiting=(X,), runs=(run,)) == Close(1, RunEnd.GONE, "")
+
+
+def test_a_run_that_is_gone_after_it_started_is_closed_at_once() -> None:
+    run = RunView(1, (X,), ago(1), started=True, closed=None)
+    assert step(waiting=(X,), runs=(run,)) == Close(1, RunEnd.GONE, "it is gone, and nothing says why")
+
+
+def test_a_reserved_run_has_ten_seconds_to_come() -> None:
+    assert step(waiting=(X,), runs=(reserved(seconds_ago=0),)) == Look(NOW + timedelta(seconds=10))
+    run = RunView(1, (X,), ago(10) + MOMENT, started=False, closed=None)
+    assert step(waiting=(X,), runs=(run,)) == Look(NOW + MOMENT)
+
+
+def test_a_reserved_run_that_has_not_come_after_ten_seconds_never_will() -> None:
+    assert step(waiting=(X,), runs=(reserved(seconds_ago=10),)) == Close(1, RunEnd.NEVER_STARTED, "it never came")
+
+
+def test_a_run_that_is_there_has_as_long_as_it_takes_to_start() -> None:
+    run = RunView(1, (X,), ago(600), started=False, closed=None, alive=True)
+    assert step(waiting=(X,), runs=(run,)) == Wake(1)
+
+
+def test_a_reservation_from_a_clock_that_is_ahead_is_looked_at_again() -> None:
+    assert step(waiting=(X,), runs=(reserved(seconds_ago=-30),)) == Look(NOW + timedelta(seconds=40))
+
+
+@pytest.mark.parametrize("run", [reserved(1), reserved(1, 60), living(1)])
+def test_no_run_is_reserved_while_the_newest_is_open(run: RunView) -> None:
+    assert not isinstance(step(waiting=(X, Y), runs=(run,)), Reserve)
+
+
+# The tries of an input
+
+
+@pytest.mark.parametrize("reason", OF_THEMSELVES)
+def test_an_input_is_given_up_after_three_runs_that_died_of_themselves(reason: RunEnd) -> None:
+    died = [ended(n, reason) for n in (1, 2, 3)]
+    assert step(waiting=(X,), runs=runs(*died[:2])) == Reserve(3, (X,))
+    assert step(waiting=(X,), runs=runs(*died)) == given_up(died)
+
+
+def test_three_runs_that_died_of_themselves_are_enough_among_others_that_did_not() -> None:
+    ends = (RunEnd.CRASHED, RunEnd.EVICTED, RunEnd.OUT_OF_MEMORY, RunEnd.NODE_LOST, RunEnd.DEADLINE)
+    views = [ended(n, reason) for n, reason in enumerate(ends, 1)]
+    assert isinstance(step(waiting=(X,), runs=runs(*views[:4])), Reserve)
+    assert isinstance(step(waiting=(X,), runs=runs(*views)), GiveUp)
+
+
+@pytest.mark.parametrize("reason", [reason for reason in RunEnd if reason not in OF_THEMSELVES])
+def test_an_input_is_given_up_after_ten_runs_that_ended_for_whatever_reason(reason: RunEnd) -> None:
+    views = [ended(n, reason) for n in range(1, 11)]
+    assert step(waiting=(X,), runs=runs(*views[:9])) == Reserve(10, (X,))
+    assert step(waiting=(X,), runs=runs(*views)) == given_up(views)
+
+
+def test_the_reason_that_is_told_is_the_last_runs() -> None:
+    views = [ended(n, RunEnd.CRASHED, detail=f"exit code {n}") for n in (1, 2, 3)]
+    answer = step(waiting=(X,), runs=runs(*views))
+    assert isinstance(answer, GiveUp)
+    assert answer.last.detail == "exit code 3"
+
+
+def test_what_came_later_is_tried_on_when_what_came_before_is_given_up() -> None:
+    died = [ended(1, RunEnd.CRASHED, X), ended(2, RunEnd.CRASHED, X, Y), ended(3, RunEnd.CRASHED, X, Y)]
+    assert step(waiting=(X, Y), runs=runs(*died)) == given_up(died)
+    assert step(waiting=(Y,), answered={X: 1}, unposted=(UnpostedTurn(1, ago(1)),), runs=runs(*died)) == Reserve(
+        4, (Y,)
+    )
+
+
+def test_runs_that_were_reserved_for_others_are_not_an_inputs_tries() -> None:
+    assert step(waiting=(Y,), runs=runs(*[ended(n, RunEnd.CRASHED, X) for n in (1, 2, 3)])) == Reserve(4, (Y,))
+
+
+def test_an_open_run_is_looked_after_before_anything_is_given_up() -> None:
+    died = [ended(n, RunEnd.CRASHED) for n in (1, 2, 3)]
+    assert step(waiting=(X,), runs=runs(*died, living(4))) == Wake(4)
+
+
+# What needs no run
+
+
+def test_what_needs_no_agent_is_answered_without_a_run() -> None:
+    assert step(waiting=(X, Y), fixed={Y: "Guests can't."}) == Answer((Y,), "Guests can't.")
+
+
+def test_what_has_the_same_answer_is_answered_together_and_the_oldest_first() -> None:
+    fixed = {X: "Guests can't.", Y: "Say what to do.", Z: "Guests can't."}
+    assert step(waiting=(X, Y, Z), fixed=fixed) == Answer((X, Z), "Guests can't.")
+
+
+def test_what_needs_no_agent_waits_while_a_run_is_open() -> None:
+    assert step(waiting=(X,), fixed={X: "Guests can't."}, runs=runs(living())) == Wake(1)
+
+
+# Posting and unmarking
+
+
+def test_markers_go_once_their_answer_is_posted() -> None:
+    assert step(answered={X: 1, Y: 1}) == Unmark((X, Y))
+
+
+def test_markers_stay_while_their_answer_is_not_posted() -> None:
+    unposted = (UnpostedTurn(2, ago(1)),)
+    assert step(answered={X: 1, Y: 2}, unposted=unposted) == Unmark((X,))
+    assert step(answered={Y: 2}, unposted=unposted) == Look(ago(1) + timedelta(seconds=60))
+
+
+def test_whoever_wrote_a_turn_has_sixty_seconds_to_post_it() -> None:
+    early = (UnpostedTurn(1, ago(60) + MOMENT),)
+    assert step(answered={X: 1}, unposted=early) == Look(NOW + MOMENT)
+
+
+def test_after_sixty_seconds_anybody_posts_it() -> None:
+    assert step(answered={X: 1}, unposted=(UnpostedTurn(1, ago(60)),)) == Post(1)
+
+
+def test_a_turn_that_was_just_tried_again_does_not_keep_the_others_waiting() -> None:
+    unposted = (UnpostedTurn(1, ago(5)), UnpostedTurn(2, ago(61)))
+    assert step(answered={X: 1, Y: 2}, unposted=unposted) == Post(2)
+    assert step(waiting=(Y,), answered={X: 1}, unposted=unposted[:1]) == Reserve(1, (Y,))
+
+
+def test_the_next_look_is_for_the_turn_that_is_due_first() -> None:
+    unposted = (UnpostedTurn(1, ago(5)), UnpostedTurn(2, ago(30)), UnpostedTurn(3, ago(10)))
+    assert step(answered={X: 1, Y: 2, Z: 3}, unposted=unposted) == Look(NOW + timedelta(seconds=30))
+
+
+def test_a_turn_without_markers_is_posted_too() -> None:
+    assert step(unposted=(UnpostedTurn(1, ago(60)),)) == Post(1)
+    assert step(unposted=(UnpostedTurn(1, ago(20)),)) == Look(NOW + timedelta(seconds=40))
+
+
+def test_an_unposted_turn_does_not_hide_what_an_open_run_needs() -> None:
+    unposted = (UnpostedTurn(1, ago(1)),)
+    assert step(waiting=(Y,), answered={X: 1}, unposted=unposted, runs=runs(living())) == Wake(1)
+    assert step(answered={X: 1}, unposted=unposted, runs=(reserved(seconds_ago=10),)) == Close(
+        1, RunEnd.NEVER_STARTED, "it never came"
+    )
