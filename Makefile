@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test check bench install npm lock docs clean
+.PHONY: help run test slow check bench install npm lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -16,6 +16,9 @@ run: $(VENV)/.local ## Start everything on this machine, play a first conversati
 
 test: $(VENV)/.dev ## Run the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+slow: $(VENV)/.dev ## Run the tests that wait for a real minute
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(VENV)/.dev ## Lint, check types and layers, compare the generated docs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
@@ -57,6 +60,7 @@ $(VENV)/.local: $(VENV)/bin/pip requirements/local.txt requirements/build.txt py
 	@$(PIP) install --require-hashes -r requirements/build.txt
 	@$(PIP) install --require-hashes -r requirements/local.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q src  # a sandboxed worker can't keep what it compiles
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.local requirements/dev.txt

@@ -56,9 +56,7 @@ class _Round:
 
 
 async def measure(directory: Path, clock: Clock, *, rounds: int) -> Timed:
-    directory.mkdir()
-    settings = {"WORKER_IDLE_SECONDS": "2", "SLACK_ENABLE_PROGRESS_UPDATES": "true"}
-    async with System(directory, settings) as system:
+    async with System(directory, {"WORKER_IDLE_SECONDS": "2"}) as system:
         await system.start()
         await system.ask(PROMPT)  # makes the person's repository, and warms the files up
         found = [await _round(system, clock, directory / f"bare-{number}") for number in range(rounds)]
@@ -102,12 +100,17 @@ async def _steps(system: System, conversation: Conversation, worker_log: Path, s
     return {**logged(worker_log, str(conversation), said), **dispatcher, "reserved": record.run.reserved_at.timestamp()}
 
 
+def _make_repository(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("# A repository\n")
+    us = ["-c", "user.name=Bench", "-c", "user.email=bench@example.org"]
+    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "Begin"]):
+        subprocess.run(["git", *us, *command], cwd=folder, check=True)
+
+
 async def _bare(model: DemoModel, clock: Clock, folder: Path) -> tuple[float, float]:
     """The CLI alone: seconds from its start to the model's first request, and to its end."""
-    folder.mkdir()
-    (folder / "README.md").write_text("# A repository\n")
-    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "Begin"]):
-        subprocess.run(["git", "-c", "user.name=Bench", "-c", "user.email=bench@example.org", *command], cwd=folder, check=True)
+    _make_repository(folder)
     home = folder.with_suffix(".home")
     environment = {
         "PATH": os.environ["PATH"],

@@ -33,7 +33,7 @@ LOOT = Path(".git/loot.jsonl")
 BOOTSTRAP = Path("/run/peerbot/bootstrap")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 FILE_BYTES = 1024 * 1024
-SEARCH_SECONDS = 5.0
+SEARCH_SECONDS = 20.0
 SKIPPED = {"usr", "proc", "sys", "dev", "lib", "lib64", "bin", "sbin", "site-packages", "node_modules", "objects"}
 
 
@@ -41,6 +41,7 @@ class Wanted(TypedDict):
     """What `look` is told: all that somebody could know who has read PeerBot's source and looked at its machine."""
 
     lengths: list[int]  # of the strings that look like secrets
+    places: list[str]  # where files are searched
     hidden: list[str]  # where the dispatcher, Slack, GitHub and the journal keep their files
     routes: list[tuple[str, str]]  # method, and path below the run's
     other: str  # the path of another conversation's run
@@ -58,7 +59,7 @@ def digest(value: bytes) -> str:
 def token_like(data: bytes, lengths: Iterable[int]) -> set[str]:
     """The hashes of everything in `data` that could be a secret of one of these lengths."""
     wanted = set(lengths)
-    found = set()
+    found: set[bytes] = set()
     for run in re.findall(rb"[A-Za-z0-9_+/-]{16,}", data):
         found.update(piece for piece in (run, *re.split(rb"[/+]", run)) if len(piece) in wanted)
     return {digest(value) for value in found}
@@ -140,7 +141,7 @@ def present(memory: int, pagemap: int, begin: int, end: int) -> Iterator[bytes]:
 
 
 def files(places: Iterable[str]) -> Iterator[bytes]:
-    """What is in the files below these places, without programs and libraries, as long as there is time."""
+    """What is in the files below these places, without programs and libraries. `TimeoutError` when it is much."""
     deadline = time.monotonic() + SEARCH_SECONDS
     for place in places:
         for directory, names, found in os.walk(place):
@@ -148,7 +149,7 @@ def files(places: Iterable[str]) -> Iterator[bytes]:
             for name in found:
                 yield read(f"{directory}/{name}")
                 if time.monotonic() > deadline:
-                    return
+                    raise TimeoutError(f"{directory} was not searched to its end")
 
 
 def output(*command: str) -> str:
@@ -252,7 +253,9 @@ def gateway() -> tuple[str, str, str]:
 def call(netloc: str, method: str, path: str, token: bytes | None, body: bytes = b"{}") -> Reply:
     connection = http.client.HTTPConnection(netloc, timeout=10)
     try:
-        headers = {"Content-Type": "application/json", **({"Authorization": b"Bearer " + token} if token else {})}
+        headers: dict[str, str | bytes] = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = b"Bearer " + token
         connection.request(method, path, body if method in ("POST", "PUT") else None, headers)
         response = connection.getresponse()
         return {"status": response.status, "body": response.read().decode(errors="replace")[:1000]}
@@ -380,7 +383,7 @@ def look(wanted: Wanted) -> None:
     netloc, own, token = gateway()
     secret, ours = BOOTSTRAP.read_text() if BOOTSTRAP.exists() else "", f"http://{netloc}{own}/git"
     report = {
-        "seen": search(wanted["lengths"], [*wanted["hidden"], "/"]),
+        "seen": search(wanted["lengths"], wanted["places"]),
         "supervisor": attack(supervisor()),
         "machine": machine(wanted["hidden"]),
         "bootstrap": digest(secret.encode()) if secret else "",
@@ -406,7 +409,7 @@ def main() -> None:
     elif command == "plant":
         plant()
     elif command == "collect":
-        collect(*arguments or [None])
+        collect(arguments[0] if arguments else None)
     elif command == "spy":
         spy(arguments[0])
     sys.stdout.write("That is all.\n")

@@ -180,6 +180,10 @@ class System:
         found = (journal / kind / str(conversation) for kind in ("conversations", "pending"))
         return [str(file.relative_to(journal)) for folder in found for file in folder.rglob("*") if file.is_file()]
 
+    async def settled(self, conversation: Conversation) -> None:
+        """Wait until nothing of a conversation is marked as unanswered."""
+        await eventually(lambda: not any(file.startswith("pending/") for file in self.files(conversation)))
+
     def posted_file(self, conversation: Conversation, k: int) -> Path:
         return self.directory / "journal" / "conversations" / str(conversation) / "turns" / f"{k}.posted"
 

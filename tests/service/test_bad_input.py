@@ -103,6 +103,7 @@ async def test_a_reply_in_a_thread_of_others_is_ignored_and_nothing_is_written(s
 
 async def test_a_reply_to_somebody_else_in_a_conversation_is_ignored(system: System, thread: Conversation) -> None:
     grace = system.add_person("U0GRACE0001", "Grace Hopper")
+    await system.settled(thread)
     before = system.files(thread)
     ts = await system.slack.say(
         system.slack.person, thread.channel, f"<@{grace}> what do you think of it?", thread_ts=thread.thread_ts
@@ -128,7 +129,7 @@ async def test_an_event_that_comes_again_after_its_answer_gets_no_second_one(
     await system.delivered()
     again = system.logged("input_recorded")[recorded:]
     assert [(line["input"], line["new"]) for line in again] == [(first, False)] * 2  # its message and its app_mention
-    await eventually(lambda: not any(file.startswith("pending/") for file in system.files(conversation)))
+    await system.settled(conversation)
     assert system.answers(conversation) == answers
     assert await system.journal.turn_numbers(conversation) == turns
 
@@ -165,6 +166,6 @@ async def test_a_message_in_the_moment_in_which_a_run_ends_is_answered_once(
             said.append((await system.say("hello again", thread=conversation, mention=False))[1])
         await system.answer(conversation, said[-1])
 
-        await eventually(lambda: not any(file.startswith("pending/") for file in system.files(conversation)))
+        await system.settled(conversation)
         turns = [await system.journal.turn(conversation, k) for _, k in system.answers(conversation)]
         assert [identity for turn in turns if turn for identity in turn.answers] == said

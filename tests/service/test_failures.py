@@ -149,31 +149,24 @@ async def test_a_stream_that_is_cut_once_is_taken_up_again(system: System) -> No
 async def test_a_turn_that_takes_too_long_ends_with_what_it_made_and_the_next_goes_on(tmp_path: Path) -> None:
     async with System(tmp_path, {"SESSION_TIMEOUT_MINUTES": "0.1", "WORKER_IDLE_SECONDS": "10"}) as system:
         await system.start()
-        conversation, identity = await system.say("run `echo begun > begun.txt`, and then take 30 seconds")
-        first = await system.answer(conversation, identity)
-        second = await system.ask("take 30 seconds", thread=conversation, mention=False)
-        third = await system.ask("run `cat begun.txt`", thread=conversation, mention=False)
-
-    assert (first.status, [file.path for file in first.files]) == ("done", ["begun.txt"])
-    assert second.status == "failed"
-    assert second.text == "The limit of 0.1 min for one turn was reached, so I stopped. Write here again to go on."
-    assert 6 <= (second.seconds or 0) < 20
-    assert third.status == "done"
-    assert "begun" in third.text
-
-
-async def test_what_a_turn_made_before_its_limit_is_on_the_branch(tmp_path: Path) -> None:
-    async with System(tmp_path, {"SESSION_TIMEOUT_MINUTES": "0.1"}) as system:
-        await system.start()
         command = "import time, pathlib; pathlib.Path('half.txt').write_text('half'); time.sleep(30)"
         conversation, identity = await system.say(f'run ```\npython3 -c "{command}"\n```')
         turn = await system.answer(conversation, identity)
 
         assert turn.status == "failed"
+        assert turn.text == "The limit of 0.1 min for one turn was reached, so I stopped. Write here again to go on."
+        assert 6 <= (turn.seconds or 0) < 20
         assert [file.path for file in turn.files] == ["half.txt"]
         assert _git(system, turn.repository or "", "show", f"{conversation.branch}:half.txt") == "half"
-        await _warned(system, conversation, identity)
         assert "turn limit" in _causes(system, conversation, turn)
+        await _warned(system, conversation, identity)
+
+        after = await system.ask("run `cat half.txt`", thread=conversation, mention=False)
+        assert after.status == "done"
+        assert "half" in after.text
+        assert after.session
+        assert turn.session
+        assert after.session.id == turn.session.id
 
 
 async def test_a_worker_that_dies_again_and_again_is_told_without_its_log(tmp_path: Path) -> None:

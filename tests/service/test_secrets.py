@@ -185,6 +185,7 @@ class Planted(System):
         branch = f"refs/heads/{conversation.branch}"
         return {
             **self.wanted_of_the_machine(other),
+            "places": ["/"],
             "routes": routes(),
             "pushes": {
                 "allowed: our branch": ["OURS", f"HEAD:{branch}"],
@@ -211,10 +212,12 @@ class Planted(System):
 
     def wanted_of_the_machine(self, other: Conversation) -> probes.Wanted:
         """What the probes are told that the machine alone is to be looked at of."""
-        hidden = ("journal", "slack", "github", "data", "home", "source", "dispatcher.log")
+        files = ("journal", "slack", "github", "data", "home", "source", "dispatcher.log")
+        hidden = [str(self.directory / name) for name in files]
         return {
             "lengths": sorted({43, len(OTHERS_WORDS), *(len(value) for value in self.credentials.values())}),
-            "hidden": [str(self.directory / name) for name in hidden],
+            "places": [*hidden, "/workspace", "/run"],
+            "hidden": hidden,
             "other": run_path(other, 1),
             "routes": [],
             "pushes": {},

@@ -87,6 +87,7 @@ async def test_a_refusal_does_not_make_a_thread_of_people_a_conversation(system:
     guest = system.add_person("U0GUEST0003", "Guest", kind="guest")
     thread, _ = await _said_in(system, system.slack.general, "the build is slow")
     await system.ask("make it fast", thread=thread, user=guest)
+    await system.settled(thread)
     before = system.files(thread)
 
     await system.say("let us talk about it at lunch", thread=thread, mention=False)
@@ -150,7 +151,7 @@ async def test_the_trigger_phrase_works_like_a_mention_and_is_a_word_of_its_own(
 async def test_edits_deletions_joins_and_bots_are_ignored(system: System) -> None:
     conversation, identity = await system.say(QUESTION)
     await system.answer(conversation, identity)
-    await eventually(lambda: not any(file.startswith("pending/") for file in system.files(conversation)))
+    await system.settled(conversation)
     _, second = await system.say("and what else?", thread=conversation, mention=False)
     await system.answer(conversation, second)
     recorded, answers = len(system.logged("input_recorded")), len(system.answers(conversation))

@@ -92,7 +92,6 @@ class Dispatcher:
     at_work: bool = False
     again: bool = False
     posting: set[int] = field(default_factory=set)
-    tried: dict[int, datetime] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

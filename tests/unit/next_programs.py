@@ -121,7 +121,7 @@ class World(Stage):
         yield None
         inputs = [i for i in marked if i not in done and f"inputs/{i}" in self.journal]
         unposted = tuple(
-            steps.UnpostedTurn(turn.k, max(turn.ended_at, dispatcher.tried.get(turn.k, turn.ended_at)))
+            steps.UnpostedTurn(turn.k, max(self.claims(turn.k), default=turn.ended_at), len(self.claims(turn.k)))
             for turn in self.turns()
             if f"turns/{turn.k}.posted" not in self.journal
         )
@@ -148,10 +148,10 @@ class World(Stage):
         match step:
             case steps.Unmark(inputs):
                 yield from self.unmark(inputs)
-            case steps.Post(k):
-                dispatcher.tried[k] = self.now
-                with suppress(Unavailable):
-                    yield from self.final(dispatcher, self.journal[f"turns/{k}.json"], again=True)
+            case steps.Post(k, claim):
+                if (yield from self.create(f"turns/{k}.repost-{claim}", self.now)):
+                    with suppress(Unavailable):
+                        yield from self.final(dispatcher, self.journal[f"turns/{k}.json"], again=True)
             case steps.Answer(inputs, _):
                 yield from self.answer(dispatcher, inputs, gave_up=False)
             case steps.GiveUp(inputs, _):
@@ -191,20 +191,25 @@ class World(Stage):
     # gateway/present.py
 
     def final(self, dispatcher: Dispatcher, turn: Turn, *, again: bool) -> Program[None]:
+        since = self.clock if again else turn.ended
         yield lambda: turn.k not in dispatcher.posting
         dispatcher.posting.add(turn.k)
         try:
             if f"turns/{turn.k}.posted" not in self.journal:
-                yield from self.post(turn, again=again)
+                yield from self.post(turn, again=again, since=since)
         finally:
             dispatcher.posting.discard(turn.k)
         yield from self.unmark(turn.answers)
 
-    def post(self, turn: Turn, *, again: bool) -> Program[None]:
+    def claims(self, k: int) -> list[datetime]:
+        """When turn `k` was claimed to be posted again."""
+        return [document for key, document in self.journal.items() if key.startswith(f"turns/{k}.repost-")]
+
+    def post(self, turn: Turn, *, again: bool, since: float) -> Program[None]:
+        if self.clock - since > STOPS_POSTING:
+            raise Unavailable
         if again:
             yield None
-        elif self.clock - turn.ended > STOPS_POSTING:
-            raise Unavailable
         looked_at, looked = self.steps, self.clock
         if not again or turn.k not in {post.turn for post in self.posts}:
             yield None

@@ -224,12 +224,12 @@ def test_whoever_wrote_a_turn_has_sixty_seconds_to_post_it() -> None:
 
 
 def test_after_sixty_seconds_anybody_posts_it() -> None:
-    assert step(answered={X: 1}, unposted=(UnpostedTurn(1, ago(60)),)) == Post(1)
+    assert step(answered={X: 1}, unposted=(UnpostedTurn(1, ago(60)),)) == Post(1, 1)
 
 
 def test_a_turn_that_was_just_tried_again_does_not_keep_the_others_waiting() -> None:
     unposted = (UnpostedTurn(1, ago(5)), UnpostedTurn(2, ago(61)))
-    assert step(answered={X: 1, Y: 2}, unposted=unposted) == Post(2)
+    assert step(answered={X: 1, Y: 2}, unposted=unposted) == Post(2, 1)
     assert step(waiting=(Y,), answered={X: 1}, unposted=unposted[:1]) == Reserve(1, (Y,))
 
 
@@ -239,7 +239,7 @@ def test_the_next_look_is_for_the_turn_that_is_due_first() -> None:
 
 
 def test_a_turn_without_markers_is_posted_too() -> None:
-    assert step(unposted=(UnpostedTurn(1, ago(60)),)) == Post(1)
+    assert step(unposted=(UnpostedTurn(1, ago(60)),)) == Post(1, 1)
     assert step(unposted=(UnpostedTurn(1, ago(20)),)) == Look(NOW + timedelta(seconds=40))
 
 

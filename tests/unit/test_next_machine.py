@@ -42,7 +42,7 @@ MOST_INPUTS = 4
 _COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
 PROFILES = {
     "fast": settings(_COMMON, max_examples=250, stateful_step_count=50),
-    "deep": settings(_COMMON, max_examples=8000, stateful_step_count=100),
+    "deep": settings(_COMMON, max_examples=5000, stateful_step_count=100),
 }
 PROFILE = PROFILES.get(os.environ.get("HYPOTHESIS_PROFILE", "fast"), PROFILES["fast"])
 MUTATED = settings(

@@ -185,6 +185,13 @@ class Posted(Document):
     posted_at: AwareDatetime = Field(default_factory=now)
 
 
+class RepostClaim(Document):
+    """`turns/{k}.repost-{i}`: somebody posts the turn again, whose writer left no receipt; it holds for a while."""
+
+    claimed_by: str  # the dispatcher
+    claimed_at: AwareDatetime = Field(default_factory=now)
+
+
 class RepositoryName(Document):
     """`repositories/{owner}/{name}.json`: whose repository a name is."""
 

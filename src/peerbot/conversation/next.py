@@ -39,10 +39,11 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class UnpostedTurn:
-    """A turn that has no receipt yet. `tried_at`: when it ended, or was last posted again in vain."""
+    """A turn that has no receipt yet. `tried_at`: when it ended, or when somebody last claimed to post it again."""
 
     k: int
     tried_at: datetime
+    claims: int = 0  # so often was it claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Post:
     """This turn's answer has no receipt, and its writer had its time."""
 
     turn: int
+    claim: int  # the number of the claim that this takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def next_step(view: View, now: datetime) -> Step:
         return Unmark(done)
     for turn in view.unposted:
         if now - turn.tried_at >= REPOST_AFTER:
-            return Post(turn.k)
+            return Post(turn.k, turn.claims + 1)
     newest = view.runs[0] if view.runs else None
     if newest and not newest.closed:
         step = _look_after(newest, view.waiting, now)

@@ -50,7 +50,7 @@ from peerbot.github.client import GitHub
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.logs import logger
-from peerbot.runs.port import Runs
+from peerbot.runs.port import LONGEST_RUN_SECONDS, Runs
 from peerbot.settings import Settings
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
@@ -199,6 +199,7 @@ class Dispatcher:
             limits=Limits(
                 turn_seconds=settings.session_timeout_minutes * 60,
                 idle_seconds=settings.worker_idle_seconds,
+                run_seconds=LONGEST_RUN_SECONDS,
                 budget_usd=settings.peerbot_run_budget_usd,
                 model=settings.peerbot_model,
                 model_kind=self._model_kind,

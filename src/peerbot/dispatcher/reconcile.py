@@ -6,13 +6,14 @@ call at any time, by any replica, as often as one likes.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import stamina
 from structlog.contextvars import bound_contextvars
 
 from peerbot.conversation import next as steps
-from peerbot.conversation.documents import Run, RunClosed, RunEnd, Turn, TurnStatus, now
+from peerbot.conversation.documents import RepostClaim, Run, RunClosed, RunEnd, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
 from peerbot.dispatcher.begin import Beginning
 from peerbot.dispatcher.places import Places
@@ -43,6 +44,7 @@ TRIED_FOR_SECONDS = 50.0
 Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 
 
+@dataclass(slots=True)
 class Reconciler:
     """Brings conversations forward, each by one task at a time.
 
@@ -50,32 +52,17 @@ class Reconciler:
     is what every worker gets.
     """
 
-    def __init__(
-        self,
-        *,
-        journal: Journal,
-        runs: Runs,
-        inbox: Inbox,
-        presenter: Presenter,
-        beginning: Beginning,
-        places: Places,
-        name: str,
-        worker_environment: dict[str, str],
-        spawn: Spawn,
-        spawn_waiting: Spawn,
-    ) -> None:
-        self._journal = journal
-        self._runs = runs
-        self._inbox = inbox
-        self._presenter = presenter
-        self._beginning = beginning
-        self._places = places
-        self._name = name
-        self._worker_environment = worker_environment
-        self._spawn = spawn
-        self._spawn_waiting = spawn_waiting
-        self._at_work: dict[Conversation, bool] = {}  # True: look once more when done
-        self._tried: dict[tuple[Conversation, int], datetime] = {}  # when we last posted a turn again, in vain
+    journal: Journal
+    runs: Runs
+    inbox: Inbox
+    presenter: Presenter
+    beginning: Beginning
+    places: Places
+    name: str
+    worker_environment: dict[str, str]
+    spawn: Spawn
+    spawn_waiting: Spawn
+    _at_work: dict[Conversation, bool] = field(default_factory=dict)  # True: look once more when done
 
     def soon(self, conversation: Conversation) -> None:
         """Reconcile in the background; calls that come meanwhile become one more look."""
@@ -83,11 +70,11 @@ class Reconciler:
             self._at_work[conversation] = True
             return
         self._at_work[conversation] = False
-        self._spawn(self._until_quiet(conversation))
+        self.spawn(self._until_quiet(conversation))
 
     def next_in_line(self) -> None:
         """A run ended: whoever waits for a place looks again, first come first."""
-        for conversation in self._places.line():
+        for conversation in self.places.line():
             self.soon(conversation)
 
     async def _until_quiet(self, conversation: Conversation) -> None:
@@ -113,9 +100,9 @@ class Reconciler:
                 step = steps.next_step(view, now())
                 log.debug("step", step=type(step).__name__)
                 if not view.waiting:
-                    self._places.leave(conversation)
+                    self.places.leave(conversation)
                 if isinstance(step, steps.Look):
-                    self._spawn_waiting(self._look_at(conversation, step.at))
+                    self.spawn_waiting(self._look_at(conversation, step.at))
                     return
                 if not await self._take(conversation, step):
                     return
@@ -123,34 +110,34 @@ class Reconciler:
 
     async def _view(self, conversation: Conversation) -> steps.View:
         """Read what the decision looks at."""
-        marked = await self._journal.pending_in(conversation)
-        done = await answered(self._journal, conversation, marked)
-        inputs = {i: item for i in marked if i not in done and (item := await self._journal.input(conversation, i))}
+        marked = await self.journal.pending_in(conversation)
+        done = await answered(self.journal, conversation, marked)
+        inputs = {i: item for i in marked if i not in done and (item := await self.journal.input(conversation, i))}
         pending = tuple(i for i in marked if i in done or i in inputs)
         unposted = []
-        for files in await self._journal.turn_files(conversation):
-            if files.written and not files.posted and (turn := await self._journal.turn(conversation, files.k)):
-                tried_at = self._tried.get((conversation, files.k), turn.ended_at)
-                unposted.append(steps.UnpostedTurn(files.k, max(turn.ended_at, tried_at)))
+        for files in await self.journal.turn_files(conversation):
+            if files.written and not files.posted and (turn := await self.journal.turn(conversation, files.k)):
+                claim = await self.journal.repost_claim(conversation, files.k, files.claims)
+                unposted.append(steps.UnpostedTurn(files.k, claim.claimed_at if claim else turn.ended_at, files.claims))
         runs = await self._run_views(conversation, set(inputs))
         fixed: dict[str, str] = {}
         if not runs or runs[0].closed:
             for identity, item in inputs.items():
-                if text := await self._inbox.fixed_answer(item):
+                if text := await self.inbox.fixed_answer(item):
                     fixed[identity] = text
         return steps.View(pending, done, tuple(unposted), tuple(runs), fixed)
 
     async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[steps.RunView]:
         """The newest run, and those before it as long as they served what waits."""
-        record = await self._journal.newest_run(conversation)
+        record = await self.journal.newest_run(conversation)
         views: list[steps.RunView] = []
         while record and (not views or waiting & set(record.run.serves)):
             views.append(await self._run_view(conversation, record, live=not views))
-            record = await self._journal.run(conversation, record.n - 1) if record.n > 1 else None
+            record = await self.journal.run(conversation, record.n - 1) if record.n > 1 else None
         return views
 
     async def _run_view(self, conversation: Conversation, record: RunRecord, *, live: bool) -> steps.RunView:
-        state = await self._runs.look(conversation, record.n) if live and not record.closed else None
+        state = await self.runs.look(conversation, record.n) if live and not record.closed else None
         return steps.RunView(
             n=record.n,
             serves=tuple(record.run.serves),
@@ -167,20 +154,20 @@ class Reconciler:
         match step:
             case steps.Unmark(inputs):
                 for identity in inputs:
-                    await self._journal.unmark(conversation, identity)
-            case steps.Post(turn):
-                await self._post_again(conversation, turn)
+                    await self.journal.unmark(conversation, identity)
+            case steps.Post(turn, claim):
+                await self._post_again(conversation, turn, claim)
             case steps.Answer(inputs, text):
                 await self._answer(conversation, inputs, text, TurnStatus.REFUSED)
             case steps.GiveUp(inputs, last):
                 await self._answer(conversation, inputs, _given_up(last), TurnStatus.FAILED)
             case steps.Close(run, reason, detail):
                 log.warning("run_died", run=run, reason=reason.value, detail=detail)
-                await self._journal.close_run(conversation, run, RunClosed(reason=reason, detail=detail))
+                await self.journal.close_run(conversation, run, RunClosed(reason=reason, detail=detail))
             case steps.Reserve(run, inputs):
                 return await self._place(conversation, run, inputs)
             case steps.Wake(run):
-                await self._runs.wake(conversation, run)
+                await self.runs.wake(conversation, run)
                 return False
             case _:
                 return False
@@ -188,19 +175,19 @@ class Reconciler:
 
     async def _place(self, conversation: Conversation, n: int, inputs: tuple[str, ...]) -> bool:
         """Reserve and start run `n`, if there is a place for it."""
-        first = await self._journal.input(conversation, inputs[0])
+        first = await self.journal.input(conversation, inputs[0])
         assert first is not None, "the view has recorded inputs alone"
         try:
-            begun = await self._beginning.of(conversation, first)
+            begun = await self.beginning.of(conversation, first)
         except Refused as error:
             await self._answer(conversation, inputs, str(error), TurnStatus.FAILED)
             return True
-        turn = max(await self._journal.turn_numbers(conversation), default=0) + 1
-        async with self._places.place(conversation, first.ts) as place:
+        turn = max(await self.journal.turn_numbers(conversation), default=0) + 1
+        async with self.places.place(conversation, first.ts) as place:
             if place:
                 log.info("queued", place=place)
                 work = Work(n, begun.repository, begun.branch, first.user)
-                self._spawn(self._presenter.queued(conversation, turn, work, place=place))
+                self.spawn(self.presenter.queued(conversation, turn, work, place=place))
                 return False
             secret = new_secret()
             run = Run(
@@ -210,46 +197,46 @@ class Reconciler:
                 repository=begun.repository,
                 default_branch=begun.default_branch,
                 branch=begun.branch,
-                reserved_by=self._name,
+                reserved_by=self.name,
             )
-            if not await self._journal.reserve(conversation, run):
+            if not await self.journal.reserve(conversation, run):
                 return True
-            environment = {**self._worker_environment, "PEERBOT_RUN_PATH": run_path(conversation, n)}
-            await self._runs.start(RunSpec(conversation, n, secret, environment))
+            environment = {**self.worker_environment, "PEERBOT_RUN_PATH": run_path(conversation, n)}
+            await self.runs.start(RunSpec(conversation, n, secret, environment))
         log.info("run_placed", run=n, job=conversation.job_name(n), inputs=list(inputs))
-        await self._presenter.starting(conversation, turn, Work.of(run, first.user))
+        await self.presenter.starting(conversation, turn, Work.of(run, first.user))
         return False
 
     async def _answer(self, conversation: Conversation, inputs: tuple[str, ...], text: str, status: TurnStatus) -> None:
         """Answer inputs without a run. Where another writer takes the turn's number, the next look decides anew."""
-        k = max(await self._journal.turn_numbers(conversation), default=0) + 1
+        k = max(await self.journal.turn_numbers(conversation), default=0) + 1
         # Another may have answered them since the view was read; who does so from here on takes our number.
-        done = await answered(self._journal, conversation, inputs)
+        done = await answered(self.journal, conversation, inputs)
         left = [identity for identity in inputs if identity not in done]
         if not left:
             return
         turn = Turn(k=k, run=None, answers=left, status=status, text=text)
-        if await self._journal.write_turn(conversation, turn):
+        if await self.journal.write_turn(conversation, turn):
             log.info("turn_written", turn=k, status=status.value, answers=left)
             await self._present(conversation, turn)
 
-    async def _post_again(self, conversation: Conversation, k: int) -> None:
-        """Post a turn whose writer never left a receipt. Where Slack won't take it, the conversation goes on."""
-        turn = await self._journal.turn(conversation, k)
+    async def _post_again(self, conversation: Conversation, k: int, claim: int) -> None:
+        """Claim and post a turn that has no receipt. Where Slack won't take it, the conversation goes on all the same."""
+        turn = await self.journal.turn(conversation, k)
         if turn is None:
             return
-        self._tried[conversation, k] = now()
+        if not await self.journal.claim_repost(conversation, k, claim, RepostClaim(claimed_by=self.name)):
+            return
         try:
-            await self._present(conversation, turn)
+            await self._present(conversation, turn, again=True)
         except PeerBotError as error:
             log.warning("not_posted", turn=k, reason=str(error), exc_info=error)
-        else:
-            del self._tried[conversation, k]
 
-    async def _present(self, conversation: Conversation, turn: Turn) -> None:
-        first = await self._journal.input(conversation, turn.answers[0])
-        record = await self._journal.run(conversation, turn.run) if turn.run else None
-        await self._presenter.final(conversation, turn, Work.of(record.run, first.user) if record and first else None)
+    async def _present(self, conversation: Conversation, turn: Turn, *, again: bool = False) -> None:
+        first = await self.journal.input(conversation, turn.answers[0])
+        record = await self.journal.run(conversation, turn.run) if turn.run else None
+        work = Work.of(record.run, first.user) if record and first else None
+        await self.presenter.final(conversation, turn, work, again=again)
 
     async def _look_at(self, conversation: Conversation, at: datetime) -> None:
         await asyncio.sleep(max(0.0, (at - now()).total_seconds()))
@@ -260,6 +247,6 @@ def _given_up(last: RunClosed) -> str:
     """What the thread is told when an input's tries are used up; the log says more, in `run_died`."""
     why = _HOW_IT_ENDED.get(last.reason, "it was ended from outside")
     return (
-        f"The worker ended before it could answer, several times; the last time {why}. Write here again to have it tried "
-        "anew, or ask whoever runs PeerBot to look at this conversation's log."
+        f"The worker ended before it could answer, several times; the last time {why}. Write here again to have it "
+        "tried anew, or ask whoever runs PeerBot to look at this conversation's log."
     )

@@ -43,10 +43,12 @@ from peerbot.protocol.documents import (
     TurnResult,
     secret_hash,
 )
+from peerbot.protocol.sessions import LARGEST_BYTES
 
 log = logger(__name__)
 
 LONGEST_POLL_SECONDS = 25.0
+SMALL_BODY_BYTES = 4096
 LARGEST_BODY_BYTES = 72 * 1024 * 1024
 PREFIX = "/v1/runs/{team}/{channel}/{thread_ts}/{run:[0-9]{1,6}}"
 
@@ -59,6 +61,7 @@ class Limits:
 
     turn_seconds: float
     idle_seconds: float
+    run_seconds: float
     budget_usd: float
     model: str | None
     model_kind: str  # "claude" or "demo"
@@ -81,6 +84,7 @@ class Gateway:
     access: Access = field(init=False)
     _waiting: dict[Conversation, set[asyncio.Event]] = field(default_factory=dict)
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
+    _parts: dict[tuple[Conversation, int], tuple[int, int]] = field(default_factory=dict)  # turn, bytes of its parts
 
     def __post_init__(self) -> None:
         self.access = Access(self.journal)
@@ -115,7 +119,7 @@ class Gateway:
     async def start(self, request: web.Request) -> web.Response:
         """Trade the bootstrap secret for the two tokens whose hashes are sent."""
         conversation, n = named_run(request)
-        asked = StartRequest.model_validate_json(await request.read())
+        asked = StartRequest.model_validate_json(await _small_body(request))
         record = await self.journal.run(conversation, n)
         if record is None or record.closed or secret_hash(asked.secret) != record.run.secret_hash:
             raise Refused("This run is over, or the secret is not its own.")
@@ -138,6 +142,7 @@ class Gateway:
                 model_kind="demo" if self.limits.model_kind == "demo" else "claude",
                 turn_seconds=self.limits.turn_seconds,
                 idle_seconds=self.limits.idle_seconds,
+                run_seconds=self.limits.run_seconds,
                 budget_usd=self.limits.budget_usd,
             )
         )
@@ -183,6 +188,7 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
         data = SessionPart.model_validate_json(await request.read()).model_dump_json().encode()
         turn, part = _number(request, "turn"), _number(request, "part")
+        self._count(caller, turn, len(data))
         if not await self.journal.write_session_part(caller.conversation, turn, caller.record.n, part, data):
             raise Conflict("This part of the transcript is another one already.")
         return web.Response(status=204)
@@ -206,10 +212,11 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
         result = TurnResult.model_validate_json(await request.read())
         with bound_contextvars(conversation=str(caller.conversation), run=caller.record.n):
-            turn = await self.turns.finish(caller, _number(request, "turn"), result)
+            turn, created = await self.turns.finish(caller, _number(request, "turn"), result)
             if result.cause:
                 log.warning("turn_failed", turn=turn.k, cause=result.cause)
-            self.spawn(self.presenter.final(caller.conversation, turn, await self._work(caller)))
+            if created:  # whoever created the turn posts it; a repeated call may come to another replica
+                self.spawn(self.presenter.final(caller.conversation, turn, await self._work(caller)))
         return _json(TurnFinished(turn=turn.k, pull_request=turn.pull_request))
 
     async def close_run(self, request: web.Request) -> web.Response:
@@ -217,6 +224,7 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         await self.journal.close_run(caller.conversation, caller.record.n, RunClosed(reason=RunEnd.FINISHED))
         self.access.forget(caller.conversation, caller.record.n)
+        self._parts.pop((caller.conversation, caller.record.n), None)
         self.model.forget(caller.conversation.job_name(caller.record.n))
         log.info("run_closed", conversation=str(caller.conversation), run=caller.record.n, reason="finished")
         self.closed(caller.conversation)
@@ -245,10 +253,29 @@ class Gateway:
         with bound_contextvars(conversation=str(caller.conversation), run=run.n):
             return await self.git.handle(request, target, tail)
 
+    def _count(self, caller: Caller, turn: int, size: int) -> None:
+        """Count a turn's transcript; the agent can write into it, so it has a bound. By replica, so approximate."""
+        key = (caller.conversation, caller.record.n)
+        counted, so_far = self._parts.get(key, (turn, 0))
+        total = size + (so_far if counted == turn else 0)
+        if total > LARGEST_BYTES:
+            raise Refused("This turn's transcript has become too large to be kept.")
+        self._parts[key] = (turn, total)
+
     async def _work(self, caller: Caller) -> Work:
         """What the run's cards say; the requester is who asked for what it was started for."""
         item = await self.journal.input(caller.conversation, caller.record.run.serves[0])
         return Work.of(caller.record.run, item.user if item else "")
+
+
+async def _small_body(request: web.Request) -> bytes:
+    """Read the body of somebody who has not said yet who they are; raises `Refused` where it is large."""
+    body = bytearray()
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > SMALL_BODY_BYTES:
+            raise Refused("This request is too large.")
+    return bytes(body)
 
 
 @web.middleware

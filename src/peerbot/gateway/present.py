@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from structlog.contextvars import bound_contextvars
 
 from peerbot.conversation.documents import Card, Input, Posted, Run, Turn, TurnStatus
-from peerbot.conversation.keys import Conversation
+from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.progress import Progress
-from peerbot.errors import PeerBotError
+from peerbot.errors import PeerBotError, Unavailable
 from peerbot.gateway.repositories import Repositories
 from peerbot.github.client import Repository
 from peerbot.journal.journal import Journal
@@ -28,6 +28,9 @@ log = logger(__name__)
 RECEIVED, DONE, WARNING = "eyes", "white_check_mark", "warning"
 
 METADATA_EVENT = "peerbot_turn"
+
+POST_SECONDS = 45.0
+"""How long whoever created a turn, or claimed to post it again, may try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +119,11 @@ class Presenter:
         if live.task is None:
             live.task = self._spawn(self._keep_drawing(conversation, turn, work, live))
 
-    async def final(self, conversation: Conversation, turn: Turn, work: Work | None) -> None:
+    async def final(self, conversation: Conversation, turn: Turn, work: Work | None, *, again: bool = False) -> None:
         """Post a turn's answer, write the receipt, drop the markers. Raises what Slack or the journal raise.
 
-        Posting is not repeated where a receipt is there already.
+        Nothing is posted where a receipt is there already. `again`: somebody tried before, so the thread is searched
+        first. Posting stops after 45 s (`Unavailable`): from 60 s on, another may claim it (D4).
         """
         live = self._live.pop((conversation, turn.k), None)
         if live and live.task:
@@ -127,7 +131,11 @@ class Presenter:
             await asyncio.wait([live.task])
         async with self._posting.setdefault((conversation, turn.k), asyncio.Lock()):
             if await self._journal.posted(conversation, turn.k) is None:
-                await self._post(conversation, turn)
+                try:
+                    async with asyncio.timeout(POST_SECONDS):
+                        await self._post(conversation, turn, again=again)
+                except TimeoutError as error:
+                    raise Unavailable("Slack did not take the answer in time; it is posted again later.") from error
         for identity in turn.answers:
             await self._journal.unmark(conversation, identity)
         for identity in turn.answers:
@@ -139,8 +147,13 @@ class Presenter:
         for locks in (self._drawing, self._posting):
             locks.pop((conversation, turn.k), None)
 
-    async def _post(self, conversation: Conversation, turn: Turn) -> None:
+    async def _post(self, conversation: Conversation, turn: Turn, *, again: bool) -> None:
         started = time.monotonic()
+        metadata = turn_metadata(conversation, turn.k)
+        if again and (ts := await self._poster.find(conversation, metadata, after_ts=input_ts(turn.answers[0]))):
+            await self._journal.write_posted(conversation, turn.k, Posted(ts=[ts]))
+            log.info("answer_found", turn=turn.k)
+            return
         repository = await self._repository(turn.repository)
         rendered = render.answer(
             turn,
@@ -148,14 +161,14 @@ class Presenter:
             branch_url=_branch_url(repository, turn.branch),
             seconds=turn.seconds,
         )
-        ts = await self._poster.post(conversation, rendered, metadata=turn_metadata(conversation, turn.k))
+        ts = await self._poster.post(conversation, rendered, metadata=metadata)
         await self._journal.write_posted(conversation, turn.k, Posted(ts=[ts]))
         log.info("answer_posted", turn=turn.k, status=turn.status.value, seconds=round(time.monotonic() - started, 3))
 
     async def _answered(self, conversation: Conversation, identity: str, status: TurnStatus) -> None:
         if not self._style.reactions:
             return
-        ts = identity.partition("-")[0]
+        ts = input_ts(identity)
         await self._poster.react(conversation.channel, ts, DONE if status is TurnStatus.DONE else WARNING)
         await self._poster.unreact(conversation.channel, ts, RECEIVED)
 

@@ -36,8 +36,8 @@ class Turns:
         session = await last_session(self._journal, caller.conversation, numbers)
         return TurnBegin(turn=turn, session_id=session.id if session else None)
 
-    async def finish(self, caller: Caller, turn: int, result: TurnResult) -> Turn:
-        """Write turn `turn`; idempotent by the result's nonce.
+    async def finish(self, caller: Caller, turn: int, result: TurnResult) -> tuple[Turn, bool]:
+        """Write turn `turn`; returns it, and whether this call created it. Idempotent by the result's nonce.
 
         It names the inputs that no turn before it names: the caller may have fetched them before another run's last
         turn came in late. Raises `Conflict` where another run wrote this turn first, or answered all of them: the
@@ -51,11 +51,11 @@ class Turns:
                 document = await self._document(caller, turn, result.model_copy(update={"answers": left}))
                 if await self._journal.write_turn(caller.conversation, document):
                     log.info("turn_written", turn=turn, status=document.status.value, answers=document.answers)
-                    return document
+                    return document, True
             written = await self._journal.turn(caller.conversation, turn)
         if written is None or written.nonce != result.nonce:
             raise Conflict("Another run has answered this turn already.")
-        return written
+        return written, False
 
     async def _document(self, caller: Caller, turn: int, result: TurnResult) -> Turn:
         run = caller.record.run

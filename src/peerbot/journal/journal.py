@@ -24,6 +24,7 @@ from peerbot.conversation.documents import (
     Marker,
     Posted,
     RepositoryName,
+    RepostClaim,
     Run,
     RunClosed,
     RunStarted,
@@ -66,6 +67,7 @@ class TurnFiles:
     written: bool
     card: bool
     posted: bool
+    claims: int = 0  # to post it again
 
 
 class Journal:
@@ -175,7 +177,13 @@ class Journal:
         """List what exists of each turn, ascending; a turn that only has its card is in progress."""
         kinds = await self._numbered(paths.turns(conversation))
         return [
-            TurnFiles(k, written="json" in there, card="card" in there, posted="posted" in there)
+            TurnFiles(
+                k,
+                written="json" in there,
+                card="card" in there,
+                posted="posted" in there,
+                claims=max((int(kind[7:]) for kind in there if kind.startswith("repost-")), default=0),
+            )
             for k, there in sorted(kinds.items())
             if there & {"json", "card", "posted"}
         ]
@@ -208,6 +216,14 @@ class Journal:
     async def write_posted(self, conversation: Conversation, k: int, posted: Posted) -> bool:
         """Note that turn `k`'s answer is in Slack; False when that was noted before."""
         return await self._create(paths.turn_document(conversation, k, "posted"), posted)
+
+    async def repost_claim(self, conversation: Conversation, k: int, i: int) -> RepostClaim | None:
+        """Read the `i`th claim to post turn `k` again; None where there is none, as for 0."""
+        return None if i == 0 else await self._read(paths.turn_document(conversation, k, f"repost-{i}"), RepostClaim)
+
+    async def claim_repost(self, conversation: Conversation, k: int, i: int, claim: RepostClaim) -> bool:
+        """Claim to post turn `k` again, for the `i`th time; False when somebody else has."""
+        return await self._create(paths.turn_document(conversation, k, f"repost-{i}"), claim)
 
     # Sessions
 

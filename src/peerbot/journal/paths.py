@@ -7,7 +7,7 @@ from peerbot.conversation.keys import Conversation, input_ts
 PENDING = "pending/"
 _INPUT_ID = re.compile(r"\d{1,12}\.\d{6}-[a-z_]{1,30}")
 _PART = re.compile(r"/([1-9]\d{0,8})/part-(\d{6})\.json$")
-_NUMBERED = re.compile(r"([1-9]\d{0,8})\.([a-z]+)")
+_NUMBERED = re.compile(r"([1-9]\d{0,8})\.([a-z]+(?:-[1-9]\d{0,8})?)")
 
 
 def conversation_document(conversation: Conversation) -> str:

@@ -73,6 +73,7 @@ class Brief(Message):
     model_kind: Literal["claude", "demo"] = "claude"
     turn_seconds: float
     idle_seconds: float
+    run_seconds: float = 3600.0  # after so long no new turn is taken
     budget_usd: float
 
 
@@ -126,7 +127,7 @@ class TurnResult(Message):
     title: str = ""  # of a pull request
     commit: str | None = None  # the branch's head, if this turn pushed
     files: list[FileChange] = Field(default_factory=list)
-    session_id: str | None = None
+    session_id: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")
     cost_usd: float | None = None
     seconds: float
 

@@ -4,6 +4,7 @@ import sys
 
 from peerbot.errors import SettingsError
 from peerbot.logs import logger
+from peerbot.runs.port import backstop_seconds
 from peerbot.runs.process import ProcessRuns
 from peerbot.runs.sandbox import Sandbox, SandboxMissing
 from peerbot.settings import Settings, Switch
@@ -32,4 +33,5 @@ def open_runs(settings: Settings, *, demo: bool = False) -> ProcessRuns:
                     "--unsafe-no-sandbox (or PEERBOT_SANDBOX=off)."
                 ) from error
     log.info("process_runs", sandbox=sandbox is not None, cpu="unbounded", memory="unbounded")
-    return ProcessRuns(directory, command=WORKER, sandbox=sandbox)
+    deadline = backstop_seconds(settings.session_timeout_minutes * 60)
+    return ProcessRuns(directory, command=WORKER, sandbox=sandbox, deadline_seconds=deadline)

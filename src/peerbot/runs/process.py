@@ -6,6 +6,7 @@ looks there five times a second. A run ends with the dispatcher that started it.
 
 import asyncio
 import contextlib
+import math
 import signal
 import time
 import weakref
@@ -37,6 +38,7 @@ class _OwnRun:
     started: float  # monotonic, seconds
     out_of_memory_before: int  # the machine's count of such kills
     stopping: bool = False
+    too_long: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -71,17 +73,25 @@ class ProcessRuns(Runs):
     """Runs as processes of this machine; implements the port `Runs`.
 
     `directory` is the shared folder of runs, `command` starts the worker, `sandbox` is what it runs in (None: nothing
-    keeps the agent from the user's files), `grace_seconds` is what a worker has between SIGTERM and SIGKILL.
+    keeps the agent from the user's files), `grace_seconds` is what a worker has between SIGTERM and SIGKILL. A run that
+    is not done after `deadline_seconds` is killed: a backstop, for a worker that hangs.
     """
 
     def __init__(
-        self, directory: Path, *, command: Sequence[str], sandbox: Sandbox | None, grace_seconds: float = 10
+        self,
+        directory: Path,
+        *,
+        command: Sequence[str],
+        sandbox: Sandbox | None,
+        grace_seconds: float = 10,
+        deadline_seconds: float = math.inf,
     ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory.resolve()
         self._command = list(command)
         self._sandbox = sandbox
         self._grace_seconds = grace_seconds
+        self._deadline_seconds = deadline_seconds
         self.sandboxed = sandbox is not None
         self._own: dict[str, _OwnRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -194,7 +204,7 @@ class ProcessRuns(Runs):
 
     async def _attend(self, spec: RunSpec, own: _OwnRun) -> None:
         """Wait for a run's end and write down how it was; then clear up after it."""
-        code = await own.child.wait()
+        code = await self._ended(own)
         own.folder.trim_log()
         reason, detail = _how_it_ended(own, code)
         try:
@@ -207,6 +217,16 @@ class ProcessRuns(Runs):
         log.info("process_ended", conversation=str(spec.conversation), run=spec.run, reason=reason, exit_code=code)
         self._observe(own.folder)
         await asyncio.to_thread(own.folder.clear)  # a large checkout takes seconds to remove
+
+    async def _ended(self, own: _OwnRun) -> int:
+        """Wait for a run's end; one that is not done by its deadline (frozen, perhaps) is ended. Its exit code."""
+        end = asyncio.create_task(own.child.wait())
+        timeout = None if math.isinf(self._deadline_seconds) else self._deadline_seconds
+        done, _ = await asyncio.wait([end], timeout=timeout)
+        if not done:
+            own.too_long = True
+            own.child.kill()
+        return await end
 
     def _keep(self) -> None:
         if self._keeper is None:
@@ -259,6 +279,8 @@ def _how_it_ended(own: _OwnRun, code: int) -> tuple[RunEnd, str]:
         with contextlib.suppress(ValueError):
             detail += f" ({signal.Signals(code - 128).name})"
     detail += f" after {time.monotonic() - own.started:.1f} s"
+    if own.too_long:
+        return RunEnd.DEADLINE, detail
     if own.stopping:
         return RunEnd.DRAINED, detail
     if code == 0:

@@ -5,7 +5,8 @@ flag stays here because it once looked right. Everything is told to bubblewrap t
 empty environment of its own: what stands in its argument list or environment is readable inside.
 
 Not kept from the agent: the network (loopback carries the gateway, so the machine's other loopback services are
-reachable too), and as much CPU, memory and disk as it likes, for want of a cgroup that everybody may write.
+reachable too, and before Linux 6.12 its abstract sockets: `worker/harden.py`), and as much CPU, memory and disk as it
+likes, for want of a cgroup that everybody may write.
 """
 
 import functools

@@ -19,6 +19,7 @@ from peerbot.slack.render import Rendered, plain
 log = logger(__name__)
 
 _BLOCKS_REFUSED = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "unsupported_block_type"}
+_PAGE = 200
 _AS_GOOD_AS_DONE = {
     "already_reacted",
     "no_reaction",
@@ -71,6 +72,29 @@ class Poster:
             ts = str((await send(plain(rendered)))["ts"])
             self._remember(refused)
             return ts
+
+    async def find(self, conversation: Conversation, metadata: Mapping[str, Any], *, after_ts: str) -> str | None:
+        """Look for a message of the thread, after `after_ts`, that carries `metadata`: its `ts`, or None.
+
+        Reads to the thread's end. Raises as `call` does.
+        """
+        cursor: str | None = None
+        while True:
+            request = self._client.conversations_replies(
+                channel=conversation.channel,
+                ts=conversation.thread_ts,
+                oldest=after_ts,
+                limit=_PAGE,
+                cursor=cursor,
+                include_all_metadata=True,
+            )
+            page = await call("a thread's messages", request)
+            for message in page.get("messages") or ():
+                if message.get("metadata") == metadata:
+                    return str(message["ts"])
+            cursor = (page.get("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                return None
 
     async def update(self, channel: str, ts: str, rendered: Rendered) -> None:
         """Put `rendered` in the place of one of our messages. Raises as `post` does; doing it twice does no harm."""

@@ -15,6 +15,7 @@ once more (D3).
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import time
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 log = logs.logger(__name__)
 
 REPORT_SECONDS = 0.2
+KEEP_SECONDS = 300.0
+"""How long a turn's work may take to be committed and pushed, all told."""
 
 
 async def run(environment: Mapping[str, str]) -> int:
@@ -101,8 +104,9 @@ class Worker:
     async def serve(self) -> None:
         """Turn after turn, until no input comes for the idle time. Raises `Refused` when the run is over."""
         self._prepared = asyncio.create_task(self._workspace.prepare())
+        until = time.monotonic() + self._brief.run_seconds
         wait = 0.0
-        while inputs := await self._inputs(wait):
+        while (inputs := await self._inputs(wait)) and time.monotonic() < until:
             await self._turn(inputs)
             wait = self._brief.idle_seconds
 
@@ -209,18 +213,24 @@ class Worker:
         trailers = [f"Co-authored-by: {name} <{user}@slack.invalid>" for user, name in people.items()]
         files: list[FileChange] = []
         try:
-            await self._workspace.commit_rest("Work in progress, committed at the end of the turn", trailers)
-            files = await self._workspace.changes(start)
-            return _Kept(await self._workspace.push(), files)
-        except GitFailed as error:
-            log.warning("push_failed", reason=error.detail, exc_info=error)
-            reason = str(error).rstrip(".")
-            trouble = (
-                f"⚠️ **What I changed is not on the branch yet, because it could not be pushed:** {reason}. "
-                f"Write here again to have it pushed; I keep it for {self._brief.idle_seconds:g} seconds, and do it "
-                "anew after that. If it fails again, ask whoever runs PeerBot."
-            )
-            return _Kept(None, files, trouble, _detail(error))
+            async with asyncio.timeout(KEEP_SECONDS):
+                await self._workspace.commit_rest("Work in progress, committed at the end of the turn", trailers)
+                files = await self._workspace.changes(start)
+                return _Kept(await self._workspace.push(), files)
+        except (GitFailed, TimeoutError) as error:
+            failed = error if isinstance(error, GitFailed) else GitFailed(f"git took over {KEEP_SECONDS:.0f} seconds.")
+            return self._not_kept(failed, files)
+
+    def _not_kept(self, error: GitFailed, files: list[FileChange]) -> "_Kept":
+        """Say that a turn's changes are not on the branch, and what to do."""
+        log.warning("push_failed", reason=error.detail, exc_info=error)
+        reason = str(error).rstrip(".")
+        trouble = (
+            f"⚠️ **What I changed is not on the branch yet, because it could not be pushed:** {reason}. "
+            f"Write here again to have it pushed; I keep it for {self._brief.idle_seconds:g} seconds, and do it "
+            "anew after that. If it fails again, ask whoever runs PeerBot."
+        )
+        return _Kept(None, files, trouble, _detail(error))
 
     async def _send(self, turn: int, report: "Report", changed: asyncio.Event) -> None:
         """Report progress as it changes, the newest whole each time; what fails is said by the next report."""
@@ -251,6 +261,8 @@ def _detail(error: BaseException) -> str:
 
 def _import_agent() -> ModuleType:
     module = importlib.import_module("peerbot.worker.agent")
+    gc.freeze()  # what was imported stays: never look at it again
+    gc.enable()
     log.debug("agent_imported")
     return module
 
