@@ -346,7 +346,7 @@ def plant() -> None:
 
     hooks = place / "hooks"
     hooks.mkdir(exist_ok=True)
-    for name in ("pre-push", "pre-commit", "post-commit", "prepare-commit-msg"):
+    for name in ("pre-commit", "post-commit", "prepare-commit-msg"):
         spy(name, hooks / name)
     settings = {
         "core.hooksPath": str(hooks),

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 from claude_cli import Desk
+from system import System
 
 from peerbot.local.model import DemoModel
 
@@ -87,6 +88,24 @@ async def test_a_turn_of_the_cli_works_with_a_model_server_that_is_not_ours(tmp_
     assert [(result.content, result.is_error) for result in answer.results][1:] == [("42", False)]
     assert (desk.repository / "answer.py").read_text() == "print(42)\n"
     assert [entry["path"] for entry in journal if entry["method"] == "POST"] == ["/v1/messages?beta=true"] * 3
+
+
+async def test_a_whole_conversation_works_with_a_model_server_that_is_not_ours(tmp_path: Path) -> None:
+    async with aimock(tmp_path) as url, System(tmp_path, {"WORKER_IDLE_SECONDS": "0"}) as system:
+        await system.start(ANTHROPIC_BASE_URL=url, ANTHROPIC_API_KEY="any key")
+        conversation, identity = await system.say("Write the answer down")
+        first = await system.answer(conversation, identity)
+        second = await system.ask("Write the answer down again", thread=conversation)
+        pull_requests = await system.github.pull_requests(first.repository or "")
+
+    assert (first.status, first.text) == ("done", "I wrote it and ran it; it printed forty-two.")
+    assert [file.path for file in first.files] == ["answer.py"]
+    assert [pull_request["number"] for pull_request in pull_requests] == [1]
+    assert (second.status, second.run) == ("done", 2)
+    assert first.session
+    assert second.session
+    assert second.session.id == first.session.id
+    assert system.model.requests == 0
 
 
 async def read_with_anthropics_client(model: DemoModel, request: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from peerbot.conversation.documents import (
     Card,
     Input,
     Posted,
+    RepostClaim,
     Run,
     RunClosed,
     RunEnd,
@@ -273,13 +274,21 @@ class TestTurns:
         await journal.write_posted(THREAD, 1, Posted(ts=["1.000002"]))
         await journal.write_turn(THREAD, turn(2))
         await journal.write_card(THREAD, 10, Card(channel="C1", ts="1.000003"))
-        write(root, f"conversations/{THREAD}/turns/1.repost-1", "{}")  # of a later release
-        write(root, f"conversations/{THREAD}/turns/11.thanks", "{}")
+        await journal.claim_repost(THREAD, 2, 1, RepostClaim(claimed_by="one"))
+        await journal.claim_repost(THREAD, 2, 2, RepostClaim(claimed_by="another"))
+        write(root, f"conversations/{THREAD}/turns/11.thanks", "{}")  # of a later release
         assert await replica.turn_files(THREAD) == [
             TurnFiles(1, written=True, card=True, posted=True),
-            TurnFiles(2, written=True, card=False, posted=False),
+            TurnFiles(2, written=True, card=False, posted=False, claims=2),
             TurnFiles(10, written=False, card=True, posted=False),
         ]
+
+    async def test_one_of_two_claims_to_post_again(self, journal: Journal, replica: Journal) -> None:
+        assert await journal.repost_claim(THREAD, 1, 0) is None
+        claim = RepostClaim(claimed_by="one")
+        assert await journal.claim_repost(THREAD, 1, 1, claim)
+        assert not await replica.claim_repost(THREAD, 1, 1, RepostClaim(claimed_by="another"))
+        assert await replica.repost_claim(THREAD, 1, 1) == claim
 
     async def test_a_card_and_a_receipt_are_written_once(self, journal: Journal, replica: Journal) -> None:
         assert await journal.card(THREAD, 1) is None

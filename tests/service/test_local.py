@@ -5,12 +5,14 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import gidgethub
 import psutil
 import pytest
 
@@ -78,21 +80,20 @@ async def test_try_answers_on_standard_output_and_shows_progress_on_standard_err
 
 
 async def test_try_on_a_persons_repository_leaves_their_checkout_untouched(tmp_path: Path) -> None:
-    source = tmp_path / "calculator"
-    source.mkdir()
-    (source / "README.md").write_text("# A calculator\n\nIt adds.\n")
+    source = tmp_path / "gidgethub"  # somebody else's project, as it is installed here
+    shutil.copytree(Path(gidgethub.__file__).parent, source, ignore=shutil.ignore_patterns("__pycache__"))
     await git("init", "-q", "-b", "trunk", cwd=source)
     await git("add", "-A", cwd=source)
     await git("commit", "-qm", "Begin", cwd=source)
-    (source / "README.md").write_text("# not committed\n")
+    (source / "abc.py").write_text("# not committed\n")
     before = _tree(source)
 
     trial = await tried("--in", str(tmp_path / "world"), "--repo", str(source), SCRIPT)
 
     assert _tree(source) == before
     copy = _only_repository(tmp_path / "world")
-    assert copy.name == "calculator.git"
-    assert "# A calculator" in await git("show", f"{trial['branch']}:README.md", cwd=copy)
+    assert copy.name == "gidgethub.git"
+    assert "class GitHubAPI" in await git("show", f"{trial['branch']}:abc.py", cwd=copy)
     assert "prime" in await git("show", f"{trial['branch']}:primes.py", cwd=copy)
 
 

@@ -369,7 +369,7 @@ async def test_an_agent_that_tries_everything_finds_nothing_and_is_refused(syste
     words = re.findall(r"[\w-]{43}", text)
     [token] = [word for word in words if probes.digest(word.encode()) == run.started.agent_hash]
     spies = system.report(conversation)["spies"]
-    assert {"fsmonitor", "clean", "pre-push", "post-commit"} <= {spy["name"] for spy in spies}
+    assert {"fsmonitor", "clean", "post-commit"} <= {spy["name"] for spy in spies}
     for spy in spies:
         assert set(spy["attack"].values()) <= {"EACCES", "EPERM", "ENOENT"}, spy["name"]
         assert run.started.agent_hash in spy["environment"]
