@@ -24,6 +24,7 @@ NPM = Path(__file__).parents[1] / "npm" / "aimock"
 AIMOCK = NPM / "node_modules" / ".bin" / "llmock"
 FIXTURES = {
     "fixtures": [
+        {"match": {"userMessage": "Which file"}, "response": {"content": "answer.py, which prints 42."}},
         {
             "match": {"toolCallId": "call_run"},
             "response": {"content": "I wrote it and ran it; it printed forty-two."},
@@ -92,16 +93,16 @@ async def test_a_turn_of_the_cli_works_with_a_model_server_that_is_not_ours(tmp_
 
 async def test_a_whole_conversation_works_with_a_model_server_that_is_not_ours(tmp_path: Path) -> None:
     async with aimock(tmp_path) as url, System(tmp_path, {"WORKER_IDLE_SECONDS": "0"}) as system:
-        await system.start(ANTHROPIC_BASE_URL=url, ANTHROPIC_API_KEY="any key")
+        await system.start(ANTHROPIC_BASE_URL=url, ANTHROPIC_API_KEY="any-key")
         conversation, identity = await system.say("Write the answer down")
         first = await system.answer(conversation, identity)
-        second = await system.ask("Write the answer down again", thread=conversation)
+        second = await system.ask("Which file was it?", thread=conversation)
         pull_requests = await system.github.pull_requests(first.repository or "")
 
     assert (first.status, first.text) == ("done", "I wrote it and ran it; it printed forty-two.")
     assert [file.path for file in first.files] == ["answer.py"]
     assert [pull_request["number"] for pull_request in pull_requests] == [1]
-    assert (second.status, second.run) == ("done", 2)
+    assert (second.status, second.run, second.text) == ("done", 2, "answer.py, which prints 42.")
     assert first.session
     assert second.session
     assert second.session.id == first.session.id

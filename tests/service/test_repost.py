@@ -41,16 +41,12 @@ async def unposted_turn(system: System, *, seconds_ago: float) -> Conversation:
     return conversation
 
 
-async def settled(system: System, conversation: Conversation) -> None:
-    await eventually(lambda: system.posted_file(conversation, 1).exists(), 15)
-    await eventually(lambda: not list((system.directory / "journal" / "pending").rglob("*-message")), 10)
-
-
 async def test_an_answer_without_receipt_is_posted_by_whoever_claims_it_first(system: System) -> None:
     conversation = await unposted_turn(system, seconds_ago=61)
 
     await asyncio.gather(system.start(), system.start(GATEWAY_PORT="0"))
-    await settled(system, conversation)
+    await eventually(lambda: system.posted_file(conversation, 1).exists(), 15)
+    await system.settled(conversation)
 
     [(message, _)] = system.answers(conversation)
     assert "The answer." in str(message["blocks"])
@@ -69,7 +65,8 @@ async def test_an_answer_that_is_in_the_thread_already_is_found_and_not_posted_a
     )
 
     await system.start()
-    await settled(system, conversation)
+    await eventually(lambda: system.posted_file(conversation, 1).exists(), 15)
+    await system.settled(conversation)
 
     receipt = await system.journal.posted(conversation, 1)
     assert receipt

@@ -221,7 +221,7 @@ class Reconciler:
             await self._present(conversation, turn)
 
     async def _post_again(self, conversation: Conversation, k: int, claim: int) -> None:
-        """Claim and post a turn that has no receipt. Where Slack won't take it, the conversation goes on all the same."""
+        """Claim and post a turn that has no receipt. Where Slack won't take it, the conversation goes on."""
         turn = await self.journal.turn(conversation, k)
         if turn is None:
             return
