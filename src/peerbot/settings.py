@@ -101,7 +101,8 @@ class Settings(_Environment):
     gcs_project_id: str | None = Field(default=None, description="The bucket's project.")
     peerbot_store: str | None = Field(
         default=None,
-        description="Where conversations are kept, as a URL (`gs://…`, `file:///…`). Wins over `GCS_BUCKET_NAME`.",
+        description="Where conversations are kept, as a URL: `gs://BUCKET[/FOLDER]`, `s3://BUCKET[/FOLDER]` (with "
+        "AWS's usual variables) or `file:///DIRECTORY`. Wins over `GCS_BUCKET_NAME`.",
     )
 
     peerbot_runtime: Runtime = Field(default=Runtime.PROCESS, description="Where runs run: `process`, a child process.")
