@@ -128,6 +128,11 @@ class Settings(_Environment):
     gateway_port: Port = Field(default=3001, description="The port of the gateway, for workers only.")
 
     session_timeout_minutes: float = Field(default=5.0, gt=0, description="How long one turn may take, in minutes.")
+    peerbot_checkpoint_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="How often a worker saves what its agent has changed, to a ref of its own, in seconds.",
+    )
     worker_idle_seconds: float = Field(
         default=60.0, ge=0, description="How long a worker waits for the next message after a turn, in seconds."
     )

@@ -231,10 +231,14 @@ class Journal:
         """Keep part `part` of a transcript; False when that part holds something else."""
         return await self._storage.put_if_absent(paths.session_part(conversation, turn, run, part), data)
 
-    async def session_parts(self, conversation: Conversation, turn: int) -> list[bytes]:
-        """Read the parts that were kept of a turn, in order: by run, then by part."""
+    async def session_parts(
+        self, conversation: Conversation, turn: int, *, before_run: int | None = None
+    ) -> list[bytes]:
+        """Read the parts that were kept of a turn, in order: by run, then by part. `before_run`: of the runs before."""
         keys = [key async for key in self._storage.list(paths.sessions(conversation, turn))]
         found = {place: key for key in keys if (place := paths.parse_session_part(key))}
+        if before_run is not None:
+            found = {place: key for place, key in found.items() if place[0] < before_run}
         parts = await self._all(self._get(found[place]) for place in sorted(found))
         return [part for part in parts if part is not None]
 
