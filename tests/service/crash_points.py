@@ -24,7 +24,7 @@ from multidict import CIMultiDict
 from system import System
 from yarl import URL
 
-from peerbot.gateway.present import METADATA_EVENT
+from peerbot.gateway.present import CARD_EVENT
 
 _HOP_BY_HOP = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 
@@ -183,7 +183,7 @@ def slack_write(request: web.Request, body: bytes) -> str | None:
     if method.startswith("reactions."):
         return f"{method} {_arguments(request, body)['name']}"
     if method == "chat.postMessage":
-        return f"{method} ({'answer' if METADATA_EVENT in str(_arguments(request, body).get('metadata')) else 'card'})"
+        return f"{method} ({'card' if CARD_EVENT in str(_arguments(request, body)['metadata']) else 'answer'})"
     return "chat.update (card)" if method == "chat.update" else None
 
 

@@ -37,32 +37,19 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)
-class Task:
-    """A point to play, in a first turn or in a follow-up."""
-
-    turn: str
-    point: Point
-    tries: int = 1
-
-
-@dataclass(frozen=True)
 class Outcome:
     """How a point went. `problems`: what was not well at the deadline; nothing, where it ended well."""
 
-    task: Task
+    point: Point
     reached: bool
     seconds: float  # from the crash until all was well
-    runs: int  # that the turn took
+    runs: int  # that worked on the turn
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
-        well = "; ".join(self.problems) or "ends well"
-        seconds = f"{self.seconds:.0f}" if self.reached else "–"
-        point = self.task.point
-        return (
-            f"| {self.task.turn} | {point.write} | {point.side} | "
-            f"{well if self.reached else 'did not come'} | {self.runs} | {seconds} |"
-        )
+        if self.problems:
+            return "; ".join(self.problems)
+        return f"{self.seconds:.0f} s, {'a run' if self.runs == 1 else f'{self.runs} runs'}" if self.reached else "–"
 
 
 @pytest.fixture
@@ -97,36 +84,39 @@ class Lane:
     async def start(self) -> None:
         self.dispatcher = await self.system.start()
 
-    async def writes(self) -> dict[str, list[Write]]:
-        """Play a first turn and a follow-up without a crash; what each wrote."""
-        found = {}
-        for turn in ("first", "follow-up"):
-            assert (problems := await self._turn(turn, None)) == [], problems
-            found[turn] = list(self.system.trap.writes)
-        return found
+    async def writes(self, turn: str) -> list[Write]:
+        """Play a turn without a crash; what it wrote."""
+        assert (problems := await self._turn(turn, None)) == [], problems
+        return list(self.system.trap.writes)
 
-    async def play(self, task: Task) -> Outcome:
-        """Play one point; after the first turn a follow-up shows that the conversation goes on."""
-        trap = self.system.trap
-        problems = await self._turn(task.turn, task.point)
-        reached, seconds = trap.sprung.is_set(), self._seconds
+    async def play(self, turn: str, point: Point) -> Outcome:
+        """Play one point, in a first turn or in a follow-up; another message then shows that the conversation goes on.
+
+        After a follow-up that is the next point's message.
+        """
+        problems = await self._turn(turn, point)
+        reached, seconds = self.system.trap.sprung.is_set(), self._seconds
         assert self._going
         runs = [run for run in await self.system.journal.runs(self._going) if self._asked in run.run.serves]
-        outcome = Outcome(task, reached, seconds, len(runs), tuple(problems))
-        _tell(str(outcome))
-        if task.turn == "first" or problems:
-            again = [] if problems else await self._turn("follow-up", None)
-            outcome = Outcome(task, reached, seconds, len(runs), (*problems, *again))
+        if turn == FIRST and not problems:
+            problems = await self._turn(FOLLOW_UP, None)
+        if turn == FIRST or problems:
             self._going = None
-        return outcome
+        return Outcome(point, reached, seconds, len(runs), tuple(problems))
+
+    async def end(self) -> None:
+        """Nothing came late, and who was in a conversation is answered there again."""
+        if self._going:
+            assert await self._turn(FOLLOW_UP, None) == []
+        for conversation in self.conversations:
+            assert await self.problems(conversation) == []
 
     async def _turn(self, turn: str, point: Point | None) -> list[str]:
         """Say something, with a crash at `point`; waits until all is well and returns what is not."""
-        if turn == "first" or self._going is None:
-            if turn != "first":
-                assert (problems := await self._turn("first", None)) == [], problems
-            else:
-                self._going = None
+        if turn == FIRST:
+            self._going = None
+        elif self._going is None:
+            assert (problems := await self._turn(FIRST, None)) == [], problems
         system = self.system
         system.trap.set(point, self.dispatcher)
         if self._going is None:
@@ -216,36 +206,36 @@ class Lane:
         return found
 
 
-async def test_a_crash_at_every_write_ends_well(lanes: list[Lane]) -> None:
+@pytest.mark.parametrize("turn", [FIRST, FOLLOW_UP], ids=["first", "follow-up"])
+async def test_a_crash_before_and_after_each_write_of_a_turn_ends_well(lanes: list[Lane], turn: str) -> None:
     logs.configure("WARNING")  # the table is what one reads
     began = time.monotonic()
     await asyncio.gather(*(lane.start() for lane in lanes))
-    writes = await lanes[0].writes()
-    waiting = deque(
-        Task(turn, Point(write, side)) for turn in writes for write in writes[turn] for side in ("before", "after")
-    )
-    points = {(task.turn, task.point) for task in waiting}
-    _tell(f"\n{len(points)} points, {time.monotonic() - began:.0f} s for the dry run")
-    outcomes: dict[tuple[str, Point], Outcome] = {}
+    writes = await lanes[0].writes(turn)
+    points = [Point(write, side) for write in writes for side in ("before", "after")]
+    waiting = deque((point, 1) for point in points)
+    outcomes: dict[Point, Outcome] = {}
 
     async def play(lane: Lane) -> None:
         while waiting:
-            task = waiting.popleft()
-            outcome = await lane.play(task)
-            if not outcome.reached and not outcome.problems and task.tries < TRIES:
-                waiting.append(Task(task.turn, task.point, task.tries + 1))
+            point, tries = waiting.popleft()
+            outcome = await lane.play(turn, point)
+            _tell(f"{point}: {outcome}")
+            if not outcome.reached and not outcome.problems and tries < TRIES:
+                waiting.append((point, tries + 1))
             else:
-                outcomes[task.turn, task.point] = outcome
+                outcomes[point] = outcome
+        await lane.end()
 
     await asyncio.gather(*(play(lane) for lane in lanes))
-    for lane in lanes:  # nothing came late either
-        for conversation in lane.conversations:
-            assert await lane.problems(conversation) == []
-    _tell(f"{time.monotonic() - began:.0f} s in all")
+    _tell(f"\n{turn}: {len(outcomes)} points in {time.monotonic() - began:.0f} s\n")
+    _tell("| write | before | after |\n|---|---|---|")
+    for write in writes:
+        _tell(f"| {write} | {outcomes[Point(write, 'before')]} | {outcomes[Point(write, 'after')]} |")
 
-    assert set(outcomes) == points
-    assert [str(outcome) for outcome in outcomes.values() if outcome.problems] == []
-    assert [str(outcome) for outcome in outcomes.values() if not outcome.reached and _must_come(outcome)] == []
+    assert set(outcomes) == set(points)
+    assert [f"{point}: {outcome}" for point, outcome in outcomes.items() if outcome.problems] == []
+    assert [point for point, outcome in outcomes.items() if not outcome.reached and _must_come(point.write)] == []
 
 
 def _tell(line: str) -> None:
@@ -254,7 +244,6 @@ def _tell(line: str) -> None:
     sys.stdout.flush()
 
 
-def _must_come(outcome: Outcome) -> bool:
+def _must_come(write: Write) -> bool:
     """How many edits of a card and parts of a transcript there are depends on how fast the machine is."""
-    write = outcome.task.point.write
     return write.number == 1 or write.what not in ("chat.update (card)", "create sessions/…/part")

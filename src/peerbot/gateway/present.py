@@ -28,10 +28,11 @@ log = logger(__name__)
 RECEIVED, DONE, WARNING = "eyes", "white_check_mark", "warning"
 
 METADATA_EVENT = "peerbot_turn"
-CARD_EVENT = "peerbot_card"
 
 POST_SECONDS = 45.0
 """How long whoever created a turn, or claimed to post it again, may try."""
+
+CARD_EVENT = "peerbot_card"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ class Work:
     def of(cls, run: Run, requester: str) -> "Work":
         """What `run` works on."""
         return cls(run.n, run.repository, run.branch, requester)
+
+
+def card_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
+    """What marks a message as a turn's card, so that it is found again. Any app may read it: no secret."""
+    return {"event_type": CARD_EVENT, "event_payload": {"conversation": str(conversation), "turn": turn}}
 
 
 @dataclass(slots=True)
@@ -130,33 +136,19 @@ class Presenter:
         if live and live.task:
             live.task.cancel()
             await asyncio.wait([live.task])
-        try:
-            async with self._posting.setdefault((conversation, turn.k), asyncio.Lock()):
-                if await self._journal.posted(conversation, turn.k) is None:
-                    try:
-                        async with asyncio.timeout(POST_SECONDS):
-                            await self._post(conversation, turn, again=again)
-                    except TimeoutError as error:
-                        raise Unavailable("Slack did not take the answer in time; it is posted again later.") from error
-            await self._show_end(conversation, turn, work, live.newest if live else None)
-            # Last: as long as a marker is there, another comes and shows the end where we died over it.
-            for identity in turn.answers:
-                await self._journal.unmark(conversation, identity)
-        finally:
-            for locks in (self._drawing, self._posting):
-                locks.pop((conversation, turn.k), None)
-
-    async def ended(self, conversation: Conversation, turn: Turn, work: Work | None) -> None:
-        """Show the end of a turn whose answer is there, for a poster that may have died before it did. Never raises."""
-        if (conversation, turn.k) not in self._posting:  # else it is at it here, and knows more
-            await self._show_end(conversation, turn, work, None)
-
-    async def _show_end(self, conversation: Conversation, turn: Turn, work: Work | None, last: Progress | None) -> None:
+        async with self._posting.setdefault((conversation, turn.k), asyncio.Lock()):
+            if await self._journal.posted(conversation, turn.k) is None:
+                try:
+                    async with asyncio.timeout(POST_SECONDS):
+                        await self._post(conversation, turn, again=again)
+                except TimeoutError as error:
+                    raise Unavailable("Slack did not take the answer in time; it is posted again later.") from error
+        await self._show_end(conversation, turn, work, live.newest if live else None)
+        # Last: as long as a marker is there, another comes and shows the end where we died over it.
         for identity in turn.answers:
-            await self._quietly(self._answered(conversation, identity, turn.status))
-        if work:
-            state: render.State = "done" if turn.status is TurnStatus.DONE else "failed"
-            await self._quietly(self._draw(conversation, turn.k, work, last, state=state))
+            await self._journal.unmark(conversation, identity)
+        for locks in (self._drawing, self._posting):
+            locks.pop((conversation, turn.k), None)
 
     async def _post(self, conversation: Conversation, turn: Turn, *, again: bool) -> None:
         started = time.monotonic()
@@ -176,12 +168,37 @@ class Presenter:
         await self._journal.write_posted(conversation, turn.k, Posted(ts=[ts]))
         log.info("answer_posted", turn=turn.k, status=turn.status.value, seconds=round(time.monotonic() - started, 3))
 
+    async def ended(self, conversation: Conversation, turn: Turn, work: Work | None) -> None:
+        """Show the end of a turn whose answer is there, for a poster that may have died before it did. Never raises."""
+        if (conversation, turn.k) not in self._posting:  # else it is at it here, and knows more
+            await self._show_end(conversation, turn, work, None)
+
+    async def _show_end(self, conversation: Conversation, turn: Turn, work: Work | None, last: Progress | None) -> None:
+        for identity in turn.answers:
+            await self._quietly(self._answered(conversation, identity, turn.status))
+        if work:
+            state: render.State = "done" if turn.status is TurnStatus.DONE else "failed"
+            await self._quietly(self._draw(conversation, turn.k, work, last, state=state))
+
     async def _answered(self, conversation: Conversation, identity: str, status: TurnStatus) -> None:
         if not self._style.reactions:
             return
         ts = input_ts(identity)
         await self._poster.react(conversation.channel, ts, DONE if status is TurnStatus.DONE else WARNING)
         await self._poster.unreact(conversation.channel, ts, RECEIVED)
+
+    async def _lost_card(self, conversation: Conversation, turn: int, work: Work) -> Card | None:
+        """Find the card of a dispatcher that died before it noted it: looked for only where the run before died."""
+        before = await self._journal.run(conversation, work.run - 1) if work.run > 1 else None
+        if before is None or before.closed is None or before.closed.reason is RunEnd.FINISHED:
+            return None
+        since = input_ts(before.run.serves[0])
+        ts = await self._poster.find(conversation, card_metadata(conversation, turn), after_ts=since)
+        if ts is None:
+            return None
+        card = Card(channel=conversation.channel, ts=ts)
+        await self._journal.write_card(conversation, turn, card)
+        return card
 
     async def _keep_drawing(self, conversation: Conversation, turn: int, work: Work, live: _Live) -> None:
         with bound_contextvars(conversation=str(conversation), run=work.run, turn=turn):
@@ -229,19 +246,6 @@ class Presenter:
                 ts = await self._poster.post(conversation, rendered, metadata=card_metadata(conversation, turn))
                 await self._journal.write_card(conversation, turn, Card(channel=conversation.channel, ts=ts))
 
-    async def _lost_card(self, conversation: Conversation, turn: int, work: Work) -> Card | None:
-        """Find the card of a dispatcher that died before it noted it: looked for only where the run before died."""
-        before = await self._journal.run(conversation, work.run - 1) if work.run > 1 else None
-        if before is None or before.closed is None or before.closed.reason is RunEnd.FINISHED:
-            return None
-        since = input_ts(before.run.serves[0])
-        ts = await self._poster.find(conversation, card_metadata(conversation, turn), after_ts=since)
-        if ts is None:
-            return None
-        card = Card(channel=conversation.channel, ts=ts)
-        await self._journal.write_card(conversation, turn, card)
-        return card
-
     async def _repository(self, full_name: str | None) -> Repository | None:
         """The repository's links; none rather than an error where the forge does not answer."""
         try:
@@ -261,11 +265,6 @@ class Presenter:
 def turn_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
     """What marks a message as a turn's answer, so that it is found again (D4). Any app may read it: no secret."""
     return {"event_type": METADATA_EVENT, "event_payload": {"conversation": str(conversation), "turn": turn}}
-
-
-def card_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
-    """What marks a message as a turn's card."""
-    return {"event_type": CARD_EVENT, "event_payload": {"conversation": str(conversation), "turn": turn}}
 
 
 def _branch_url(repository: Repository | None, branch: str | None) -> str:
