@@ -168,6 +168,13 @@ class Presenter:
         await self._journal.write_posted(conversation, turn.k, Posted(ts=[ts]))
         log.info("answer_posted", turn=turn.k, status=turn.status.value, seconds=round(time.monotonic() - started, 3))
 
+    async def _answered(self, conversation: Conversation, identity: str, status: TurnStatus) -> None:
+        if not self._style.reactions:
+            return
+        ts = input_ts(identity)
+        await self._poster.react(conversation.channel, ts, DONE if status is TurnStatus.DONE else WARNING)
+        await self._poster.unreact(conversation.channel, ts, RECEIVED)
+
     async def ended(self, conversation: Conversation, turn: Turn, work: Work | None) -> None:
         """Show the end of a turn whose answer is there, for a poster that may have died before it did. Never raises."""
         if (conversation, turn.k) not in self._posting:  # else it is at it here, and knows more
@@ -179,13 +186,6 @@ class Presenter:
         if work:
             state: render.State = "done" if turn.status is TurnStatus.DONE else "failed"
             await self._quietly(self._draw(conversation, turn.k, work, last, state=state))
-
-    async def _answered(self, conversation: Conversation, identity: str, status: TurnStatus) -> None:
-        if not self._style.reactions:
-            return
-        ts = input_ts(identity)
-        await self._poster.react(conversation.channel, ts, DONE if status is TurnStatus.DONE else WARNING)
-        await self._poster.unreact(conversation.channel, ts, RECEIVED)
 
     async def _lost_card(self, conversation: Conversation, turn: int, work: Work) -> Card | None:
         """Find the card of a dispatcher that died before it noted it: looked for only where the run before died."""
