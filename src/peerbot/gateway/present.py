@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from structlog.contextvars import bound_contextvars
 
-from peerbot.conversation.documents import Card, Input, Run, Turn, TurnStatus
+from peerbot.conversation.documents import Card, Input, Run, RunEnd, Turn, TurnStatus
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.progress import Progress
 from peerbot.errors import PeerBotError, Unavailable
@@ -28,6 +28,8 @@ RECEIVED, DONE, WARNING = "eyes", "white_check_mark", "warning"
 
 POST_SECONDS = 45.0
 """How long whoever created a turn, or claimed to post it again, may try."""
+
+CARD_EVENT = "peerbot_card"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ class Work:
     def of(cls, run: Run, requester: str) -> "Work":
         """What `run` works on."""
         return cls(run.n, run.repository, run.branch, requester)
+
+
+def card_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
+    """What marks a message as a turn's card, so that it is found again. Any app may read it: no secret."""
+    return {"event_type": CARD_EVENT, "event_payload": {"conversation": str(conversation), "turn": turn}}
 
 
 @dataclass(slots=True)
@@ -135,14 +142,10 @@ class Presenter:
                         await self._answers.post(conversation, turn, again=again)
                 except TimeoutError as error:
                     raise Unavailable("Slack did not take the answer in time; it is posted again later.") from error
+        await self._show_end(conversation, turn, work, live.newest if live else None)
+        # Last: as long as a marker is there, another comes and shows the end where we died over it.
         for identity in turn.answers:
             await self._journal.unmark(conversation, identity)
-        for identity in turn.answers:
-            await self._quietly(self._answered(conversation, identity, turn.status))
-        if work:
-            state: render.State = "done" if turn.status is TurnStatus.DONE else "failed"
-            newest = live.newest if live else None
-            await self._quietly(self._draw(conversation, turn.k, work, newest, state=state))
         for locks in (self._drawing, self._posting):
             locks.pop((conversation, turn.k), None)
 
@@ -152,6 +155,31 @@ class Presenter:
         ts = input_ts(identity)
         await self._poster.react(conversation.channel, ts, DONE if status is TurnStatus.DONE else WARNING)
         await self._poster.unreact(conversation.channel, ts, RECEIVED)
+
+    async def ended(self, conversation: Conversation, turn: Turn, work: Work | None) -> None:
+        """Show the end of a turn whose answer is there, for a poster that may have died before it did. Never raises."""
+        if (conversation, turn.k) not in self._posting:  # else it is at it here, and knows more
+            await self._show_end(conversation, turn, work, None)
+
+    async def _show_end(self, conversation: Conversation, turn: Turn, work: Work | None, last: Progress | None) -> None:
+        for identity in turn.answers:
+            await self._quietly(self._answered(conversation, identity, turn.status))
+        if work:
+            state: render.State = "done" if turn.status is TurnStatus.DONE else "failed"
+            await self._quietly(self._draw(conversation, turn.k, work, last, state=state))
+
+    async def _lost_card(self, conversation: Conversation, turn: int, work: Work) -> Card | None:
+        """Find the card of a dispatcher that died before it noted it: looked for only where the run before died."""
+        before = await self._journal.run(conversation, work.run - 1) if work.run > 1 else None
+        if before is None or before.closed is None or before.closed.reason is RunEnd.FINISHED:
+            return None
+        since = input_ts(before.run.serves[0])
+        async for message in self._poster.thread(conversation, after_ts=since):
+            if message.get("metadata") == card_metadata(conversation, turn):
+                card = Card(channel=conversation.channel, ts=str(message["ts"]))
+                await self._journal.write_card(conversation, turn, card)
+                return card
+        return None
 
     async def _keep_drawing(self, conversation: Conversation, turn: int, work: Work, live: _Live) -> None:
         with bound_contextvars(conversation=str(conversation), run=work.run, turn=turn):
@@ -192,11 +220,11 @@ class Presenter:
             ended = state in ("done", "failed")
             if not ended and await self._journal.turn(conversation, turn):
                 return
-            card = await self._journal.card(conversation, turn)
+            card = await self._journal.card(conversation, turn) or await self._lost_card(conversation, turn, work)
             if card:
                 await self._poster.update(card.channel, card.ts, rendered)
             elif not ended:
-                ts = await self._poster.post(conversation, rendered, metadata=None)
+                ts = await self._poster.post(conversation, rendered, metadata=card_metadata(conversation, turn))
                 await self._journal.write_card(conversation, turn, Card(channel=conversation.channel, ts=ts))
 
     async def _quietly(self, drawing: Coroutine[object, object, None]) -> None:

@@ -10,7 +10,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused, SettingsError, Unavailable
-from peerbot.gateway.present import METADATA_EVENT
+from peerbot.gateway.answers import METADATA_EVENT
 from peerbot.slack.api import call, refusal_code
 from peerbot.verify.judge import Thread
 
