@@ -19,7 +19,7 @@ from system import System, eventually
 
 from peerbot.conversation.documents import Input, Marker, Posted, Run, RunStarted, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
-from peerbot.gateway.present import turn_metadata
+from peerbot.gateway.answers import turn_metadata
 from peerbot.local.slack import LocalSlack
 from peerbot.settings import OutsideSettings
 from peerbot.verify.app import verify
