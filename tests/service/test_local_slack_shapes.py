@@ -43,6 +43,7 @@ METHODS = (
     "reactions.add",
     "reactions.remove",
     "team.info",
+    "users.conversations",
     "users.info",
 )
 EVENTS = {

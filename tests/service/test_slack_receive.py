@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import new_session, web_client
 from peerbot.slack.history import earlier_messages
 from peerbot.slack.people import People
-from peerbot.slack.receive import Receiver
+from peerbot.slack.receive import Patience, Receiver
 
 SOON = 10.0  # seconds; what takes longer on a slow machine has failed
 
@@ -58,7 +59,8 @@ async def receiving(slack: LocalSlack, recorder: Recorder, **options: Any) -> As
         api_url=slack.api_url,
         trigger_phrase="@peerbotai",
         on_input=recorder.on_input,
-        down_seconds=options.get("down_seconds", 40.0),
+        on_gap=options.get("on_gap", lambda _: None),
+        patience=options.get("patience", Patience()),
     )
     try:
         us = await receiver.start()
@@ -213,12 +215,37 @@ async def test_it_comes_back_when_slack_asks_it_to_connect_anew(slack: LocalSlac
 async def test_a_connection_that_stays_down_is_replaced(slack: LocalSlack) -> None:
     """Sooner than the SDK would look again (5 s), so that it is the replacing that is seen here."""
     recorder = Recorder()
-    async with receiving(slack, recorder, down_seconds=0.2):
+    async with receiving(slack, recorder, patience=Patience(down_seconds=0.2)):
         slack.faults.add("apps.connections.open", Fault(error="internal_error"), times=3)
         slack.drop_sockets()
         await slack.wait_for(lambda: slack.connections == 2, 4.0)
         await slack.say(slack.person, slack.direct, "hello")
         await slack.wait_for(lambda: recorder.texts == ["hello"], SOON)
+
+
+async def test_a_connection_that_is_open_and_silent_is_replaced_and_the_gap_is_told(slack: LocalSlack) -> None:
+    recorder, gaps = Recorder(), list[float]()
+    before = time.time()
+    async with receiving(slack, recorder, patience=Patience(silent_seconds=1.0), on_gap=gaps.append):
+        slack.silence_sockets()
+        assert slack.connections == 0
+        await slack.wait_for(lambda: slack.connections == 2, SOON)
+        await slack.say(slack.person, slack.direct, "hello")
+        await slack.wait_for(lambda: recorder.texts == ["hello"], SOON)
+
+    assert gaps
+    assert before - 1 <= min(gaps) <= time.time() - 1
+
+
+async def test_connections_that_slack_answers_are_left_alone_and_no_gap_is_told(slack: LocalSlack) -> None:
+    gaps: list[float] = []
+    async with receiving(slack, Recorder(), patience=Patience(silent_seconds=0.6), on_gap=gaps.append):
+        opened = [call.method for call in slack.calls].count("apps.connections.open")
+        with pytest.raises(TimeoutError):  # nothing happens, for longer than the patience lasts
+            await slack.wait_for(lambda: slack.connections != 2, 1.5)
+        assert [call.method for call in slack.calls].count("apps.connections.open") == opened
+
+    assert gaps == []
 
 
 async def test_a_bad_bot_token_is_refused_with_the_name_of_its_setting(slack: LocalSlack) -> None:

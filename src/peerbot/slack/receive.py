@@ -6,8 +6,10 @@ are no listeners: what is not for us is acked there, too, since Slack would send
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
@@ -28,9 +30,23 @@ log = logger(__name__)
 RECORD_SECONDS = 2.0  # Slack waits for three
 _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
-_PING_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
+_PINGS = 3  # of them without an answer make a socket silent; the SDK itself takes four
 
 OnInput = Callable[[Candidate], Awaitable[bool]]
+OnGap = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When a connection is replaced that nothing else has mended.
+
+    `down_seconds`: it is not open; the SDK mends most, but can hang on a socket's address that was used up.
+    `silent_seconds`: it seems open, but nothing came from it, not even the answer to a ping.
+    """
+
+    down_seconds: float = 40.0
+    silent_seconds: float = 30.0
 
 
 class Receiver:
@@ -38,8 +54,10 @@ class Receiver:
 
     `on_input` is awaited before the ack and has written everything when it returns; what it returns says whether the
     message was for us. Where it raises or takes longer than two seconds, Slack sends the event again. Whoever starts
-    it closes it. A connection that stays down for `down_seconds` is replaced: the SDK mends most, but can hang on a
-    socket's address that was used up.
+    it closes it. A connection that stays down or silent for longer than `patience` has is replaced.
+
+    `on_gap` is told since when something may have been missed, in seconds since 1970: when Slack is heard again after
+    it was not for half of the patience with silence, and when a connection was replaced. It must return at once.
     """
 
     def __init__(
@@ -50,16 +68,18 @@ class Receiver:
         api_url: str,
         trigger_phrase: str,
         on_input: OnInput,
+        on_gap: OnGap = lambda _: None,
         connections: int = 2,
-        down_seconds: float = 40.0,
+        patience: Patience = Patience(),
     ) -> None:
         self.client: AsyncWebClient = web_client(api_url, bot_token)
         self._app_token = app_token
         self._api_url = api_url
         self._trigger_phrase = trigger_phrase
         self._on_input = on_input
+        self._on_gap = on_gap
         self._wanted = connections
-        self._down_seconds = down_seconds
+        self._patience = patience
         self._connections: list[_Connection] = []
         self._watch: asyncio.Task[None] | None = None
         self._us: Us | None = None
@@ -175,7 +195,7 @@ class Receiver:
                 f"Slack does not accept the app token ({code}). Check SLACK_APP_TOKEN: it begins with xapp- and has "
                 "the scope connections:write, and Socket Mode is switched on for the app."
             ) from refused
-        connection = _Connection(self._app, self._app_token, self.client)
+        connection = _Connection(self._app, self._app_token, self.client, self._patience.silent_seconds / _PINGS)
         try:
             await asyncio.wait_for(connection.open(str(opened["url"])), _CONNECT_SECONDS)
         except BaseException as error:
@@ -186,30 +206,47 @@ class Receiver:
         return connection
 
     async def _keep_connected(self) -> None:
-        """Replace the connections that stay down."""
-        down_since: dict[int, float] = {}
-        loop = asyncio.get_running_loop()
+        """Replace the connections that stay down or silent, and tell of the time in which nothing was heard."""
+        patience = self._patience
+        look_seconds = min(_LOOK_SECONDS, patience.down_seconds / 4, patience.silent_seconds / 4)
+        heard_at = time.time()
         while True:
-            await asyncio.sleep(self._down_seconds / 4)
-            for place, connection in enumerate(self._connections):
-                if connection.connected():
-                    down_since.pop(place, None)
-                elif loop.time() - down_since.setdefault(place, loop.time()) >= self._down_seconds:
-                    log.warning("slack_connection_replaced", place=place)
-                    try:
-                        self._connections[place] = await self._connect()
-                    except PeerBotError as error:
-                        log.warning("slack_not_connected", place=place, reason=str(error))
-                    else:
-                        await connection.end()
+            await asyncio.sleep(look_seconds)
+            heard = max((c.heard_at() for c in self._connections if c.connected()), default=0.0)
+            if heard - heard_at > patience.silent_seconds / 2:  # a network that was away, a machine that slept
+                log.warning("slack_gap", seconds=round(heard - heard_at, 1))
+                self._on_gap(heard_at)
+            heard_at = max(heard_at, heard)
+            await asyncio.gather(*(self._look_after(place) for place in range(self._wanted)))
+
+    async def _look_after(self, place: int) -> None:
+        """Replace one connection where it stays down or silent; what failed is tried again a little later."""
+        connection, now, patience = self._connections[place], time.time(), self._patience
+        silent = connection.connected() and now - connection.heard_at() >= patience.silent_seconds
+        if connection.connected() and not silent:
+            connection.fine_at = now
+        elif now >= connection.try_again_at and (silent or now - connection.fine_at >= patience.down_seconds):
+            log.warning("slack_connection_replaced", place=place, silent=silent)
+            connection.try_again_at = now + patience.down_seconds / 4
+            try:
+                self._connections[place] = await self._connect()
+            except PeerBotError as error:
+                log.warning("slack_not_connected", place=place, reason=str(error))
+            else:
+                self._on_gap(connection.heard_at())
+                await connection.end()
 
 
 class _Connection(AsyncSocketModeHandler):
     """One socket, which knows what it is busy with, so that closing leaves nothing behind."""
 
-    def __init__(self, app: AsyncApp, app_token: str, client: AsyncWebClient) -> None:
-        super().__init__(app, app_token, logger=sdk_log, web_client=client, ping_interval=_PING_SECONDS)
+    def __init__(self, app: AsyncApp, app_token: str, client: AsyncWebClient, ping_seconds: float) -> None:
+        super().__init__(app, app_token, logger=sdk_log, web_client=client, ping_interval=ping_seconds)
+        self._frame_at = time.time()
+        self.client.on_message_listeners.append(self._frame)
         self.client.proxy = client.proxy
+        self.fine_at = time.time()  # when it was last seen open and not silent
+        self.try_again_at = 0.0  # to replace it
         self._busy: set[asyncio.Task[Any]] = set()
 
     async def open(self, url: str) -> None:
@@ -219,6 +256,13 @@ class _Connection(AsyncSocketModeHandler):
     def connected(self) -> bool:
         session = self.client.current_session
         return not self.client.closed and not self.client.stale and session is not None and not session.closed
+
+    def heard_at(self) -> float:
+        """When the last frame or answer to a ping came, in seconds since 1970."""
+        return max(self._frame_at, self.client.last_ping_pong_time or 0.0)
+
+    async def _frame(self, _: object) -> None:
+        self._frame_at = time.time()
 
     async def handle(self, client: AsyncBaseSocketModeClient, req: SocketModeRequest) -> None:
         task = asyncio.current_task()
