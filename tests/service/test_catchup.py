@@ -5,7 +5,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from system import System, eventually
 
 from peerbot.conversation.documents import Input, Marker, now
@@ -108,6 +107,35 @@ async def test_kinds_of_channels_that_the_bot_may_not_list_do_not_hide_the_other
         await system.answer(Conversation(system.slack.team, system.slack.direct, ts), input_id(ts, "message"))
 
         assert len(system.logged("channels_not_listed")) == 3
+
+
+async def test_what_was_written_while_no_socket_was_open_is_answered_once(tmp_path: Path) -> None:
+    """Slack refuses new connections for some seconds, and has given the event up when it takes them again."""
+    async with System(tmp_path) as system:
+        await system.start()
+        await _caught_up(system)
+        system.slack.faults.retry_scale = 0.001
+        system.slack.faults.add("apps.connections.open", Fault(error="internal_error"), times=4)
+        system.slack.drop_sockets()
+        conversation, identity = await system.say(QUESTION)
+        await _given_up_by_slack(system)
+        turn = await system.answer(conversation, identity)
+
+        assert turn.answers == [identity]
+        assert len(system.answers(conversation)) == 1
+        assert len(system.logged("input_missed")) == 1
+
+
+async def test_dispatchers_that_look_back_at_once_answer_once(tmp_path: Path) -> None:
+    async with System(tmp_path) as system:
+        system.slack.faults.retry_scale = 0.001
+        said = [await system.say(QUESTION) for _ in range(2)]
+        await _given_up_by_slack(system)
+        await asyncio.gather(system.start(), system.start())
+        await asyncio.gather(*(system.answer(*one) for one in said))
+        await _caught_up(system, 2)
+
+        assert [len(system.answers(conversation)) for conversation, _ in said] == [1, 1]
 
 
 # Markers

@@ -20,7 +20,7 @@ from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import new_session, web_client
 from peerbot.slack.history import earlier_messages
 from peerbot.slack.people import People
-from peerbot.slack.receive import Patience, Receiver
+from peerbot.slack.receive import Receiver
 
 SOON = 10.0  # seconds; what takes longer on a slow machine has failed
 
@@ -60,7 +60,8 @@ async def receiving(slack: LocalSlack, recorder: Recorder, **options: Any) -> As
         trigger_phrase="@peerbotai",
         on_input=recorder.on_input,
         on_gap=options.get("on_gap", lambda _: None),
-        patience=options.get("patience", Patience()),
+        down_seconds=options.get("down_seconds", 40.0),
+        ping_seconds=options.get("ping_seconds", 5.0),
     )
     try:
         us = await receiver.start()
@@ -215,7 +216,7 @@ async def test_it_comes_back_when_slack_asks_it_to_connect_anew(slack: LocalSlac
 async def test_a_connection_that_stays_down_is_replaced(slack: LocalSlack) -> None:
     """Sooner than the SDK would look again (5 s), so that it is the replacing that is seen here."""
     recorder = Recorder()
-    async with receiving(slack, recorder, patience=Patience(down_seconds=0.2)):
+    async with receiving(slack, recorder, down_seconds=0.2):
         slack.faults.add("apps.connections.open", Fault(error="internal_error"), times=3)
         slack.drop_sockets()
         await slack.wait_for(lambda: slack.connections == 2, 4.0)
@@ -224,27 +225,28 @@ async def test_a_connection_that_stays_down_is_replaced(slack: LocalSlack) -> No
 
 
 async def test_a_connection_that_is_open_and_silent_is_replaced_and_the_gap_is_told(slack: LocalSlack) -> None:
-    recorder, gaps = Recorder(), list[float]()
-    before = time.time()
-    async with receiving(slack, recorder, patience=Patience(silent_seconds=1.0), on_gap=gaps.append):
+    recorder = Recorder()
+    gaps: asyncio.Queue[float] = asyncio.Queue()
+    async with receiving(slack, recorder, ping_seconds=0.4, on_gap=gaps.put_nowait):
+        silent_at = time.time()
         slack.silence_sockets()
-        assert slack.connections == 0
         await slack.wait_for(lambda: slack.connections == 2, SOON)
         await slack.say(slack.person, slack.direct, "hello")
         await slack.wait_for(lambda: recorder.texts == ["hello"], SOON)
+        async with asyncio.timeout(SOON):
+            since = await gaps.get()
 
-    assert gaps
-    assert before - 1 <= min(gaps) <= time.time() - 1
+    assert since - silent_at < 0.2
+    assert slack.connections == 0
 
 
 async def test_connections_that_slack_answers_are_left_alone_and_no_gap_is_told(slack: LocalSlack) -> None:
     gaps: list[float] = []
-    async with receiving(slack, Recorder(), patience=Patience(silent_seconds=0.6), on_gap=gaps.append):
-        opened = [call.method for call in slack.calls].count("apps.connections.open")
-        with pytest.raises(TimeoutError):  # nothing happens, for longer than the patience lasts
-            await slack.wait_for(lambda: slack.connections != 2, 1.5)
-        assert [call.method for call in slack.calls].count("apps.connections.open") == opened
+    async with receiving(slack, Recorder(), ping_seconds=0.5, on_gap=gaps.append):
+        with pytest.raises(TimeoutError):  # nothing happens, for several pings
+            await slack.wait_for(lambda: slack.connections != 2, 2.0)
 
+    assert [call.method for call in slack.calls].count("apps.connections.open") == 2
     assert gaps == []
 
 

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
@@ -31,33 +30,23 @@ RECORD_SECONDS = 2.0  # Slack waits for three
 _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
-_PINGS = 3  # of them without an answer make a socket silent; the SDK itself takes four
+_CONNECTIONS = 2  # one may be reconnecting
 
 OnInput = Callable[[Candidate], Awaitable[bool]]
 OnGap = Callable[[float], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """When a connection is replaced that nothing else has mended.
-
-    `down_seconds`: it is not open; the SDK mends most, but can hang on a socket's address that was used up.
-    `silent_seconds`: it seems open, but nothing came from it, not even the answer to a ping.
-    """
-
-    down_seconds: float = 40.0
-    silent_seconds: float = 30.0
-
-
 class Receiver:
-    """Listens to one workspace's Slack, over `connections` sockets at once (one may be reconnecting).
+    """Listens to one workspace's Slack, over two sockets at once.
 
     `on_input` is awaited before the ack and has written everything when it returns; what it returns says whether the
     message was for us. Where it raises or takes longer than two seconds, Slack sends the event again. Whoever starts
-    it closes it. A connection that stays down or silent for longer than `patience` has is replaced.
+    it closes it. A connection that stays down for `down_seconds` is replaced: the SDK mends most, but can hang on a
+    socket's address that was used up. A socket that leaves a ping (one every `ping_seconds`) without an answer
+    for half as long counts as closed, and the SDK opens another.
 
-    `on_gap` is told since when something may have been missed, in seconds since 1970: when Slack is heard again after
-    it was not for half of the patience with silence, and when a connection was replaced. It must return at once.
+    `on_gap` is told, when Slack is heard again after every socket missed a ping's answer, since when something may have
+    been missed, in seconds since 1970. It must return at once.
     """
 
     def __init__(
@@ -69,8 +58,8 @@ class Receiver:
         trigger_phrase: str,
         on_input: OnInput,
         on_gap: OnGap = lambda _: None,
-        connections: int = 2,
-        patience: Patience = Patience(),
+        down_seconds: float = 40.0,
+        ping_seconds: float = 5.0,
     ) -> None:
         self.client: AsyncWebClient = web_client(api_url, bot_token)
         self._app_token = app_token
@@ -78,8 +67,8 @@ class Receiver:
         self._trigger_phrase = trigger_phrase
         self._on_input = on_input
         self._on_gap = on_gap
-        self._wanted = connections
-        self._patience = patience
+        self._down_seconds = down_seconds
+        self._ping_seconds = ping_seconds
         self._connections: list[_Connection] = []
         self._watch: asyncio.Task[None] | None = None
         self._us: Us | None = None
@@ -111,13 +100,13 @@ class Receiver:
         """
         us = await self.identify()
         try:
-            for _ in range(self._wanted):
+            for _ in range(_CONNECTIONS):
                 self._connections.append(await self._connect())
         except BaseException:
             await self.close()
             raise
         self._watch = asyncio.create_task(self._keep_connected(), name="slack connections")
-        log.info("slack_connected", team=us.team, connections=self._wanted)
+        log.info("slack_connected", team=us.team, connections=_CONNECTIONS)
         return us
 
     def connected(self) -> bool:
@@ -195,7 +184,7 @@ class Receiver:
                 f"Slack does not accept the app token ({code}). Check SLACK_APP_TOKEN: it begins with xapp- and has "
                 "the scope connections:write, and Socket Mode is switched on for the app."
             ) from refused
-        connection = _Connection(self._app, self._app_token, self.client, self._patience.silent_seconds / _PINGS)
+        connection = _Connection(self._app, self._app_token, self.client, self._ping_seconds)
         try:
             await asyncio.wait_for(connection.open(str(opened["url"])), _CONNECT_SECONDS)
         except BaseException as error:
@@ -206,34 +195,31 @@ class Receiver:
         return connection
 
     async def _keep_connected(self) -> None:
-        """Replace the connections that stay down or silent, and tell of the time in which nothing was heard."""
-        patience = self._patience
-        look_seconds = min(_LOOK_SECONDS, patience.down_seconds / 4, patience.silent_seconds / 4)
+        """Replace the connections that stay down, and tell of the time in which nothing was heard."""
+        look_seconds = min(_LOOK_SECONDS, self._down_seconds / 4, self._ping_seconds / 4)
         heard_at = time.time()
         while True:
             await asyncio.sleep(look_seconds)
             heard = max((c.heard_at() for c in self._connections if c.connected()), default=0.0)
-            if heard - heard_at > patience.silent_seconds / 2:  # a network that was away, a machine that slept
+            if heard - heard_at >= 1.5 * self._ping_seconds:  # a network that was away, a machine that slept
                 log.warning("slack_gap", seconds=round(heard - heard_at, 1))
                 self._on_gap(heard_at)
             heard_at = max(heard_at, heard)
-            await asyncio.gather(*(self._look_after(place) for place in range(self._wanted)))
+            await asyncio.gather(*(self._look_after(place) for place in range(len(self._connections))))
 
     async def _look_after(self, place: int) -> None:
-        """Replace one connection where it stays down or silent; what failed is tried again a little later."""
-        connection, now, patience = self._connections[place], time.time(), self._patience
-        silent = connection.connected() and now - connection.heard_at() >= patience.silent_seconds
-        if connection.connected() and not silent:
+        """Replace one connection where it stays down; what failed is tried again a little later."""
+        connection, now = self._connections[place], time.time()
+        if connection.connected():
             connection.fine_at = now
-        elif now >= connection.try_again_at and (silent or now - connection.fine_at >= patience.down_seconds):
-            log.warning("slack_connection_replaced", place=place, silent=silent)
-            connection.try_again_at = now + patience.down_seconds / 4
+        elif now - connection.fine_at >= self._down_seconds and now >= connection.try_again_at:
+            log.warning("slack_connection_replaced", place=place)
+            connection.try_again_at = now + self._down_seconds / 4
             try:
                 self._connections[place] = await self._connect()
             except PeerBotError as error:
                 log.warning("slack_not_connected", place=place, reason=str(error))
             else:
-                self._on_gap(connection.heard_at())
                 await connection.end()
 
 
@@ -245,7 +231,7 @@ class _Connection(AsyncSocketModeHandler):
         self._frame_at = time.time()
         self.client.on_message_listeners.append(self._frame)
         self.client.proxy = client.proxy
-        self.fine_at = time.time()  # when it was last seen open and not silent
+        self.fine_at = time.time()  # when it was last seen open
         self.try_again_at = 0.0  # to replace it
         self._busy: set[asyncio.Task[Any]] = set()
 

@@ -180,11 +180,9 @@ class SocketMode:
         try:
             async with asyncio.timeout(seconds * self._faults.retry_scale):
                 for _ in range(2 if self._faults.duplicate_events else 1):
-                    if self._open:
-                        socket = _random.choice(list(self._open))
+                    if taking := [socket for socket in self._open if socket not in self._silent]:
                         with contextlib.suppress(ConnectionError):
-                            if socket not in self._silent:
-                                await socket.send_json(envelope)
+                            await _random.choice(taking).send_json(envelope)
                 await acknowledged.wait()
         except TimeoutError:
             return False
