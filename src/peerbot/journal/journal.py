@@ -11,6 +11,7 @@ document is damaged, or of a newer release), and `ValueError` for names that are
 import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
@@ -104,14 +105,15 @@ class Journal:
     async def first_input(self, conversation: Conversation) -> str | None:
         """Find the first input of `conversation`; None where nothing was ever recorded in it."""
         async for key in self._storage.list(paths.inputs(conversation)):  # ascending, as Slack's timestamps are
-            return paths.parse_input(key)
+            with suppress(ValueError):  # a file that is none of ours
+                return paths.parse_input(key)
         return None
 
     async def marked_at(self, conversation: Conversation, input_id: str) -> datetime | None:
         """Read when an input was marked; never from memory, since a marker may go and come again."""
         key = paths.marker(conversation, input_id)
         data = await self._get(key)
-        return _parse(key, data, Marker).recorded_at if data is not None else None
+        return parse_document(key, data, Marker).recorded_at if data is not None else None
 
     async def pending(self) -> dict[Conversation, list[str]]:
         """Find every input that is not answered, by conversation, in the order in which they happened."""
@@ -244,10 +246,14 @@ class Journal:
         """Keep part `part` of a transcript; False when that part holds something else."""
         return await self._storage.put_if_absent(paths.session_part(conversation, turn, run, part), data)
 
-    async def session_parts(self, conversation: Conversation, turn: int) -> list[bytes]:
-        """Read the parts that were kept of a turn, in order: by run, then by part."""
+    async def session_parts(
+        self, conversation: Conversation, turn: int, *, before_run: int | None = None
+    ) -> list[bytes]:
+        """Read the parts that were kept of a turn, in order: by run, then by part. `before_run`: of the runs before."""
         keys = [key async for key in self._storage.list(paths.sessions(conversation, turn))]
         found = {place: key for key in keys if (place := paths.parse_session_part(key))}
+        if before_run is not None:
+            found = {place: key for place, key in found.items() if place[0] < before_run}
         parts = await self._all(self._get(found[place]) for place in sorted(found))
         return [part for part in parts if part is not None]
 
@@ -306,7 +312,7 @@ class Journal:
         data = await self._get(key)
         if data is None:
             return None
-        document = _parse(key, data, kind)
+        document = parse_document(key, data, kind)
         self._documents.put(key, document)
         return document
 
@@ -364,13 +370,14 @@ def _bytes(document: Document) -> bytes:
     return document.model_dump_json().encode()
 
 
-def _parse(key: str, data: bytes, kind: type[_D]) -> _D:
+def parse_document(key: str, data: bytes, kind: type[_D]) -> _D:
+    """Read the document at `key`; raises `Unreadable`."""
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
         newer = any(problem["loc"] == ("schema",) for problem in error.errors(include_input=False))
         reason = "was written by a newer release: update PeerBot" if newer else "is damaged"
-        raise Unreadable(f"A document of the journal {reason}: {key}.") from error
+        raise Unreadable(f"A document of the journal {reason}: {key}.", newer=newer) from error
 
 
 def _add_marker(found: defaultdict[Conversation, list[str]], key: str) -> None:
