@@ -9,6 +9,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
+from datetime import timedelta
 from pathlib import Path
 
 from peerbot import __version__, logs
@@ -96,6 +97,18 @@ async def _dispatcher(options: argparse.Namespace) -> int:
     return GOOD
 
 
+async def _verify(options: argparse.Namespace) -> int:
+    from peerbot.settings import load_outside  # noqa: PLC0415
+    from peerbot.verify.app import verify  # noqa: PLC0415
+
+    settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
+    logs.configure("WARNING", readable=sys.stderr.isatty())
+    since = timedelta(hours=options.since) if options.since else None
+    report = await verify(settings, _tell_error, since=since)
+    print(report.model_dump_json(indent=2) if options.json else report.text())
+    return GOOD if report.good else FAILED
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="peerbot", description="Claude Code in Slack threads, on your own machines.")
     parser.add_argument("--version", action="version", version=f"peerbot {__version__}")
@@ -115,6 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     dispatcher = commands.add_parser("dispatcher", help="production: real Slack, GitHub and Claude, by the settings")
     _add_unsafe(dispatcher)
     dispatcher.set_defaults(command=_dispatcher)
+
+    check = commands.add_parser("verify", help="read journal and Slack, and say what was lost, doubled or is waiting")
+    check.add_argument("--store", metavar="URL", help="the journal, instead of the one that the settings name")
+    check.add_argument("--json", action="store_true", help="print one JSON document")
+    check.add_argument(
+        "--since", type=_hours, metavar="HOURS", help="leave out what was silent for so long and does not wait"
+    )
+    check.set_defaults(command=_verify)
     return parser
 
 
@@ -137,6 +158,13 @@ def _repository(value: str) -> Path:
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"there is no directory {value}")
     return path
+
+
+def _hours(value: str) -> float:
+    hours = float(value)
+    if not 0 < hours < 1_000_000:
+        raise argparse.ArgumentTypeError("hours are more than 0")
+    return hours
 
 
 def _tell_out(line: str) -> None:

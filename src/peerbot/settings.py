@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -39,12 +39,31 @@ class Switch(StrEnum):
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
-    """The dispatcher's settings. Field names in capitals are the environment variables."""
+class _Environment(BaseSettings):
+    """Where settings come from, and the checks that all who have a setting share."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, case_sensitive=False
     )
+
+    @field_validator("slack_bot_token", check_fields=False)
+    @classmethod
+    def _bot_token(cls, value: SecretStr | None) -> SecretStr | None:
+        return _begins(value, "xoxb-", "a bot token begins with xoxb-") if value else None
+
+    @field_validator("slack_api_url", "github_api_url", "anthropic_base_url", "peerbot_gateway_url", check_fields=False)
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("an address begins with https:// (or http://)")
+        return value
+
+
+_S = TypeVar("_S", bound=_Environment)
+
+
+class Settings(_Environment):
+    """The dispatcher's settings. Field names in capitals are the environment variables."""
 
     slack_bot_token: SecretStr = Field(description="Slack's bot token (`xoxb-…`).")
     slack_app_token: SecretStr = Field(description="Slack's app-level token for Socket Mode (`xapp-…`).")
@@ -109,6 +128,11 @@ class Settings(BaseSettings):
     gateway_port: Port = Field(default=3001, description="The port of the gateway, for workers only.")
 
     session_timeout_minutes: float = Field(default=5.0, gt=0, description="How long one turn may take, in minutes.")
+    peerbot_checkpoint_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="How often a worker saves what its agent has changed, to a ref of its own, in seconds.",
+    )
     worker_idle_seconds: float = Field(
         default=60.0, ge=0, description="How long a worker waits for the next message after a turn, in seconds."
     )
@@ -125,22 +149,10 @@ class Settings(BaseSettings):
         default="INFO", description="The least severity that is logged."
     )
 
-    @field_validator("slack_bot_token")
-    @classmethod
-    def _bot_token(cls, value: SecretStr) -> SecretStr:
-        return _begins(value, "xoxb-", "a bot token begins with xoxb-")
-
     @field_validator("slack_app_token")
     @classmethod
     def _app_token(cls, value: SecretStr) -> SecretStr:
         return _begins(value, "xapp-", "an app-level token begins with xapp-")
-
-    @field_validator("slack_api_url", "github_api_url", "anthropic_base_url", "peerbot_gateway_url")
-    @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("an address begins with https:// (or http://)")
-        return value
 
     @field_validator("claude_code_oauth_token")
     @classmethod
@@ -151,7 +163,22 @@ class Settings(BaseSettings):
     @property
     def store_url(self) -> str:
         """Where the journal is."""
-        return self.peerbot_store or f"gs://{self.gcs_bucket_name}"
+        return _store_url(self.peerbot_store, self.gcs_bucket_name)
+
+
+class OutsideSettings(_Environment):
+    """The few of the settings that reading the journal and Slack from outside takes; no token, no Slack."""
+
+    slack_bot_token: SecretStr | None = None
+    slack_api_url: str = Settings.model_fields["slack_api_url"].default
+    gcs_bucket_name: str = Settings.model_fields["gcs_bucket_name"].default
+    gcs_project_id: str | None = None
+    peerbot_store: str | None = None
+
+    @property
+    def store_url(self) -> str:
+        """Where the journal is."""
+        return _store_url(self.peerbot_store, self.gcs_bucket_name)
 
 
 def load(**values: Any) -> Settings:
@@ -159,14 +186,27 @@ def load(**values: Any) -> Settings:
 
     Raises `SettingsError` that lists every problem by the variable's name, never a value.
     """
+    return _load(Settings, values)
+
+
+def load_outside(**values: Any) -> OutsideSettings:
+    """Read what `OutsideSettings` has, as `load` does."""
+    return _load(OutsideSettings, values)
+
+
+def _load(kind: type[_S], values: Mapping[str, Any]) -> _S:
     problems = [f"{name} is not a setting" for name in _unknown(os.environ)]
     try:
-        settings = Settings(**values)
+        settings = kind(**values)
     except ValidationError as error:
         problems += [_problem(item["loc"], item["type"], item["msg"]) for item in error.errors(include_input=False)]
     if problems:
         raise SettingsError("The settings can't be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
     return settings
+
+
+def _store_url(store: str | None, bucket: str) -> str:
+    return store or f"gs://{bucket}"
 
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:

@@ -40,6 +40,8 @@ METHODS = (
     "conversations.history",
     "conversations.info",
     "conversations.replies",
+    "files.completeUploadExternal",
+    "files.getUploadURLExternal",
     "reactions.add",
     "reactions.remove",
     "team.info",
@@ -96,7 +98,12 @@ class Run:
 BEYOND: dict[str, set[str]] = {
     "ConversationsInfoResponse": {"user"},  # whom a direct message is with
     "ConversationsRepliesResponse": {"client_msg_id", "subtype", "hidden"},  # the last two: of a tombstone
-    "GenericMessageEvent": {"app_id", "user_team", "source_team"},  # AppMentionEvent has the latter two
+    "GenericMessageEvent": {
+        "app_id",
+        "user_team",
+        "source_team",
+        "ims",
+    },  # ims: of a file
 }
 
 
@@ -306,6 +313,13 @@ async def everything(slack: LocalSlack, call: Any) -> list[Any]:
     await call("chat.update", channel=general, ts=plain["ts"], text="plain")
     await call("chat.postMessage", channel=general, text="no", blocks=[{"type": "section"}])
     await call("chat.postMessage", channel=general)
+    place = await call("files.getUploadURLExternal", filename="rest.md", length=5)
+    async with ClientSession() as session, session.post(place["upload_url"], data=b"hello") as reply:
+        assert reply.status == 200
+    sent = [{"id": place["file_id"], "title": "The rest"}]
+    await call("files.completeUploadExternal", files=sent, channel_id=general, thread_ts=root, initial_comment="more")
+    await call("files.completeUploadExternal", files=sent, channel_id=general)
+    await call("files.getUploadURLExternal", filename="rest.md", length=0)
     await call("chat.getPermalink", channel=general, message_ts=card["ts"])
     await slack.edit(slack.person, general, root, f"{slack.mention()} stop")
     await call("conversations.replies", channel=general, ts=root, limit=2, include_all_metadata=True)

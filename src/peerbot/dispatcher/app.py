@@ -201,6 +201,7 @@ class Dispatcher:
                 idle_seconds=settings.worker_idle_seconds,
                 run_seconds=LONGEST_RUN_SECONDS,
                 budget_usd=settings.peerbot_run_budget_usd,
+                checkpoint_seconds=settings.peerbot_checkpoint_seconds,
                 model=settings.peerbot_model,
                 model_kind=self._model_kind,
             ),

@@ -157,8 +157,7 @@ class Reconciler:
         """Take a step; True where it is worth to look again at once."""
         match step:
             case steps.Unmark(inputs):
-                for identity in inputs:
-                    await self.journal.unmark(conversation, identity)
+                await self._end(conversation, inputs)
             case steps.Post(turn, claim):
                 await self._post_again(conversation, turn, claim)
             case steps.Answer(inputs, text):
@@ -224,6 +223,14 @@ class Reconciler:
             log.info("turn_written", turn=k, status=status.value, answers=left)
             await self._present(conversation, turn)
 
+    async def _end(self, conversation: Conversation, inputs: tuple[str, ...]) -> None:
+        """Drop the markers of answered inputs. Whoever posted their answers may have died before it showed the end."""
+        for k in set((await answered(self.journal, conversation, inputs)).values()):
+            if turn := await self.journal.turn(conversation, k):
+                self.spawn(self.presenter.ended(conversation, turn, await self._work(conversation, turn)))
+        for identity in inputs:
+            await self.journal.unmark(conversation, identity)
+
     async def _post_again(self, conversation: Conversation, k: int, claim: int) -> None:
         """Claim and post a turn that has no receipt. Where Slack won't take it, the conversation goes on."""
         turn = await self.journal.turn(conversation, k)
@@ -237,10 +244,12 @@ class Reconciler:
             log.warning("not_posted", turn=k, reason=str(error), exc_info=error)
 
     async def _present(self, conversation: Conversation, turn: Turn, *, again: bool = False) -> None:
+        await self.presenter.final(conversation, turn, await self._work(conversation, turn), again=again)
+
+    async def _work(self, conversation: Conversation, turn: Turn) -> Work | None:
         first = await self.journal.input(conversation, turn.answers[0])
         record = await self.journal.run(conversation, turn.run) if turn.run else None
-        work = Work.of(record.run, first.user) if record and first else None
-        await self.presenter.final(conversation, turn, work, again=again)
+        return Work.of(record.run, first.user) if record and first else None
 
     async def _look_at(self, conversation: Conversation, at: datetime) -> None:
         await asyncio.sleep(max(0.0, (at - now()).total_seconds()))

@@ -236,10 +236,14 @@ class Journal:
         """Keep part `part` of a transcript; False when that part holds something else."""
         return await self._storage.put_if_absent(paths.session_part(conversation, turn, run, part), data)
 
-    async def session_parts(self, conversation: Conversation, turn: int) -> list[bytes]:
-        """Read the parts that were kept of a turn, in order: by run, then by part."""
+    async def session_parts(
+        self, conversation: Conversation, turn: int, *, before_run: int | None = None
+    ) -> list[bytes]:
+        """Read the parts that were kept of a turn, in order: by run, then by part. `before_run`: of the runs before."""
         keys = [key async for key in self._storage.list(paths.sessions(conversation, turn))]
         found = {place: key for key in keys if (place := paths.parse_session_part(key))}
+        if before_run is not None:
+            found = {place: key for place, key in found.items() if place[0] < before_run}
         parts = await self._all(self._get(found[place]) for place in sorted(found))
         return [part for part in parts if part is not None]
 
@@ -298,7 +302,7 @@ class Journal:
         data = await self._get(key)
         if data is None:
             return None
-        document = _parse(key, data, kind)
+        document = parse_document(key, data, kind)
         self._documents.put(key, document)
         return document
 
@@ -356,13 +360,14 @@ def _bytes(document: Document) -> bytes:
     return document.model_dump_json().encode()
 
 
-def _parse(key: str, data: bytes, kind: type[_D]) -> _D:
+def parse_document(key: str, data: bytes, kind: type[_D]) -> _D:
+    """Read the document at `key`; raises `Unreadable`."""
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
         newer = any(problem["loc"] == ("schema",) for problem in error.errors(include_input=False))
         reason = "was written by a newer release: update PeerBot" if newer else "is damaged"
-        raise Unreadable(f"A document of the journal {reason}: {key}.") from error
+        raise Unreadable(f"A document of the journal {reason}: {key}.", newer=newer) from error
 
 
 def _add_marker(found: defaultdict[Conversation, list[str]], key: str) -> None:

@@ -4,10 +4,16 @@ import re
 
 from peerbot.conversation.keys import Conversation, input_ts
 
+CONVERSATIONS = "conversations/"
 PENDING = "pending/"
 _INPUT_ID = re.compile(r"\d{1,12}\.\d{6}-[a-z_]{1,30}")
 _PART = re.compile(r"/([1-9]\d{0,8})/part-(\d{6})\.json$")
 _NUMBERED = re.compile(r"([1-9]\d{0,8})\.([a-z]+(?:-[1-9]\d{0,8})?)")
+
+
+def folder(conversation: Conversation) -> str:
+    """The folder of all that is kept of a conversation, but its markers."""
+    return f"{CONVERSATIONS}{conversation}/"
 
 
 def conversation_document(conversation: Conversation) -> str:
@@ -99,6 +105,17 @@ def parse_marker(key: str) -> tuple[Conversation, str]:
     """Read a marker's key back; `ValueError` where it is none."""
     path, _, input_id = key.removeprefix(PENDING).rpartition("/")
     return Conversation.parse(path), _checked(input_id)
+
+
+def parse_conversation(key: str) -> tuple[Conversation, str]:
+    """Read the conversation of a key under `CONVERSATIONS` back, and the rest; `ValueError` where it is none."""
+    team, channel, thread_ts, rest = key.removeprefix(CONVERSATIONS).split("/", 3)
+    return Conversation(team, channel, thread_ts), rest
+
+
+def parse_input(key: str) -> str:
+    """Read an input's name back from its document's key; `ValueError` where it is none."""
+    return _checked(key.rpartition("/")[2].removesuffix(".json"))
 
 
 def parse_numbered(key: str) -> tuple[int, str] | None:

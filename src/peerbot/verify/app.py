@@ -1,0 +1,132 @@
+"""`peerbot verify`: walks through the journal, conversation by conversation, and looks twice before it says anything.
+
+The journal and Slack change while they are read, and no look is one moment. So what a first look finds is only said
+where a second one, begun after it, finds it too: everything that is looked for, once there, stays.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from peerbot.conversation.documents import now
+from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.errors import SettingsError
+from peerbot.journal import paths
+from peerbot.journal.open import open_storage
+from peerbot.settings import OutsideSettings
+from peerbot.slack.api import new_session, web_client
+from peerbot.verify.judge import judge
+from peerbot.verify.look import Journal
+from peerbot.verify.report import Report, Verdict
+from peerbot.verify.threads import Threads
+
+_CONVERSATIONS_AT_ONCE = 16
+_TOLD_EVERY = 1000  # conversations
+
+Tell = Callable[[str], None]
+
+
+async def verify(settings: OutsideSettings, tell: Tell, *, since: timedelta | None = None) -> Report:
+    """Read the journal that the settings name and, with a token, its threads in Slack; changes nothing.
+
+    `since`: leave conversations out in which nothing was said for so long and nothing waits. `tell` gets a line now
+    and then on a long way. Raises `SettingsError`, and what the store and Slack raise: then nothing was verified.
+    """
+    _must_exist(settings.store_url)
+    storage = await open_storage(settings.store_url, project=settings.gcs_project_id)
+    try:
+        async with _threads(settings) as threads:
+            report = Report(store=settings.store_url, slack=threads is not None, at=now())
+            await _Walk(Journal(storage), threads, report, tell).through(report.at - since if since else None)
+    finally:
+        await storage.close()
+    if not report.conversations and not report.skipped:
+        tell(f"There is no conversation in {settings.store_url}. Is it the right store?")
+    return report
+
+
+class _Walk:
+    """One way through the journal."""
+
+    def __init__(self, journal: Journal, threads: Threads | None, report: Report, tell: Tell) -> None:
+        self._journal = journal
+        self._threads = threads
+        self._report = report
+        self._tell = tell
+
+    async def through(self, since: datetime | None) -> None:
+        """Look at every conversation, a bounded number at a time."""
+        markers = await self._journal.markers()  # before the rest: see look.py
+        looking: set[asyncio.Task[Verdict]] = set()
+        try:
+            async for conversation, keys in self._journal.conversations():
+                marked = markers.pop(conversation, [])
+                if since and not marked and not _said_since(keys, since):
+                    self._report.skipped += 1
+                    continue
+                looking.add(asyncio.create_task(self._one(conversation, marked, keys)))
+                looking = await self._gather(looking, _CONVERSATIONS_AT_ONCE)
+            for conversation, marked in markers.items():  # nothing but markers
+                looking.add(asyncio.create_task(self._one(conversation, marked, [])))
+                looking = await self._gather(looking, _CONVERSATIONS_AT_ONCE)
+            await self._gather(looking, 1)
+        finally:
+            for task in looking:
+                task.cancel()
+            await asyncio.gather(*looking, return_exceptions=True)
+
+    async def _gather(self, looking: set[asyncio.Task[Verdict]], fewer_than: int) -> set[asyncio.Task[Verdict]]:
+        """Wait until fewer are under way, and count what is done; the rest."""
+        while len(looking) >= fewer_than:
+            done, looking = await asyncio.wait(looking, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                self._report.add(task.result())
+                if self._report.conversations % _TOLD_EVERY == 0:
+                    self._tell(f"{self._report.conversations} conversations, {len(self._report.findings)} findings …")
+        return looking
+
+    async def _one(self, conversation: Conversation, marked: list[str], keys: list[str]) -> Verdict:
+        seen = await self._journal.look(conversation, marked, keys)
+        first = judge(seen, await self._threads.read(conversation) if self._threads else None, now())
+        if not first.findings:
+            return first
+        seen = await self._journal.look_anew(conversation)
+        second = judge(seen, await self._threads.read(conversation) if self._threads else None, now())
+        found = {finding.identity for finding in first.findings}
+        second.findings = [finding for finding in second.findings if finding.identity in found]
+        return second
+
+
+def _said_since(keys: list[str], since: datetime) -> bool:
+    """Whether an input of these keys was said since then; by its name, so that nothing is read."""
+    for key in keys:
+        if "/inputs/" in key:
+            try:
+                if float(input_ts(paths.parse_input(key))) >= since.timestamp():
+                    return True
+            except ValueError:
+                continue
+    return False
+
+
+@asynccontextmanager
+async def _threads(settings: OutsideSettings) -> AsyncIterator[Threads | None]:
+    if settings.slack_bot_token is None:
+        yield None
+        return
+    client = web_client(settings.slack_api_url, settings.slack_bot_token.get_secret_value())
+    async with new_session() as session:
+        client.session = session
+        threads = Threads(client)
+        await threads.begin()
+        yield threads
+
+
+def _must_exist(url: str) -> None:
+    """Opening a directory makes it, and an empty journal is a clean one: a misspelled path must not pass."""
+    parts = urlsplit(url)
+    if parts.scheme == "file" and not Path(unquote(parts.path)).is_dir():
+        raise SettingsError(f"There is no journal at {url}.")

@@ -1,0 +1,183 @@
+"""What a conversation's objects and its thread amount to. Pure: everything is said by what was seen, and the clock.
+
+One fault is one finding: what follows from it (the inputs that a missing turn answered look lost) is not said again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from peerbot.conversation.documents import Run, RunClosed, RunStarted
+from peerbot.conversation.keys import input_ts
+from peerbot.journal import paths
+from peerbot.verify.look import Seen
+from peerbot.verify.report import Finding, Name, NotLookedAt, Verdict, Waiting
+
+PATIENCE = timedelta(minutes=10)
+"""After so long a marker's input is not written any more, and an answer should be in Slack."""
+
+
+@dataclass(slots=True)
+class Thread:
+    """A thread as Slack shows it: every message, and those that carry a turn, by conversation and metadata."""
+
+    messages: set[str] = field(default_factory=set)
+    answers: dict[tuple[str, int, str], list[str]] = field(default_factory=dict)  # conversation, turn, part: ts
+    refused: str | None = None  # why Slack does not show it
+
+
+def judge(seen: Seen, thread: Thread | None, now: datetime) -> Verdict:
+    """Say what was found in a conversation, and what waits. `thread` is None where Slack is not asked."""
+    verdict = Verdict(
+        inputs=len(seen.inputs),
+        turns=sum("json" in there for there in seen.turns.values()),
+        posted=sum("posted" in there for there in seen.turns.values()),
+    )
+    verdict.findings += [*_documents(seen), *_turns(seen, now), *_order(seen), *_inputs(seen, now)]
+    verdict.leftover_markers = sum(_all_posted(seen, identity) for identity in seen.markers)
+    verdict.waiting += _waiting(seen, now)
+    if thread and thread.refused:
+        verdict.not_looked_at.append(NotLookedAt(conversation=str(seen.conversation), reason=thread.refused))
+    elif thread:
+        verdict.findings += _thread(seen, thread)
+    return verdict
+
+
+def _documents(seen: Seen) -> Iterator[Finding]:
+    """Objects that can't be read, or are not there."""
+    for key, error in sorted(seen.unreadable.items()):
+        yield Finding.of(Name.NEWER if error.newer else Name.DAMAGED, seen.conversation, key, str(error))
+    if damaged := seen.session_damaged:
+        yield Finding.of(Name.DAMAGED, seen.conversation, damaged, "The newest turn's session can't be read.")
+    if missing := seen.session_missing:
+        yield Finding.of(Name.SESSION_MISSING, seen.conversation, missing, "The newest turn's session is not there.")
+    for n in range(1, max(seen.runs, default=0) + 1):
+        if "json" not in seen.runs.get(n, {}):
+            yield Finding.of(Name.RUN_MISSING, seen.conversation, f"run {n}", f"The reservation of run {n} is missing.")
+
+
+def _turns(seen: Seen, now: datetime) -> Iterator[Finding]:
+    """Turns that are not there, name an input twice or one that is not there, or are not in Slack."""
+    for k in _missing_turns(seen):
+        sentence = f"Turn {k} is missing, though turns after it, or its receipt, are there."
+        if unmarked := [identity for identity in _unanswered(seen) if identity not in seen.markers]:
+            sentence += f" It may have answered {', '.join(unmarked)}."
+        yield Finding.of(Name.TURN_MISSING, seen.conversation, f"turn {k}", sentence)
+    for identity, turns in seen.answered.items():
+        if len(turns) > 1:
+            sentence = f"The turns {', '.join(map(str, turns))} all answer {identity}."
+            yield Finding.of(Name.ANSWERED_TWICE, seen.conversation, identity, sentence)
+        if identity not in seen.inputs:
+            sentence = f"Turn {turns[0]} answers {identity}, which is not in the journal."
+            yield Finding.of(Name.INPUT_MISSING, seen.conversation, identity, sentence)
+    for k, there in sorted(seen.turns.items()):
+        turn = seen.turn(k)
+        if turn and "posted" not in there and now - turn.ended_at > PATIENCE:
+            sentence = f"Turn {k} was written at {turn.ended_at:%Y-%m-%d %H:%M} UTC and has no receipt of its answer."
+            yield Finding.of(Name.UNPOSTED, seen.conversation, f"turn {k}", sentence)
+
+
+def _order(seen: Seen) -> Iterator[Finding]:
+    """Answers that came before an earlier turn's."""
+    newest: tuple[int, ...] = (0,)
+    for k in sorted(seen.turns):
+        if (posted := seen.posted(k)) and posted.ts:
+            stamps = sorted(_moment(ts) for ts in posted.ts)
+            if stamps[0] < newest:
+                sentence = f"The answer of turn {k} came before that of an earlier turn."
+                yield Finding.of(Name.OUT_OF_ORDER, seen.conversation, f"turn {k}", sentence)
+            newest = max(newest, stamps[-1])
+
+
+def _inputs(seen: Seen, now: datetime) -> Iterator[Finding]:
+    """Inputs that nobody will answer."""
+    if not _missing_turns(seen) and not _unreadable_turns(seen):
+        for identity in _unanswered(seen):
+            if identity not in seen.markers:
+                sentence = "This input was recorded; no turn answers it, and no marker says that it waits."
+                yield Finding.of(Name.LOST_INPUT, seen.conversation, identity, sentence)
+    for identity, marker in seen.markers.items():
+        if identity in seen.inputs or identity in seen.answered or marker is None:
+            continue
+        if now - marker.recorded_at > PATIENCE:
+            sentence = f"This input was marked at {marker.recorded_at:%Y-%m-%d %H:%M} UTC and never recorded."
+            yield Finding.of(Name.MARKER_WITHOUT_INPUT, seen.conversation, identity, sentence)
+
+
+def _thread(seen: Seen, thread: Thread) -> Iterator[Finding]:
+    """Where Slack shows something else than the journal says."""
+    for k in sorted(seen.turns):
+        posted = seen.posted(k)
+        if posted and (gone := [ts for ts in posted.ts if ts not in thread.messages]):
+            sentence = f"The answer of turn {k} was posted as {', '.join(gone)}, and is not in the thread."
+            yield Finding.of(Name.ANSWER_GONE, seen.conversation, f"turn {k}", sentence)
+    missing = _missing_turns(seen)
+    for (conversation, k, _), stamps in sorted(thread.answers.items()):
+        if conversation != str(seen.conversation):
+            sentence = f"A message of this thread carries turn {k} of {conversation}."
+            yield Finding.of(Name.UNKNOWN_ANSWER, seen.conversation, f"message {stamps[0]}", sentence)
+        elif "json" not in seen.turns.get(k, {}) and k not in missing:
+            sentence = f"A message of this thread carries turn {k}, which is not in the journal."
+            yield Finding.of(Name.UNKNOWN_ANSWER, seen.conversation, f"message {stamps[0]}", sentence)
+        if len(stamps) > 1:
+            sentence = f"The answer of turn {k} is in the thread {len(stamps)} times: {', '.join(stamps)}."
+            yield Finding.of(Name.POSTED_TWICE, seen.conversation, f"turn {k}", sentence)
+
+
+def _waiting(seen: Seen, now: datetime) -> Iterator[Waiting]:
+    """Inputs that have no answer in Slack yet and are looked after, oldest first."""
+    answered = seen.answered
+    for identity in paths.in_order([*{*seen.inputs, *seen.markers}]):
+        if identity in answered:
+            unposted = [k for k in answered[identity] if "posted" not in seen.turns[k]]
+            reason = f"turn {unposted[0]} is written and not posted yet" if unposted else ""
+        elif identity not in seen.markers:
+            reason = ""  # lost, which is said elsewhere
+        elif identity not in seen.inputs:
+            reason = "its marker is there, and it is not recorded yet"
+        else:
+            reason = _why_not_answered(seen)
+        if reason:
+            age = int((now - datetime.fromtimestamp(float(input_ts(identity)), UTC)).total_seconds())
+            yield Waiting(conversation=str(seen.conversation), input=identity, age_seconds=max(0, age), reason=reason)
+
+
+def _why_not_answered(seen: Seen) -> str:
+    """What the newest run says about it. Whether an open run lives can't be seen from outside."""
+    if not seen.runs:
+        return "there is no run yet"
+    n = max(seen.runs)
+    there = seen.runs[n]
+    if "closed" in there:
+        closed = there["closed"]
+        why = f" ({closed.reason.value})" if isinstance(closed, RunClosed) else ""
+        return f"run {n} is closed{why}, and there is no other yet"
+    if isinstance(started := there.get("started"), RunStarted):
+        return f"run {n} is open since {started.started_at:%Y-%m-%d %H:%M} UTC"
+    if isinstance(run := there.get("json"), Run):
+        return f"run {n} is reserved since {run.reserved_at:%Y-%m-%d %H:%M} UTC and has not started"
+    return f"run {n} is open"
+
+
+def _missing_turns(seen: Seen) -> list[int]:
+    """The numbers that must have been written: there is a later turn, or something that comes after its writing."""
+    last = max((k for k, there in seen.turns.items() if there.keys() - {"card"}), default=0)
+    return [k for k in range(1, last + 1) if "json" not in seen.turns.get(k, {})]
+
+
+def _unreadable_turns(seen: Seen) -> bool:
+    return any("json" in there and seen.turn(k) is None for k, there in seen.turns.items())
+
+
+def _unanswered(seen: Seen) -> list[str]:
+    answered = seen.answered
+    return paths.in_order([identity for identity in seen.inputs if identity not in answered])
+
+
+def _all_posted(seen: Seen, identity: str) -> bool:
+    turns = seen.answered.get(identity, [])
+    return bool(turns) and all("posted" in seen.turns[k] for k in turns)
+
+
+def _moment(ts: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in ts.split("."))

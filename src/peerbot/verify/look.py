@@ -1,0 +1,195 @@
+"""One conversation as the journal's objects show it, each read anew: nothing that anybody remembers is trusted.
+
+The markers are read before the rest, so that an input without a marker really had none when it was seen.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from peerbot.conversation.documents import (
+    Card,
+    Document,
+    Input,
+    Marker,
+    Posted,
+    RepostClaim,
+    Run,
+    RunClosed,
+    RunStarted,
+    Started,
+    Turn,
+)
+from peerbot.conversation.keys import Conversation
+from peerbot.errors import Unreadable
+from peerbot.journal import paths
+from peerbot.journal.journal import parse_document
+from peerbot.journal.storage import Storage
+from peerbot.logs import logger
+from peerbot.protocol.sessions import unpack
+
+log = logger(__name__)
+
+_D = TypeVar("_D", bound=Document)
+
+_READS_AT_ONCE = 32
+_SESSIONS_AT_ONCE = 2  # a transcript may be 64 MiB
+_RUN_KINDS: dict[str, type[Document]] = {"json": Run, "started": RunStarted, "closed": RunClosed}
+_TURN_KINDS: dict[str, type[Document]] = {"json": Turn, "card": Card, "posted": Posted, "repost": RepostClaim}
+
+
+@dataclass(slots=True)
+class Seen:
+    """A conversation's objects. A document that can't be read is None here, and its key is in `unreadable`."""
+
+    conversation: Conversation
+    inputs: dict[str, Input | None] = field(default_factory=dict)
+    markers: dict[str, Marker | None] = field(default_factory=dict)
+    runs: dict[int, dict[str, Document | None]] = field(default_factory=dict)  # by number and kind
+    turns: dict[int, dict[str, Document | None]] = field(default_factory=dict)
+    unreadable: dict[str, Unreadable] = field(default_factory=dict)  # by key
+    session_missing: str | None = None  # the key of the newest turn's session, where nothing is there
+    session_damaged: str | None = None
+
+    def turn(self, k: int) -> Turn | None:
+        """Turn `k`, where it is written and can be read."""
+        found = self.turns.get(k, {}).get("json")
+        return found if isinstance(found, Turn) else None
+
+    def posted(self, k: int) -> Posted | None:
+        """The receipt of turn `k`, where it can be read."""
+        found = self.turns.get(k, {}).get("posted")
+        return found if isinstance(found, Posted) else None
+
+    @property
+    def answered(self) -> Mapping[str, list[int]]:
+        """The turns that name an input, by input."""
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for k in sorted(self.turns):
+            if turn := self.turn(k):
+                for identity in dict.fromkeys(turn.answers):
+                    found[identity].append(k)
+        return found
+
+
+class Journal:
+    """The journal's objects on `storage`, without a memory. Raises `Unavailable` and `Refused` as the store does."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._reading = asyncio.Semaphore(_READS_AT_ONCE)
+        self._unpacking = asyncio.Semaphore(_SESSIONS_AT_ONCE)
+
+    async def conversations(self) -> AsyncIterator[tuple[Conversation, list[str]]]:
+        """Yield every conversation with its keys, one at a time, while the keys are listed page by page."""
+        current: Conversation | None = None
+        keys: list[str] = []
+        async for key in self._storage.list(paths.CONVERSATIONS):
+            try:
+                conversation, rest = paths.parse_conversation(key)
+            except ValueError:
+                log.warning("not_a_conversation", key=key)
+                continue
+            if conversation != current:
+                if current:
+                    yield current, keys
+                current, keys = conversation, []
+            if not paths.parse_session_part(f"/{rest}"):  # there may be thousands, and nothing is said of them
+                keys.append(key)
+        if current:
+            yield current, keys
+
+    async def markers(self) -> dict[Conversation, list[str]]:
+        """Every marker, by conversation: as many as inputs wait."""
+        found: defaultdict[Conversation, list[str]] = defaultdict(list)
+        async for key in self._storage.list(paths.PENDING):
+            try:
+                conversation, identity = paths.parse_marker(key)
+            except ValueError:
+                log.warning("not_a_marker", key=key)
+                continue
+            found[conversation].append(identity)
+        return found
+
+    async def look_anew(self, conversation: Conversation) -> Seen:
+        """List and read a conversation."""
+        markers = [key async for key in self._storage.list(paths.pending(conversation))]
+        keys = [key async for key in self._storage.list(paths.folder(conversation))]
+        return await self.look(conversation, [paths.parse_marker(key)[1] for key in markers], keys)
+
+    async def look(self, conversation: Conversation, markers: Iterable[str], keys: Iterable[str]) -> Seen:
+        """Read a conversation whose markers and keys were listed."""
+        seen = Seen(conversation)
+        reads = [self._marker(seen, identity) for identity in markers]
+        reads += [self._document(seen, key) for key in keys]
+        await asyncio.gather(*reads)
+        await self._session(seen)
+        return seen
+
+    async def _marker(self, seen: Seen, identity: str) -> None:
+        there, marker = await self._read(seen, paths.marker(seen.conversation, identity), Marker)
+        if there:
+            seen.markers[identity] = marker
+
+    async def _document(self, seen: Seen, key: str) -> None:
+        folder, _, name = paths.parse_conversation(key)[1].rpartition("/")
+        if (folder, name) == ("", "conversation.json"):
+            await self._read(seen, key, Started)
+        elif folder == "inputs":
+            try:
+                identity = paths.parse_input(key)
+            except ValueError:
+                log.warning("not_an_input", key=key)
+                return
+            there, found = await self._read(seen, key, Input)
+            if there:
+                seen.inputs[identity] = found
+        elif folder in ("runs", "turns"):
+            kinds, into = (_RUN_KINDS, seen.runs) if folder == "runs" else (_TURN_KINDS, seen.turns)
+            if numbered := paths.parse_numbered(key):
+                await self._numbered(seen, key, numbered, kinds, into)
+
+    async def _numbered(
+        self,
+        seen: Seen,
+        key: str,
+        numbered: tuple[int, str],
+        kinds: Mapping[str, type[Document]],
+        into: dict[int, dict[str, Document | None]],
+    ) -> None:
+        number, name = numbered
+        if kind := kinds.get(name.partition("-")[0]):  # what a newer release adds is not ours to judge
+            there, found = await self._read(seen, key, kind)
+            if there:
+                into.setdefault(number, {})[name] = found
+
+    async def _session(self, seen: Seen) -> None:
+        """What the next turn would resume: the newest turn's that has one."""
+        turns = (seen.turn(k) for k in sorted(seen.turns, reverse=True))
+        ref = next((turn.session for turn in turns if turn and turn.session), None)
+        if ref is None:
+            return
+        key = paths.session_whole(seen.conversation, ref.turn, ref.run)
+        async with self._unpacking:
+            data = await self._storage.get(key)
+            if data is None:
+                seen.session_missing = key
+                return
+            try:
+                unpack(data)
+            except ValueError:
+                seen.session_damaged = key
+
+    async def _read(self, seen: Seen, key: str, kind: type[_D]) -> tuple[bool, _D | None]:
+        """Whether an object is there, and the document in it where it can be read."""
+        async with self._reading:
+            data = await self._storage.get(key)
+        if data is None:
+            return False, None
+        try:
+            return True, parse_document(key, data, kind)
+        except Unreadable as error:
+            seen.unreadable[key] = error
+            return True, None

@@ -1,0 +1,93 @@
+"""Threads as Slack shows them, for comparison with the journal."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import stamina
+from slack_sdk.web.async_client import AsyncWebClient
+
+from peerbot.conversation.keys import Conversation
+from peerbot.errors import Refused, SettingsError, Unavailable
+from peerbot.gateway.answers import METADATA_EVENT
+from peerbot.slack.api import call, refusal_code
+from peerbot.verify.judge import Thread
+
+_PAGE = 200
+_AT_ONCE = 2  # Slack gives about one page a second, to all that use the token
+_TRIES = 8
+_EMPTY = {"thread_not_found", "message_not_found"}
+_HIDDEN = {"channel_not_found", "not_in_channel", "missing_scope"}
+
+
+class Threads:
+    """Reads threads with a bot's token, a few at a time, waiting as Slack says."""
+
+    def __init__(self, client: AsyncWebClient) -> None:
+        self._client = client
+        self._asking = asyncio.Semaphore(_AT_ONCE)
+        self._team = ""
+        self._bot_user = ""
+
+    async def begin(self) -> None:
+        """Find out who we are. Raises `SettingsError` where Slack does not take the token, or `Unavailable`."""
+        try:
+            us = await call("who we are", self._client.auth_test())
+        except Refused as error:
+            raise SettingsError(str(error)) from error
+        self._team, self._bot_user = str(us["team_id"]), str(us["user_id"])
+
+    async def read(self, conversation: Conversation) -> Thread:
+        """Read a whole thread. A thread that is gone is empty. Raises `Unavailable`, and `Refused` where all is."""
+        if conversation.team != self._team:
+            return Thread(refused="It is in another workspace than the bot token's.")
+        thread = Thread()
+        cursor: str | None = None
+        while True:
+            try:
+                page = await self._page(conversation, cursor)
+            except Refused as error:
+                if refusal_code(error) in _EMPTY:
+                    return Thread()
+                if refusal_code(error) in _HIDDEN:
+                    return Thread(refused=str(error))
+                raise
+            for message in page.get("messages") or ():
+                self._take(thread, message)
+            cursor = (page.get("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                return thread
+
+    async def _page(self, conversation: Conversation, cursor: str | None) -> Mapping[str, Any]:
+        async for attempt in stamina.retry_context(
+            on=Unavailable, attempts=_TRIES, timeout=None, wait_initial=1.0, wait_max=30.0
+        ):
+            with attempt:
+                async with self._asking:
+                    return await call(
+                        "a thread's messages",
+                        self._client.conversations_replies(
+                            channel=conversation.channel,
+                            ts=conversation.thread_ts,
+                            limit=_PAGE,
+                            cursor=cursor,
+                            include_all_metadata=True,
+                        ),
+                    )
+        raise AssertionError("the last try either returns or raises")
+
+    def _take(self, thread: Thread, message: Mapping[str, Any]) -> None:
+        ts = str(message["ts"])
+        if ts in thread.messages:  # a thread's first message leads every page
+            return
+        if message.get("subtype") != "tombstone":
+            thread.messages.add(ts)
+        metadata = message.get("metadata") or {}
+        if message.get("user") != self._bot_user or metadata.get("event_type") != METADATA_EVENT:
+            return
+        payload = dict(metadata.get("event_payload") or {})
+        conversation, turn = str(payload.pop("conversation", "")), payload.pop("turn", None)
+        if isinstance(turn, int):
+            part = json.dumps(payload, sort_keys=True)  # all that tells one part of an answer from another
+            thread.answers.setdefault((conversation, turn, part), []).append(ts)
