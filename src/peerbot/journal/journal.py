@@ -31,6 +31,7 @@ from peerbot.conversation.documents import (
     RunClosed,
     RunStarted,
     Started,
+    Told,
     Turn,
 )
 from peerbot.conversation.keys import Conversation
@@ -239,6 +240,10 @@ class Journal:
     async def claim_repost(self, conversation: Conversation, k: int, i: int, claim: RepostClaim) -> bool:
         """Claim to post turn `k` again, for the `i`th time; False when somebody else has."""
         return await self._create(paths.turn_document(conversation, k, f"repost-{i}"), claim)
+
+    async def claim_telling(self, conversation: Conversation, told: Told) -> bool:
+        """Claim to tell the thread that a document can't be read; False where that was done before."""
+        return await self._create(paths.told(conversation), told)
 
     # Sessions
 

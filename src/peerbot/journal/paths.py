@@ -21,6 +21,11 @@ def conversation_document(conversation: Conversation) -> str:
     return f"conversations/{conversation}/conversation.json"
 
 
+def told(conversation: Conversation) -> str:
+    """That its thread was told of a document that can't be read."""
+    return f"conversations/{conversation}/unreadable.told"
+
+
 def inputs(conversation: Conversation) -> str:
     """The folder of its inputs."""
     return f"conversations/{conversation}/inputs/"
