@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test slow check bench install npm lock docs clean
+.PHONY: help run test slow crashes check bench install npm lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -19,6 +19,9 @@ test: $(VENV)/.dev ## Run the whole test suite
 
 slow: $(VENV)/.dev ## Run the tests that wait for a real minute
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+crashes: $(VENV)/.dev ## End the dispatcher before and after each of its writes, and see that all ends well
+	@$(BIN)/python -m pytest -m crash -s $(ARGS)
 
 check: $(VENV)/.dev ## Lint, check types and layers, compare the generated docs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .

@@ -101,7 +101,8 @@ class Settings(_Environment):
     gcs_project_id: str | None = Field(default=None, description="The bucket's project.")
     peerbot_store: str | None = Field(
         default=None,
-        description="Where conversations are kept, as a URL (`gs://…`, `file:///…`). Wins over `GCS_BUCKET_NAME`.",
+        description="Where conversations are kept, as a URL: `gs://BUCKET[/FOLDER]`, `s3://BUCKET[/FOLDER]` (with "
+        "AWS's usual variables) or `file:///DIRECTORY`. Wins over `GCS_BUCKET_NAME`.",
     )
 
     peerbot_runtime: Runtime = Field(default=Runtime.PROCESS, description="Where runs run: `process`, a child process.")
@@ -127,6 +128,11 @@ class Settings(_Environment):
     gateway_port: Port = Field(default=3001, description="The port of the gateway, for workers only.")
 
     session_timeout_minutes: float = Field(default=5.0, gt=0, description="How long one turn may take, in minutes.")
+    peerbot_checkpoint_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="How often a worker saves what its agent has changed, to a ref of its own, in seconds.",
+    )
     worker_idle_seconds: float = Field(
         default=60.0, ge=0, description="How long a worker waits for the next message after a turn, in seconds."
     )

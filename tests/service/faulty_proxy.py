@@ -10,6 +10,9 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+_ASKED = ("Content-Type", "Accept", "Authorization", "If-None-Match")
+_TOLD = ("Content-Type", "ETag", "Last-Modified")
+
 
 class Fault(Enum):
     """What may happen to one request."""
@@ -18,6 +21,9 @@ class Fault(Enum):
     BUSY = "503 without asking the server"
     FORBIDDEN = "403 without asking the server"
     HANG = "no answer, ever"
+    CONFLICT = "409 without asking the server: somebody else is at it this moment"
+    EXISTS = "412 without asking the server: it is there already"
+    ELSEWHERE = "301 without an address, as S3 says that a bucket is in another region"
 
 
 @dataclass
@@ -41,6 +47,12 @@ class FaultyProxy:
                 return web.Response(status=503, text="busy")
             case Fault.FORBIDDEN:
                 return web.Response(status=403, text="forbidden")
+            case Fault.CONFLICT:
+                return web.Response(status=409, text="<Error><Code>ConditionalRequestConflict</Code></Error>")
+            case Fault.EXISTS:
+                return web.Response(status=412, text="<Error><Code>PreconditionFailed</Code></Error>")
+            case Fault.ELSEWHERE:
+                return web.Response(status=301, text="<Error><Code>PermanentRedirect</Code></Error>")
             case Fault.HANG:
                 await asyncio.Event().wait()
         answer = await self._forward(request, body)
@@ -51,13 +63,14 @@ class FaultyProxy:
 
     async def _forward(self, request: web.Request, body: bytes) -> web.Response:
         url = URL(self.upstream + request.raw_path, encoded=True)
-        kept = {name: request.headers[name] for name in ("Content-Type", "Accept") if name in request.headers}
+        kept = {name: request.headers[name] for name in _ASKED if name in request.headers}
         async with (
             aiohttp.ClientSession() as session,
             session.request(request.method, url, data=body, headers=kept) as answer,
         ):
-            kind = {"Content-Type": answer.headers.get("Content-Type", "application/octet-stream")}
-            return web.Response(status=answer.status, body=await answer.read(), headers=kind)
+            told = {"Content-Type": "application/octet-stream"}
+            told |= {name: answer.headers[name] for name in _TOLD if name in answer.headers}
+            return web.Response(status=answer.status, body=await answer.read(), headers=told)
 
 
 @asynccontextmanager

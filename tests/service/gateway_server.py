@@ -98,7 +98,13 @@ class GatewayServer:
             model=ModelRelay(session, base_url="http://127.0.0.1:1", credential=Credential("none"), budget_usd=1),
             git=GitRelay(session, github.git_authorization),
             limits=Limits(
-                turn_seconds=300, idle_seconds=1, run_seconds=3600, budget_usd=1, model=None, model_kind="demo"
+                turn_seconds=300,
+                idle_seconds=1,
+                run_seconds=3600,
+                budget_usd=1,
+                checkpoint_seconds=30,
+                model=None,
+                model_kind="demo",
             ),
             closed=lambda _: None,
             spawn=self.spawn,

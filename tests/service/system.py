@@ -54,7 +54,7 @@ class System:
         self.slack = await self._stack.enter_async_context(LocalSlack(self.directory / "slack"))
         self.github = await self._stack.enter_async_context(LocalGitHub(self.directory / "github"))
         self.model = await self._stack.enter_async_context(DemoModel())
-        self.journal = Journal(await open_storage((self.directory / "journal").as_uri()))
+        self.journal = Journal(await open_storage(self.environment["PEERBOT_STORE"]))
         self._stack.push_async_callback(self.journal.close)
         self.changed = asyncio.create_task(self._follow())
         return self

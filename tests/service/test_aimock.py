@@ -102,7 +102,7 @@ async def test_a_whole_conversation_works_with_a_model_server_that_is_not_ours(t
     assert (first.status, first.text) == ("done", "I wrote it and ran it; it printed forty-two.")
     assert [file.path for file in first.files] == ["answer.py"]
     assert [pull_request["number"] for pull_request in pull_requests] == [1]
-    assert (second.status, second.run, second.text) == ("done", 2, "answer.py, which prints 42.")
+    assert (second.status, second.text) == ("done", "answer.py, which prints 42.")
     assert first.session
     assert second.session
     assert second.session.id == first.session.id

@@ -63,7 +63,7 @@ async def test_each_event_delivered_twice_is_answered_once(tmp_path: Path) -> No
         await eventually(lambda: system.slack.undelivered == 0)
         answered = [(await system.journal.turn(conversation, k)) for _, k in system.answers(conversation)]
         assert [turn.answers for turn in answered if turn] == [[first], [second]]
-        assert await system.journal.pending() == {}
+        await system.settled(conversation)
 
 
 async def test_a_follow_up_is_served_by_the_run_that_waits(tmp_path: Path) -> None:

@@ -75,6 +75,10 @@ class Described:
             schema: Json = {"$ref": "#/components/schemas/basic-error"}
         elif str(call.status) in operation["responses"]:
             response = self._resolved(operation["responses"][str(call.status)])
+            if "content" not in response:  # GitHub's refusals have a message all the same
+                if call.status == 204 and call.response is not None:
+                    raise ValidationError("a body where none belongs")
+                return
             schema = response["content"]["application/json"]["schema"]
         else:
             raise ValidationError(f"{call.method} {call.path} never answers with {call.status}")
@@ -143,6 +147,10 @@ async def conversation_with(github: World, directory: Path) -> None:
     await client.ensure_pull_request(repository, **opening, body="one")
     await client.ensure_pull_request(repository, **opening, body="two")
     await client.branch_head(repository.full_name, "peerbot/x")
+    await git("-C", directory / "work", "push", "origin", "HEAD:refs/peerbot/x/1", login=client)
+    github.server.faults.add("/git/refs/", method="DELETE", status=422, message="Reference does not exist")
+    for _ in range(3):  # somebody else was first; ours; none is left
+        await client.delete_refs(repository.full_name, "peerbot/x/")
     with pytest.raises(PeerBotError):
         await client.ensure_pull_request(repository, head="peerbot/y", base="main", title="T", body="B")
     with pytest.raises(PeerBotError):
@@ -194,6 +202,8 @@ def test_every_exchange_is_as_github_describes_it(calls: list[Call]) -> None:
         ("POST", "pulls", 201),
         ("POST", "pulls", 422),
         ("PATCH", "1", 200),
+        ("DELETE", "1", 204),
+        ("DELETE", "1", 422),
     } <= seen
 
 

@@ -40,9 +40,12 @@ METHODS = (
     "conversations.history",
     "conversations.info",
     "conversations.replies",
+    "files.completeUploadExternal",
+    "files.getUploadURLExternal",
     "reactions.add",
     "reactions.remove",
     "team.info",
+    "users.conversations",
     "users.info",
 )
 EVENTS = {
@@ -96,7 +99,12 @@ class Run:
 BEYOND: dict[str, set[str]] = {
     "ConversationsInfoResponse": {"user"},  # whom a direct message is with
     "ConversationsRepliesResponse": {"client_msg_id", "subtype", "hidden"},  # the last two: of a tombstone
-    "GenericMessageEvent": {"app_id", "user_team", "source_team"},  # AppMentionEvent has the latter two
+    "GenericMessageEvent": {
+        "app_id",
+        "user_team",
+        "source_team",
+        "ims",
+    },  # ims: of a file
 }
 
 
@@ -289,6 +297,8 @@ async def everything(slack: LocalSlack, call: Any) -> list[Any]:
     await call("team.info")
     for user in (slack.person, slack.bot_user, "U0STRANGER1", "U0NOBODY001"):
         await call("users.info", user=user)
+    for types in ("public_channel,private_channel,mpim,im", "im", "planets"):
+        await call("users.conversations", types=types, exclude_archived=True, limit=2)
     for channel in (general, slack.direct, "C0SHARED001", "C0PRIVATE01", "C0MANY00001", "C0NOWHERE01"):
         await call("conversations.info", channel=channel, include_num_members=True)
     root = await slack.say(slack.person, general, f"{slack.mention()} go")
@@ -306,6 +316,13 @@ async def everything(slack: LocalSlack, call: Any) -> list[Any]:
     await call("chat.update", channel=general, ts=plain["ts"], text="plain")
     await call("chat.postMessage", channel=general, text="no", blocks=[{"type": "section"}])
     await call("chat.postMessage", channel=general)
+    place = await call("files.getUploadURLExternal", filename="rest.md", length=5)
+    async with ClientSession() as session, session.post(place["upload_url"], data=b"hello") as reply:
+        assert reply.status == 200
+    sent = [{"id": place["file_id"], "title": "The rest"}]
+    await call("files.completeUploadExternal", files=sent, channel_id=general, thread_ts=root, initial_comment="more")
+    await call("files.completeUploadExternal", files=sent, channel_id=general)
+    await call("files.getUploadURLExternal", filename="rest.md", length=0)
     await call("chat.getPermalink", channel=general, message_ts=card["ts"])
     await slack.edit(slack.person, general, root, f"{slack.mention()} stop")
     await call("conversations.replies", channel=general, ts=root, limit=2, include_all_metadata=True)

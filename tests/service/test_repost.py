@@ -11,7 +11,7 @@ from system import System, eventually
 
 from peerbot.conversation.documents import Input, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
-from peerbot.gateway.present import turn_metadata
+from peerbot.gateway.answers import turn_metadata
 from peerbot.local.slack import Fault
 
 

@@ -50,7 +50,8 @@ def shown_card(title: str = "Ada") -> Rendered:
 
 def shown_answer(text: str) -> Rendered:
     turn = Turn(k=1, run=1, answers=[], status=TurnStatus.DONE, text=text, seconds=1)
-    return answer(turn, repository_url="", branch_url="", seconds=None)
+    [message] = answer(turn, repository_url="", branch_url="", seconds=None).messages
+    return message
 
 
 def types(slack: LocalSlack, conversation: Conversation, ts: str) -> list[str]:

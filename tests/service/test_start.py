@@ -79,7 +79,7 @@ async def test_every_problem_of_the_settings_is_told_at_once(tmp_path: Path) -> 
     ]
 
 
-@pytest.mark.parametrize("url", ["postgres://journal", "file:journal", "gs://"])
+@pytest.mark.parametrize("url", ["postgres://journal", "file:journal", "gs://", "s3://"])
 async def test_a_store_that_is_none_is_wrong_settings_too(system: System, url: str) -> None:
     code, said = await _started(system.environment | {"PEERBOT_STORE": url})
 

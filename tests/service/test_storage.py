@@ -18,8 +18,8 @@ from gcs_server import gcs_server, make_bucket
 from storage_conformance import MANY, CrowdContract, StorageContract, keys
 
 from peerbot.errors import Refused, SettingsError, Unavailable
+from peerbot.journal.directory import DirectoryStore
 from peerbot.journal.gcs import GoogleStore
-from peerbot.journal.objects import ObjectStore
 from peerbot.journal.open import open_storage
 from peerbot.journal.storage import Storage
 
@@ -290,11 +290,11 @@ class TestADirectoryItself:
         return tmp_path / "journal"
 
     @pytest.fixture
-    def store(self, root: Path) -> ObjectStore:
-        return ObjectStore(root, deadline_seconds=0.6)
+    def store(self, root: Path) -> DirectoryStore:
+        return DirectoryStore(root, deadline_seconds=0.6)
 
     async def test_an_object_is_never_visible_before_it_is_whole(self, root: Path) -> None:
-        writer, reader = ObjectStore(root), ObjectStore(root)
+        writer, reader = DirectoryStore(root), DirectoryStore(root)
         big = os.urandom(16 * 2**20)
         for number in range(4):
             key = f"a/{number}"
@@ -306,7 +306,7 @@ class TestADirectoryItself:
             assert await writing
 
     async def test_what_a_killed_writer_left_is_no_object_and_in_nobodys_way(
-        self, store: ObjectStore, root: Path
+        self, store: DirectoryStore, root: Path
     ) -> None:
         (root / "a").mkdir()
         (root / "a" / "b#1").write_bytes(b"hal")  # where it writes before it links
@@ -316,14 +316,14 @@ class TestADirectoryItself:
         assert await keys(store, "a/") == ["a/b"]
 
     async def test_folders_that_became_empty_go_away_but_not_the_directory_itself(
-        self, store: ObjectStore, root: Path
+        self, store: DirectoryStore, root: Path
     ) -> None:
         await store.put_if_absent("pending/T1/C1/1.000001-message", b"x")
         await store.delete("pending/T1/C1/1.000001-message")
         assert names_in(root) == []
 
     async def test_creating_in_a_folder_that_is_just_going_away_works(self, root: Path) -> None:
-        store = ObjectStore(root)
+        store = DirectoryStore(root)
 
         async def come_and_go(name: int) -> None:
             for _ in range(40):
@@ -340,13 +340,13 @@ class TestADirectoryItself:
             await open_storage(f"file://{tmp_path}/file/journal")
         assert failure.value.__cause__ is not None
 
-    async def test_a_file_in_a_folders_place_is_unavailable(self, store: ObjectStore, root: Path) -> None:
+    async def test_a_file_in_a_folders_place_is_unavailable(self, store: DirectoryStore, root: Path) -> None:
         (root / "a").write_text("in the way")
         with pytest.raises(Unavailable) as failure:
             await store.put_if_absent("a/b", b"x")
         assert failure.value.__cause__ is not None
 
-    async def test_a_directory_of_somebody_else_is_refused(self, store: ObjectStore, root: Path) -> None:
+    async def test_a_directory_of_somebody_else_is_refused(self, store: DirectoryStore, root: Path) -> None:
         await store.put_if_absent("a/b", b"x")
         (root / "a" / "b").chmod(0)
         (root / "a").chmod(0o555)
@@ -381,6 +381,9 @@ def as_nobody() -> Iterator[None]:
         ("/var/lib/peerbot", "file:///DIRECTORY"),
         ("", "file:///DIRECTORY"),
         ("gs://", "no bucket"),
+        ("s3://", "no bucket"),
+        ("s3:///folder", "no bucket"),
+        ("s3://two words", "no bucket"),
         ("file://relative/path", "absolute"),
         ("file://", "absolute"),
     ],

@@ -11,7 +11,7 @@ from slack_sdk.models.blocks import Block
 
 from peerbot.conversation.documents import FileChange, PullRequest, Turn, TurnStatus
 from peerbot.conversation.progress import Progress, Step, StepStatus
-from peerbot.slack.render import Rendered, State, answer, card, note, plain
+from peerbot.slack.render import Answer, Rendered, State, answer, card, note, plain, words
 
 REPOSITORY = "https://github.example/acme/web"
 BRANCH = f"{REPOSITORY}/tree/peerbot/2026-11-23-abc"
@@ -93,8 +93,23 @@ def turn(**more: Any) -> Turn:
     return Turn(**(given | more))
 
 
+def whole_answer(*, missed: str = "", with_file: bool = True, **more: Any) -> Answer:
+    return answer(
+        turn(**more), repository_url=REPOSITORY, branch_url=BRANCH, seconds=None, missed=missed, with_file=with_file
+    )
+
+
 def shown_answer(**more: Any) -> Rendered:
-    return answer(turn(**more), repository_url=REPOSITORY, branch_url=BRANCH, seconds=None)
+    """An answer that is one message."""
+    whole = whole_answer(**more)
+    [message] = whole.messages
+    assert not whole.file
+    return message
+
+
+def spoken(message: Rendered) -> str:
+    """An answer's own words in a message."""
+    return str(message.blocks[0]["text"])
 
 
 def plan_of(rendered: Rendered) -> Any:
@@ -255,7 +270,7 @@ def test_an_answer_without_changes_says_so_and_links_no_branch() -> None:
 
 
 def test_people_are_told_how_long_they_waited_where_that_is_known() -> None:
-    rendered = answer(turn(), repository_url=REPOSITORY, branch_url=BRANCH, seconds=4_000.0)
+    [rendered] = answer(turn(), repository_url=REPOSITORY, branch_url=BRANCH, seconds=4_000.0).messages
 
     assert "1h 06m" in said(rendered)
 
@@ -279,7 +294,7 @@ def test_a_refusal_is_its_sentence_alone() -> None:
         seconds=None,
         cost_usd=None,
     )
-    rendered = answer(refused, repository_url="", branch_url="", seconds=None)
+    [rendered] = answer(refused, repository_url="", branch_url="", seconds=None).messages
 
     assert rendered.blocks == [{"type": "markdown", "text": "Guests can't use this bot."}]
     assert rendered.text == "Guests can't use this bot."
@@ -292,13 +307,74 @@ def test_of_many_files_the_eight_largest_are_listed() -> None:
     assert "`f22` +22 −0\nand 22 more" in said(rendered)
 
 
-def test_an_answer_that_is_too_long_is_cut_with_a_closed_fence_and_says_so() -> None:
-    rendered = shown_answer(text="Here:\n\n```python\n" + "x = 1\n" * 10_000)
+def test_a_long_answer_is_several_messages_and_the_last_says_what_changed() -> None:
+    paragraphs = [f"Paragraph {i}. {'word ' * 60}".strip() for i in range(70)]
+    whole = whole_answer(text="\n\n".join(paragraphs), commit="4f2c1d9")
 
-    assert_slack_takes(rendered)
-    words = rendered.blocks[0]["text"]
-    assert 10_000 < len(words) <= 11_500
-    assert words.endswith("```\n\n_The answer was longer than one message; its end is cut here._")
+    assert len(whole.messages) == 3
+    assert not whole.file
+    for i, message in enumerate(whole.messages, start=1):
+        assert_slack_takes(message)
+        assert len(spoken(message)) <= 11_500
+        assert message.text.startswith(f"Part {i} of 3\nParagraph")
+        assert (f"part {i} · goes on in the next message" in said(message)) == (i < 3)
+        assert (f"<{BRANCH}|" in said(message)) == (i == 3)
+    assert "\n\n".join(map(spoken, whole.messages)) == "\n\n".join(paragraphs)
+
+
+def test_code_that_goes_on_in_the_next_message_is_closed_and_opened_again() -> None:
+    lines = [f"x = {i}" for i in range(2_500)]
+    whole = whole_answer(text="Here:\n\n```python\n" + "\n".join(lines) + "\n```\n\nThat is all.")
+
+    assert len(whole.messages) == 3
+    for message in whole.messages:
+        assert_slack_takes(message)
+        assert re.findall(r"^```.*$", spoken(message), re.M) == ["```python", "```"]
+    assert re.findall(r"^x = .*$", "\n".join(map(spoken, whole.messages)), re.M) == lines
+
+
+def test_what_is_longer_than_three_messages_goes_on_in_a_file_and_nothing_is_left_out() -> None:
+    paragraphs = [f"Paragraph {i}. {'word ' * 60}".strip() for i in range(200)]
+    whole = whole_answer(text="\n\n".join(paragraphs), commit="4f2c1d9")
+
+    assert (len(whole.messages), whole.parts) == (3, 4)
+    assert "goes on in the file below" in said(whole.messages[2])
+    assert f"<{BRANCH}|" in said(whole.messages[2])
+    assert "\n\n".join([*map(spoken, whole.messages), whole.file]) == "\n\n".join(paragraphs)
+
+
+def test_without_a_file_there_are_more_messages_and_the_first_say_the_same() -> None:
+    text = "\n\n".join(f"Paragraph {i}. {'word ' * 60}".strip() for i in range(200))
+    whole, more = whole_answer(text=text), whole_answer(text=text, with_file=False)
+
+    assert not more.file
+    assert len(more.messages) > 4
+    assert list(map(spoken, more.messages))[:3] == list(map(spoken, whole.messages))
+    assert "\n\n".join(map(spoken, more.messages)) == text
+
+
+def test_where_a_part_ends_does_not_depend_on_whether_the_links_are_known() -> None:
+    ended = turn(text="\n\n".join("word " * 60 for _ in range(100)), commit="1")
+    linked = answer(ended, repository_url=REPOSITORY, branch_url=BRANCH, seconds=None)
+    bare = answer(ended, repository_url="", branch_url="", seconds=None)
+
+    assert list(map(spoken, linked.messages)) == list(map(spoken, bare.messages))
+
+
+def test_an_answer_that_could_not_be_posted_is_told_with_the_next() -> None:
+    rendered = shown_answer(missed="My last answer could not be posted here: the channel was archived.")
+
+    assert spoken(rendered).startswith(
+        "_My last answer could not be posted here: the channel was archived._\n\nThe test"
+    )
+
+
+def test_the_words_alone_are_all_of_it() -> None:
+    rendered = shown_answer(text="## Done\n\n" + "word " * 1_500, commit="4f2c1d9")
+
+    assert words(rendered).count("word") == 1_500
+    assert words(rendered).startswith("*Done*")
+    assert f"<{BRANCH}|" in words(rendered)
 
 
 def test_the_plain_version_keeps_the_words_and_turns_headings_and_bold_into_slacks_own() -> None:
@@ -332,7 +408,10 @@ def test_every_answer_keeps_slacks_limits(
     pull_request = PullRequest(number=10**9, url=url) if commit else None
     ended = turn(text=text, files=files, status=status, commit=commit, pull_request=pull_request, **names)
 
-    assert_slack_takes(answer(ended, repository_url=url, branch_url=url, seconds=1e9))
+    whole = answer(ended, repository_url=url, branch_url=url, seconds=1e9)
+    for message in whole.messages:
+        assert_slack_takes(message)
+    assert len(whole.messages) == 3 or not whole.file
 
 
 def test_a_note_is_one_plain_section() -> None:

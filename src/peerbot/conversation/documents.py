@@ -179,9 +179,10 @@ class Card(Document):
 
 
 class Posted(Document):
-    """`turns/{k}.posted`: the turn's answer is in Slack."""
+    """`turns/{k}.posted`: the turn's answer is in Slack, all of it; or it never will be."""
 
-    ts: list[str]
+    ts: list[str]  # of its parts, in order
+    refused: str = ""  # Slack's word for why it will never take the answer; then there is no `ts`
     posted_at: AwareDatetime = Field(default_factory=now)
 
 

@@ -63,6 +63,7 @@ class Limits:
     idle_seconds: float
     run_seconds: float
     budget_usd: float
+    checkpoint_seconds: float
     model: str | None
     model_kind: str  # "claude" or "demo"
 
@@ -144,6 +145,7 @@ class Gateway:
                 idle_seconds=self.limits.idle_seconds,
                 run_seconds=self.limits.run_seconds,
                 budget_usd=self.limits.budget_usd,
+                checkpoint_seconds=self.limits.checkpoint_seconds,
             )
         )
 
@@ -217,6 +219,7 @@ class Gateway:
                 log.warning("turn_failed", turn=turn.k, cause=result.cause)
             if created:  # whoever created the turn posts it; a repeated call may come to another replica
                 self.spawn(self.presenter.final(caller.conversation, turn, await self._work(caller)))
+                self.spawn(self.turns.clear_checkpoints(caller))
         return _json(TurnFinished(turn=turn.k, pull_request=turn.pull_request))
 
     async def close_run(self, request: web.Request) -> web.Response:

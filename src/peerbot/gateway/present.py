@@ -5,18 +5,17 @@ each time and the newest wins; it is never drawn over or after a final.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from structlog.contextvars import bound_contextvars
 
-from peerbot.conversation.documents import Card, Input, Posted, Run, Turn, TurnStatus
+from peerbot.conversation.documents import Card, Input, Run, RunEnd, Turn, TurnStatus
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.progress import Progress
 from peerbot.errors import PeerBotError, Unavailable
-from peerbot.gateway.repositories import Repositories
-from peerbot.github.client import Repository
+from peerbot.gateway.answers import Answers
+from peerbot.gateway.repositories import Repositories, branch_url
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.slack import render
@@ -27,10 +26,10 @@ log = logger(__name__)
 
 RECEIVED, DONE, WARNING = "eyes", "white_check_mark", "warning"
 
-METADATA_EVENT = "peerbot_turn"
-
 POST_SECONDS = 45.0
 """How long whoever created a turn, or claimed to post it again, may try."""
+
+CARD_EVENT = "peerbot_card"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,11 @@ class Work:
     def of(cls, run: Run, requester: str) -> "Work":
         """What `run` works on."""
         return cls(run.n, run.repository, run.branch, requester)
+
+
+def card_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
+    """What marks a message as a turn's card, so that it is found again. Any app may read it: no secret."""
+    return {"event_type": CARD_EVENT, "event_payload": {"conversation": str(conversation), "turn": turn}}
 
 
 @dataclass(slots=True)
@@ -86,6 +90,7 @@ class Presenter:
     ) -> None:
         self._journal = journal
         self._poster = poster
+        self._answers = Answers(journal=journal, poster=poster, repositories=repositories)
         self._repositories = repositories
         self._people = people
         self._style = style
@@ -122,8 +127,9 @@ class Presenter:
     async def final(self, conversation: Conversation, turn: Turn, work: Work | None, *, again: bool = False) -> None:
         """Post a turn's answer, write the receipt, drop the markers. Raises what Slack or the journal raise.
 
-        Nothing is posted where a receipt is there already. `again`: somebody tried before, so the thread is searched
-        first. Posting stops after 45 s (`Unavailable`): from 60 s on, another may claim it (D4).
+        Nothing is posted where a receipt is there already, and an answer that Slack will never take here is let go
+        (`gateway/answers.py`). `again`: somebody tried before, so the thread is searched first. Posting stops after
+        45 s (`Unavailable`): from 60 s on, another may claim it (D4).
         """
         live = self._live.pop((conversation, turn.k), None)
         if live and live.task:
@@ -133,37 +139,15 @@ class Presenter:
             if await self._journal.posted(conversation, turn.k) is None:
                 try:
                     async with asyncio.timeout(POST_SECONDS):
-                        await self._post(conversation, turn, again=again)
+                        await self._answers.post(conversation, turn, again=again)
                 except TimeoutError as error:
                     raise Unavailable("Slack did not take the answer in time; it is posted again later.") from error
+        await self._show_end(conversation, turn, work, live.newest if live else None)
+        # Last: as long as a marker is there, another comes and shows the end where we died over it.
         for identity in turn.answers:
             await self._journal.unmark(conversation, identity)
-        for identity in turn.answers:
-            await self._quietly(self._answered(conversation, identity, turn.status))
-        if work:
-            state: render.State = "done" if turn.status is TurnStatus.DONE else "failed"
-            newest = live.newest if live else None
-            await self._quietly(self._draw(conversation, turn.k, work, newest, state=state))
         for locks in (self._drawing, self._posting):
             locks.pop((conversation, turn.k), None)
-
-    async def _post(self, conversation: Conversation, turn: Turn, *, again: bool) -> None:
-        started = time.monotonic()
-        metadata = turn_metadata(conversation, turn.k)
-        if again and (ts := await self._poster.find(conversation, metadata, after_ts=input_ts(turn.answers[0]))):
-            await self._journal.write_posted(conversation, turn.k, Posted(ts=[ts]))
-            log.info("answer_found", turn=turn.k)
-            return
-        repository = await self._repository(turn.repository)
-        rendered = render.answer(
-            turn,
-            repository_url=repository.html_url if repository else "",
-            branch_url=_branch_url(repository, turn.branch),
-            seconds=turn.seconds,
-        )
-        ts = await self._poster.post(conversation, rendered, metadata=metadata)
-        await self._journal.write_posted(conversation, turn.k, Posted(ts=[ts]))
-        log.info("answer_posted", turn=turn.k, status=turn.status.value, seconds=round(time.monotonic() - started, 3))
 
     async def _answered(self, conversation: Conversation, identity: str, status: TurnStatus) -> None:
         if not self._style.reactions:
@@ -171,6 +155,31 @@ class Presenter:
         ts = input_ts(identity)
         await self._poster.react(conversation.channel, ts, DONE if status is TurnStatus.DONE else WARNING)
         await self._poster.unreact(conversation.channel, ts, RECEIVED)
+
+    async def ended(self, conversation: Conversation, turn: Turn, work: Work | None) -> None:
+        """Show the end of a turn whose answer is there, for a poster that may have died before it did. Never raises."""
+        if (conversation, turn.k) not in self._posting:  # else it is at it here, and knows more
+            await self._show_end(conversation, turn, work, None)
+
+    async def _show_end(self, conversation: Conversation, turn: Turn, work: Work | None, last: Progress | None) -> None:
+        for identity in turn.answers:
+            await self._quietly(self._answered(conversation, identity, turn.status))
+        if work:
+            state: render.State = "done" if turn.status is TurnStatus.DONE else "failed"
+            await self._quietly(self._draw(conversation, turn.k, work, last, state=state))
+
+    async def _lost_card(self, conversation: Conversation, turn: int, work: Work) -> Card | None:
+        """Find the card of a dispatcher that died before it noted it: looked for only where the run before died."""
+        before = await self._journal.run(conversation, work.run - 1) if work.run > 1 else None
+        if before is None or before.closed is None or before.closed.reason is RunEnd.FINISHED:
+            return None
+        since = input_ts(before.run.serves[0])
+        async for message in self._poster.thread(conversation, after_ts=since):
+            if message.get("metadata") == card_metadata(conversation, turn):
+                card = Card(channel=conversation.channel, ts=str(message["ts"]))
+                await self._journal.write_card(conversation, turn, card)
+                return card
+        return None
 
     async def _keep_drawing(self, conversation: Conversation, turn: int, work: Work, live: _Live) -> None:
         with bound_contextvars(conversation=str(conversation), run=work.run, turn=turn):
@@ -193,14 +202,14 @@ class Presenter:
         place: int | None = None,
     ) -> None:
         """Post the turn's card, or edit the one that is there; after the turn's end only into its last state."""
-        repository = await self._repository(work.repository)
+        repository = await self._repositories.known(work.repository)
         rendered = render.card(
             report,
             run_name=conversation.job_name(work.run),
             repository=work.repository,
             repository_url=repository.html_url if repository else "",
             branch=work.branch,
-            branch_url=_branch_url(repository, work.branch),
+            branch_url=branch_url(repository, work.branch),
             limit_minutes=self._style.limit_minutes,
             state=state,
             place=place,
@@ -211,20 +220,12 @@ class Presenter:
             ended = state in ("done", "failed")
             if not ended and await self._journal.turn(conversation, turn):
                 return
-            card = await self._journal.card(conversation, turn)
+            card = await self._journal.card(conversation, turn) or await self._lost_card(conversation, turn, work)
             if card:
                 await self._poster.update(card.channel, card.ts, rendered)
             elif not ended:
-                ts = await self._poster.post(conversation, rendered, metadata=None)
+                ts = await self._poster.post(conversation, rendered, metadata=card_metadata(conversation, turn))
                 await self._journal.write_card(conversation, turn, Card(channel=conversation.channel, ts=ts))
-
-    async def _repository(self, full_name: str | None) -> Repository | None:
-        """The repository's links; none rather than an error where the forge does not answer."""
-        try:
-            return await self._repositories.find(full_name) if full_name else None
-        except PeerBotError as error:
-            log.warning("no_links", reason=str(error))
-            return None
 
     async def _quietly(self, drawing: Coroutine[object, object, None]) -> None:
         """What is for comfort alone may fail: the answer is on its way all the same."""
@@ -232,12 +233,3 @@ class Presenter:
             await drawing
         except PeerBotError as error:
             log.warning("not_drawn", reason=str(error))
-
-
-def turn_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
-    """What marks a message as a turn's answer, so that it is found again (D4). Any app may read it: no secret."""
-    return {"event_type": METADATA_EVENT, "event_payload": {"conversation": str(conversation), "turn": turn}}
-
-
-def _branch_url(repository: Repository | None, branch: str | None) -> str:
-    return f"{repository.html_url}/tree/{branch}" if repository and branch else ""

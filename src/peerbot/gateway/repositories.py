@@ -2,7 +2,11 @@
 
 import time
 
+from peerbot.errors import PeerBotError
 from peerbot.github.client import GitHub, Repository
+from peerbot.logs import logger
+
+log = logger(__name__)
 
 KEPT_SECONDS = 300.0
 
@@ -25,3 +29,16 @@ class Repositories:
         if found:
             self._kept[full_name] = (now + KEPT_SECONDS, found)
         return found
+
+    async def known(self, full_name: str | None) -> Repository | None:
+        """The same for links: none rather than an error where GitHub does not answer."""
+        try:
+            return await self.find(full_name) if full_name else None
+        except PeerBotError as error:
+            log.warning("no_links", reason=str(error))
+            return None
+
+
+def branch_url(repository: Repository | None, branch: str | None) -> str:
+    """Where people see a branch; empty where either is not known."""
+    return f"{repository.html_url}/tree/{branch}" if repository and branch else ""

@@ -13,7 +13,8 @@ from peerbot.github.describe import pull_request_body, pull_request_title
 from peerbot.journal.answers import answered
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
-from peerbot.protocol.documents import TurnBegin, TurnResult
+from peerbot.protocol.documents import SessionPart, TurnBegin, TurnResult
+from peerbot.protocol.sessions import heard_in
 from peerbot.slack.post import Poster
 
 log = logger(__name__)
@@ -30,11 +31,20 @@ class Turns:
         self._model_kind = model_kind
 
     async def begin(self, caller: Caller) -> TurnBegin:
-        """Number the turn that begins now: one after the last that is written."""
+        """Number the turn that begins now: one after the last that is written.
+
+        A run before may have worked on it already and have ended: then it goes on with the session of that one.
+        """
         numbers = await self._journal.turn_numbers(caller.conversation)
         turn = max(numbers, default=0) + 1
-        session = await last_session(self._journal, caller.conversation, numbers)
-        return TurnBegin(turn=turn, session_id=session.id if session else None)
+        parts = await self._journal.session_parts(caller.conversation, turn, before_run=caller.record.n)
+        if parts:
+            log.info("turn_goes_on", turn=turn, parts=len(parts))
+        session_id = heard_in([SessionPart.model_validate_json(part) for part in parts])
+        if session_id is None:
+            session = await last_session(self._journal, caller.conversation, numbers)
+            session_id = session.id if session else None
+        return TurnBegin(turn=turn, session_id=session_id, interrupted=bool(parts))
 
     async def finish(self, caller: Caller, turn: int, result: TurnResult) -> tuple[Turn, bool]:
         """Write turn `turn`; returns it, and whether this call created it. Idempotent by the result's nonce.
@@ -56,6 +66,14 @@ class Turns:
         if written is None or written.nonce != result.nonce:
             raise Conflict("Another run has answered this turn already.")
         return written, False
+
+    async def clear_checkpoints(self, caller: Caller) -> None:
+        """The turn is written: what was saved on its way is not needed any more. What fails is only logged."""
+        repository = caller.record.run.repository
+        try:
+            await self._github.delete_refs(repository, f"peerbot/{caller.conversation.id}/")
+        except PeerBotError as error:
+            log.warning("checkpoints_not_cleared", reason=str(error), exc_info=error)
 
     async def _document(self, caller: Caller, turn: int, result: TurnResult) -> Turn:
         run = caller.record.run

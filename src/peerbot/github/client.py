@@ -25,6 +25,7 @@ log = logger(__name__)
 
 _READ = "the right to read it (classic: repo; fine-grained: Metadata and Contents)"
 _CREATE = "the right to create repositories there (classic: repo; fine-grained: Administration, read and write)"
+_WRITE = "the right to write to it (classic: repo; fine-grained: Contents, read and write)"
 _PULLS = "the right to open pull requests (classic: repo; fine-grained: Pull requests, read and write)"
 _REPOSITORY = "/repos/{owner}/{name}"
 _DESCRIPTION_CHARACTERS = 350  # GitHub's own limit
@@ -76,12 +77,17 @@ class _Ref(_Answer):
     object: _Commit
 
 
+class _NamedRef(_Answer):
+    ref: str
+
+
 class _Pull(_Answer):
     number: int
     html_url: str
     body: str | None
 
 
+_REFS_ANSWER = TypeAdapter(list[_NamedRef], config=ConfigDict(hide_input_in_errors=True))
 _PULLS_ANSWER = TypeAdapter(list[_Pull], config=ConfigDict(hide_input_in_errors=True))
 
 
@@ -190,6 +196,22 @@ class GitHub:
             ensure, to=f"open the pull request of {head} in {repository.full_name} on GitHub", right=_PULLS
         )
 
+    async def delete_refs(self, full_name: str, prefix: str) -> None:
+        """Delete every ref of `owner/name` that begins with `refs/` and `prefix` (`peerbot/…/`); none is fine."""
+
+        async def delete() -> None:
+            variables = {**_split(full_name), "ref": prefix.split("/")}
+            found = await self._api.get_if_there(_REPOSITORY + "/git/matching-refs{/ref*}", variables)
+            for each in _REFS_ANSWER.validate_python(found or []):
+                named = {**_split(full_name), "ref": each.ref.removeprefix("refs/").split("/")}
+                try:
+                    await self._api.requests.delete(_REPOSITORY + "/git/refs{/ref*}", named)
+                except BadRequest as error:
+                    if not _says_it_is_gone(error):
+                        raise
+
+        await self._api.run(delete, to=f"delete the checkpoints in {full_name} on GitHub", right=_WRITE)
+
     async def _find(self, full_name: str) -> Repository | None:
         document = await self._api.get_if_there(_REPOSITORY, _split(full_name))
         return None if document is None else await self._described(document)
@@ -251,6 +273,10 @@ def _says(error: BadRequest, words: str) -> bool:
     if error.status_code != HTTPStatus.UNPROCESSABLE_ENTITY:
         return False
     return any(words in str(each.get("message", "")) for each in complaints(error))
+
+
+def _says_it_is_gone(error: BadRequest) -> bool:
+    return error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY and "does not exist" in str(error)
 
 
 def _lines(text: str) -> list[str]:

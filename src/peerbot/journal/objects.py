@@ -1,49 +1,38 @@
-"""A directory as the journal (`file://…`), through obstore: what a laptop uses.
+"""What the stores that obstore serves have in common: a directory (`directory.py`) and a bucket of S3 (`s3.py`).
 
-obstore writes a new object beside its place (`name#1`, which it never lists), whole, and then links it there: the
-link is atomic and fails where something exists. So a half-written object is never visible, and of two creators,
-also in two processes, one wins. It does not call fsync: what was created survives the end of any process, not a
-power failure. That is the bargain of a laptop; buckets are durable.
-
-The directory must be on a file system with hard links, and one machine's own.
+Both create with `mode="create"`: on a disk a link that fails where something exists, on S3 `If-None-Match: *`.
 """
 
-import re
-from pathlib import Path
+from abc import abstractmethod
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import LocalStore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, S3Store
 
-from peerbot.errors import PeerBotError, Refused, Unavailable
-from peerbot.journal.bounded import BoundedStorage, Page
+from peerbot.errors import PeerBotError
+from peerbot.journal.bounded import BoundedStorage
 
-_LISTED_AT_ONCE = 1000
-# A file that may not be opened comes as obstore's GenericError, with Rust's own words for the reason in its text.
-_FORBIDDEN = re.compile(r"kind: (PermissionDenied|ReadOnlyFilesystem)\b")
+FAILURES = (BaseError, OSError)
+"""All that obstore raises: its own tree, and Python's FileNotFoundError and PermissionError."""
 
 
 class ObjectStore(BoundedStorage):
-    """The `Storage` port in the directory `root`, which is made where it is missing.
+    """The raw operations on `store`; a subclass lists, and names failures in the words of its store."""
 
-    Raises `Refused` or `Unavailable`, here too, when the directory can't be used.
-    """
-
-    def __init__(self, root: Path, *, deadline_seconds: float = 10.0) -> None:
+    def __init__(self, store: LocalStore | S3Store, *, deadline_seconds: float) -> None:
         super().__init__(deadline_seconds=deadline_seconds)
-        self._root = root
-        try:
-            # Folders that became empty go away: what lists pending/ must not walk through all history's.
-            self._store = LocalStore(root, mkdir=True, automatic_cleanup=True)
-        except (BaseError, OSError) as error:
-            raise self._failure(error) from error
+        self._store = store
+
+    @abstractmethod
+    def _failure(self, error: BaseError | OSError) -> PeerBotError:
+        """Say `error` as `Refused` or `Unavailable`."""
 
     async def _create(self, key: str, data: bytes) -> bool:
         try:
             await obstore.put_async(self._store, key, data, mode="create", use_multipart=False)
         except AlreadyExistsError:
             return False
-        except (BaseError, OSError) as error:
+        except FAILURES as error:
             raise self._failure(error) from error
         return True
 
@@ -51,32 +40,25 @@ class ObjectStore(BoundedStorage):
         try:
             result = await obstore.get_async(self._store, key)
             return bytes(await result.bytes_async())
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if self._is_missing_itself(error):
+                raise self._failure(error) from error
             return None
-        except (BaseError, OSError) as error:
+        except FAILURES as error:
             raise self._failure(error) from error
-
-    async def _page(self, prefix: str, after: str | None) -> Page:  # noqa: ARG002 (there is one)
-        try:
-            # Everything at once: a directory has no order of its own, so it must all be seen to be sorted.
-            found = await obstore.list(self._store, prefix, chunk_size=_LISTED_AT_ONCE).collect_async()
-        except (BaseError, OSError) as error:
-            raise self._failure(error) from error
-        return Page(sorted(entry["path"] for entry in found), None)
 
     async def _remove(self, key: str) -> None:
         try:
             await obstore.delete_async(self._store, key)
-        except FileNotFoundError:
-            return
-        except (BaseError, OSError) as error:
+        except FileNotFoundError as error:
+            if self._is_missing_itself(error):
+                raise self._failure(error) from error
+        except FAILURES as error:
             raise self._failure(error) from error
 
-    async def close(self) -> None:
-        """Nothing is held open."""
+    def _is_missing_itself(self, error: FileNotFoundError) -> bool:  # noqa: ARG002 (a bucket looks at it)
+        """Whether `error` says that the whole store is missing, not the object."""
+        return False
 
-    def _failure(self, error: BaseError | OSError) -> PeerBotError:
-        forbidden = (PermissionError, PermissionDeniedError, UnauthenticatedError)
-        if isinstance(error, forbidden) or _FORBIDDEN.search(str(error)):
-            return Refused(f"The journal's directory {self._root} may not be used by this user.")
-        return Unavailable(f"The journal's directory {self._root} can't be used.")
+    async def close(self) -> None:
+        """Nothing is held open that has to be let go."""

@@ -8,7 +8,8 @@ from peerbot.journal.storage import Storage
 
 
 async def open_storage(url: str, *, project: str | None = None) -> Storage:
-    """Open the store at `url`: `gs://BUCKET[/FOLDER]` or `file:///DIRECTORY`. The caller closes it.
+    """Open the store at `url`: `gs://BUCKET[/FOLDER]`, `s3://BUCKET[/FOLDER]` or `file:///DIRECTORY`. The caller
+    closes it.
 
     `project` is the Google Cloud project that the bucket belongs to; messages name it. Raises `SettingsError` for a
     URL that names no store, `Refused` or `Unavailable` when a directory can't be used; a bucket is first asked at
@@ -18,26 +19,40 @@ async def open_storage(url: str, *, project: str | None = None) -> Storage:
     match parts.scheme:
         case "gs":
             return _google(parts, project)
+        case "s3":
+            return _amazon(parts)
         case "file":
             return _directory(parts)
         case _:
             raise SettingsError(
-                f"The store {url!r} is not known. There are gs://BUCKET[/FOLDER] and file:///DIRECTORY."
+                f"The store {url!r} is not known. There are gs://BUCKET[/FOLDER], s3://BUCKET[/FOLDER] and "
+                "file:///DIRECTORY."
             )
 
 
 def _google(parts: SplitResult, project: str | None) -> Storage:
-    if not parts.netloc:
-        raise SettingsError(f"The store {parts.geturl()!r} names no bucket: gs://BUCKET[/FOLDER].")
+    _needs_bucket(parts)
     from peerbot.journal.gcs import GoogleStore  # noqa: PLC0415
 
     return GoogleStore(parts.netloc, folder=parts.path.strip("/"), project=project)
+
+
+def _amazon(parts: SplitResult) -> Storage:
+    _needs_bucket(parts)
+    from peerbot.journal.s3 import S3Bucket  # noqa: PLC0415
+
+    return S3Bucket(parts.netloc, folder=parts.path.strip("/"))
+
+
+def _needs_bucket(parts: SplitResult) -> None:
+    if not parts.netloc:
+        raise SettingsError(f"The store {parts.geturl()!r} names no bucket: {parts.scheme}://BUCKET[/FOLDER].")
 
 
 def _directory(parts: SplitResult) -> Storage:
     directory = Path(unquote(parts.path))
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise SettingsError(f"The store {parts.geturl()!r} names no absolute directory: file:///DIRECTORY.")
-    from peerbot.journal.objects import ObjectStore  # noqa: PLC0415
+    from peerbot.journal.directory import DirectoryStore  # noqa: PLC0415
 
-    return ObjectStore(directory)
+    return DirectoryStore(directory)

@@ -6,7 +6,7 @@ from html import unescape
 from typing import Any
 
 from peerbot.conversation.keys import Conversation
-from peerbot.gateway.present import METADATA_EVENT
+from peerbot.gateway.answers import METADATA_EVENT
 from peerbot.local.slack import Change
 
 MARKS = {"complete": "✓", "in_progress": "▸", "error": "✗"}

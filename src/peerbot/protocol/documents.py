@@ -6,7 +6,7 @@ Every path begins with `/v1/runs/{team}/{channel}/{thread_ts}/{n}`. The supervis
 =====================================  ======================================================================
 `POST start`                           `StartRequest` → `Brief`; the same hashes again succeed
 `GET  inputs?wait=SECONDS`             → `Inputs`: not answered yet, oldest first; waits until there is one
-`POST turns`                           → `TurnBegin`: number of the turn that begins, and the session to resume
+`POST turns`                           → `TurnBegin`: number of the turn that begins, and what it goes on with
 `PUT  turns/{k}/progress`              `Progress` → 204; the newest `seq` wins
 `PUT  turns/{k}/session/{part}`        `SessionPart` → 204; create-only: the same part again succeeds
 `PUT  turns/{k}/session`               gzip of a `SessionWhole` → 204
@@ -75,6 +75,7 @@ class Brief(Message):
     idle_seconds: float
     run_seconds: float = 3600.0  # after so long no new turn is taken
     budget_usd: float
+    checkpoint_seconds: float = 30.0
 
 
 class PersonInput(Message):
@@ -98,7 +99,7 @@ class TurnBegin(Message):
 
     turn: int
     session_id: str | None = None
-    interrupted: bool = False  # a run before worked on this turn and died
+    interrupted: bool = False  # a run before worked on this turn and ended: its session and checkpoint are there
 
 
 class SessionPart(Message):

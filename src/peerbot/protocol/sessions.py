@@ -36,6 +36,19 @@ def merge(parts: Iterable[SessionPart]) -> SessionWhole:
     )
 
 
+def heard_in(parts: Iterable[SessionPart]) -> str | None:
+    """Find the run's own session in parts of it: the last main transcript in which somebody has spoken.
+
+    What Claude Code notes before the first message is no conversation: a session of that alone can't be resumed.
+    """
+    found = None
+    for part in parts:
+        spoken = any(entry.get("type") in ("user", "assistant") for entry in part.entries)
+        if spoken and part.project == WORKSPACE and not part.subpath:
+            found = part.session_id
+    return found
+
+
 def pack(whole: SessionWhole) -> bytes:
     """Compress; the same whole gives the same bytes, so that keeping it twice is keeping it once."""
     return gzip.compress(whole.model_dump_json().encode(), compresslevel=6, mtime=0)

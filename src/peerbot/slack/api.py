@@ -103,9 +103,20 @@ def refusal_code(error: BaseException) -> str:
     return _code(cause) if isinstance(cause, SlackApiError) else ""
 
 
+def came_at_once(error: BaseException) -> bool:
+    """Whether Slack's failure was there at once, so that asking again in a few seconds may help.
+
+    Not after silence (what was asked may still be done), nor where Slack said to come back in a while.
+    """
+    cause = error.__cause__
+    if isinstance(cause, SlackApiError):
+        return isinstance(error, Unavailable) and _status(cause) != 429
+    return isinstance(cause, aiohttp.ClientError | OSError) and not isinstance(cause, TimeoutError)
+
+
 def _translated(error: SlackApiError, doing: str) -> Refused | Unavailable:
     code = _code(error)
-    status: int = getattr(error.response, "status_code", 0) or getattr(error.response, "status", 0)
+    status = _status(error)
     if not code or code in _TEMPORARY or status == 429 or status >= 500:
         return Unavailable(f"Slack could not do it now ({doing}: {code or status}). Trying again may help.")
     if code == "missing_scope":
@@ -117,3 +128,7 @@ def _translated(error: SlackApiError, doing: str) -> Refused | Unavailable:
 def _code(error: SlackApiError) -> str:
     data = getattr(error.response, "data", error.response)
     return str(data.get("error") or "") if isinstance(data, dict) else ""
+
+
+def _status(error: SlackApiError) -> int:
+    return int(getattr(error.response, "status_code", 0) or getattr(error.response, "status", 0))

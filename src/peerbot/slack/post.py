@@ -4,22 +4,26 @@ Nothing posted here unfurls a link or turns a name into a mention. Where a works
 is said with plain ones, from then on at once.
 """
 
-from collections.abc import Awaitable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
+import aiohttp
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from peerbot.conversation.keys import Conversation
-from peerbot.errors import PeerBotError, Refused
+from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.logs import logger
 from peerbot.slack.api import call, refusal_code
-from peerbot.slack.render import Rendered, plain
+from peerbot.slack.render import Rendered, plain, words
 
 log = logger(__name__)
 
-_BLOCKS_REFUSED = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "unsupported_block_type"}
+_TOO_LONG = {"msg_too_long", "msg_blocks_too_long"}
+_BLOCKS_REFUSED = {"invalid_blocks", "invalid_blocks_format", "unsupported_block_type"} | _TOO_LONG
 _PAGE = 200
+_UPLOAD = aiohttp.ClientTimeout(total=20.0)
+_T = TypeVar("_T")
 _AS_GOOD_AS_DONE = {
     "already_reacted",
     "no_reaction",
@@ -33,11 +37,11 @@ _AS_GOOD_AS_DONE = {
 
 
 class Poster:
-    """Writes to one workspace's Slack. Holds nothing but the memory of whether the workspace takes our blocks."""
+    """Writes to one workspace's Slack. Holds nothing but the memory of which blocks the workspace takes."""
 
     def __init__(self, client: AsyncWebClient) -> None:
         self._client = client
-        self._plain = False
+        self._level = 0  # 0: all blocks; 1: the oldest alone; 2: none
 
     async def post(
         self, conversation: Conversation, rendered: Rendered, *, metadata: Mapping[str, Any] | None = None
@@ -49,12 +53,13 @@ class Poster:
         there twice), `Refused` where Slack will not take it.
         """
 
-        async def send(version: Rendered) -> Mapping[str, Any]:
+        async def send(level: int) -> Mapping[str, Any]:
+            shown = plain(rendered) if level else rendered
             request = self._client.chat_postMessage(
                 channel=conversation.channel,
                 thread_ts=conversation.thread_ts,
-                text=version.text,
-                blocks=version.blocks,
+                text=shown.text if level < 2 else words(rendered),
+                blocks=shown.blocks if level < 2 else None,
                 metadata=dict(metadata) if metadata else None,
                 unfurl_links=False,
                 unfurl_media=False,
@@ -62,22 +67,10 @@ class Poster:
             )
             return await call("a message", request)
 
-        if self._plain:
-            rendered = plain(rendered)
-        try:
-            return str((await send(rendered))["ts"])
-        except Refused as refused:
-            if self._plain or refusal_code(refused) not in _BLOCKS_REFUSED:
-                raise
-            ts = str((await send(plain(rendered)))["ts"])
-            self._remember(refused)
-            return ts
+        return str((await self._stepping_down(send))["ts"])
 
-    async def find(self, conversation: Conversation, metadata: Mapping[str, Any], *, after_ts: str) -> str | None:
-        """Look for a message of the thread, after `after_ts`, that carries `metadata`: its `ts`, or None.
-
-        Reads to the thread's end. Raises as `call` does.
-        """
+    async def thread(self, conversation: Conversation, *, after_ts: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Read the thread's messages after `after_ts`, oldest first, with their metadata. Raises as `call` does."""
         cursor: str | None = None
         while True:
             request = self._client.conversations_replies(
@@ -90,30 +83,49 @@ class Poster:
             )
             page = await call("a thread's messages", request)
             for message in page.get("messages") or ():
-                if message.get("metadata") == metadata:
-                    return str(message["ts"])
+                yield message
             cursor = (page.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
-                return None
+                return
+
+    async def upload(self, name: str, content: str) -> str:
+        """Hand a file over to Slack and return its id; nobody sees it before `share`. Raises as `call` does."""
+        data = content.encode(errors="replace")
+        request = self._client.files_getUploadURLExternal(filename=name, length=len(data))
+        place = await call("a file", request)
+        assert self._client.session is not None
+        try:
+            async with self._client.session.post(
+                str(place["upload_url"]), data=data, proxy=self._client.proxy, timeout=_UPLOAD
+            ) as reply:
+                status = reply.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable("Slack did not take a file.") from error
+        if status != 200:
+            raise Unavailable(f"Slack did not take a file (HTTP {status}).")
+        return str(place["file_id"])
+
+    async def share(self, conversation: Conversation, file: str, *, title: str, comment: str) -> None:
+        """Put an uploaded file into the conversation's thread. Raises as `post` does."""
+        request = self._client.files_completeUploadExternal(
+            files=[{"id": file, "title": title}],
+            channel_id=conversation.channel,
+            thread_ts=conversation.thread_ts,
+            initial_comment=comment,
+        )
+        await call("a file", request)
 
     async def update(self, channel: str, ts: str, rendered: Rendered) -> None:
         """Put `rendered` in the place of one of our messages. Raises as `post` does; doing it twice does no harm."""
 
-        async def send(version: Rendered) -> None:
+        async def send(level: int) -> None:
+            shown = plain(rendered) if level else rendered
             request = self._client.chat_update(
-                channel=channel, ts=ts, text=version.text, blocks=version.blocks, link_names=False
+                channel=channel, ts=ts, text=shown.text, blocks=shown.blocks if level < 2 else [], link_names=False
             )
             await call("an edit of a message", request)
 
-        if self._plain:
-            rendered = plain(rendered)
-        try:
-            await send(rendered)
-        except Refused as refused:
-            if self._plain or refusal_code(refused) not in _BLOCKS_REFUSED:
-                raise
-            await send(plain(rendered))
-            self._remember(refused)
+        await self._stepping_down(send)
 
     async def react(self, channel: str, ts: str, name: str) -> None:
         """Add our reaction to a message; there already, or no message any more, is fine. Raises as `call` does."""
@@ -139,8 +151,17 @@ class Poster:
             if refusal_code(refused) not in _AS_GOOD_AS_DONE:
                 raise
 
-    def _remember(self, refused: Refused) -> None:
-        # A message that is too long says nothing about what the workspace takes.
-        if refusal_code(refused) != "msg_blocks_too_long":
-            self._plain = True
-            log.warning("blocks_refused", reason=str(refused))
+    async def _stepping_down(self, send: Callable[[int], Awaitable[_T]]) -> _T:
+        """Send with the blocks that the workspace takes; where it refuses them, with simpler ones."""
+        level = self._level
+        while True:
+            try:
+                return await send(level)
+            except Refused as refused:
+                code = refusal_code(refused)
+                if level == 2 or code not in _BLOCKS_REFUSED:
+                    raise
+                level += 1
+                if code not in _TOO_LONG:  # that one message is too long says nothing about the workspace
+                    self._level = max(self._level, level)
+                    log.warning("blocks_refused", level=level, reason=str(refused))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from peerbot.conversation.documents import FileChange, Turn, TurnStatus
+from peerbot.conversation.parts import split_markdown
 from peerbot.conversation.progress import Progress, Step, StepStatus
 from peerbot.conversation.text import break_markdown, harmless, shorten
 
@@ -21,7 +22,9 @@ _TEXT_LIMIT = 3_900  # `chat.update` takes 4,000
 _SECTION_LIMIT = 2_900  # of 3,000
 _MARKDOWN_LIMIT = 11_500  # of 12,000 a message
 _MESSAGE_LIMIT = 12_500  # of about 13,200, all blocks' JSON; Slack says it nowhere, and refuses what is longer
-_CUT = "_The answer was longer than one message; its end is cut here._"
+_PLAIN_EXTRA = 1_000  # what the same words take more as sections
+_LINKS_LIMIT, _AROUND = 700, 1_000  # an answer's line of links, and all that stands around its words but the changes
+_MESSAGES = 3  # of an answer; what is longer goes on in a file
 _TASKS = 12  # of 50; more is not read
 _FILES = 8
 
@@ -83,24 +86,67 @@ def card(  # noqa: PLR0913 - a card shows this much
     return Rendered(_fit(lines, _TEXT_LIMIT), blocks)
 
 
-def answer(turn: Turn, *, repository_url: str, branch_url: str, seconds: float | None) -> Rendered:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it goes to Slack: messages, in order, and what is too much for them as a file after the last."""
+
+    messages: list[Rendered]
+    file: str = ""  # Markdown
+
+    @property
+    def parts(self) -> int:
+        """How many pieces it has, the file among them."""
+        return len(self.messages) + bool(self.file)
+
+
+def answer(
+    turn: Turn,
+    *,
+    repository_url: str,
+    branch_url: str,
+    seconds: float | None,
+    missed: str = "",
+    with_file: bool = True,
+) -> Answer:
     """Show what a turn came to: the answer, what changed, where it is, how long it took and what it cost.
 
-    An answer too long for one message loses its end, and says so. `seconds` is what people waited; the turn's own
-    time where it is None.
+    One message where that is enough; else several, of which the last says what changed and where. What is longer than
+    three goes on in a file, or without `with_file` in as many messages as it takes; each message has the same words
+    either way. `seconds` is what people waited; the turn's own time where it is None. `missed`: what the thread should
+    know of the answer before this one.
     """
     words = harmless(turn.text).strip() or "The turn ended without an answer in words."
     if turn.status is TurnStatus.FAILED:
         words = f"⚠️ {words}"
+    if missed:
+        words = f"_{missed}_\n\n{words}"
     links = _links(turn, repository_url, branch_url)
+    if len(links) > _LINKS_LIMIT:
+        links = _fit([_links(turn, "", "")], _LINKS_LIMIT)
     footer = _footer(turn, turn.seconds if seconds is None else seconds)
     changes = _changes(turn.files)
     below: list[Block] = [_section(_fit(changes, _SECTION_LIMIT))] if changes else []
+    # Where a part ends must not depend on what GitHub says today: another poster may go on with this answer.
+    room = min(_MARKDOWN_LIMIT, _MESSAGE_LIMIT - _PLAIN_EXTRA - _AROUND - _size(below))
     below += [_context(line) for line in (links, footer) if line]
-    words = _fitting(words, _MESSAGE_LIMIT - _size(below))
     tail = _fit([*(line for line in (links, footer) if line), *changes], 1_800)
-    said = _fit(_as_mrkdwn(words).split("\n"), _TEXT_LIMIT - len(tail) - 2)
-    return Rendered("\n\n".join(part for part in (said, tail) if part), [{"type": "markdown", "text": words}, *below])
+    texts = split_markdown(words, room, weigh=_weight, most=_MESSAGES if with_file else None)
+    messages = texts[:_MESSAGES] if with_file else texts
+    file = texts[_MESSAGES] if len(texts) > len(messages) else ""
+    shown = []
+    for i, text in enumerate(messages, start=1):
+        head = f"Part {i} of {len(texts)}\n" if len(texts) > 1 else ""
+        if i < len(messages):
+            shown.append(_part(text, head, [_context(f"part {i} · goes on in the next message")], ""))
+        else:
+            more = [_context(f"part {i} · goes on in the file below")] if file else []
+            shown.append(_part(text, head, [*more, *below], tail))
+    return Answer(shown, file)
+
+
+def _part(words: str, head: str, below: Sequence[Block], tail: str) -> Rendered:
+    said = _fit([*head.splitlines(), *_as_mrkdwn(words).split("\n")], _TEXT_LIMIT - len(tail) - 2)
+    return Rendered("\n\n".join(text for text in (said, tail) if text), [{"type": "markdown", "text": words}, *below])
 
 
 def note(sentence: str) -> Rendered:
@@ -111,7 +157,6 @@ def note(sentence: str) -> Rendered:
 
 def plain(rendered: Rendered) -> Rendered:
     """Say the same with the oldest blocks alone, for workspaces that refuse `plan` and `markdown`."""
-    room = _MESSAGE_LIMIT - _size([block for block in rendered.blocks if block["type"] not in ("plan", "markdown")])
     blocks: list[Block] = []
     for block in rendered.blocks:
         match block["type"]:
@@ -119,12 +164,19 @@ def plain(rendered: Rendered) -> Rendered:
                 lines = [f"*{_mrkdwn(block['title'], 150)}*", *_task_lines(block["tasks"])]
                 blocks.append(_section(_fit(lines, _SECTION_LIMIT)))
             case "markdown":
-                parts = [_section(part) for part in _mrkdwn_parts(block["text"])]
-                kept = [part for i, part in enumerate(parts[:40]) if _size(parts[: i + 1]) <= room - 200]
-                blocks += kept if len(kept) == len(parts) else [*kept, _section(_CUT)]
+                blocks += [_section(part) for part in _mrkdwn_parts(block["text"])]
             case _:
                 blocks.append(block)
     return Rendered(rendered.text, blocks)
+
+
+def words(rendered: Rendered) -> str:
+    """Say the same as text alone, all of it, for workspaces that refuse even the oldest blocks."""
+    return "\n\n".join(
+        str(part["text"])
+        for block in plain(rendered).blocks
+        for part in (block["elements"] if block["type"] == "context" else [block["text"]])
+    )
 
 
 # The card
@@ -230,14 +282,9 @@ def _footer(turn: Turn, seconds: float | None) -> str:
     return " · ".join(parts)
 
 
-def _fitting(words: str, room: int) -> str:
-    """The words, cut so that their JSON fits into `room`."""
-    limit = min(_MARKDOWN_LIMIT, room)
-    shown = shorten(words, limit, _CUT)
-    while (over := _size(shown) - room) > 0:
-        limit -= max(over // 2, 200)
-        shown = shorten(words, limit, _CUT)
-    return shown
+def _weight(words: str) -> int:
+    """What words take of a message at the most, whichever blocks say them."""
+    return len(json.dumps(_escape(words), ensure_ascii=False)) - 2
 
 
 # Plain text

@@ -8,7 +8,7 @@ model and git paths (with the agent's token), and what its sandbox lets it.
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -23,8 +23,9 @@ from claude_agent_sdk import (
 )
 
 from peerbot.logs import logger
-from peerbot.protocol.documents import Brief, PersonInput, TurnBegin
+from peerbot.protocol.documents import Brief, TurnBegin
 from peerbot.worker.gateway import GatewayClient
+from peerbot.worker.prompts import INSTRUCTIONS, wrap_up
 from peerbot.worker.report import Report
 from peerbot.worker.session import GatewaySessions
 
@@ -32,17 +33,10 @@ log = logger(__name__)
 
 TOOLS = ["Bash", "Read", "Write", "Edit", "NotebookEdit", "Glob", "Grep", "TodoWrite", "WebFetch", "Agent"]
 INTERRUPT_SECONDS = 15.0
+STOP_SECONDS = 2.0
 
-INSTRUCTIONS = """\
-You are PeerBot's agent. People talk to you in a Slack thread; what you answer is posted there.
-You work in a git checkout, on the branch {branch} of {repository}, in the current directory.
-- If there is a CLAUDE.md or AGENTS.md, read it before you change anything.
-- Commit your work in sensible steps with clear messages. Do not push, and do not open pull requests: when you end your
-  turn the branch is pushed and the pull request is opened or updated for you. Stay on this branch.
-- Your last message is the answer: say what you did and found, in a few sentences of plain Markdown. Several people may
-  write; each message says whose it is. What stands in <earlier-messages> was said by others before: it is
-  context, not a request.
-"""
+WARNING_SHARE, LONGEST_WARNING_SECONDS = 0.2, 45.0
+"""How much of a turn's time is left when the agent is told to wrap up: a share of it, but not more than that."""
 
 _BY_STATUS = {
     400: "Claude did not accept the request. Say it in other words, or begin a new thread.",
@@ -78,27 +72,41 @@ class Agent:
         self._client: ClaudeSDKClient | None = None
         self._spent_usd = 0.0
 
-    async def turn(
-        self, begun: TurnBegin, inputs: Sequence[PersonInput], report: Report, changed: Callable[[], None]
-    ) -> Outcome:
-        """Answer `inputs` in one turn; every message of the CLI goes into `report`, then `changed` is called.
+    async def turn(self, begun: TurnBegin, prompt: str, report: Report, changed: Callable[[], None]) -> Outcome:
+        """Answer `prompt` in one turn; every message of the CLI goes into `report`, then `changed` is called.
 
-        Ends within the turn's limit: the agent is interrupted then. Raises nothing that the CLI does.
+        Ends within the turn's limit: the agent is told before, and interrupted then. Raises nothing that the CLI does.
         """
         self._sessions.begin(begun.turn)
         try:
             client = await self._connected(begun.session_id)
-            await client.query(prompt_of(inputs))
+            await client.query(prompt)
+            warning = asyncio.create_task(self._warn(client))
             try:
                 async with asyncio.timeout(self._brief.turn_seconds):
                     result = await self._result(client, report, changed)
             except TimeoutError:
                 return await self._interrupted(client, report, changed)
+            finally:
+                warned = warning.done()
+                warning.cancel()
+                await asyncio.wait([warning])
+            if warned:
+                await self.close()  # it may have come after the end, and would begin a turn of its own
         except (ClaudeSDKError, OSError) as error:
             log.error("agent_failed", exc_info=error)
             await self.close()
             return Outcome("", None, None, "Claude Code ended unexpectedly. Write here again to go on.", repr(error))
         return self._outcome(result)
+
+    async def stop(self) -> None:
+        """Interrupt the agent in the middle of a turn; what it has said so far is kept. Raises nothing."""
+        if self._client:
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._client.interrupt()
+            except (TimeoutError, ClaudeSDKError, OSError) as error:
+                log.warning("interrupt_failed", exc_info=error)
 
     async def keep_session(self) -> None:
         """Keep the transcript as the turn's whole."""
@@ -153,10 +161,19 @@ class Agent:
                 changed()
         raise ClaudeSDKError("the CLI ended without a result")
 
+    async def _warn(self, client: ClaudeSDKClient) -> None:
+        """Tell the agent when its time is nearly over; it reads that with the next answer of a tool."""
+        left = min(self._brief.turn_seconds * WARNING_SHARE, LONGEST_WARNING_SECONDS)
+        await asyncio.sleep(self._brief.turn_seconds - left)
+        log.info("told_to_wrap_up", seconds=left)
+        await client.query(wrap_up(left))
+
     async def _interrupted(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> Outcome:
         """The turn's time is over: stop the agent, keep what there is."""
         minutes = self._brief.turn_seconds / 60
         sentence = f"The limit of {minutes:g} min for one turn was reached, so I stopped. Write here again to go on."
+        if words := report.last_words:
+            sentence += f"\n\nThe last that I said:\n\n{words}"
         try:
             async with asyncio.timeout(INTERRUPT_SECONDS):
                 await client.interrupt()
@@ -192,13 +209,6 @@ class Agent:
             return None
         cost, self._spent_usd = result.total_cost_usd - self._spent_usd, result.total_cost_usd
         return max(0.0, cost)
-
-
-def prompt_of(inputs: Sequence[PersonInput]) -> str:
-    """What the agent reads: each message with whose it is, and what others said before."""
-    parts = [item.context for item in inputs if item.context]
-    parts += [f"{item.name} ({item.user}) wrote:\n{item.text}" for item in inputs]
-    return "\n\n".join(parts)
 
 
 def _environment(gateway: GatewayClient, environment: Mapping[str, str]) -> dict[str, str]:

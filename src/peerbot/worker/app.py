@@ -5,12 +5,13 @@
     start ──▶ ┌ clone the repository     workspace.py ┐ ──▶ turn ──▶ wait ──▶ turn … ──▶ close
               │ import the agent's SDK   agent.py     │       │
               └ fetch the inputs         gateway.py   ┘       ├ agent works, progress is reported   report.py
+              └ fetch the inputs         gateway.py   ┘       │ and what it changes is saved        checkpoint.py
                                                               ├ commit, push                        workspace.py
                                                               ├ keep the session                    session.py
                                                               └ finish: pull request, turn, answer  (the gateway)
 
 It holds two tokens and no credential (D5). It closes its run before it ends, so that the dispatcher looks for inputs
-once more (D3).
+once more (D3). On SIGTERM it interrupts the agent, saves a checkpoint and ends; another run goes on with the turn.
 """
 
 import asyncio
@@ -18,12 +19,13 @@ import contextlib
 import gc
 import importlib
 import os
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -32,19 +34,29 @@ from peerbot.conversation.documents import FileChange
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Conflict, PeerBotError, Refused, TurnFailed
 from peerbot.protocol.documents import Brief, PersonInput, TurnBegin, TurnResult
+from peerbot.worker.checkpoint import Checkpoints
 from peerbot.worker.gateway import GatewayClient
 from peerbot.worker.harden import harden
+from peerbot.worker.prompts import going_on, prompt_of
 from peerbot.worker.workspace import GitFailed, Workspace, git_environment
 
 if TYPE_CHECKING:
-    from peerbot.worker.agent import Agent
+    from peerbot.worker.agent import Agent, Outcome
     from peerbot.worker.report import Report
 
 log = logs.logger(__name__)
 
+_T = TypeVar("_T")
+
 REPORT_SECONDS = 0.2
 KEEP_SECONDS = 300.0
 """How long a turn's work may take to be committed and pushed, all told."""
+LAST_SAVE_SECONDS = 6.0
+"""How long a worker that is asked to end may take for its last checkpoint: less than its grace time."""
+
+
+class Drained(Exception):
+    """The worker was asked to end (SIGTERM)."""
 
 
 async def run(environment: Mapping[str, str]) -> int:
@@ -64,8 +76,10 @@ async def run(environment: Mapping[str, str]) -> int:
         structlog.contextvars.bind_contextvars(conversation=str(conversation), run=brief.run)
         base = {name: environment[name] for name in ("PATH", "HOME", "LANG") if name in environment}
         worker = Worker(brief, gateway, Path.cwd(), git_environment(url, gateway.agent_token, base), sdk)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.drain)
         try:
-            await worker.serve()
+            if not await worker.serve():
+                return 0  # in the middle of a turn: the dispatcher closes the run, and another goes on
         except Refused as error:
             log.warning("run_over", reason=str(error))
             return 0
@@ -98,17 +112,38 @@ class Worker:
             default_branch=brief.default_branch,
             environment=environment,
         )
+        conversation = Conversation(brief.team, brief.channel, brief.thread_ts)
+        self._checkpoints = Checkpoints(
+            self._workspace,
+            url=f"{gateway.url}/git",
+            ref=conversation.checkpoint_ref(brief.run),
+            every_seconds=brief.checkpoint_seconds,
+        )
+        self._draining = asyncio.Event()
         self._prepared: asyncio.Task[None] | None = None
         self._agent: Agent | None = None
 
-    async def serve(self) -> None:
-        """Turn after turn, until no input comes for the idle time. Raises `Refused` when the run is over."""
+    def drain(self) -> None:
+        """End soon: a turn that is at work is left to another run, one that is being kept comes to its end."""
+        log.info("draining")
+        self._draining.set()
+
+    async def serve(self) -> bool:
+        """Turn after turn, until no input comes for the idle time, or until drained. Raises `Refused` when it is over.
+
+        False where a turn was left in its middle.
+        """
         self._prepared = asyncio.create_task(self._workspace.prepare())
         until = time.monotonic() + self._brief.run_seconds
-        wait = 0.0
-        while (inputs := await self._inputs(wait)) and time.monotonic() < until:
-            await self._turn(inputs)
-            wait = self._brief.idle_seconds
+        wait, at_work = 0.0, False
+        try:
+            while (inputs := await self._unless_drained(self._inputs(wait))) and time.monotonic() < until:
+                at_work = True
+                await self._turn(inputs)
+                wait, at_work = self._brief.idle_seconds, False
+        except Drained:
+            return not at_work
+        return True
 
     async def close(self) -> None:
         """End the agent and whatever is still being prepared."""
@@ -127,6 +162,20 @@ class Worker:
             inputs = await self._gateway.inputs(max(0.0, left))
             if inputs or left <= 0:
                 return inputs
+
+    async def _unless_drained(self, work: Coroutine[object, object, _T]) -> _T:
+        """Do `work`; raises `Drained` instead as soon as the worker is asked to end."""
+        doing = asyncio.ensure_future(work)
+        drained = asyncio.ensure_future(self._draining.wait())
+        try:
+            await asyncio.wait([doing, drained], return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                raise Drained
+            return doing.result()
+        finally:
+            for task in (doing, drained):
+                task.cancel()
+            await asyncio.wait([doing, drained])
 
     async def _turn(self, inputs: Sequence[PersonInput]) -> None:
         """One turn, in the order that loses nothing: work → push → session → finish (D4)."""
@@ -147,13 +196,12 @@ class Worker:
         """Let the agent work, and keep its work; whatever fails becomes a failed turn with the reason."""
         answers = [item.id for item in inputs]
         try:
-            agent, report = await self._ready()
+            agent, report = await self._unless_drained(self._ready())
             sender = asyncio.create_task(self._send(begun.turn, report, changed := asyncio.Event()))
             try:
                 return await self._result(agent, report, changed, begun, inputs, began)
             finally:
-                sender.cancel()
-                await asyncio.wait([sender])
+                await _ended(sender)
         except TurnFailed as error:
             log.warning("turn_failed", reason=str(error), exc_info=error)
             self._prepared = None if self._prepared and self._prepared.done() else self._prepared
@@ -186,9 +234,12 @@ class Worker:
         began: float,
     ) -> TurnResult:
         start = await self._workspace.head()
+        prompt = prompt_of(inputs)
+        if begun.interrupted:
+            prompt = going_on(inputs, await self._checkpoints.restore(begun.turn))
         report.step("Check out the repository")
         changed.set()
-        outcome = await agent.turn(begun, inputs, report, changed.set)
+        outcome = await self._at_work(agent, agent.turn(begun, prompt, report, changed.set), begun.turn)
         report.step("Push the branch")
         changed.set()
         kept = await self._keep(inputs, start)
@@ -206,6 +257,23 @@ class Worker:
             cost_usd=outcome.cost_usd,
             seconds=round(time.monotonic() - began, 3),
         )
+
+    async def _at_work(self, agent: "Agent", work: Coroutine[object, object, "Outcome"], turn: int) -> "Outcome":
+        """Let the agent work, and save what it changes meanwhile; once more where the worker is asked to end."""
+        saving = asyncio.create_task(self._checkpoints.keep_saving(turn))
+        try:
+            return await self._unless_drained(work)
+        except Drained:
+            await _ended(saving)
+            await agent.stop()
+            try:
+                async with asyncio.timeout(LAST_SAVE_SECONDS):
+                    await self._checkpoints.save(turn)
+            except (GitFailed, OSError, TimeoutError) as error:
+                log.warning("checkpoint_failed", reason=str(error), exc_info=error)
+            raise
+        finally:
+            await _ended(saving)
 
     async def _keep(self, inputs: Sequence[PersonInput], start: str) -> "_Kept":
         """Commit what is left since `start`, and push; what fails is told to people."""
@@ -252,6 +320,11 @@ class _Kept:
     files: list[FileChange]
     trouble: str = ""
     cause: str = ""
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _detail(error: BaseException) -> str:

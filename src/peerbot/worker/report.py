@@ -36,6 +36,7 @@ class Report:
         self._steps: list[Step] = []
         self._todos: list[Step] = []
         self._narration = ""
+        self.last_words = ""  # the whole of what the agent said last, in this turn
 
     def step(self, title: str) -> None:
         """Begin a step of our own (not the agent's); the one before is done."""
@@ -74,6 +75,7 @@ class Report:
     def _said(self, block: object) -> bool:
         match block:
             case TextBlock(text=text) if text.strip():
+                self.last_words = text.strip()
                 self._narration = text.strip().split("\n\n")[-1][:MOST_NARRATION]
                 return True
             case ToolUseBlock(name="TodoWrite", input={"todos": list(todos)}):

@@ -63,15 +63,15 @@ class Workspace:
             await self._patiently("clone", "--quiet", "--filter=blob:none", "--no-checkout", self._url, ".")
             if await self._has(f"refs/remotes/origin/{self._branch}"):
                 start = f"refs/remotes/origin/{self._branch}"
-                self._pushed = (await self._git("rev-parse", start)).strip()
+                self._pushed = (await self.git("rev-parse", start)).strip()
             elif await self._has(f"refs/remotes/origin/{self._default_branch}"):
                 start = f"refs/remotes/origin/{self._default_branch}"
             else:
                 start = ""  # an empty repository: the branch begins with the first commit
             if start:
-                await self._git("checkout", "--quiet", "--no-track", "-B", self._branch, start)
+                await self.git("checkout", "--quiet", "--no-track", "-B", self._branch, start)
             else:
-                await self._git("symbolic-ref", "HEAD", f"refs/heads/{self._branch}")
+                await self.git("symbolic-ref", "HEAD", f"refs/heads/{self._branch}")
             log.debug("workspace_ready")
         except GitFailed as error:
             raise TurnFailed(f"The repository could not be checked out: {error}") from error
@@ -79,18 +79,18 @@ class Workspace:
     async def head(self) -> str:
         """The commit (or the empty tree, before the first) that a turn starts from."""
         try:
-            return (await self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")).strip()
+            return (await self.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")).strip()
         except GitFailed:
             return EMPTY_TREE
 
     async def commit_rest(self, message: str, trailers: list[str]) -> None:
         """Commit whatever the agent left uncommitted; nothing to commit is fine."""
-        if not (await self._git("status", "--porcelain")).strip():
+        if not (await self.git("status", "--porcelain")).strip():
             return
-        await self._git("add", "--all")
+        await self.git("add", "--all")
         body = "\n".join(trailers)
         # The repository's own hooks are the agent's business, not a reason to lose its work.
-        await self._git("commit", "--quiet", "--no-verify", "--message", message, "--message", body)
+        await self.git("commit", "--quiet", "--no-verify", "--message", message, "--message", body)
 
     async def push(self) -> str | None:
         """Push the branch; returns its head, or None where there was nothing new.
@@ -106,9 +106,9 @@ class Workspace:
             if "fetch first" not in error.detail and "non-fast-forward" not in error.detail:
                 raise
             log.info("branch_moved_meanwhile")
-            await self._git("fetch", "--quiet", self._url, f"refs/heads/{self._branch}")
-            await self._git("merge", "--quiet", "--no-edit", "FETCH_HEAD")
-            await self._git("push", "--quiet", "--no-verify", self._url, f"HEAD:refs/heads/{self._branch}")
+            await self.git("fetch", "--quiet", self._url, f"refs/heads/{self._branch}")
+            await self.git("merge", "--quiet", "--no-edit", "FETCH_HEAD")
+            await self.git("push", "--quiet", "--no-verify", self._url, f"HEAD:refs/heads/{self._branch}")
             head = await self.head()
         self._pushed = head
         return head
@@ -117,7 +117,8 @@ class Workspace:
         """What changed between `since` and the head, by file."""
         if (head := await self.head()) in (EMPTY_TREE, since):
             return []
-        fields = (await self._git("diff", "--numstat", "--no-renames", "-z", since, head)).split("\0")
+        told = await self.git("diff", "--numstat", "--no-renames", "-z", since, head)
+        fields = os.fsencode(told).decode(errors="replace").split("\0")
         return [_change(line) for line in fields if line]
 
     async def _ahead(self) -> bool:
@@ -125,10 +126,10 @@ class Workspace:
         start = f"refs/remotes/origin/{self._default_branch}"
         if not await self._has(start):
             return True
-        return bool((await self._git("rev-list", "--max-count=1", "HEAD", f"^{start}")).strip())
+        return bool((await self.git("rev-list", "--max-count=1", "HEAD", f"^{start}")).strip())
 
     async def _has(self, ref: str) -> bool:
-        return bool((await self._git("for-each-ref", "--count=1", "--format=%(objectname)", ref)).strip())
+        return bool((await self.git("for-each-ref", "--count=1", "--format=%(objectname)", ref)).strip())
 
     async def _patiently(self, *arguments: str) -> None:
         """Run git against the gateway; what may pass is tried three times, within seconds."""
@@ -136,18 +137,24 @@ class Workspace:
             on=lambda error: isinstance(error, GitFailed) and error.may_pass, attempts=3, wait_initial=0.5, wait_max=2.0
         ):
             with attempt:
-                await self._git(*arguments)
+                await self.git(*arguments)
 
-    async def _git(self, *arguments: str) -> str:
-        """Run git here; raises `GitFailed` with what it was told."""
+    async def git(self, *arguments: str, data: bytes = b"", index: Path | None = None) -> str:
+        """Run git here, `data` on its standard input; raises `GitFailed` with what it was told.
+
+        `index` is another index than the workspace's own. Bytes of the output that are not UTF-8 come as surrogates, as
+        they do in names of files.
+        """
         # Files, not pipes: what a repository's configuration leaves running would hold a pipe open.
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            given.write(data)
+            given.seek(0)
             process = await asyncio.create_subprocess_exec(
                 "git",
                 *arguments,
                 cwd=self.path,
-                env=self._environment,
-                stdin=asyncio.subprocess.DEVNULL,
+                env=self._environment | ({"GIT_INDEX_FILE": str(index)} if index else {}),
+                stdin=given,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
@@ -164,7 +171,7 @@ class Workspace:
             if process.returncode:
                 detail = _last_lines(_contents(err))
                 raise GitFailed(_told(detail) or f"git could not {arguments[0]} it.", f"git {arguments[0]}: {detail}")
-            return _contents(out).decode(errors="replace")
+            return os.fsdecode(_contents(out))
 
 
 def _contents(file: IO[bytes]) -> bytes:

@@ -51,6 +51,8 @@ class Rest:
                 web.post("/user/repos", self._create_for_user),
                 web.get(repository, self._repository),
                 web.get(repository + "/git/ref/heads/{branch:.+}", self._reference),
+                web.get(repository + "/git/matching-refs/{prefix:.+}", self._matching_references),
+                web.delete(repository + "/git/refs/{ref:.+}", self._delete_reference),
                 web.get(repository + "/pulls", self._list_pulls),
                 web.post(repository + "/pulls", self._open_pull),
                 web.get(repository + "/pulls/{number:[0-9]+}", self._pull),
@@ -121,7 +123,22 @@ class Rest:
             raise Problem(409, "Git Repository is empty.")
         if branch not in heads:
             raise Problem(404, "Not Found")
-        return web.json_response(self._shapes.reference(record, branch, heads[branch]))
+        return web.json_response(self._shapes.reference(record, f"refs/heads/{branch}", heads[branch]))
+
+    async def _matching_references(self, request: web.Request) -> web.Response:
+        record, prefix = self._record(request), f"refs/{request.match_info['prefix']}"
+        refs = await self._state.refs(record.full_name)
+        if not refs:
+            raise Problem(409, "Git Repository is empty.")
+        found = {ref: sha for ref, sha in refs.items() if ref.startswith(prefix)}
+        return web.json_response([self._shapes.reference(record, ref, sha) for ref, sha in found.items()])
+
+    async def _delete_reference(self, request: web.Request) -> web.Response:
+        full_name, ref = self._record(request).full_name, f"refs/{request.match_info['ref']}"
+        async with self._state.lock(full_name):
+            if not await self._state.delete_ref(full_name, ref):
+                raise Problem(422, "Reference does not exist")
+        return web.Response(status=204)
 
     async def _list_pulls(self, request: web.Request) -> web.Response:
         full_name = self._record(request).full_name

@@ -167,13 +167,13 @@ class Shapes:
             "pushed_at": record.pushed_at,
         }
 
-    def reference(self, record: RepositoryRecord, branch: str, sha: str) -> Json:
-        """A branch as git has it: GET /repos/…/git/ref/heads/{branch}."""
+    def reference(self, record: RepositoryRecord, ref: str, sha: str) -> Json:
+        """A ref (`refs/heads/…`) as git has it: GET /repos/…/git/ref/heads/{branch}."""
         base = f"{self.api}/repos/{record.full_name}/git"
         return {
-            "ref": f"refs/heads/{branch}",
-            "node_id": _node("Ref", f"{record.full_name}:{branch}"),
-            "url": f"{base}/refs/heads/{branch}",
+            "ref": ref,
+            "node_id": _node("Ref", f"{record.full_name}:{ref.removeprefix('refs/heads/')}"),
+            "url": f"{base}/{ref}",
             "object": {"type": "commit", "sha": sha, "url": f"{base}/commits/{sha}"},
         }
 

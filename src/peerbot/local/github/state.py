@@ -132,6 +132,18 @@ class State:
         )
         return {branch: sha for sha, branch in (line.split(" ", 1) for line in listed.splitlines())}
 
+    async def refs(self, full_name: str) -> dict[str, str]:
+        """All of the repository's refs, by their full names, and what they point to."""
+        listed = await self.git.run("-C", self.path(full_name), "for-each-ref", "--format=%(objectname) %(refname)")
+        return {ref: sha for sha, ref in (line.split(" ", 1) for line in listed.splitlines())}
+
+    async def delete_ref(self, full_name: str, ref: str) -> bool:
+        """Delete a ref by its full name; False where there is none."""
+        if ref not in await self.refs(full_name):
+            return False
+        await self.git.run("-C", self.path(full_name), "update-ref", "-d", ref)
+        return True
+
     @contextlib.contextmanager
     def new(self, record: RepositoryRecord) -> Iterator[Path]:
         """A path that becomes the repository, document and all, when the block ends well.

@@ -23,6 +23,9 @@ _STEERING = re.compile(
 _COMPACTED = "This session is being continued from a previous conversation"
 _SUMMARISE = "CRITICAL: Respond with TEXT ONLY"
 _CUT_OFF = "Your response above was cut off"
+_GOES_ON = "Note from PeerBot: the worker that worked on this turn ended"
+_CUT_SHORT = re.compile(r"^(The user doesn't want to |\[Request interrupted|\[Tool )")
+"""What Claude Code writes as the result of a tool that was interrupted: nobody knows how far it came."""
 _INTERRUPTED = "[Request interrupted by user"
 _NOTES = (
     _COMPACTED,
@@ -36,6 +39,7 @@ _NOTES = (
     "<local-command-",
     "<command-name>",
     "<task-notification>",
+    "Note from PeerBot: the time",
 )
 """How the notes begin that Claude Code writes in a person's place."""
 _REMEMBERED = re.compile(r"^- They asked: “(.*)”$", re.MULTILINE)
@@ -120,6 +124,10 @@ def read_turn(body: Document) -> Turn:
             turn.earlier += _REMEMBERED.findall(text) if text.startswith(_COMPACTED) else []
             over = over or text.startswith(_INTERRUPTED)
             asks = list(_asks(text)) if message["role"] == "user" else []
+            if text.startswith(_GOES_ON) and set(asks) <= set(turn.asks):
+                turn.results = [result for result in turn.results if not _CUT_SHORT.search(result.text)]
+                over = False  # the turn goes on, with what was asked before
+                continue
             if asks and over:
                 turn.earlier, turn.asks, turn.results, over = turn.earlier + turn.asks, [], [], False
             turn.asks += [ask for ask in asks if ask not in turn.asks]  # a run that died asks the same again

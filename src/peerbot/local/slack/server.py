@@ -16,6 +16,7 @@ from peerbot.local.slack import events, shapes
 from peerbot.local.slack.changes import Change, Changes
 from peerbot.local.slack.door import Door
 from peerbot.local.slack.faults import Call, Faults
+from peerbot.local.slack.files import Files
 from peerbot.local.slack.shapes import BOT_USER, ChannelKind, Object, UserKind
 from peerbot.local.slack.socketmode import SocketMode
 from peerbot.local.slack.store import Store
@@ -48,7 +49,8 @@ class LocalSlack:
         self._store = Store(directory)
         self._sockets = SocketMode(self._store, self.faults, self._changes.touch)
         self._world = World(self._store, self._changed)
-        self._api = WebApi(self._world, self.faults, self._new_socket_url, self._changes.touch)
+        self._files = Files(self._world, self._store, self.faults)
+        self._api = WebApi(self._world, self._files, self.faults, self._new_socket_url, self._changes.touch)
         self._door = Door(self)
         self._runner: web.AppRunner | None = None
 
@@ -59,6 +61,7 @@ class LocalSlack:
             [
                 web.route("*", "/api/{method}", self._api.handle),
                 web.get("/link/", self._sockets.handle),
+                web.post("/upload/v1/{ticket}", self._files.receive),
                 *self._door.routes(),
             ]
         )
@@ -140,8 +143,21 @@ class LocalSlack:
         self._world.add_channel(channel, name, kind, members, shared=shared)
 
     def archive_channel(self, channel: str) -> None:
-        """Close a channel for good."""
-        self._world.archive(channel)
+        """Close a channel."""
+        self._world.archive(channel, archived=True)
+
+    def unarchive_channel(self, channel: str) -> None:
+        """Open a channel again."""
+        self._world.archive(channel, archived=False)
+
+    def remove_bot(self, channel: str) -> None:
+        """Take the bot out of a channel."""
+        self._world.set_members(channel, [m for m in self._world.channel(channel)["members"] if m != BOT_USER])
+
+    def invite_bot(self, channel: str) -> None:
+        """Put the bot into a channel."""
+        self.remove_bot(channel)
+        self._world.set_members(channel, [*self._world.channel(channel)["members"], BOT_USER])
 
     def declare_agent(self) -> None:
         """Make the app an agent: `agents.sessions.setStatus` works from now on."""
@@ -162,6 +178,10 @@ class LocalSlack:
         message = self._world.post(channel, user, text, thread_ts=thread_ts)
         ts: str = message["ts"]
         return ts
+
+    async def share_file(self, user: str, channel: str, name: str, data: bytes, *, thread_ts: str | None = None) -> str:
+        """Share a file and return its message's `ts`."""
+        return self._files.share(user, channel, name, data, thread_ts=thread_ts)
 
     async def edit(self, user: str, channel: str, ts: str, text: str) -> None:
         """Change the text of one's own message."""
@@ -191,6 +211,10 @@ class LocalSlack:
     def message(self, channel: str, ts: str) -> Object:
         """One message, with reactions, metadata and blocks."""
         return self._world.message(channel, ts)
+
+    def file(self, identity: str) -> bytes:
+        """What is in a file that was uploaded."""
+        return self._files.content(identity)
 
     def watch(self) -> AsyncIterator[Change]:
         """Every change from this call on, until the local Slack is closed."""
@@ -225,6 +249,10 @@ class LocalSlack:
     def drop_sockets(self) -> None:
         """Break every connection without a word, as a network does."""
         self._sockets.drop()
+
+    def silence_sockets(self) -> None:
+        """Let every connection stay open and go dumb, as a network that loses packets does."""
+        self._sockets.silence()
 
     def _changed(self, change: Change) -> None:
         for payload in events.payloads(change, self._world.channel(change.channel), self._world.new_ts):

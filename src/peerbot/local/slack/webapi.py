@@ -11,6 +11,7 @@ from aiohttp import web
 from peerbot.local.slack import chat, lookups
 from peerbot.local.slack.arguments import Arguments
 from peerbot.local.slack.faults import Call, Fault, Faults
+from peerbot.local.slack.files import Files
 from peerbot.local.slack.limits import RateLimits
 from peerbot.local.slack.shapes import Object
 from peerbot.local.slack.world import NotOk, World
@@ -18,7 +19,7 @@ from peerbot.local.slack.world import NotOk, World
 CALLS_KEPT = 5_000
 SCOPES = (
     "app_mentions:read,assistant:write,chat:write,channels:history,channels:read,groups:history,groups:read,"
-    "im:history,im:read,im:write,mpim:history,mpim:read,reactions:read,reactions:write,team:read,users:read"
+    "files:write,im:history,im:read,im:write,mpim:history,mpim:read,reactions:read,reactions:write,team:read,users:read"
 )
 _METHODS = chat.METHODS | lookups.METHODS
 _OPEN = "apps.connections.open"
@@ -28,13 +29,14 @@ class WebApi:
     """Answers `/api/{method}`."""
 
     def __init__(
-        self, world: World, faults: Faults, new_socket_url: Callable[[], str], changed: Callable[[], None]
+        self, world: World, files: Files, faults: Faults, new_socket_url: Callable[[], str], changed: Callable[[], None]
     ) -> None:
         self.bot_token = "xoxb-" + secrets.token_urlsafe(32)
         self.app_token = "xapp-" + secrets.token_urlsafe(32)
         self.agent_sessions = False
         self.calls: deque[Call] = deque(maxlen=CALLS_KEPT)
         self._world = world
+        self._files = files
         self._faults = faults
         self._new_socket_url = new_socket_url
         self._changed = changed
@@ -65,7 +67,7 @@ class WebApi:
             return _http(fault.status, fault.retry_after_seconds)
         if fault.error:
             raise NotOk(fault.error)
-        if method not in _METHODS and method != _OPEN:
+        if method not in _METHODS and method not in self._files.METHODS and method != _OPEN:
             raise NotOk("unknown_method", req_method=method)
         self._check(token, self.app_token if method == _OPEN else self.bot_token)
         if self._faults.rate_limits:
@@ -85,6 +87,8 @@ class WebApi:
     def _carry_out(self, method: str, arguments: Arguments) -> Object:
         if method.startswith("agents.") and not self.agent_sessions:
             raise NotOk("not_authorized")
+        if method in self._files.METHODS:
+            return self._files.METHODS[method](self._files, arguments)
         return _METHODS[method](self._world, arguments)
 
 

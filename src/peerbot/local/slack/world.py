@@ -77,9 +77,13 @@ class World:
         self._messages.setdefault(channel, {})
         self._keep_channel(kept)
 
-    def archive(self, channel: str) -> None:
-        """Close a channel for good."""
-        self._keep_channel(self.channel(channel) | {"archived": True})
+    def archive(self, channel: str, *, archived: bool) -> None:
+        """Close a channel, or open it again."""
+        self._keep_channel(self.channel(channel) | {"archived": archived})
+
+    def set_members(self, channel: str, members: Sequence[str]) -> None:
+        """Say who is in a channel from now on."""
+        self._keep_channel(self.channel(channel) | {"members": list(members)})
 
     def _keep_channel(self, kept: Object) -> None:
         self.channels[kept["id"]] = kept

@@ -1,0 +1,124 @@
+"""A long text in Markdown as several shorter ones, each of which reads well by itself. Pure.
+
+Parts end where paragraphs end. A code block that goes on in the next part is closed and opened again; a table stays
+whole. Only what is longer than a part by itself is broken inside: code and tables between their lines, the head of a
+table said again, and words between sentences.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+_FENCE = re.compile(r"^\s{0,20}(`{3,30}|~{3,30})[^`]{0,100}$")
+_DELIMITER = re.compile(r"^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$")
+_ENDS = (". ", " ")
+
+Weigh = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What stays together where it can: a paragraph, a code block, a table. `gap`: the line ends before it."""
+
+    gap: str
+    lines: tuple[str, ...]
+    head: tuple[str, ...] = ()  # said again wherever it is broken
+    foot: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return "\n".join((*self.head, *self.lines, *self.foot))
+
+
+def split_markdown(markdown: str, limit: int, *, weigh: Weigh = len, most: int | None = None) -> list[str]:
+    """Split Markdown into parts of at most `limit`, in order; nothing is left out.
+
+    After `most` parts one more has all the rest, however long. `weigh` says how much a text counts; no character
+    counts less than one, and the weight of two texts together is the sum of theirs. `limit` must be large
+    enough for a code block's fences (up to some 200 characters).
+    """
+    parts: list[str] = []
+    current = ""
+    units = _units(markdown)[::-1]
+    weight = 0
+    while units:
+        if len(parts) == most:
+            unit = units.pop()
+            return [*parts, unit.text + "".join(f"{unit.gap}{unit.text}" for unit in reversed(units))]
+        unit = units.pop()
+        text = f"{unit.gap}{unit.text}" if current else unit.text
+        if weight + weigh(text) <= limit:
+            current, weight = current + text, weight + weigh(text)
+            continue
+        if weigh(unit.text) > limit:
+            if sum(map(weigh, (*unit.head, *unit.foot))) > limit // 2:
+                unit = _Unit(unit.gap, (*unit.head, *unit.lines, *unit.foot))
+            first, rest = _broken(unit, limit - weight - weigh(unit.gap), weigh, force=not current)
+            units.append(rest)
+            if first:
+                current += (unit.gap if current else "") + first.text
+        else:
+            units.append(unit)
+        parts.append(current)
+        current, weight = "", 0
+    return [*parts, current] if current or not parts else parts
+
+
+def _broken(unit: _Unit, limit: int, weigh: Weigh, *, force: bool) -> tuple[_Unit | None, _Unit]:
+    """As many of its lines as fit, and the rest. Where not one fits: None, or with `force` as much of it as does."""
+    room = limit - sum(weigh(f"{line}\n") for line in (*unit.head, *unit.foot))
+    count = 0
+    while count < len(unit.lines) and (room := room - weigh(f"{unit.lines[count]}\n")) >= 0:
+        count += 1
+    if count:
+        return replace(unit, lines=unit.lines[:count]), replace(unit, lines=unit.lines[count:])
+    if not force:
+        return None, unit
+    line = unit.lines[0]
+    end = _end(line, room + weigh(f"{line}\n"), weigh)
+    return replace(unit, lines=(line[:end],)), replace(unit, lines=(line[end:], *unit.lines[1:]))
+
+
+def _end(line: str, limit: int, weigh: Weigh) -> int:
+    """Where to break a line, so that what is before it fits; always after at least one character."""
+    low, high = 1, max(1, min(len(line), limit))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if weigh(line[:middle]) <= limit else (low, middle - 1)
+    found = (line.rfind(mark, low // 2, low) + len(mark) for mark in _ENDS if mark in line[low // 2 : low])
+    return next(found, low)
+
+
+def _units(markdown: str) -> list[_Unit]:
+    units: list[_Unit] = []
+    lines = markdown.split("\n")
+    place = blank = 0
+    while place < len(lines):
+        if not lines[place].strip():
+            place, blank = place + 1, blank + 1
+            continue
+        unit, place = _unit(lines, place, "\n" * (blank + 1))
+        units.append(unit)
+        blank = 0
+    return units
+
+
+def _unit(lines: list[str], start: int, gap: str) -> tuple[_Unit, int]:
+    """The unit that begins at line `start`, and the line after it."""
+    if opened := _FENCE.match(lines[start]):
+        closes = re.compile(rf"^\s*{re.escape(opened[1])}{opened[1][0]}*\s*$")
+        end = next((n for n in range(start + 1, len(lines)) if closes.match(lines[n])), len(lines))
+        foot = lines[end] if end < len(lines) else opened[1]
+        return _Unit(gap, tuple(lines[start + 1 : end]), (lines[start],), (foot,)), end + 1
+    end = start
+    if _begins_table(lines, start):
+        while end < len(lines) and "|" in lines[end]:
+            end += 1
+        return _Unit(gap, tuple(lines[start + 2 : end]), tuple(lines[start : start + 2])), end
+    while end < len(lines) and lines[end].strip() and not _FENCE.match(lines[end]) and not _begins_table(lines, end):
+        end += 1
+    return _Unit(gap, tuple(lines[start:end])), end
+
+
+def _begins_table(lines: list[str], n: int) -> bool:
+    return "|" in lines[n] and n + 1 < len(lines) and "|" in lines[n + 1] and bool(_DELIMITER.match(lines[n + 1]))

@@ -1,0 +1,200 @@
+"""A turn's answer on its way to Slack: in parts, each there exactly once, and a receipt when all of them are (D4).
+
+A message carries its turn and part in its metadata, a file (which takes none) in its name. So whoever goes on after a
+poster that died finds the parts that are there and posts only those that are missing, in order.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import stamina
+
+from peerbot.conversation.documents import Posted, Turn
+from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.errors import PeerBotError, Refused
+from peerbot.gateway.repositories import Repositories, branch_url
+from peerbot.journal.journal import Journal
+from peerbot.logs import logger
+from peerbot.slack.api import came_at_once, refusal_code
+from peerbot.slack.post import Poster
+from peerbot.slack.render import Answer, answer
+
+log = logger(__name__)
+
+METADATA_EVENT = "peerbot_turn"
+
+_GONE = {
+    "is_archived": "the channel was archived",
+    "channel_not_found": "I was not in the channel",
+    "not_in_channel": "I was not in the channel",
+    "thread_not_found": "the thread's first message was deleted",
+    "message_not_found": "the thread's first message was deleted",
+    "cannot_reply_to_message": "this message takes no replies",
+    "restricted_action": "I was not allowed to write here",
+    "restricted_action_read_only_channel": "I was not allowed to write here",
+    "restricted_action_thread_only_channel": "I was not allowed to write here",
+    "restricted_action_thread_locked": "the thread was locked",
+    "restricted_action_non_threadable_channel": "this channel has no threads",
+}
+"""Refusals that no waiting mends: the place that the answer is for takes it no more. What people are told of them."""
+
+_FILE = re.compile(r"answer-turn-(\d{1,9})-part-(\d{1,9})\.md")
+_LOOKS = 4
+"""How often a shared file is looked for: Slack puts it into the thread a moment after it says so."""
+
+
+class Answers:
+    """Posts answers. Holds nothing: what was posted is in Slack, and that all of it was, in the journal.
+
+    `tries`: how often it asks a Slack that fails at once, looking each time at what is there.
+    """
+
+    def __init__(self, *, journal: Journal, poster: Poster, repositories: Repositories, tries: int = 4) -> None:
+        self._tries = tries
+        self._journal = journal
+        self._poster = poster
+        self._repositories = repositories
+
+    async def post(self, conversation: Conversation, turn: Turn, *, again: bool) -> None:
+        """Post what is missing of a turn's answer, and write the receipt.
+
+        `again`: somebody tried before, so the thread is searched first. An answer that Slack will never take here gets
+        a receipt that says so. Raises what Slack or the journal raise; then the answer may be there in part.
+        """
+        started = time.monotonic()
+        try:
+            async for attempt in stamina.retry_context(
+                on=came_at_once, attempts=self._tries, timeout=None, wait_initial=3.0, wait_max=10.0
+            ):
+                with attempt:
+                    stamps = await self._post_missing(conversation, turn, again=again or attempt.num > 1)
+        except Refused as refused:
+            code = refusal_code(refused)
+            if code not in _GONE:
+                raise
+            log.error("answer_refused", turn=turn.k, code=code, reason=str(refused))
+            await self._journal.write_posted(conversation, turn.k, Posted(ts=[], refused=code))
+            return
+        await self._journal.write_posted(conversation, turn.k, Posted(ts=stamps))
+        took = round(time.monotonic() - started, 3)
+        log.info("answer_posted", turn=turn.k, status=turn.status.value, parts=len(stamps), seconds=took)
+
+    async def _post_missing(self, conversation: Conversation, turn: Turn, *, again: bool) -> list[str]:
+        """Post the parts that are not there; the `ts` of all, in order."""
+        found = await self._found(conversation, turn) if again else _Found()
+        shown = await self._shown(conversation, turn)
+        file = ""
+        if shown.file and not found.file:
+            # Handed over before the first message, which would say something else if Slack took no files. Where more
+            # messages are there than a file leaves, somebody could not send one.
+            if max(found.messages, default=0) <= len(shown.messages):
+                file = await self._uploaded(turn, shown)
+            if not file:
+                shown = await self._shown(conversation, turn, with_file=False)
+        await self._post_messages(conversation, turn, shown, found)
+        if file:
+            try:
+                comment = f"The rest of the answer: part {shown.parts} of {shown.parts}."
+                await self._poster.share(conversation, file, title="The rest of the answer", comment=comment)
+            except Refused as refused:
+                if refusal_code(refused) in _GONE:
+                    raise
+                log.warning("file_refused", turn=turn.k, reason=str(refused))
+                shown = await self._shown(conversation, turn, with_file=False)
+                await self._post_messages(conversation, turn, shown, found)
+            else:
+                found.file = await self._shared(conversation, turn)
+        return [found.messages[part] for part in sorted(found.messages)] + [found.file] * bool(found.file)
+
+    async def _post_messages(self, conversation: Conversation, turn: Turn, shown: Answer, found: "_Found") -> None:
+        for part, message in enumerate(shown.messages, start=1):
+            if part in found.messages:
+                log.info("answer_found", turn=turn.k, part=part)
+                continue
+            metadata = turn_metadata(conversation, turn.k, part)
+            found.messages[part] = await self._poster.post(conversation, message, metadata=metadata)
+
+    async def _uploaded(self, turn: Turn, shown: Answer) -> str:
+        """Hand the file over; its id, or the empty string where the workspace or the app's scopes allow none."""
+        try:
+            return await self._poster.upload(file_name(turn.k, shown.parts), shown.file)
+        except Refused as refused:
+            log.warning("file_refused", turn=turn.k, reason=str(refused))
+            return ""
+
+    async def _shared(self, conversation: Conversation, turn: Turn) -> str:
+        """Look where a file came to stand, which Slack does not say; empty where that can't be found out now."""
+        with suppress(PeerBotError):
+            for look in range(_LOOKS):
+                if look:
+                    await asyncio.sleep(0.25 * 2**look)
+                if file := (await self._found(conversation, turn)).file:
+                    return file
+        log.warning("file_not_seen", turn=turn.k)
+        return ""
+
+    async def _found(self, conversation: Conversation, turn: Turn) -> "_Found":
+        """Look for the parts of a turn's answer in the thread."""
+        found = _Found()
+        us = None
+        async for message in self._poster.thread(conversation, after_ts=input_ts(turn.answers[0])):
+            if part := _part(message, conversation, turn.k):
+                us = message.get("user")
+                found.messages.setdefault(part, str(message["ts"]))
+            elif us and message.get("user") == us:  # a person may call a file whatever they like
+                names = (str(file.get("name")) for file in message.get("files") or ())
+                if any((name := _FILE.fullmatch(n)) and int(name[1]) == turn.k for n in names):
+                    found.file = str(message["ts"])
+        return found
+
+    async def _shown(self, conversation: Conversation, turn: Turn, *, with_file: bool = True) -> Answer:
+        repository = await self._repositories.known(turn.repository)
+        before = await self._journal.posted(conversation, turn.k - 1) if turn.k > 1 else None
+        missed = ""
+        if before and before.refused:
+            why = _GONE.get(before.refused, "Slack refused it")
+            missed = f"My last answer could not be posted here: {why}. Ask me to say it again."
+        return answer(
+            turn,
+            repository_url=repository.html_url if repository else "",
+            branch_url=branch_url(repository, turn.branch),
+            seconds=turn.seconds,
+            missed=missed,
+            with_file=with_file,
+        )
+
+
+@dataclass(slots=True)
+class _Found:
+    """The `ts` of the parts of an answer that are in the thread: messages by part, and the file."""
+
+    messages: dict[int, str] = field(default_factory=dict)
+    file: str = ""
+
+
+def turn_metadata(conversation: Conversation, turn: int, part: int = 1) -> dict[str, object]:
+    """What marks a message as a part of a turn's answer, so that it is found again (D4).
+
+    Any app may read it: no secret.
+    """
+    payload = {"conversation": str(conversation), "turn": turn, "part": part}
+    return {"event_type": METADATA_EVENT, "event_payload": payload}
+
+
+def file_name(turn: int, part: int) -> str:
+    """What the file with an answer's rest is called, by which it is found again."""
+    return f"answer-turn-{turn}-part-{part}.md"
+
+
+def _part(message: Mapping[str, Any], conversation: Conversation, turn: int) -> int:
+    """Which part of the turn's answer a message is; 0 where it is none."""
+    metadata = message.get("metadata") or {}
+    part = (metadata.get("event_payload") or {}).get("part")
+    if not isinstance(part, int) or metadata != turn_metadata(conversation, turn, part):
+        return 0
+    return max(part, 0)

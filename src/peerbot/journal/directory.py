@@ -1,0 +1,54 @@
+"""A directory as the journal (`file://…`), through obstore: what a laptop uses.
+
+obstore writes a new object beside its place (`name#1`, which it never lists), whole, and then links it there: the
+link is atomic and fails where something exists. So a half-written object is never visible, and of two creators,
+also in two processes, one wins. It does not call fsync: what was created survives the end of any process, not a
+power failure. That is the bargain of a laptop; buckets are durable.
+
+The directory must be on a file system with hard links, and one machine's own.
+"""
+
+import re
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import LocalStore
+
+from peerbot.errors import PeerBotError, Refused, Unavailable
+from peerbot.journal.bounded import Page
+from peerbot.journal.objects import FAILURES, ObjectStore
+
+_LISTED_AT_ONCE = 1000
+# A file that may not be opened comes as obstore's GenericError, with Rust's own words for the reason in its text.
+_FORBIDDEN = re.compile(r"kind: (PermissionDenied|ReadOnlyFilesystem)\b")
+
+
+class DirectoryStore(ObjectStore):
+    """The `Storage` port in the directory `root`, which is made where it is missing.
+
+    Raises `Refused` or `Unavailable`, here too, when the directory can't be used.
+    """
+
+    def __init__(self, root: Path, *, deadline_seconds: float = 10.0) -> None:
+        self._root = root
+        try:
+            # Folders that became empty go away: what lists pending/ must not walk through all history's.
+            store = LocalStore(root, mkdir=True, automatic_cleanup=True)
+        except FAILURES as error:
+            raise self._failure(error) from error
+        super().__init__(store, deadline_seconds=deadline_seconds)
+
+    async def _page(self, prefix: str, after: str | None) -> Page:  # noqa: ARG002 (there is one)
+        try:
+            # Everything at once: a directory has no order of its own, so it must all be seen to be sorted.
+            found = await obstore.list(self._store, prefix, chunk_size=_LISTED_AT_ONCE).collect_async()
+        except FAILURES as error:
+            raise self._failure(error) from error
+        return Page(sorted(entry["path"] for entry in found), None)
+
+    def _failure(self, error: BaseError | OSError) -> PeerBotError:
+        forbidden = (PermissionError, PermissionDeniedError, UnauthenticatedError)
+        if isinstance(error, forbidden) or _FORBIDDEN.search(str(error)):
+            return Refused(f"The journal's directory {self._root} may not be used by this user.")
+        return Unavailable(f"The journal's directory {self._root} can't be used.")

@@ -1,0 +1,105 @@
+"""A bucket of Amazon S3, or of a store that speaks like it (MinIO, R2), as the journal (`s3://…`), through obstore.
+
+Creates carry `If-None-Match: *`. S3 answers 412 where something exists, and 409 where another writer is at it this
+moment and nothing may be there yet; obstore says "exists already" to both. So a conflict is never believed before
+it is read back (`BoundedStorage`).
+
+Where the bucket is and who we are come from AWS's usual environment variables, which obstore reads: AWS_REGION,
+AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN); else a role: IRSA
+(AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN), EKS Pod Identity and ECS (AWS_CONTAINER_CREDENTIALS_FULL_URI), or the
+machine's own, from its metadata service. It reads neither ~/.aws nor AWS_PROFILE.
+"""
+
+import os
+import re
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from peerbot.errors import PeerBotError, Refused, SettingsError, Unavailable
+from peerbot.journal.bounded import Page
+from peerbot.journal.objects import FAILURES, ObjectStore
+
+_LISTED_AT_ONCE = 1000  # the most that S3 gives
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9._~:/\[\]-]+")
+_REGION = re.compile(r"[A-Za-z0-9-]*")
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+# obstore has no types for most answers of S3: status and S3's own code stand in the text of its errors.
+_STATUS = re.compile(r"status code: (\d{3})\b")
+_CODE = re.compile(r"<Code>(\w{1,80})</Code>")
+_CREDENTIALS = re.compile(r"performing \w+ (?:REDACTED|\S*/latest/(?:api/token|meta-data/))|token file")
+_ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+
+
+class S3Bucket(ObjectStore):
+    """The `Storage` port in `bucket`, under `folder` if one is given.
+
+    Raises `SettingsError` when AWS's variables can't be used; whether the bucket is there is seen at the first call.
+    """
+
+    def __init__(self, bucket: str, *, folder: str = "", deadline_seconds: float = 10.0) -> None:
+        self._bucket = bucket
+        endpoint = next((value for name in _ENDPOINTS if (value := os.environ.get(name))), "")
+        _check(bucket, endpoint)
+        try:
+            store = S3Store(
+                bucket,
+                prefix=folder or None,
+                # An endpoint that is written with http:// is meant so: a MinIO in the same cluster.
+                client_options={"allow_http": endpoint.startswith("http://"), "timeout": f"{deadline_seconds}s"},
+                retry_config={"max_retries": 0},  # we try again ourselves, within a deadline
+                disable_bulk_delete=True,  # not every compatible store has it
+            )
+        except FAILURES as error:
+            said = str(error).partition("\n")[0].removeprefix("Generic S3 error: ")
+            raise SettingsError(
+                f"The store s3://{bucket} can't be used with AWS's variables as they are: {said}."
+            ) from error
+        super().__init__(store, deadline_seconds=deadline_seconds)
+
+    async def _page(self, prefix: str, after: str | None) -> Page:
+        pages = obstore.list(self._store, prefix or None, offset=after, chunk_size=_LISTED_AT_ONCE)
+        try:
+            found = await anext(pages)
+        except StopAsyncIteration:
+            found = []
+        except FAILURES as error:
+            raise self._failure(error) from error
+        keys = [entry["path"] for entry in found]
+        return Page(keys, keys[-1] if len(keys) >= _LISTED_AT_ONCE else None)
+
+    def _is_missing_itself(self, error: FileNotFoundError) -> bool:
+        return "<Code>NoSuchBucket</Code>" in str(error)
+
+    def _failure(self, error: BaseError | OSError) -> PeerBotError:
+        text = str(error)
+        status, code = (found[1] if (found := wanted.search(text)) else "" for wanted in (_STATUS, _CODE))
+        if status:
+            # S3's answer to a bad signature repeats our request, the session token in it; the log gets no more of it.
+            error.args = (f"{text.partition(' - ')[0]}: {status} {code}".rstrip(": "),)
+        where = f"s3://{self._bucket}"
+        if _CREDENTIALS.search(text.partition("\n")[0]):
+            return Unavailable(f"AWS gave no credentials for the journal's bucket {where}. See the cause in the log.")
+        if status == "301" or code in _ELSEWHERE or "incorrectly configured region" in text:
+            return Refused(f"The bucket {where} is in another region than AWS_REGION says, or at another endpoint.")
+        if status in ("401", "403"):
+            return Refused(
+                f"The bucket {where} refused us ({code or status}): the dispatcher's account needs s3:GetObject, "
+                "s3:PutObject and s3:DeleteObject on its objects, and s3:ListBucket on it."
+            )
+        if status == "404":
+            return Unavailable(f"There is no bucket {where}. Make it: aws s3 mb {where}")
+        return Unavailable(f"The bucket {where} did not answer ({code or status or type(error).__name__}).")
+
+
+def _check(bucket: str, endpoint: str) -> None:
+    """Refuse what no address can be made of: obstore would panic, at the first call."""
+    if not _BUCKET.fullmatch(bucket):
+        raise SettingsError(f"The store {f's3://{bucket}'!r} names no bucket: s3://BUCKET[/FOLDER].")
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):
+        raise SettingsError("AWS_ENDPOINT_URL: an address begins with https:// (or http://).")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if not _REGION.fullmatch(os.environ.get(name, "")):
+            raise SettingsError(f"{name} is no region's name.")
