@@ -38,11 +38,7 @@ class Conflict(PeerBotError):
 
 
 class Unreadable(PeerBotError):
-    """A document of the journal can't be read: it is damaged, or a newer release wrote it (`newer`)."""
-
-    def __init__(self, message: str | None = None, *, newer: bool = False) -> None:
-        super().__init__(message)
-        self.newer = newer
+    """A document of the journal can't be read: it is damaged, or a newer release wrote it."""
 
 
 class TurnFailed(PeerBotError):

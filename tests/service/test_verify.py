@@ -19,7 +19,6 @@ from system import System, eventually
 
 from peerbot.conversation.documents import Input, Marker, Posted, Run, RunStarted, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
-from peerbot.gateway.answers import turn_metadata
 from peerbot.local.slack import LocalSlack
 from peerbot.settings import OutsideSettings
 from peerbot.verify.app import verify
@@ -85,6 +84,12 @@ class World:
         file = self.folder(conversation) / f"turns/{k}.posted"
         return Posted.model_validate_json(file.read_bytes()).ts[0]
 
+    def metadata(self, k: int, conversation: Conversation | None = None, **other: Any) -> dict[str, Any]:
+        """What the product wrote into the message with turn `k`'s answer; `other` replaces parts of its payload."""
+        message = self.slack.message(self.talk.channel, self.answer(k, conversation))
+        metadata: dict[str, Any] = message["metadata"]
+        return metadata | {"event_payload": metadata["event_payload"] | other}
+
     async def post(self, metadata: dict[str, Any]) -> str:
         posted = await self.client().chat_postMessage(
             channel=self.talk.channel, thread_ts=self.talk.thread_ts, text="An answer.", metadata=metadata
@@ -111,37 +116,58 @@ class World:
 
     async def report(self) -> Report:
         """What the command would print, without the second that starting it takes."""
-        settings = OutsideSettings(
-            peerbot_store=self.journal.as_uri(),
-            slack_bot_token=SecretStr(self.slack.bot_token),
-            slack_api_url=self.slack.api_url,
-        )
-        return await verify(settings, lambda line: None)
+        return await reported(self.directory, self.slack)
+
+
+async def reported(directory: Path, slack: LocalSlack) -> Report:
+    settings = OutsideSettings(
+        peerbot_store=(directory / "journal").as_uri(),
+        slack_bot_token=SecretStr(slack.bot_token),
+        slack_api_url=slack.api_url,
+    )
+    return await verify(settings, lambda line: None)
+
+
+@dataclass
+class Played:
+    directory: Path
+    talk: Conversation
+    other: Conversation
+    meanwhile: list[Report]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Conversation, Conversation]:
-    """What the product leaves behind after three turns in two threads."""
+async def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """What the product leaves behind after three turns in two threads, and what was reported while it worked."""
     directory = tmp_path_factory.mktemp("played")
     async with System(directory) as system:
         await system.start()
         (talk, first), (other, second) = await asyncio.gather(system.say(QUESTION), system.say(QUESTION))
-        await asyncio.gather(system.answer(talk, first), system.answer(other, second))
+        answers = asyncio.gather(system.answer(talk, first), system.answer(other, second))
+        meanwhile = []
+        while not answers.done():
+            meanwhile.append(await reported(directory, system.slack))
+        await answers
         await system.ask("and what else?", thread=talk, mention=False)
         await asyncio.gather(system.settled(talk), system.settled(other))
         runs = directory / "journal" / "conversations"
         await eventually(lambda: all(run.with_suffix(".closed").exists() for run in runs.glob("*/*/*/runs/*.json")), 30)
-    return directory, talk, other
+    return Played(directory, talk, other, meanwhile)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def world(played: tuple[Path, Conversation, Conversation], tmp_path: Path) -> AsyncIterator[World]:
+async def world(played: Played, tmp_path: Path) -> AsyncIterator[World]:
     """A copy of it, for one test."""
-    directory, talk, other = played
     for name in ("journal", "slack"):
-        shutil.copytree(directory / name, tmp_path / name)
+        shutil.copytree(played.directory / name, tmp_path / name)
     async with LocalSlack(tmp_path / "slack") as slack:
-        yield World(tmp_path, slack, talk, other)
+        yield World(tmp_path, slack, played.talk, played.other)
+
+
+async def test_while_the_product_works_its_inputs_wait_and_nothing_is_found(played: Played) -> None:
+    assert [report.findings for report in played.meanwhile if report.findings] == []
+    reasons = {waiting.reason.partition(" since ")[0] for report in played.meanwhile for waiting in report.waiting}
+    assert "run 1 is open" in reasons
 
 
 async def test_what_the_product_left_behind_is_clean(world: World) -> None:
@@ -191,11 +217,11 @@ def lost_input(world: World) -> None:
 
 
 def marker_without_input(world: World) -> None:
-    world.mark("1700000000.000100-message", minutes_ago=11)
+    world.mark("1700000000.000100-message", minutes_ago=13)
 
 
 def marker_without_conversation(world: World) -> None:
-    marker = Marker(recorded_at=now() - timedelta(minutes=11))
+    marker = Marker(recorded_at=now() - timedelta(minutes=13))
     world.put("pending/T0LONELY/C0LONELY/1700000000.000100/1700000000.000100-message", marker)
 
 
@@ -205,7 +231,7 @@ def answered_twice(world: World) -> None:
 
 
 def unposted(world: World) -> None:
-    late = now() - timedelta(minutes=11)
+    late = now() - timedelta(minutes=13)
     turn = Turn(k=3, run=1, answers=[world.say()], status=TurnStatus.DONE, text="Late.", ended_at=late)
     world.put("turns/3.json", turn)
 
@@ -293,6 +319,7 @@ async def test_a_fault_in_the_journal_is_found_and_nothing_else(
     assert {(str(finding.name), str(finding.kind)) for finding in report.findings} == {(name, kind)}
     assert {"lost": report.lost, "doubled": report.doubled, "wrong": report.wrong}[kind] == len(report.findings)
     assert not report.good
+    assert kind != "lost" or report.waiting == []  # what is lost does not wait
 
 
 async def test_a_message_that_somebody_deleted_is_found(world: World) -> None:
@@ -303,29 +330,28 @@ async def test_a_message_that_somebody_deleted_is_found(world: World) -> None:
 
 
 async def test_an_answer_that_is_in_slack_twice_is_found(world: World) -> None:
-    await world.post(turn_metadata(world.talk, 2))
+    await world.post(world.metadata(2))
     [finding] = (await world.report()).findings
 
     assert (finding.name, finding.kind, finding.about) == (Name.POSTED_TWICE, Kind.DOUBLED, "turn 2")
 
 
 async def test_the_parts_of_an_answer_are_not_taken_for_doubles(world: World) -> None:
-    whole = turn_metadata(world.talk, 2)
     for part in (2, 3):
-        await world.post({**whole, "event_payload": {**whole["event_payload"], "part": part}})  # type: ignore[dict-item]
+        await world.post(world.metadata(2, part=part))
 
     assert (await world.report()).findings == []
 
 
 async def test_an_answer_of_a_turn_that_the_journal_does_not_have_is_found(world: World) -> None:
-    ts = await world.post(turn_metadata(world.talk, 3))
+    ts = await world.post(world.metadata(2, turn=3))
     [finding] = (await world.report()).findings
 
     assert (finding.name, finding.about) == (Name.UNKNOWN_ANSWER, f"message {ts}")
 
 
 async def test_an_answer_in_the_wrong_thread_is_found(world: World) -> None:
-    await world.post(turn_metadata(world.other, 1))
+    await world.post(world.metadata(1, world.other))
     [finding] = (await world.report()).findings
 
     assert finding.name is Name.UNKNOWN_ANSWER
@@ -339,6 +365,15 @@ async def test_answers_in_another_order_than_their_turns_are_found(world: World)
     [finding] = (await world.report()).findings
 
     assert (finding.name, finding.about) == (Name.OUT_OF_ORDER, "turn 2")
+
+
+async def test_an_answer_that_slack_would_never_take_is_counted_apart(world: World) -> None:
+    await world.client().chat_delete(channel=world.talk.channel, ts=world.answer(2))
+    world.put("turns/2.posted", Posted(ts=[]))
+    report = await world.report()
+
+    assert report.good
+    assert (report.answers_posted, report.answers_not_taken) == (2, 1)
 
 
 async def test_a_thread_that_slack_does_not_show_is_named_and_its_journal_read(world: World) -> None:

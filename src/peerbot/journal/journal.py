@@ -317,7 +317,7 @@ class Journal:
         data = await self._get(key)
         if data is None:
             return None
-        document = parse_document(key, data, kind)
+        document = _parse(key, data, kind)
         self._documents.put(key, document)
         return document
 
@@ -375,14 +375,13 @@ def _bytes(document: Document) -> bytes:
     return document.model_dump_json().encode()
 
 
-def parse_document(key: str, data: bytes, kind: type[_D]) -> _D:
-    """Read the document at `key`; raises `Unreadable`."""
+def _parse(key: str, data: bytes, kind: type[_D]) -> _D:
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
         newer = any(problem["loc"] == ("schema",) for problem in error.errors(include_input=False))
         reason = "was written by a newer release: update PeerBot" if newer else "is damaged"
-        raise Unreadable(f"A document of the journal {reason}: {key}.", newer=newer) from error
+        raise Unreadable(f"A document of the journal {reason}: {key}.") from error
 
 
 def _add_marker(found: defaultdict[Conversation, list[str]], key: str) -> None:

@@ -113,11 +113,6 @@ def parse_conversation(key: str) -> tuple[Conversation, str]:
     return Conversation(team, channel, thread_ts), rest
 
 
-def parse_input(key: str) -> str:
-    """Read an input's name back from its document's key; `ValueError` where it is none."""
-    return _checked(key.rpartition("/")[2].removesuffix(".json"))
-
-
 def parse_numbered(key: str) -> tuple[int, str] | None:
     """Read number and kind of a run's or turn's document; None for files that this release does not know."""
     match = _NUMBERED.fullmatch(key.rpartition("/")[2])

@@ -14,12 +14,11 @@ from urllib.parse import unquote, urlsplit
 from peerbot.conversation.documents import now
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.errors import SettingsError
-from peerbot.journal import paths
 from peerbot.journal.open import open_storage
 from peerbot.settings import OutsideSettings
 from peerbot.slack.api import new_session, web_client
 from peerbot.verify.judge import judge
-from peerbot.verify.look import Journal
+from peerbot.verify.look import Journal, input_named
 from peerbot.verify.report import Report, Verdict
 from peerbot.verify.threads import Threads
 
@@ -43,6 +42,8 @@ async def verify(settings: OutsideSettings, tell: Tell, *, since: timedelta | No
             await _Walk(Journal(storage), threads, report, tell).through(report.at - since if since else None)
     finally:
         await storage.close()
+    report.findings.sort(key=lambda finding: finding.identity)
+    report.waiting.sort(key=lambda waiting: -waiting.age_seconds)
     if not report.conversations and not report.skipped:
         tell(f"There is no conversation in {settings.store_url}. Is it the right store?")
     return report
@@ -102,14 +103,7 @@ class _Walk:
 
 def _said_since(keys: list[str], since: datetime) -> bool:
     """Whether an input of these keys was said since then; by its name, so that nothing is read."""
-    for key in keys:
-        if "/inputs/" in key:
-            try:
-                if float(input_ts(paths.parse_input(key))) >= since.timestamp():
-                    return True
-            except ValueError:
-                continue
-    return False
+    return any(float(input_ts(identity)) >= since.timestamp() for key in keys if (identity := input_named(key)))
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ from peerbot.journal import paths
 from peerbot.verify.look import Seen
 from peerbot.verify.report import Finding, Name, NotLookedAt, Verdict, Waiting
 
-PATIENCE = timedelta(minutes=10)
-"""After so long a marker's input is not written any more, and an answer should be in Slack."""
+PATIENCE = timedelta(minutes=12)
+"""A marker's input is not written any more after ten, nor is an answer still on its way; then two sweeps came by."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,8 @@ def judge(seen: Seen, thread: Thread | None, now: datetime) -> Verdict:
     verdict = Verdict(
         inputs=len(seen.inputs),
         turns=sum("json" in there for there in seen.turns.values()),
-        posted=sum("posted" in there for there in seen.turns.values()),
+        posted=sum("posted" in there for there in seen.turns.values()) - len(_not_taken(seen)),
+        not_taken=len(_not_taken(seen)),
     )
     verdict.findings += [*_documents(seen), *_turns(seen, now), *_order(seen), *_inputs(seen, now)]
     verdict.leftover_markers = sum(_all_posted(seen, identity) for identity in seen.markers)
@@ -45,10 +46,10 @@ def judge(seen: Seen, thread: Thread | None, now: datetime) -> Verdict:
 
 def _documents(seen: Seen) -> Iterator[Finding]:
     """Objects that can't be read, or are not there."""
-    for key, error in sorted(seen.unreadable.items()):
-        yield Finding.of(Name.NEWER if error.newer else Name.DAMAGED, seen.conversation, key, str(error))
-    if damaged := seen.session_damaged:
-        yield Finding.of(Name.DAMAGED, seen.conversation, damaged, "The newest turn's session can't be read.")
+    for key in seen.damaged:
+        yield Finding.of(Name.DAMAGED, seen.conversation, key, "This object can't be read.")
+    for key in seen.newer:
+        yield Finding.of(Name.NEWER, seen.conversation, key, "This object was written by a newer release.")
     if missing := seen.session_missing:
         yield Finding.of(Name.SESSION_MISSING, seen.conversation, missing, "The newest turn's session is not there.")
     for n in range(1, max(seen.runs, default=0) + 1):
@@ -71,8 +72,7 @@ def _turns(seen: Seen, now: datetime) -> Iterator[Finding]:
             sentence = f"Turn {turns[0]} answers {identity}, which is not in the journal."
             yield Finding.of(Name.INPUT_MISSING, seen.conversation, identity, sentence)
     for k, there in sorted(seen.turns.items()):
-        turn = seen.turn(k)
-        if turn and "posted" not in there and now - turn.ended_at > PATIENCE:
+        if (turn := seen.turn(k)) and "posted" not in there and _late(seen, k, now):
             sentence = f"Turn {k} was written at {turn.ended_at:%Y-%m-%d %H:%M} UTC and has no receipt of its answer."
             yield Finding.of(Name.UNPOSTED, seen.conversation, f"turn {k}", sentence)
 
@@ -97,9 +97,7 @@ def _inputs(seen: Seen, now: datetime) -> Iterator[Finding]:
                 sentence = "This input was recorded; no turn answers it, and no marker says that it waits."
                 yield Finding.of(Name.LOST_INPUT, seen.conversation, identity, sentence)
     for identity, marker in seen.markers.items():
-        if identity in seen.inputs or identity in seen.answered or marker is None:
-            continue
-        if now - marker.recorded_at > PATIENCE:
+        if marker and _never_recorded(seen, identity, now):
             sentence = f"This input was marked at {marker.recorded_at:%Y-%m-%d %H:%M} UTC and never recorded."
             yield Finding.of(Name.MARKER_WITHOUT_INPUT, seen.conversation, identity, sentence)
 
@@ -129,9 +127,9 @@ def _waiting(seen: Seen, now: datetime) -> Iterator[Waiting]:
     answered = seen.answered
     for identity in paths.in_order([*{*seen.inputs, *seen.markers}]):
         if identity in answered:
-            unposted = [k for k in answered[identity] if "posted" not in seen.turns[k]]
+            unposted = [k for k in answered[identity] if "posted" not in seen.turns[k] and not _late(seen, k, now)]
             reason = f"turn {unposted[0]} is written and not posted yet" if unposted else ""
-        elif identity not in seen.markers:
+        elif identity not in seen.markers or _never_recorded(seen, identity, now):
             reason = ""  # lost, which is said elsewhere
         elif identity not in seen.inputs:
             reason = "its marker is there, and it is not recorded yet"
@@ -177,6 +175,25 @@ def _unanswered(seen: Seen) -> list[str]:
 def _all_posted(seen: Seen, identity: str) -> bool:
     turns = seen.answered.get(identity, [])
     return bool(turns) and all("posted" in seen.turns[k] for k in turns)
+
+
+def _late(seen: Seen, k: int, now: datetime) -> bool:
+    """Whether turn `k` ended so long ago that its answer should be in Slack."""
+    turn = seen.turn(k)
+    return turn is not None and now - turn.ended_at > PATIENCE
+
+
+def _never_recorded(seen: Seen, identity: str, now: datetime) -> bool:
+    """Whether a marker's input is not there and will not come."""
+    marker = seen.markers.get(identity)
+    if identity in seen.inputs or identity in seen.answered or marker is None:
+        return False
+    return now - marker.recorded_at > PATIENCE
+
+
+def _not_taken(seen: Seen) -> list[int]:
+    """Turns whose receipt names no message: Slack would never take the answer (the channel is archived)."""
+    return [k for k in seen.turns if (posted := seen.posted(k)) and not posted.ts]
 
 
 def _moment(ts: str) -> tuple[int, ...]:

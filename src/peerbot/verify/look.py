@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from peerbot.conversation.documents import (
     Card,
     Document,
@@ -23,9 +25,7 @@ from peerbot.conversation.documents import (
     Turn,
 )
 from peerbot.conversation.keys import Conversation
-from peerbot.errors import Unreadable
 from peerbot.journal import paths
-from peerbot.journal.journal import parse_document
 from peerbot.journal.storage import Storage
 from peerbot.logs import logger
 from peerbot.protocol.sessions import unpack
@@ -42,16 +42,16 @@ _TURN_KINDS: dict[str, type[Document]] = {"json": Turn, "card": Card, "posted": 
 
 @dataclass(slots=True)
 class Seen:
-    """A conversation's objects. A document that can't be read is None here, and its key is in `unreadable`."""
+    """A conversation's objects. A document that can't be read is None here, and its key is in a list."""
 
     conversation: Conversation
     inputs: dict[str, Input | None] = field(default_factory=dict)
     markers: dict[str, Marker | None] = field(default_factory=dict)
     runs: dict[int, dict[str, Document | None]] = field(default_factory=dict)  # by number and kind
     turns: dict[int, dict[str, Document | None]] = field(default_factory=dict)
-    unreadable: dict[str, Unreadable] = field(default_factory=dict)  # by key
+    damaged: list[str] = field(default_factory=list)  # keys
+    newer: list[str] = field(default_factory=list)  # keys of documents that a newer release wrote
     session_missing: str | None = None  # the key of the newest turn's session, where nothing is there
-    session_damaged: str | None = None
 
     def turn(self, k: int) -> Turn | None:
         """Turn `k`, where it is written and can be read."""
@@ -138,14 +138,10 @@ class Journal:
         if (folder, name) == ("", "conversation.json"):
             await self._read(seen, key, Started)
         elif folder == "inputs":
-            try:
-                identity = paths.parse_input(key)
-            except ValueError:
-                log.warning("not_an_input", key=key)
-                return
-            there, found = await self._read(seen, key, Input)
-            if there:
-                seen.inputs[identity] = found
+            if identity := input_named(key):
+                there, found = await self._read(seen, key, Input)
+                if there:
+                    seen.inputs[identity] = found
         elif folder in ("runs", "turns"):
             kinds, into = (_RUN_KINDS, seen.runs) if folder == "runs" else (_TURN_KINDS, seen.turns)
             if numbered := paths.parse_numbered(key):
@@ -180,7 +176,7 @@ class Journal:
             try:
                 unpack(data)
             except ValueError:
-                seen.session_damaged = key
+                seen.damaged.append(key)
 
     async def _read(self, seen: Seen, key: str, kind: type[_D]) -> tuple[bool, _D | None]:
         """Whether an object is there, and the document in it where it can be read."""
@@ -189,7 +185,18 @@ class Journal:
         if data is None:
             return False, None
         try:
-            return True, parse_document(key, data, kind)
-        except Unreadable as error:
-            seen.unreadable[key] = error
+            return True, kind.model_validate_json(data)
+        except ValidationError as error:
+            newer = any(problem["loc"] == ("schema",) for problem in error.errors(include_input=False))
+            (seen.newer if newer else seen.damaged).append(key)
             return True, None
+
+
+def input_named(key: str) -> str | None:
+    """Read an input's name from its document's key; None for files that this release does not know."""
+    conversation, rest = paths.parse_conversation(key)
+    identity = rest.removeprefix("inputs/").removesuffix(".json")
+    try:
+        return identity if paths.input_document(conversation, identity) == key else None
+    except ValueError:
+        return None

@@ -109,6 +109,7 @@ class Verdict(BaseModel):
     inputs: int = 0
     turns: int = 0
     posted: int = 0
+    not_taken: int = 0  # answers that Slack would never take, says their receipt
     leftover_markers: int = 0  # of inputs that are answered and posted: the next sweep clears them
     findings: list[Finding] = []
     waiting: list[Waiting] = []
@@ -126,6 +127,7 @@ class Report(BaseModel):
     inputs: int = 0
     turns: int = 0
     answers_posted: int = 0
+    answers_not_taken: int = 0
     lost: int = 0
     doubled: int = 0
     wrong: int = 0
@@ -145,6 +147,7 @@ class Report(BaseModel):
         self.inputs += verdict.inputs
         self.turns += verdict.turns
         self.answers_posted += verdict.posted
+        self.answers_not_taken += verdict.not_taken
         self.leftover_markers += verdict.leftover_markers
         self.findings += verdict.findings
         self.waiting += verdict.waiting
@@ -164,6 +167,8 @@ class Report(BaseModel):
         ]
         if self.skipped:
             lines.append(f"older and not looked at: {self.skipped} conversations")
+        if self.answers_not_taken:
+            lines.append(f"answers that Slack would never take (their receipts say so): {self.answers_not_taken}")
         if self.leftover_markers:
             lines.append(f"markers left over (harmless; the next sweep clears them): {self.leftover_markers}")
         for finding in self.findings:

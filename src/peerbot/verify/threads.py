@@ -1,7 +1,12 @@
-"""Threads as Slack shows them, for comparison with the journal."""
+"""Threads as Slack shows them, for comparison with the journal.
+
+How an answer is known again is written down here once more on purpose: it is a format that messages in Slack keep for
+ever, and a checker that took it from the code that it checks would change with it.
+"""
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +15,11 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused, SettingsError, Unavailable
-from peerbot.gateway.answers import METADATA_EVENT
 from peerbot.slack.api import call, refusal_code
 from peerbot.verify.judge import Thread
 
+_EVENT = "peerbot_turn"
+_FILE = re.compile(r"answer-turn-(\d{1,9})-part-\d{1,9}\.md")
 _PAGE = 200
 _AT_ONCE = 2  # Slack gives about one page a second, to all that use the token
 _TRIES = 8
@@ -54,7 +60,7 @@ class Threads:
                     return Thread(refused=str(error))
                 raise
             for message in page.get("messages") or ():
-                self._take(thread, message)
+                self._take(thread, message, conversation)
             cursor = (page.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
                 return thread
@@ -77,17 +83,21 @@ class Threads:
                     )
         raise AssertionError("the last try either returns or raises")
 
-    def _take(self, thread: Thread, message: Mapping[str, Any]) -> None:
+    def _take(self, thread: Thread, message: Mapping[str, Any], conversation: Conversation) -> None:
         ts = str(message["ts"])
         if ts in thread.messages:  # a thread's first message leads every page
             return
         if message.get("subtype") != "tombstone":
             thread.messages.add(ts)
-        metadata = message.get("metadata") or {}
-        if message.get("user") != self._bot_user or metadata.get("event_type") != METADATA_EVENT:
+        if message.get("user") != self._bot_user:  # anybody may call a file, and any app may mark a message, like ours
             return
-        payload = dict(metadata.get("event_payload") or {})
-        conversation, turn = str(payload.pop("conversation", "")), payload.pop("turn", None)
-        if isinstance(turn, int):
-            part = json.dumps(payload, sort_keys=True)  # all that tells one part of an answer from another
-            thread.answers.setdefault((conversation, turn, part), []).append(ts)
+        metadata = message.get("metadata") or {}
+        if metadata.get("event_type") == _EVENT:
+            payload = dict(metadata.get("event_payload") or {})
+            where, turn = str(payload.pop("conversation", "")), payload.pop("turn", None)
+            if isinstance(turn, int):
+                part = json.dumps(payload, sort_keys=True)  # all that tells one part of an answer from another
+                thread.answers.setdefault((where, turn, part), []).append(ts)
+        for file in message.get("files") or ():  # a file takes no metadata: its name says what it is
+            if match := _FILE.fullmatch(str(file.get("name"))):
+                thread.answers.setdefault((str(conversation), int(match[1]), match[0]), []).append(ts)
