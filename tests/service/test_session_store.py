@@ -281,7 +281,8 @@ async def test_a_conversation_of_a_hundred_turns_resumes_with_as_many_reads_as_o
             thread = item.conversation
             run = await server.run(item, turn)
             found = await resumed(run, turn)
-            reads[turn] = Counter(kind(key) for key in storage.reads)
+            # The card is drawn meanwhile, before this or after it.
+            reads[turn] = Counter(kind(key) for key in storage.reads if not key.endswith(".card"))
             for place in range(0, len(lines(turn)), 4):
                 await run.sessions.append(MAIN, lines(turn)[place : place + 4])
             await run.sessions.keep()
