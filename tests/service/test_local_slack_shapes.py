@@ -45,6 +45,7 @@ METHODS = (
     "reactions.add",
     "reactions.remove",
     "team.info",
+    "users.conversations",
     "users.info",
 )
 EVENTS = {
@@ -296,6 +297,8 @@ async def everything(slack: LocalSlack, call: Any) -> list[Any]:
     await call("team.info")
     for user in (slack.person, slack.bot_user, "U0STRANGER1", "U0NOBODY001"):
         await call("users.info", user=user)
+    for types in ("public_channel,private_channel,mpim,im", "im", "planets"):
+        await call("users.conversations", types=types, exclude_archived=True, limit=2)
     for channel in (general, slack.direct, "C0SHARED001", "C0PRIVATE01", "C0MANY00001", "C0NOWHERE01"):
         await call("conversations.info", channel=channel, include_num_members=True)
     root = await slack.say(slack.person, general, f"{slack.mention()} go")

@@ -30,6 +30,34 @@ def client(slack: LocalSlack) -> AsyncWebClient:
 # The Web API
 
 
+async def test_the_channels_that_the_bot_is_in_are_listed_by_kind_and_page(
+    slack: LocalSlack, client: AsyncWebClient
+) -> None:
+    slack.add_channel("C0SECRET001", "secret", kind="private")
+    slack.add_channel("C0ELSE00001", "elsewhere", members=(slack.person,))
+    slack.add_channel("C0PAST00001", "past")
+    slack.archive_channel("C0PAST00001")
+
+    async def listed(**arguments: Any) -> list[str]:
+        return [
+            channel["id"]
+            async for page in await client.users_conversations(**arguments)
+            for channel in page["channels"]
+        ]
+
+    assert await listed() == [slack.general, "C0PAST00001"]
+    assert await listed(types="im") == [slack.direct]
+    everything = {slack.general, slack.direct, "C0SECRET001"}
+    every_kind = "public_channel,private_channel,mpim,im"
+    assert set(await listed(types=every_kind, exclude_archived=True, limit=1)) == everything
+    with pytest.raises(SlackApiError) as failure:
+        await client.users_conversations(types="planets")
+    assert error_of(failure) == "invalid_types"
+    with pytest.raises(SlackApiError) as failure:
+        await client.users_conversations(cursor="nonsense")
+    assert error_of(failure) == "invalid_cursor"
+
+
 async def test_a_thread_is_written_changed_and_read_back(slack: LocalSlack, client: AsyncWebClient) -> None:
     root = await slack.say(slack.person, slack.general, f"{slack.mention()} go")
     card = await client.chat_postMessage(channel=slack.general, thread_ts=root, text="working", blocks=[DIVIDER])

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -58,7 +59,9 @@ async def receiving(slack: LocalSlack, recorder: Recorder, **options: Any) -> As
         api_url=slack.api_url,
         trigger_phrase="@peerbotai",
         on_input=recorder.on_input,
+        on_gap=options.get("on_gap", lambda _: None),
         down_seconds=options.get("down_seconds", 40.0),
+        ping_seconds=options.get("ping_seconds", 5.0),
     )
     try:
         us = await receiver.start()
@@ -219,6 +222,32 @@ async def test_a_connection_that_stays_down_is_replaced(slack: LocalSlack) -> No
         await slack.wait_for(lambda: slack.connections == 2, 4.0)
         await slack.say(slack.person, slack.direct, "hello")
         await slack.wait_for(lambda: recorder.texts == ["hello"], SOON)
+
+
+async def test_a_connection_that_is_open_and_silent_is_replaced_and_the_gap_is_told(slack: LocalSlack) -> None:
+    recorder = Recorder()
+    gaps: asyncio.Queue[float] = asyncio.Queue()
+    async with receiving(slack, recorder, ping_seconds=0.4, on_gap=gaps.put_nowait):
+        silent_at = time.time()
+        slack.silence_sockets()
+        await slack.wait_for(lambda: slack.connections == 2, SOON)
+        await slack.say(slack.person, slack.direct, "hello")
+        await slack.wait_for(lambda: recorder.texts == ["hello"], SOON)
+        async with asyncio.timeout(SOON):
+            since = await gaps.get()
+
+    assert since - silent_at < 0.2
+    assert slack.connections == 0
+
+
+async def test_connections_that_slack_answers_are_left_alone_and_no_gap_is_told(slack: LocalSlack) -> None:
+    gaps: list[float] = []
+    async with receiving(slack, Recorder(), ping_seconds=0.5, on_gap=gaps.append):
+        with pytest.raises(TimeoutError):  # nothing happens, for several pings
+            await slack.wait_for(lambda: slack.connections != 2, 2.0)
+
+    assert [call.method for call in slack.calls].count("apps.connections.open") == 2
+    assert gaps == []
 
 
 async def test_a_bad_bot_token_is_refused_with_the_name_of_its_setting(slack: LocalSlack) -> None:

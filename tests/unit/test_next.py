@@ -11,7 +11,9 @@ from peerbot.conversation.next import (
     GiveUp,
     Look,
     Nothing,
+    Offer,
     Post,
+    Recover,
     Reserve,
     RunView,
     Step,
@@ -203,6 +205,49 @@ def test_what_has_the_same_answer_is_answered_together_and_the_oldest_first() ->
 
 def test_what_needs_no_agent_waits_while_a_run_is_open() -> None:
     assert step(waiting=(X,), fixed={X: "Guests can't."}, runs=runs(living())) == Wake(1)
+
+
+# What is old, and what was never written
+
+
+def test_what_waited_for_two_hours_is_offered_and_not_begun() -> None:
+    assert step(waiting=(X,), said_at={X: ago(7200) + MOMENT}) == Reserve(1, (X,))
+    assert step(waiting=(X, Y), said_at={X: ago(9000), Y: ago(7200)}) == Offer((X, Y))
+
+
+def test_what_is_old_is_begun_together_with_what_was_just_said() -> None:
+    assert step(waiting=(X, Y), said_at={X: ago(9000), Y: ago(1)}) == Reserve(1, (X, Y))
+
+
+def test_what_was_tried_in_the_last_two_hours_is_not_old() -> None:
+    crashed = RunClosed(reason=RunEnd.CRASHED)
+    tried = RunView(1, (X,), ago(7100), started=True, closed=crashed)
+    assert step(waiting=(X,), said_at={X: ago(9000)}, runs=(tried,)) == Reserve(2, (X,))
+    long_ago = RunView(1, (X,), ago(7300), started=True, closed=crashed)
+    assert step(waiting=(X,), said_at={X: ago(9000)}, runs=(long_ago,)) == Offer((X,))
+    of_another = RunView(1, (Y,), ago(1), started=True, closed=crashed)
+    assert step(waiting=(X,), said_at={X: ago(9000)}, runs=(of_another,)) == Offer((X,))
+
+
+def test_what_is_old_and_needs_no_agent_or_was_given_up_is_answered_with_that() -> None:
+    old = {X: ago(9000)}
+    assert step(waiting=(X,), said_at=old, fixed={X: "Guests can't."}) == Answer((X,), "Guests can't.")
+    died = [ended(n, RunEnd.CRASHED) for n in (1, 2, 3)]
+    assert step(waiting=(X,), said_at=old, runs=runs(*died)) == given_up(died)
+
+
+def test_what_is_old_goes_to_a_run_that_lives() -> None:
+    assert step(waiting=(X,), said_at={X: ago(9000)}, runs=runs(living())) == Wake(1)
+
+
+def test_a_marker_without_its_input_for_ten_minutes_is_recovered() -> None:
+    assert step(orphans={X: ago(600) + MOMENT}) == Nothing()
+    assert step(orphans={Y: ago(600), X: ago(601)}) == Recover(X)
+
+
+def test_a_marker_without_its_input_keeps_nothing_waiting() -> None:
+    assert step(waiting=(Y,), orphans={X: ago(900)}) == Reserve(1, (Y,))
+    assert step(answered={Y: 1}, orphans={X: ago(900)}) == Unmark((Y,))
 
 
 # Posting and unmarking

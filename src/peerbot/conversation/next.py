@@ -16,6 +16,12 @@ COMES_WITHIN = timedelta(seconds=10)
 REPOST_AFTER = timedelta(seconds=60)
 """Whoever wrote a turn stops trying to post it at 45 s; from here on another may (D4)."""
 
+OFFER_AFTER = timedelta(hours=2)
+"""An input so old, for which no run was reserved since, is not begun unasked: an outage, a restored bucket (D2)."""
+
+ORPHAN_AFTER = timedelta(minutes=10)
+"""A marker without its input by then: who wrote it died between its two puts, and Slack did not send it again."""
+
 TRIES = 3
 """Runs of an input that may die of themselves before it is answered with the reason."""
 
@@ -52,6 +58,7 @@ class View:
 
     `runs`: from the newest back to the first that served any waiting input, newest first.
     `fixed`: waiting inputs that need no agent (a refusal, an empty message), and what they are answered with.
+    `said_at`: when waiting inputs were said. `orphans`: markers without an input, and when they were put.
     """
 
     pending: tuple[str, ...]  # inputs with a marker, oldest first
@@ -59,6 +66,8 @@ class View:
     unposted: tuple[UnpostedTurn, ...] = ()
     runs: tuple[RunView, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
+    said_at: Mapping[str, datetime] = field(default_factory=dict)
+    orphans: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -110,6 +119,20 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """These inputs have waited so long that they are not begun unasked: offer to go on."""
+
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """The input of this marker was never written: read it from Slack, or drop the marker."""
+
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """This run is over, and its worker did not say so."""
 
@@ -133,7 +156,7 @@ class Reserve:
     inputs: tuple[str, ...]
 
 
-Step = Nothing | Look | Unmark | Post | Answer | GiveUp | Close | Wake | Reserve
+Step = Nothing | Look | Unmark | Post | Answer | GiveUp | Offer | Recover | Close | Wake | Reserve
 
 
 def next_step(view: View, now: datetime) -> Step:
@@ -148,9 +171,11 @@ def next_step(view: View, now: datetime) -> Step:
     if newest and not newest.closed:
         step = _look_after(newest, view.waiting, now)
     elif view.waiting:
-        step = _serve(view, newest)
+        step = _serve(view, newest, now)
     else:
         step = Nothing()
+    if isinstance(step, Nothing) and (orphan := _orphan(view, now)):
+        return Recover(orphan)
     if view.unposted and isinstance(step, Nothing):
         return Look(min(turn.tried_at for turn in view.unposted) + REPOST_AFTER)
     return step
@@ -169,13 +194,15 @@ def _look_after(run: RunView, waiting: tuple[str, ...], now: datetime) -> Step:
     return Look(run.reserved_at + COMES_WITHIN)
 
 
-def _serve(view: View, newest: RunView | None) -> Step:
+def _serve(view: View, newest: RunView | None, now: datetime) -> Step:
     """Inputs wait and no run is open."""
     for text in dict.fromkeys(view.fixed.get(i, "") for i in view.waiting):
         if text:
             return Answer(tuple(i for i in view.waiting if view.fixed.get(i) == text), text)
     if newest and newest.closed and (exhausted := tuple(i for i in view.waiting if _used_up(i, view.runs))):
         return GiveUp(exhausted, newest.closed)
+    if all(_waited_too_long(i, view, now) for i in view.waiting):  # with a fresh one among them, somebody asked
+        return Offer(view.waiting)
     return Reserve(newest.n + 1 if newest else 1, view.waiting)
 
 
@@ -183,3 +210,15 @@ def _used_up(identity: str, runs: tuple[RunView, ...]) -> bool:
     """Whether the tries of an input are used up (D3)."""
     ends = [run.closed.reason for run in runs if run.closed and identity in run.serves]
     return sum(reason.died_of_itself for reason in ends) >= TRIES or len(ends) >= DEATHS
+
+
+def _waited_too_long(identity: str, view: View, now: datetime) -> bool:
+    """Whether an input is too old to be begun unasked: neither said nor tried in the last two hours."""
+    tried = [run.reserved_at for run in view.runs if identity in run.serves]
+    said = view.said_at.get(identity)
+    return said is not None and now - max([said, *tried]) >= OFFER_AFTER
+
+
+def _orphan(view: View, now: datetime) -> str | None:
+    """The oldest marker that will not get its input any more."""
+    return next((i for i in sorted(view.orphans) if now - view.orphans[i] >= ORPHAN_AFTER), None)

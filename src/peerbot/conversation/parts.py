@@ -33,9 +33,9 @@ class _Unit:
 def split_markdown(markdown: str, limit: int, *, weigh: Weigh = len, most: int | None = None) -> list[str]:
     """Split Markdown into parts of at most `limit`, in order; nothing is left out.
 
-    After `most` parts one more has all the rest, however long. `weigh` says how much a text counts; the weight of two
-    texts together must be the sum of theirs. `limit` must be large enough for a code block's fences (up to some 200
-    characters).
+    After `most` parts one more has all the rest, however long. `weigh` says how much a text counts; no character
+    counts less than one, and the weight of two texts together is the sum of theirs. `limit` must be large
+    enough for a code block's fences (up to some 200 characters).
     """
     parts: list[str] = []
     current = ""
@@ -81,7 +81,7 @@ def _broken(unit: _Unit, limit: int, weigh: Weigh, *, force: bool) -> tuple[_Uni
 
 def _end(line: str, limit: int, weigh: Weigh) -> int:
     """Where to break a line, so that what is before it fits; always after at least one character."""
-    low, high = 1, len(line)
+    low, high = 1, max(1, min(len(line), limit))
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if weigh(line[:middle]) <= limit else (low, middle - 1)

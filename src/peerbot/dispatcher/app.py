@@ -15,6 +15,7 @@
 4. The run's worker (worker/app.py) calls the gateway (gateway/app.py) for its inputs and reports to it.
 5. `Presenter` (gateway/present.py) shows the progress and posts the answer.
 6. `_watch` and `_sweep` here reconcile again whenever a run changes, and every minute.
+7. `CatchUp` (catchup.py) reads what was said while nobody listened, at start and after a gap.
 
 Everything here is a cache but the journal: any replica can serve any request, and killing one loses nothing (D1).
 """
@@ -33,6 +34,7 @@ from peerbot.claude.credentials import Credential
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
 from peerbot.dispatcher.begin import Beginning
+from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.health import health_app
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
@@ -96,6 +98,7 @@ class Dispatcher:
         self._presenter: Presenter
         self._gateway: Gateway
         self._journal: Journal
+        self._catch_up: CatchUp
 
     async def start(self) -> Ports:
         """Open everything, listen, and begin to receive. Raises `PeerBotError` where something can't be opened."""
@@ -117,15 +120,20 @@ class Dispatcher:
         )
         github_session = await self._stack.enter_async_context(aiohttp.ClientSession())
         github = GitHub(github_session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
+        recorder = Recorder(self._journal, self._recorded)
         receiver = Receiver(
             bot_token=settings.slack_bot_token.get_secret_value(),
             app_token=settings.slack_app_token.get_secret_value(),
             api_url=settings.slack_api_url,
             trigger_phrase=settings.slack_trigger_phrase,
-            on_input=Recorder(self._journal, self._recorded),
+            on_input=recorder,
+            on_gap=self._gap,
         )
         self._stack.push_async_callback(receiver.close)  # where the start fails before it is started
         us = await receiver.identify()
+        self._catch_up = CatchUp(
+            journal=self._journal, recorder=recorder, runs=self._runs, client=receiver.client, us=us
+        )
         repositories = Repositories(github)
         people = People(receiver.client)
         poster = Poster(receiver.client)
@@ -156,10 +164,11 @@ class Dispatcher:
         )
         self._reconciler = self._build_reconciler(github, inbox, people, ports)
         self._stack.push_async_callback(self._drain)
-        self._loops.spawn(self._watch())
-        self._loops.spawn(self._sweep())
+        for loop in (self._watch(), self._sweep(), self._close_dead_runs(), self._catch_up.run()):
+            self._loops.spawn(loop)
         self._stack.push_async_callback(receiver.close)
         await receiver.start()
+        self._catch_up.at_start()
         log.info("dispatcher_started", replica=self._name, port=ports.health, gateway_port=ports.gateway)
         return ports
 
@@ -225,6 +234,7 @@ class Dispatcher:
                 "PEERBOT_GATEWAY_URL": settings.peerbot_gateway_url or f"http://127.0.0.1:{ports.gateway}",
                 "LOG_LEVEL": settings.log_level,
             },
+            recover=self._catch_up.recover,
             spawn=self._tasks.spawn,
             spawn_waiting=self._loops.spawn,
         )
@@ -251,6 +261,15 @@ class Dispatcher:
     def _run_closed(self, conversation: Conversation) -> None:
         """A worker closed its run: look for inputs once more (D3)."""
         self._reconciler.soon(conversation)
+
+    def _gap(self, since: float) -> None:
+        """Nobody listened to Slack for a while: read what was said."""
+        self._catch_up.missed(since)
+
+    async def _close_dead_runs(self) -> None:
+        """At start: every run that is here, so that the tokens of those that died unseen die, too."""
+        for state in await self._runs.list():
+            self._reconciler.soon(state.conversation)
 
     async def _watch(self) -> None:
         """A run changed or was woken: its conversation looks again, and so does whoever waits here or in line."""

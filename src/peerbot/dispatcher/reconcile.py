@@ -5,16 +5,16 @@ call at any time, by any replica, as often as one likes.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import stamina
 from structlog.contextvars import bound_contextvars
 
 from peerbot.conversation import next as steps
 from peerbot.conversation.documents import RepostClaim, Run, RunClosed, RunEnd, Turn, TurnStatus, now
-from peerbot.conversation.keys import Conversation
+from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.dispatcher.begin import Beginning
 from peerbot.dispatcher.places import Places
 from peerbot.errors import PeerBotError, Refused, Unavailable
@@ -38,6 +38,11 @@ _HOW_IT_ENDED = {
     RunEnd.DEADLINE: "its time was up",
 }
 
+_OFFER = (
+    "This has waited for more than two hours, so I have not begun with it unasked. Write here, for example “go on”, "
+    "and I take it up."
+)
+
 TRIED_FOR_SECONDS = 50.0
 """How long a service that does not answer is asked again; after that the sweep comes by."""
 
@@ -49,7 +54,7 @@ class Reconciler:
     """Brings conversations forward, each by one task at a time.
 
     `spawn` starts background tasks for the owner, `spawn_waiting` those that only wait for a time; `worker_environment`
-    is what every worker gets.
+    is what every worker gets; `recover` reads an input that was marked and never written from Slack.
     """
 
     journal: Journal
@@ -60,6 +65,7 @@ class Reconciler:
     places: Places
     name: str
     worker_environment: dict[str, str]
+    recover: Callable[[Conversation, str], Awaitable[None]]
     spawn: Spawn
     spawn_waiting: Spawn
     _at_work: dict[Conversation, bool] = field(default_factory=dict)  # True: look once more when done
@@ -125,7 +131,9 @@ class Reconciler:
             for identity, item in inputs.items():
                 if text := await self.inbox.fixed_answer(item):
                     fixed[identity] = text
-        return steps.View(pending, done, tuple(unposted), tuple(runs), fixed)
+        said_at = {i: datetime.fromtimestamp(float(input_ts(i)), UTC) for i in inputs}
+        orphans = {i: at for i in marked if i not in pending and (at := await self.journal.marked_at(conversation, i))}
+        return steps.View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans)
 
     async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[steps.RunView]:
         """The newest run, and those before it as long as they served what waits."""
@@ -160,6 +168,10 @@ class Reconciler:
                 await self._answer(conversation, inputs, text, TurnStatus.REFUSED)
             case steps.GiveUp(inputs, last):
                 await self._answer(conversation, inputs, _given_up(last), TurnStatus.FAILED)
+            case steps.Offer(inputs):
+                await self._answer(conversation, inputs, _OFFER, TurnStatus.FAILED)
+            case steps.Recover(identity):
+                await self.recover(conversation, identity)
             case steps.Close(run, reason, detail):
                 log.warning("run_died", run=run, reason=reason.value, detail=detail)
                 await self.journal.close_run(conversation, run, RunClosed(reason=reason, detail=detail))

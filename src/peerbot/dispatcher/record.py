@@ -29,11 +29,15 @@ class Recorder:
         item = candidate.input
         if not candidate.sure and not await self._takes_part(item.conversation):
             return False
+        await self.record(item)
+        return True
+
+    async def record(self, item: Input) -> None:
+        """Record what is known to be for us: the marker, then the input."""
         await self._journal.mark(item)
         new = await self._journal.record(item)
         log.info("input_recorded", conversation=str(item.conversation), input=item.id, new=new)
         self._recorded(item, new)
-        return True
 
     async def _takes_part(self, conversation: Conversation) -> bool:
         """Whether a reply that does not mention us is for us: not where people talked and we only refused somebody."""

@@ -12,6 +12,7 @@ import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
@@ -99,6 +100,18 @@ class Journal:
             self._known.put(conversation, True)
             return True
         return False
+
+    async def first_input(self, conversation: Conversation) -> str | None:
+        """Find the first input of `conversation`; None where nothing was ever recorded in it."""
+        async for key in self._storage.list(paths.inputs(conversation)):  # ascending, as Slack's timestamps are
+            return paths.parse_input(key)
+        return None
+
+    async def marked_at(self, conversation: Conversation, input_id: str) -> datetime | None:
+        """Read when an input was marked; never from memory, since a marker may go and come again."""
+        key = paths.marker(conversation, input_id)
+        data = await self._get(key)
+        return _parse(key, data, Marker).recorded_at if data is not None else None
 
     async def pending(self) -> dict[Conversation, list[str]]:
         """Find every input that is not answered, by conversation, in the order in which they happened."""

@@ -96,6 +96,11 @@ def choice(kind: str, identity: str, seq: int) -> str:
     return f"{choices(kind, identity)}{seq}.json"
 
 
+def parse_input(key: str) -> str:
+    """Read an input's name from its document's key."""
+    return key.rpartition("/")[2].removesuffix(".json")
+
+
 def parse_marker(key: str) -> tuple[Conversation, str]:
     """Read a marker's key back; `ValueError` where it is none."""
     path, _, input_id = key.removeprefix(PENDING).rpartition("/")

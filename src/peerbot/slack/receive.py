@@ -6,6 +6,7 @@ are no listeners: what is not for us is acked there, too, since Slack would send
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -28,18 +29,24 @@ log = logger(__name__)
 RECORD_SECONDS = 2.0  # Slack waits for three
 _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
-_PING_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
+_CONNECTIONS = 2  # one may be reconnecting
 
 OnInput = Callable[[Candidate], Awaitable[bool]]
+OnGap = Callable[[float], None]
 
 
 class Receiver:
-    """Listens to one workspace's Slack, over `connections` sockets at once (one may be reconnecting).
+    """Listens to one workspace's Slack, over two sockets at once.
 
     `on_input` is awaited before the ack and has written everything when it returns; what it returns says whether the
     message was for us. Where it raises or takes longer than two seconds, Slack sends the event again. Whoever starts
     it closes it. A connection that stays down for `down_seconds` is replaced: the SDK mends most, but can hang on a
-    socket's address that was used up.
+    socket's address that was used up. A socket that leaves a ping (one every `ping_seconds`) without an answer
+    for half as long counts as closed, and the SDK opens another.
+
+    `on_gap` is told, when Slack is heard again after every socket missed a ping's answer, since when something may have
+    been missed, in seconds since 1970. It must return at once.
     """
 
     def __init__(
@@ -50,16 +57,18 @@ class Receiver:
         api_url: str,
         trigger_phrase: str,
         on_input: OnInput,
-        connections: int = 2,
+        on_gap: OnGap = lambda _: None,
         down_seconds: float = 40.0,
+        ping_seconds: float = 5.0,
     ) -> None:
         self.client: AsyncWebClient = web_client(api_url, bot_token)
         self._app_token = app_token
         self._api_url = api_url
         self._trigger_phrase = trigger_phrase
         self._on_input = on_input
-        self._wanted = connections
+        self._on_gap = on_gap
         self._down_seconds = down_seconds
+        self._ping_seconds = ping_seconds
         self._connections: list[_Connection] = []
         self._watch: asyncio.Task[None] | None = None
         self._us: Us | None = None
@@ -91,13 +100,13 @@ class Receiver:
         """
         us = await self.identify()
         try:
-            for _ in range(self._wanted):
+            for _ in range(_CONNECTIONS):
                 self._connections.append(await self._connect())
         except BaseException:
             await self.close()
             raise
         self._watch = asyncio.create_task(self._keep_connected(), name="slack connections")
-        log.info("slack_connected", team=us.team, connections=self._wanted)
+        log.info("slack_connected", team=us.team, connections=_CONNECTIONS)
         return us
 
     def connected(self) -> bool:
@@ -175,7 +184,7 @@ class Receiver:
                 f"Slack does not accept the app token ({code}). Check SLACK_APP_TOKEN: it begins with xapp- and has "
                 "the scope connections:write, and Socket Mode is switched on for the app."
             ) from refused
-        connection = _Connection(self._app, self._app_token, self.client)
+        connection = _Connection(self._app, self._app_token, self.client, self._ping_seconds)
         try:
             await asyncio.wait_for(connection.open(str(opened["url"])), _CONNECT_SECONDS)
         except BaseException as error:
@@ -186,30 +195,44 @@ class Receiver:
         return connection
 
     async def _keep_connected(self) -> None:
-        """Replace the connections that stay down."""
-        down_since: dict[int, float] = {}
-        loop = asyncio.get_running_loop()
+        """Replace the connections that stay down, and tell of the time in which nothing was heard."""
+        look_seconds = min(_LOOK_SECONDS, self._down_seconds / 4, self._ping_seconds / 4)
+        heard_at = time.time()
         while True:
-            await asyncio.sleep(self._down_seconds / 4)
-            for place, connection in enumerate(self._connections):
-                if connection.connected():
-                    down_since.pop(place, None)
-                elif loop.time() - down_since.setdefault(place, loop.time()) >= self._down_seconds:
-                    log.warning("slack_connection_replaced", place=place)
-                    try:
-                        self._connections[place] = await self._connect()
-                    except PeerBotError as error:
-                        log.warning("slack_not_connected", place=place, reason=str(error))
-                    else:
-                        await connection.end()
+            await asyncio.sleep(look_seconds)
+            heard = max((c.heard_at() for c in self._connections if c.connected()), default=0.0)
+            if heard - heard_at >= 1.5 * self._ping_seconds:  # a network that was away, a machine that slept
+                log.warning("slack_gap", seconds=round(heard - heard_at, 1))
+                self._on_gap(heard_at)
+            heard_at = max(heard_at, heard)
+            await asyncio.gather(*(self._look_after(place) for place in range(len(self._connections))))
+
+    async def _look_after(self, place: int) -> None:
+        """Replace one connection where it stays down; what failed is tried again a little later."""
+        connection, now = self._connections[place], time.time()
+        if connection.connected():
+            connection.fine_at = now
+        elif now - connection.fine_at >= self._down_seconds and now >= connection.try_again_at:
+            log.warning("slack_connection_replaced", place=place)
+            connection.try_again_at = now + self._down_seconds / 4
+            try:
+                self._connections[place] = await self._connect()
+            except PeerBotError as error:
+                log.warning("slack_not_connected", place=place, reason=str(error))
+            else:
+                await connection.end()
 
 
 class _Connection(AsyncSocketModeHandler):
     """One socket, which knows what it is busy with, so that closing leaves nothing behind."""
 
-    def __init__(self, app: AsyncApp, app_token: str, client: AsyncWebClient) -> None:
-        super().__init__(app, app_token, logger=sdk_log, web_client=client, ping_interval=_PING_SECONDS)
+    def __init__(self, app: AsyncApp, app_token: str, client: AsyncWebClient, ping_seconds: float) -> None:
+        super().__init__(app, app_token, logger=sdk_log, web_client=client, ping_interval=ping_seconds)
+        self._frame_at = time.time()
+        self.client.on_message_listeners.append(self._frame)
         self.client.proxy = client.proxy
+        self.fine_at = time.time()  # when it was last seen open
+        self.try_again_at = 0.0  # to replace it
         self._busy: set[asyncio.Task[Any]] = set()
 
     async def open(self, url: str) -> None:
@@ -219,6 +242,13 @@ class _Connection(AsyncSocketModeHandler):
     def connected(self) -> bool:
         session = self.client.current_session
         return not self.client.closed and not self.client.stale and session is not None and not session.closed
+
+    def heard_at(self) -> float:
+        """When the last frame or answer to a ping came, in seconds since 1970."""
+        return max(self._frame_at, self.client.last_ping_pong_time or 0.0)
+
+    async def _frame(self, _: object) -> None:
+        self._frame_at = time.time()
 
     async def handle(self, client: AsyncBaseSocketModeClient, req: SocketModeRequest) -> None:
         task = asyncio.current_task()

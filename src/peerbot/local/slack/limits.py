@@ -13,6 +13,7 @@ METHOD_TIERS = {
     "conversations.history": 3,
     "conversations.replies": 3,
     "conversations.info": 3,
+    "users.conversations": 3,
     "agents.sessions.setStatus": 3,
     "team.info": 3,
     "apps.connections.open": 3,

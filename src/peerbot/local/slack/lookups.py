@@ -4,11 +4,17 @@ import base64
 import binascii
 
 from peerbot.local.slack import shapes
-from peerbot.local.slack.arguments import Arguments
+from peerbot.local.slack.arguments import Arguments, messages
 from peerbot.local.slack.chat import Method
-from peerbot.local.slack.shapes import BOT_USER, Object
+from peerbot.local.slack.shapes import BOT_USER, ChannelKind, Object
 from peerbot.local.slack.world import NotOk, World
 
+_TYPES: dict[str, ChannelKind] = {
+    "public_channel": "public",
+    "private_channel": "private",
+    "im": "im",
+    "mpim": "mpim",
+}
 PAGE_LIMIT = 1_000
 HISTORY_PAGE = 100  # where the caller names no limit
 
@@ -55,6 +61,38 @@ def conversations_info(world: World, args: Arguments) -> Object:
     if args.flag("include_num_members"):
         shown["num_members"] = len(kept["members"])
     return {"channel": shown}
+
+
+def users_conversations(world: World, args: Arguments) -> Object:
+    """`users.conversations`: the channels that the bot is a member of; public ones where no types are named."""
+    types = (args.text("types") or "public_channel").split(",")
+    if unknown := [name for name in types if name not in _TYPES]:
+        raise NotOk("invalid_types", **messages(f"unknown type {unknown[0]}"))
+    kinds = {_TYPES[name] for name in types}
+    found = [
+        kept
+        for kept in world.channels.values()
+        if kept["kind"] in kinds
+        and BOT_USER in kept["members"]
+        and not (args.flag("exclude_archived") and kept["archived"])
+    ]
+    limit, start = args.number("limit", PAGE_LIMIT), _channel_after(args.text("cursor"), found)
+    if limit < 1 or limit > PAGE_LIMIT:
+        raise NotOk("invalid_limit")
+    rest = found[start + limit :]
+    cursor = base64.b64encode(f"channel:{rest[0]['id']}".encode()).decode() if rest else ""
+    return {
+        "channels": [shapes.listed(kept) for kept in found[start : start + limit]],
+        "response_metadata": {"next_cursor": cursor},
+    }
+
+
+def _channel_after(cursor: str, found: list[Object]) -> int:
+    wanted = _decoded(cursor).removeprefix("channel:") if cursor else ""
+    places = [place for place, kept in enumerate(found) if kept["id"] == wanted] if cursor else [0]
+    if not places:
+        raise NotOk("invalid_cursor")
+    return places[0]
 
 
 def conversations_replies(world: World, args: Arguments) -> Object:
@@ -116,20 +154,25 @@ def _page(found: list[Object], args: Arguments, *, default: int) -> Object:
 def _after_cursor(cursor: str, found: list[Object]) -> int:
     if not cursor:
         return 0
-    try:
-        ts = base64.b64decode(cursor, validate=True).decode().removeprefix("next_ts:")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise NotOk("invalid_cursor") from error
+    ts = _decoded(cursor).removeprefix("next_ts:")
     for place, message in enumerate(found):
         if message["ts"] == ts:
             return place
     raise NotOk("invalid_cursor")
 
 
+def _decoded(cursor: str) -> str:
+    try:
+        return base64.b64decode(cursor, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise NotOk("invalid_cursor") from error
+
+
 METHODS: dict[str, Method] = {
     "auth.test": auth_test,
     "team.info": team_info,
     "users.info": users_info,
+    "users.conversations": users_conversations,
     "conversations.info": conversations_info,
     "conversations.replies": conversations_replies,
     "conversations.history": conversations_history,

@@ -250,6 +250,10 @@ class LocalSlack:
         """Break every connection without a word, as a network does."""
         self._sockets.drop()
 
+    def silence_sockets(self) -> None:
+        """Let every connection stay open and go dumb, as a network that loses packets does."""
+        self._sockets.silence()
+
     def _changed(self, change: Change) -> None:
         for payload in events.payloads(change, self._world.channel(change.channel), self._world.new_ts):
             self._sockets.deliver(payload)

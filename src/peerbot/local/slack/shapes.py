@@ -122,6 +122,11 @@ def shown(kept: Object) -> Object:
     }
 
 
+def listed(kept: Object) -> Object:
+    """A channel as `users.conversations` lists it."""
+    return {name: value for name, value in shown(kept).items() if name != "is_member"}
+
+
 def bot_profile(created: int) -> Object:
     """Who the bot is, as every message of it says."""
     icon = "https://a.slack-edge.com/80588/img/plugins/app/bot_{size}.png"

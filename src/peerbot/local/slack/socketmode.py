@@ -40,6 +40,7 @@ class SocketMode:
         self._tickets: set[str] = set()
         self._open: dict[web.WebSocketResponse, web.Request] = {}
         self._leaving: set[web.WebSocketResponse] = set()
+        self._silent: set[web.WebSocketResponse] = set()
         self._on_their_way: set[str] = set()  # event ids
         self._awaited: dict[str, asyncio.Event] = {}  # by envelope_id: set when acknowledged
         self._tasks: set[asyncio.Task[None]] = set()
@@ -47,7 +48,7 @@ class SocketMode:
     @property
     def connections(self) -> int:
         """How many connections take events."""
-        return len(self._open)
+        return len(self._open.keys() - self._silent)
 
     @property
     def undelivered(self) -> int:
@@ -98,6 +99,7 @@ class SocketMode:
         finally:
             self._open.pop(socket, None)
             self._leaving.discard(socket)
+            self._silent.discard(socket)
             self._changed()
         return socket
 
@@ -132,6 +134,13 @@ class SocketMode:
             if request.transport:
                 request.transport.abort()
         self._open.clear()
+
+    def silence(self) -> None:
+        """Let every connection stay open and go dumb: nothing comes out of it, and nothing that goes in is read."""
+        for socket, request in self._open.items():
+            self._silent.add(socket)
+            if request.transport and isinstance(request.transport, asyncio.ReadTransport):
+                request.transport.pause_reading()
 
     def deliver(self, payload: Object) -> None:
         """Send an event on its way. It is kept before this returns."""
@@ -171,9 +180,9 @@ class SocketMode:
         try:
             async with asyncio.timeout(seconds * self._faults.retry_scale):
                 for _ in range(2 if self._faults.duplicate_events else 1):
-                    if self._open:
+                    if taking := [socket for socket in self._open if socket not in self._silent]:
                         with contextlib.suppress(ConnectionError):
-                            await _random.choice(list(self._open)).send_json(envelope)
+                            await _random.choice(taking).send_json(envelope)
                 await acknowledged.wait()
         except TimeoutError:
             return False

@@ -1,0 +1,157 @@
+"""What people wrote while nobody listened: read from Slack's history, into the same record as everything else.
+
+At start, and after every gap in the connection. Slack sends an event again for six minutes, so mostly there is nothing
+to find, and nothing is written. What was recorded stays as it is; what was rightly ignored is ignored again, since the
+same policy reads it (docs/decisions/0013-catching-up.md).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterable
+
+import stamina
+from slack_sdk.web.async_client import AsyncWebClient
+
+from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.conversation.policy import Us, read_event
+from peerbot.dispatcher.record import Recorder
+from peerbot.errors import PeerBotError, Refused, Unavailable
+from peerbot.journal.journal import Journal
+from peerbot.logs import logger
+from peerbot.runs.port import Runs
+from peerbot.slack.past import MemberOf, Message, Past
+
+log = logger(__name__)
+
+AT_START_SECONDS = 2 * 3600.0
+"""How far a start looks back: nothing remembers when the last dispatcher ended."""
+
+LONGEST_GAP_SECONDS = 24 * 3600.0
+"""How far a gap is looked into, whose beginning is known."""
+
+MARGIN_SECONDS = 60.0
+"""Read before a gap's beginning: clocks differ, and what was on its way then was not recorded."""
+
+ROOTS_SECONDS = 30 * 24 * 3600.0
+"""So old may a thread be whose new replies are found …"""
+
+ROOT_PAGES = 3
+"""… and so many pages of its channel's messages may have come after it."""
+
+LOOKS = 5
+"""So often is it tried where Slack or the journal does not answer."""
+
+_NEVER = "9999999999.999999-message"
+
+
+class CatchUp:
+    """Looks back, one look at a time; gaps that come meanwhile become one more look."""
+
+    def __init__(self, *, journal: Journal, recorder: Recorder, runs: Runs, client: AsyncWebClient, us: Us) -> None:
+        self._journal = journal
+        self._recorder = recorder
+        self._runs = runs
+        self._client = client
+        self._us = us
+        self._since: float | None = None  # of the look that is due, in seconds since 1970
+        self._due = asyncio.Event()
+
+    def at_start(self) -> None:
+        """Look back over the time before this process."""
+        self.missed(time.time() - AT_START_SECONDS)
+
+    def missed(self, since: float) -> None:
+        """Look back to `since` (seconds since 1970), soon."""
+        earliest = max(since - MARGIN_SECONDS, time.time() - LONGEST_GAP_SECONDS)
+        self._since = earliest if self._since is None else min(self._since, earliest)
+        self._due.set()
+
+    async def run(self) -> None:
+        """Look back whenever it is due, until cancelled."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            since, self._since = self._since, None
+            if since is None:
+                continue
+            try:
+                async for attempt in stamina.retry_context(
+                    on=Unavailable, attempts=LOOKS, timeout=None, wait_initial=10.0, wait_max=60.0
+                ):
+                    with attempt:
+                        await self._look_back(since)
+            except PeerBotError as error:
+                log.warning("catch_up_failed", reason=str(error), exc_info=error)
+
+    async def recover(self, conversation: Conversation, identity: str) -> None:
+        """Record the input of a marker that has none (its writer died), or drop the marker where the message is gone.
+
+        Raises what Slack and the journal raise; then the marker stays for the next look.
+        """
+        past = Past(self._client, self._us)
+        message = await past.message(conversation, input_ts(identity))
+        candidate = read_event(past.event(conversation.channel, message), self._us) if message else None
+        if candidate is not None and candidate.input.conversation == conversation:
+            log.info("input_recovered", conversation=str(conversation), input=identity)
+            await self._recorder.record(candidate.input)
+        else:
+            log.warning("marker_dropped", conversation=str(conversation), input=identity)
+            await self._journal.unmark(conversation, identity)
+
+    async def _look_back(self, since: float) -> None:
+        began, past, recorded = time.monotonic(), Past(self._client, self._us), 0
+        read: set[str] = set()
+        async for channel in past.channels():
+            recorded += await self._unless_refused(self._channel(past, channel, since, read))
+        for state in await self._runs.list():  # threads that are too old to be found by what began them
+            thread = state.conversation
+            if thread.thread_ts not in read and not past.used_up:
+                read.add(thread.thread_ts)
+                recorded += await self._unless_refused(
+                    self._thread(past, MemberOf(thread.channel, ""), thread.thread_ts, since)
+                )
+        if past.used_up:
+            log.warning("catch_up_cut", reason="there was more than one look back may read")
+        log.info("caught_up", recorded=recorded, seconds=round(time.monotonic() - began, 1))
+
+    async def _unless_refused(self, reading: Awaitable[int]) -> int:
+        """One channel or thread that Slack refuses (gone, no scope) does not keep the others from being read."""
+        try:
+            return await reading
+        except Refused as refused:
+            log.warning("catch_up_refused", reason=str(refused))
+            return 0
+
+    async def _channel(self, past: Past, channel: MemberOf, since: float, read: set[str]) -> int:
+        """Read a channel, and its threads that have new replies; returns how many inputs were new."""
+        oldest = min(since, time.time() - ROOTS_SECONDS)
+        messages = await past.in_channel(channel.id, oldest, pages=ROOT_PAGES)
+        recorded = await self._record(past, channel, messages, since)
+        for message in messages:
+            if float(message.get("latest_reply") or 0) > since and not past.used_up:
+                read.add(str(message["ts"]))
+                recorded += await self._unless_refused(self._thread(past, channel, str(message["ts"]), since))
+        return recorded
+
+    async def _thread(self, past: Past, channel: MemberOf, thread_ts: str, since: float) -> int:
+        return await self._record(past, channel, await past.in_thread(channel.id, thread_ts, since), since)
+
+    async def _record(self, past: Past, channel: MemberOf, messages: Iterable[Message], since: float) -> int:
+        """Record of one channel's or thread's messages, oldest first, what is for us and was missed."""
+        recorded, first = 0, ""
+        for message in messages:
+            candidate = read_event(past.event(channel.id, message, channel.kind), self._us)
+            if candidate is None or float(candidate.input.ts) <= since:
+                continue
+            item = candidate.input
+            if await self._journal.input(item.conversation, item.id):
+                continue
+            if not candidate.sure:
+                # What was said before we were called into a thread was not for us then, and is not now.
+                first = first or await self._journal.first_input(item.conversation) or _NEVER
+                if item.ts < input_ts(first):
+                    continue
+            if await self._recorder(candidate):
+                log.info("input_missed", conversation=str(item.conversation), input=item.id)
+                recorded, first = recorded + 1, ""
+        return recorded
