@@ -8,7 +8,7 @@ import pytest
 
 from peerbot import logs
 
-_OURS = ("PEERBOT_", "SLACK_", "GITHUB_", "ANTHROPIC_", "CLAUDE_", "GCS_", "WORKER_", "GATEWAY_", "SESSION_")
+_OURS = ("PEERBOT_", "SLACK_", "GITHUB_", "ANTHROPIC_", "CLAUDE_", "GCS_", "WORKER_", "GATEWAY_", "SESSION_", "AWS_")
 
 for _name in [name for name in os.environ if name.startswith(_OURS)]:
     del os.environ[_name]

@@ -13,6 +13,7 @@ from claude_agent_sdk import SessionKey, SessionStore, SessionStoreEntry, projec
 from claude_agent_sdk.testing import run_session_store_conformance
 from gateway_server import WORKSPACE, GatewayServer, PlayedRun
 from gcs_server import gcs_server, make_bucket
+from s3_server import make_s3_bucket, s3_environment, s3_server
 
 from peerbot.conversation.documents import Input, RunClosed, RunEnd
 from peerbot.errors import Conflict, Refused
@@ -34,13 +35,25 @@ def google() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def amazon() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
+
+
 @pytest.fixture(params=["directory", "bucket"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty store of each kind."""
     if request.param == "directory":
         return (tmp_path / "journal").as_uri()
-    google: str = request.getfixturevalue("google")
     bucket = f"bucket-{uuid.uuid4().hex}"
+    if request.param == "s3":
+        amazon: str = request.getfixturevalue("amazon")
+        make_s3_bucket(amazon, bucket)
+        for variable, value in s3_environment(amazon).items():
+            monkeypatch.setenv(variable, value)
+        return f"s3://{bucket}"
+    google: str = request.getfixturevalue("google")
     make_bucket(google, bucket)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", google)
     return f"gs://{bucket}"
@@ -97,6 +110,7 @@ def result(item: Input, session: str | None = SESSION) -> TurnResult:
     return TurnResult(answers=[item.id], status="done", text="Done.", session_id=session, seconds=1)
 
 
+@pytest.mark.parametrize("store_url", ["directory", "bucket", "s3"], indirect=True)
 async def test_the_store_keeps_the_contract_that_the_sdk_relies_on(server: GatewayServer) -> None:
     async def fresh() -> SessionStore:
         run = await server.run(await server.say("@peerbot begin"))

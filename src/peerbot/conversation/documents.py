@@ -193,6 +193,13 @@ class RepostClaim(Document):
     claimed_at: AwareDatetime = Field(default_factory=now)
 
 
+class Told(Document):
+    """`unreadable.told`: somebody tells the thread, once, that a document of its conversation can't be read."""
+
+    reason: str
+    told_at: AwareDatetime = Field(default_factory=now)
+
+
 class RepositoryName(Document):
     """`repositories/{owner}/{name}.json`: whose repository a name is."""
 

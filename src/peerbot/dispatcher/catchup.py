@@ -80,7 +80,7 @@ class CatchUp:
                 ):
                     with attempt:
                         await self._look_back(since)
-            except PeerBotError as error:
+            except (PeerBotError, ValueError, KeyError, TypeError) as error:  # the latter: Slack said something odd
                 log.warning("catch_up_failed", reason=str(error), exc_info=error)
 
     async def recover(self, conversation: Conversation, identity: str) -> None:

@@ -17,7 +17,7 @@ from peerbot.conversation.documents import RepostClaim, Run, RunClosed, RunEnd, 
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.dispatcher.begin import Beginning
 from peerbot.dispatcher.places import Places
-from peerbot.errors import PeerBotError, Refused, Unavailable
+from peerbot.errors import PeerBotError, Refused, Unavailable, Unreadable
 from peerbot.gateway.inbox import Inbox
 from peerbot.gateway.present import Presenter, Work
 from peerbot.journal.answers import answered
@@ -95,6 +95,10 @@ class Reconciler:
                 if not self._at_work[conversation]:
                     return
                 self._at_work[conversation] = False
+        except Unreadable as error:
+            with bound_contextvars(conversation=str(conversation)):
+                await self.presenter.unreadable(conversation, str(error))
+            raise
         finally:
             del self._at_work[conversation]
 

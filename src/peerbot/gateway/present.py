@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from structlog.contextvars import bound_contextvars
 
-from peerbot.conversation.documents import Card, Input, Run, RunEnd, Turn, TurnStatus
+from peerbot.conversation.documents import Card, Input, Run, RunEnd, Told, Turn, TurnStatus
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.progress import Progress
 from peerbot.errors import PeerBotError, Unavailable
@@ -111,6 +111,19 @@ class Presenter:
     async def starting(self, conversation: Conversation, turn: int, work: Work) -> None:
         """Show the first card of a turn: its worker, repository, branch and limit."""
         await self._quietly(self._draw(conversation, turn, work, None, state="starting"))
+
+    async def unreadable(self, conversation: Conversation, reason: str) -> None:
+        """Say, once in a conversation's life, that a document of it can't be read. Never raises.
+
+        Claimed before it is said: a thread that is never told of it is better than one that is told every minute.
+        """
+        said = f"I can't go on here: {reason} Nothing was changed. Tell whoever runs PeerBot; other threads go on."
+        try:
+            if await self._journal.claim_telling(conversation, Told(reason=reason)):
+                await self._poster.post(conversation, render.note(said))
+                log.info("unreadable_told", reason=reason)
+        except PeerBotError as error:
+            log.warning("unreadable_not_told", reason=str(error))
 
     def progress(self, conversation: Conversation, turn: int, work: Work, report: Progress) -> None:
         """Take a turn's newest progress; the card is redrawn when its time comes. Never waits, never raises."""

@@ -11,6 +11,7 @@ document is damaged, or of a newer release), and `ValueError` for names that are
 import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
@@ -30,6 +31,7 @@ from peerbot.conversation.documents import (
     RunClosed,
     RunStarted,
     Started,
+    Told,
     Turn,
 )
 from peerbot.conversation.keys import Conversation
@@ -104,14 +106,15 @@ class Journal:
     async def first_input(self, conversation: Conversation) -> str | None:
         """Find the first input of `conversation`; None where nothing was ever recorded in it."""
         async for key in self._storage.list(paths.inputs(conversation)):  # ascending, as Slack's timestamps are
-            return paths.parse_input(key)
+            with suppress(ValueError):  # a file that is none of ours
+                return paths.parse_input(key)
         return None
 
     async def marked_at(self, conversation: Conversation, input_id: str) -> datetime | None:
         """Read when an input was marked; never from memory, since a marker may go and come again."""
         key = paths.marker(conversation, input_id)
         data = await self._get(key)
-        return _parse(key, data, Marker).recorded_at if data is not None else None
+        return parse_document(key, data, Marker).recorded_at if data is not None else None
 
     async def pending(self) -> dict[Conversation, list[str]]:
         """Find every input that is not answered, by conversation, in the order in which they happened."""
@@ -237,6 +240,10 @@ class Journal:
     async def claim_repost(self, conversation: Conversation, k: int, i: int, claim: RepostClaim) -> bool:
         """Claim to post turn `k` again, for the `i`th time; False when somebody else has."""
         return await self._create(paths.turn_document(conversation, k, f"repost-{i}"), claim)
+
+    async def claim_telling(self, conversation: Conversation, told: Told) -> bool:
+        """Claim to tell the thread that a document can't be read; False where that was done before."""
+        return await self._create(paths.told(conversation), told)
 
     # Sessions
 

@@ -3,6 +3,7 @@
 Both create with `mode="create"`: on a disk a link that fails where something exists, on S3 `If-None-Match: *`.
 """
 
+import asyncio
 from abc import abstractmethod
 
 import obstore
@@ -14,6 +15,8 @@ from peerbot.journal.bounded import BoundedStorage
 
 FAILURES = (BaseError, OSError)
 """All that obstore raises: its own tree, and Python's FileNotFoundError and PermissionError."""
+
+_REST_SECONDS = 0.05
 
 
 class ObjectStore(BoundedStorage):
@@ -61,4 +64,5 @@ class ObjectStore(BoundedStorage):
         return False
 
     async def close(self) -> None:
-        """Nothing is held open that has to be let go."""
+        """Let obstore's threads come to rest: one that still lets go of a result aborts a process that ends."""
+        await asyncio.sleep(_REST_SECONDS)

@@ -21,6 +21,11 @@ def conversation_document(conversation: Conversation) -> str:
     return f"conversations/{conversation}/conversation.json"
 
 
+def told(conversation: Conversation) -> str:
+    """That its thread was told of a document that can't be read."""
+    return f"conversations/{conversation}/unreadable.told"
+
+
 def inputs(conversation: Conversation) -> str:
     """The folder of its inputs."""
     return f"conversations/{conversation}/inputs/"
@@ -94,11 +99,6 @@ def choices(kind: str, identity: str) -> str:
 def choice(kind: str, identity: str, seq: int) -> str:
     """One choice."""
     return f"{choices(kind, identity)}{seq}.json"
-
-
-def parse_input(key: str) -> str:
-    """Read an input's name from its document's key."""
-    return key.rpartition("/")[2].removesuffix(".json")
 
 
 def parse_marker(key: str) -> tuple[Conversation, str]:
