@@ -183,7 +183,8 @@ class Lane:
         if len(cards := system.cards(conversation)) != len(turns):
             found.append(f"{len(cards)} cards for {len(turns)} turns")
         newest = await system.journal.newest_run(conversation)
-        if newest is None or newest.closed is None:
+        # A run that died with its dispatcher after its last turn is closed when somebody writes again.
+        if newest is None or (newest.closed is None and not system.trap.sprung.is_set()):
             found.append(f"run {newest.n if newest else 0} is not closed")
         return found or await self._work(conversation)
 

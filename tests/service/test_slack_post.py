@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from peerbot.conversation.documents import Turn, TurnStatus
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused, Unavailable
 from peerbot.local.slack import Fault, LocalSlack
-from peerbot.slack.api import new_session, refusal_code, web_client
+from peerbot.slack.api import call, new_session, refusal_code, web_client
 from peerbot.slack.post import Poster
 from peerbot.slack.render import Rendered, answer, card, note
 
@@ -224,3 +225,21 @@ async def test_a_permalink_leads_to_the_message_or_is_none(
     assert link is not None
     assert link.endswith(f"/archives/{conversation.channel}/p{conversation.thread_ts.replace('.', '')}")
     assert await poster.permalink(conversation.channel, "1.000001") is None
+
+
+async def test_a_call_that_is_cancelled_as_its_reply_comes_is_cancelled() -> None:
+    """Else whoever ends the drawing of a card, to post the answer, would wait for ever."""
+    reply: asyncio.Future[AsyncSlackResponse] = asyncio.get_running_loop().create_future()
+    calling = asyncio.create_task(call("a message", reply))
+    await asyncio.sleep(0)
+    reply.set_result(_response())
+    calling.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+
+def _response() -> AsyncSlackResponse:
+    return AsyncSlackResponse(
+        client=None, http_verb="POST", api_url="", req_args={}, data={"ok": True}, headers={}, status_code=200
+    )

@@ -114,7 +114,7 @@ class Journal:
         """Read when an input was marked; never from memory, since a marker may go and come again."""
         key = paths.marker(conversation, input_id)
         data = await self._get(key)
-        return parse_document(key, data, Marker).recorded_at if data is not None else None
+        return _parse(key, data, Marker).recorded_at if data is not None else None
 
     async def pending(self) -> dict[Conversation, list[str]]:
         """Find every input that is not answered, by conversation, in the order in which they happened."""

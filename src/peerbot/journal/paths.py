@@ -107,6 +107,11 @@ def parse_marker(key: str) -> tuple[Conversation, str]:
     return Conversation.parse(path), _checked(input_id)
 
 
+def parse_input(key: str) -> str:
+    """Read the name of an input's document back; `ValueError` where it is none."""
+    return _checked(key.rpartition("/")[2].removesuffix(".json"))
+
+
 def parse_conversation(key: str) -> tuple[Conversation, str]:
     """Read the conversation of a key under `CONVERSATIONS` back, and the rest; `ValueError` where it is none."""
     team, channel, thread_ts, rest = key.removeprefix(CONVERSATIONS).split("/", 3)

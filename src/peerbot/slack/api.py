@@ -89,7 +89,10 @@ async def call(doing: str, request: Awaitable[AsyncSlackResponse]) -> Mapping[st
     "Slack refused …".
     """
     try:
-        response = await asyncio.wait_for(request, CALL_SECONDS)
+        # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with the reply, and whoever
+        # ends a card's drawing would wait for ever.
+        async with asyncio.timeout(CALL_SECONDS):
+            response = await request
     except SlackApiError as error:
         raise _translated(error, doing) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

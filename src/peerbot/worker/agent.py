@@ -182,6 +182,7 @@ class Agent:
             log.warning("interrupt_failed", exc_info=error)
             await self.close()
             return Outcome("", None, None, sentence, "turn limit, and the CLI did not stop")
+        await self.close()  # the warning, where a long tool kept it waiting, would begin a turn of its own
         return Outcome("", result.session_id, self._cost(result), sentence, "turn limit")
 
     def _outcome(self, result: ResultMessage) -> Outcome:
