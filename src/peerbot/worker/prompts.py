@@ -26,8 +26,8 @@ The turn answers these messages; you may have read them above:
 """
 _NO_CHECKPOINT = " What it had changed and not yet saved is not in this workspace."
 _CHECKPOINT = (
-    " The uncommitted changes in the workspace are your own, as they were last saved before it ended: what you changed after "
-    "that is missing."
+    " The uncommitted changes in the workspace are your own, as they were last saved before it ended: what you changed "
+    "after that is missing."
 )
 _CONFLICT = (
     " What you had changed does not fit on the branch any more, which has moved on: it is in the commit {commit}; take "
