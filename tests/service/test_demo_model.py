@@ -15,6 +15,8 @@ from claude_cli import Desk
 
 from peerbot.errors import SettingsError
 from peerbot.local.model import DemoModel
+from peerbot.protocol.documents import PersonInput
+from peerbot.worker.prompts import going_on, prompt_of
 
 INTRODUCTION = (
     "I am PeerBot's demo model, not Claude: I play a few fixed pieces, and Claude Code does the work for real."
@@ -373,6 +375,19 @@ async def test_what_a_new_run_asks_again_is_done_once(model: DemoModel) -> None:
 
     assert last["stop_reason"] == "end_turn"
     assert last["content"][0]["text"].count("made") == 1
+
+
+async def test_what_a_run_did_that_died_before_it_saved_anything_is_done_again(model: DemoModel) -> None:
+    asked = [PersonInput(id="1.000001-message", user="UADA", name="Ada", text="write a script")]
+    offered = {"tools": [{"name": "Write"}]}
+    messages = [{"role": "user", "content": prompt_of(asked)}]
+    first = await post(model, {"messages": messages, **offered})
+    result = {"type": "tool_result", "tool_use_id": first["content"][-1]["id"], "content": "Written."}
+    messages += [{"role": "assistant", "content": first["content"]}, {"role": "user", "content": [result]}]
+
+    again = await post(model, {"messages": [*messages, {"role": "user", "content": going_on(asked, None)}], **offered})
+
+    assert again["content"][-1]["input"] == first["content"][-1]["input"]
 
 
 async def test_a_request_without_tools_is_answered_briefly_and_plays_nothing(model: DemoModel) -> None:

@@ -25,7 +25,10 @@ The turn answers these messages; you may have read them above:
 {messages}
 """
 _NO_CHECKPOINT = " What it had changed and not yet saved is not in this workspace."
-_CHECKPOINT = " The uncommitted changes in the workspace are your own, as they were saved before it ended."
+_CHECKPOINT = (
+    " The uncommitted changes in the workspace are your own, as they were last saved before it ended: what you changed "
+    "after that is missing."
+)
 _CONFLICT = (
     " What you had changed does not fit on the branch any more, which has moved on: it is in the commit {commit}; take "
     "over from it what is missing (`git show {commit}`)."

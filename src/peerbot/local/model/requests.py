@@ -24,6 +24,7 @@ _COMPACTED = "This session is being continued from a previous conversation"
 _SUMMARISE = "CRITICAL: Respond with TEXT ONLY"
 _CUT_OFF = "Your response above was cut off"
 _GOES_ON = "Note from PeerBot: the worker that worked on this turn ended"
+_NOT_SAVED = "not yet saved is not in this workspace"
 _CUT_SHORT = re.compile(r"^(The user doesn't want to |\[Request interrupted|\[Tool )")
 """What Claude Code writes as the result of a tool that was interrupted: nobody knows how far it came."""
 _INTERRUPTED = "[Request interrupted by user"
@@ -125,7 +126,9 @@ def read_turn(body: Document) -> Turn:
             over = over or text.startswith(_INTERRUPTED)
             asks = list(_asks(text)) if message["role"] == "user" else []
             if text.startswith(_GOES_ON) and set(asks) <= set(turn.asks):
-                turn.results = [result for result in turn.results if not _CUT_SHORT.search(result.text)]
+                # Without what they did, results are but memories: the piece begins anew.
+                kept = [] if _NOT_SAVED in text else turn.results
+                turn.results = [result for result in kept if not _CUT_SHORT.search(result.text)]
                 over = False  # the turn goes on, with what was asked before
                 continue
             if asks and over:
