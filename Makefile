@@ -17,7 +17,7 @@ run: $(VENV)/.local ## Start everything on this machine, play a first conversati
 test: $(VENV)/.dev ## Run the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
 
-slow: $(VENV)/.dev ## Run the tests that wait for a real minute
+slow: $(VENV)/.dev ## Run the tests of faults that take their time
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 crashes: $(VENV)/.dev ## End the dispatcher before and after each of its writes, and see that all ends well

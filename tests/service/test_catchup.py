@@ -5,12 +5,15 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from system import System, eventually
 
 from peerbot.conversation.documents import Input, Marker, now
 from peerbot.conversation.keys import Conversation, input_id
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.local.slack.store import Store
+
+pytestmark = pytest.mark.slow  # real faults take real time: `make slow`
 
 QUESTION = "what is in this repository?"
 HISTORY = ("users.conversations", "conversations.history", "conversations.replies")

@@ -16,6 +16,8 @@ FAST = {"PEERBOT_CHECKPOINT_SECONDS": "0.3", "WORKER_IDLE_SECONDS": "1"}
 WORK = """run ```
 python3 - <<'END'
 import pathlib, time
+
+pytestmark = pytest.mark.slow  # real faults take real time: `make slow`
 file = pathlib.Path('half.txt')
 if file.exists():
     print('went on with', file.read_text())

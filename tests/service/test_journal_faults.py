@@ -17,6 +17,8 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable
 from peerbot.journal.directory import DirectoryStore
 
+pytestmark = pytest.mark.slow  # real faults take real time: `make slow`
+
 QUESTION = "what is in this repository?"
 SCRIPT = "Create a simple Python script that prints the first ten primes, and run it"
 

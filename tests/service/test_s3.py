@@ -19,6 +19,8 @@ from peerbot.journal.open import open_storage
 from peerbot.journal.s3 import S3Bucket
 from peerbot.journal.storage import Storage
 
+pytestmark = pytest.mark.slow  # real faults take real time: `make slow`
+
 
 @pytest.fixture(scope="module")
 def amazon() -> Iterator[str]:

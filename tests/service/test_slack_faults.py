@@ -12,7 +12,8 @@ from peerbot.conversation.documents import Input, Posted, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
 from peerbot.local.slack import Fault, LocalSlack
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# Real faults take real time: `make slow`.
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 QUESTION = "what is in this repository?"
 POSTS = "chat.postMessage"
