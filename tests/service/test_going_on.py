@@ -12,12 +12,12 @@ from system import System, eventually
 
 from peerbot.conversation.keys import Conversation
 
+pytestmark = pytest.mark.slow  # real faults take real time: `make slow`
+
 FAST = {"PEERBOT_CHECKPOINT_SECONDS": "0.3", "WORKER_IDLE_SECONDS": "1"}
 WORK = """run ```
 python3 - <<'END'
 import pathlib, time
-
-pytestmark = pytest.mark.slow  # real faults take real time: `make slow`
 file = pathlib.Path('half.txt')
 if file.exists():
     print('went on with', file.read_text())
