@@ -6,39 +6,50 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test slow crashes check bench install npm lock docs clean
+.PHONY: help run test slow crashes chaos cluster-test check bench install npm tools lock docs clean
 
 help: ## List what one can do
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 run: $(VENV)/.local ## Start everything on this machine, play a first conversation, then chat
 	@$(BIN)/peerbot local $(ARGS)
 
-test: $(VENV)/.dev ## Run the whole test suite
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev tools ## Run the whole test suite
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 slow: $(VENV)/.dev ## Run the tests of faults that take their time
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m slow $(ARGS)
 
-crashes: $(VENV)/.dev ## End the dispatcher before and after each of its writes, and see that all ends well
+crashes: $(VENV)/.dev ## End dispatchers and workers before and after each of their writes, and see that all ends well
 	@$(BIN)/python -m pytest -m crash -s $(ARGS)
 
-check: $(VENV)/.dev ## Lint, check types and layers, compare the generated docs
+chaos: $(VENV)/.dev ## Hold 500 conversations while everything dies, and look from outside whether all ended well
+	@$(BIN)/python -m pytest tests/chaos -m chaos -s $(ARGS)
+
+cluster-test: $(VENV)/.dev ## Start a Kubernetes cluster of our own (root, Go 1.26), run the tests that need one, remove it
+	@$(BIN)/python tests/cluster/run.py $(ARGS)
+
+check: $(VENV)/.dev $(VENV)/.lint ## Lint, check types and layers, compare the generated docs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
+	@PYTHONPATH=src $(VENV)/lint/bin/lint-imports --no-logo
 	@$(BIN)/python scripts/settings_page.py --check
+	@$(BIN)/python scripts/chart_page.py --check
+	@$(BIN)/python scripts/slack_app_page.py --check
 
 bench: $(VENV)/.dev ## Measure what we add, beside the bare CLI, in one run
 	@$(BIN)/python -m bench $(ARGS)
 
-install: $(VENV)/.dev npm ## Install everything that tests, linters and benches need
+install: $(VENV)/.dev $(VENV)/.lint npm tools ## Install everything that tests, linters and benches need
 
 npm: ## Install what some tests need from npm (Node.js 20); without it they are left out
 	@command -v npm >/dev/null 2>&1 || { echo "peerbot: Node.js is missing; the tests that need it are left out."; exit 0; }; \
 	for package in $(NPM_TESTS); do \
 		(cd $$(dirname $$package) && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --silent --no-audit --no-fund; }) || exit 1; \
 	done
+
+tools: $(VENV)/.dev ## Put helm and kubectl into .tools/, which the tests of the chart use
+	@$(BIN)/python scripts/tools.py
 
 lock: $(VENV)/.dev ## Make the lock files anew from pyproject.toml
 	@for extra in worker dispatcher local dev; do \
@@ -47,12 +58,16 @@ lock: $(VENV)/.dev ## Make the lock files anew from pyproject.toml
 	done
 	@$(BIN)/uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --quiet -o requirements/build.txt
+	@$(BIN)/uv pip compile requirements/lint.in --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --quiet -o requirements/lint.txt
 
-docs: $(VENV)/.dev ## Make docs/settings.md anew from the settings
+docs: $(VENV)/.dev ## Make anew what is made from other things: pages of settings, values and the Slack app, the chart's schema
 	@$(BIN)/python scripts/settings_page.py
+	@$(BIN)/python scripts/chart_page.py
+	@$(BIN)/python scripts/slack_app_page.py
 
 clean: ## Remove what was installed and made here
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/npm/*/node_modules
+	rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/npm/*/node_modules
 
 $(VENV)/bin/pip:
 	@scripts/preflight.sh $(PYTHON)
@@ -68,4 +83,10 @@ $(VENV)/.local: $(VENV)/bin/pip requirements/local.txt requirements/build.txt py
 
 $(VENV)/.dev: $(VENV)/.local requirements/dev.txt
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/bin/pip requirements/lint.txt
+	@# Apart: it brings rich, which every worker's structlog would import where it is there (0.1 s of CPU).
+	@$(PYTHON) -m venv $(VENV)/lint
+	@$(VENV)/lint/bin/pip --disable-pip-version-check --quiet install --require-hashes -r requirements/lint.txt
 	@touch $@

@@ -1,4 +1,4 @@
-"""`python -m bench [--quick]`: measure everything, and print one Markdown report.
+"""`python -m bench [--quick] [NAME…]`: measure, and print one report in Markdown.
 
 The exit code says only whether everything worked: a shared machine's times are no test.
 """
@@ -9,48 +9,54 @@ import io
 import os
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
-from bench import dispatcher, relay, trial, turns
-from bench.figures import Clock, Figure, table
+from bench import dispatcher, events, memory, recovery, relay, streams, sweep, turns
+from bench.figures import Section
 from peerbot import logs
+
+
+class Bench(Protocol):
+    async def __call__(self, directory: Path, *, quick: bool) -> Section: ...
+
+
+BENCHES: dict[str, Bench] = {
+    "turns": turns.measure,
+    "recovery": recovery.measure,
+    "events": events.measure,
+    "dispatcher": dispatcher.measure,
+    "sweep": sweep.measure,
+    "memory": memory.measure,
+    "relay": relay.measure,
+    "streams": streams.measure,
+}
 
 
 async def main() -> None:
     options = _options()
-    logs.configure("DEBUG", stream=io.StringIO())  # the clock listens; nobody reads
-    clock = Clock.start()
-    with tempfile.TemporaryDirectory(prefix="peerbot-bench-") as folder:
-        directory = Path(folder)
-        timed = await turns.measure(directory / "turns", clock, rounds=2 if options.quick else 10)
-        figures = [*timed.figures, await relay.measure(directory / "relay", chunks=300 if options.quick else 2000)]
-        figures += await dispatcher.measure(directory / "dispatcher", events=20 if options.quick else 100)
-        figures.append(await trial.measure(timed.bare_turn, rounds=1 if options.quick else 5))
-    print(_report(figures, timed.parts))
+    logs.configure("DEBUG", stream=io.StringIO())  # a clock may listen; nobody reads
+    command = " ".join(["make bench", *([f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else [])])
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    print(f"`{command}`, {when}, {os.cpu_count()} CPUs. Medians, where nothing else is said.", flush=True)
+    for name in options.names or BENCHES:
+        began, before = time.monotonic(), os.getloadavg()[0]
+        with tempfile.TemporaryDirectory(prefix="peerbot-bench-") as folder:
+            section = await BENCHES[name](Path(folder), quick=options.quick)
+        load = f"load {before:.1f} before, {os.getloadavg()[0]:.1f} after"
+        print(f"\n{section.markdown()}\n\n(`{name}`: {time.monotonic() - began:.0f} s, {load})", flush=True)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: does everything work, under a minute")
-    return parser.parse_args()
-
-
-def _report(figures: list[Figure], parts: list[list[str]]) -> str:
-    command = " ".join(["python -m bench", *sys.argv[1:]])
-    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    head = ["what", "PeerBot", "compared with", "that is", "difference, ratio", "target", "samples"]
-    return "\n".join(
-        [
-            f"`{command}`, {when}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f} at the end. Medians.",
-            "",
-            table(head, [figure.cells() for figure in figures]),
-            "",
-            "Where the time goes, from a mention to the model's first request (seconds after the mention):",
-            "",
-            table(["step", "at", "after the step before"], parts),
-        ]
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: does everything work")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which benches: {', '.join(BENCHES)}; all of them")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(BENCHES):
+        parser.error(f"there is no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    return options
 
 
 asyncio.run(main())

@@ -9,7 +9,7 @@ from statistics import median
 
 import psutil
 
-from bench.figures import Figure, mebibytes, milliseconds
+from bench.figures import Figure, Section, mebibytes, milliseconds
 from peerbot.journal.open import open_storage
 from tests.service.gcs_server import gcs_server, make_bucket
 from tests.service.system import System, eventually
@@ -18,13 +18,15 @@ GUEST, ROOM, BUCKET = "U0GUEST0001", "D0GUEST0001", "peerbot-bench"
 SETTLE_SECONDS = 1.0
 
 
-async def measure(directory: Path, *, events: int) -> list[Figure]:
+async def measure(directory: Path, *, quick: bool) -> Section:
+    events = 20 if quick else 100
     with gcs_server() as server:
         make_bucket(server, BUCKET)
         os.environ["STORAGE_EMULATOR_HOST"] = server  # for the measured writes; the dispatcher gets it as a setting
         figures = await _on_store("directory", directory / "file", (directory / "store").as_uri(), events, {})
         bucket = {"STORAGE_EMULATOR_HOST": server}
-        return figures + await _on_store("bucket", directory / "gs", f"gs://{BUCKET}", events, bucket)
+        figures += await _on_store("bucket", directory / "gs", f"gs://{BUCKET}", events, bucket)
+    return Section("A dispatcher at rest, and one event at a time", figures)
 
 
 async def _on_store(name: str, directory: Path, url: str, events: int, settings: dict[str, str]) -> list[Figure]:

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import logging
+import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -29,9 +30,46 @@ class Figure:
         return [self.what, self.ours, self.beside, self.theirs, self.comparison, self.target, str(self.samples)]
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the report that is not of figures beside each other."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(slots=True)
+class Section:
+    """What one bench has to say."""
+
+    title: str
+    figures: list[Figure] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """Write it down, ready to be pasted into docs/performance.md."""
+        parts = [f"### {self.title}"]
+        if self.figures:
+            parts.append(table(FIGURE_HEAD, [figure.cells() for figure in self.figures]))
+        for shown in self.tables:
+            parts += [shown.caption, table(shown.head, shown.rows)]
+        return "\n\n".join([*parts, *self.notes])
+
+
+FIGURE_HEAD = ["what", "PeerBot", "compared with", "that is", "difference, ratio", "target", "samples"]
+
+
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value that `percent` of `values` do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def seconds(value: float) -> str:

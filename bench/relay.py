@@ -12,7 +12,7 @@ from statistics import median, quantiles
 import aiohttp
 from aiohttp import web
 
-from bench.figures import Figure, milliseconds
+from bench.figures import Figure, Section, milliseconds
 from peerbot.conversation.documents import Run
 from peerbot.conversation.keys import Conversation
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
@@ -23,11 +23,12 @@ PAUSE_SECONDS = 0.004
 STREAMS = 4  # of each kind, by turns
 
 
-async def measure(directory: Path, *, chunks: int) -> Figure:
+async def measure(directory: Path, *, quick: bool) -> Section:
+    chunks = 300 if quick else 2000
     async with _upstream(chunks // STREAMS) as upstream, System(directory, {"ANTHROPIC_BASE_URL": upstream}) as system:
         await system.start()
         gateway = f"http://127.0.0.1:{await system.port('gateway_port')}"
-        async with _played_run(system, gateway) as client, aiohttp.ClientSession() as session:
+        async with played_run(system, gateway, "1795000000.000100") as client, aiohttp.ClientSession() as session:
             direct: list[float] = []
             relayed: list[float] = []
             for _ in range(STREAMS):
@@ -35,11 +36,12 @@ async def measure(directory: Path, *, chunks: int) -> Figure:
                 relayed += await _delays(session, f"{client.url}/model", client.agent_token)
     added = median(relayed) - median(direct)
     late = quantiles(relayed, n=20)[18] - quantiles(direct, n=20)[18]
-    return Figure(
+    figure = Figure(
         "a streamed chunk through the model relay", milliseconds(median(relayed)), "the same without the relay",
         milliseconds(median(direct)), f"+{milliseconds(added)} (95th percentiles: {late * 1000:+.2f} ms)", "< +1 ms",
         len(relayed),
     )  # fmt: skip
+    return Section("What the model relay adds", [figure])
 
 
 @asynccontextmanager
@@ -70,12 +72,12 @@ async def _upstream(chunks: int) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _played_run(system: System, gateway: str) -> AsyncIterator[GatewayClient]:
+async def played_run(system: System, gateway: str, thread_ts: str) -> AsyncIterator[GatewayClient]:
     """A run whose worker is this program: reserved in the journal with a secret of our own."""
-    conversation = Conversation(system.slack.team, system.slack.general, "1795000000.000100")
+    conversation = Conversation(system.slack.team, system.slack.general, thread_ts)
     secret = new_secret()
     run = Run(
-        n=1, serves=["1795000000.000100-message"], secret_hash=secret_hash(secret), repository="bench/bench",
+        n=1, serves=[f"{thread_ts}-message"], secret_hash=secret_hash(secret), repository="bench/bench",
         default_branch="main", branch=conversation.branch, reserved_by=f"bench-{secrets.token_hex(4)}",
     )  # fmt: skip
     await system.journal.reserve(conversation, run)

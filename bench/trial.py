@@ -5,28 +5,15 @@ import json
 import os
 import sys
 import time
-from statistics import median
-
-from bench.figures import Figure, seconds
-from bench.turns import PROMPT
 
 
-async def measure(bare_turn: float, *, rounds: int) -> Figure:
-    """`bare_turn`: what the same turn takes with the bare CLI, in seconds."""
-    totals = [await _try() for _ in range(rounds)]
-    total = median(totals)
-    return Figure(
-        "`peerbot try`, from start to end", seconds(total), "bare CLI: start → end", seconds(bare_turn),
-        f"+{seconds(total - bare_turn)} (×{total / bare_turn:.1f})", "", rounds,
-    )  # fmt: skip
-
-
-async def _try() -> float:
+async def try_once(prompt: str) -> float:
+    """How long `peerbot try` takes, in seconds."""
     # Not the person's own key: the demo model answers here, as everywhere in the bench.
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "peerbot", "try", "--json", PROMPT, env=environment,
+        sys.executable, "-m", "peerbot", "try", "--json", prompt, env=environment,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, told = await asyncio.wait_for(process.communicate(), 120)

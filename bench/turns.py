@@ -4,13 +4,14 @@ import asyncio
 import os
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import claude_agent_sdk
 
-from bench.figures import Clock, Figure, logged, milliseconds, now, seconds
+from bench.figures import Clock, Figure, Section, Table, logged, milliseconds, now, seconds
+from bench.trial import try_once
 from peerbot.conversation.keys import Conversation
 from peerbot.local.model import DemoModel
 from peerbot.worker.agent import TOOLS
@@ -37,15 +38,6 @@ STEPS = {
 
 
 @dataclass
-class Timed:
-    """Everything that the rounds gave."""
-
-    figures: list[Figure] = field(default_factory=list)
-    parts: list[list[str]] = field(default_factory=list)
-    bare_turn: float = 0.0
-
-
-@dataclass
 class _Round:
     bare_first: float
     bare_total: float
@@ -55,12 +47,15 @@ class _Round:
     steps: dict[str, float]
 
 
-async def measure(directory: Path, clock: Clock, *, rounds: int) -> Timed:
+async def measure(directory: Path, *, quick: bool) -> Section:
+    rounds = 2 if quick else 10
+    clock = Clock.start()
     async with System(directory, {"WORKER_IDLE_SECONDS": "2"}) as system:
         await system.start()
         await system.ask(PROMPT)  # makes the person's repository, and warms the files up
         found = [await _round(system, clock, directory / f"bare-{number}") for number in range(rounds)]
-    return _timed(found)
+    tried = [await try_once(PROMPT) for _ in range(1 if quick else 5)]
+    return _section(found, tried)
 
 
 async def _round(system: System, clock: Clock, folder: Path) -> _Round:
@@ -136,14 +131,17 @@ async def _bare(model: DemoModel, clock: Clock, folder: Path) -> tuple[float, fl
     return await clock.first(ANSWERED, began) - began, total
 
 
-def _timed(rounds: list[_Round]) -> Timed:
+def _section(rounds: list[_Round], tried: list[float]) -> Section:
     bare_first, bare_total = median(r.bare_first for r in rounds), median(r.bare_total for r in rounds)
     first, answer = median(r.first for r in rounds), median(r.answer for r in rounds)
     follow_up = median(r.follow_up for r in rounds)
     count = len(rounds)
     bare = "bare CLI: start → first model request"
     added = median(r.first - r.bare_first for r in rounds)
-    return Timed(
+    total = median(tried)
+    caption = "Where the time goes, from a mention to the model's first request (seconds after the mention):"
+    return Section(
+        "A turn, beside the bare CLI",
         figures=[
             Figure(
                 "mention → first model request", seconds(first), bare, seconds(bare_first),
@@ -158,9 +156,12 @@ def _timed(rounds: list[_Round]) -> Timed:
                 "bare CLI: start → end", seconds(bare_total),
                 f"+{seconds(median(r.answer - r.bare_total for r in rounds))} (×{answer / bare_total:.1f})", "", count,
             ),
+            Figure(
+                "`peerbot try`, from start to end", seconds(total), "bare CLI: start → end", seconds(bare_total),
+                f"+{seconds(total - bare_total)} (×{total / bare_total:.1f})", "", len(tried),
+            ),
         ],
-        parts=_parts(rounds),
-        bare_turn=bare_total,
+        tables=[Table(caption, ["step", "at", "after the step before"], _parts(rounds))],
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from peerbot import logs
 
@@ -12,6 +13,11 @@ _OURS = ("PEERBOT_", "SLACK_", "GITHUB_", "ANTHROPIC_", "CLAUDE_", "GCS_", "WORK
 
 for _name in [name for name in os.environ if name.startswith(_OURS)]:
     del os.environ[_name]
+
+
+# How fast examples are drawn says how busy the machine is, and nothing of what they are drawn for.
+settings.register_profile("ours", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("ours")
 
 
 @pytest.fixture(autouse=True)

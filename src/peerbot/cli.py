@@ -88,7 +88,7 @@ async def _dispatcher(options: argparse.Namespace) -> int:
     values = {"peerbot_sandbox": "off"} if options.unsafe_no_sandbox else {}
     settings = load(**values)
     logs.configure(settings.log_level, readable=sys.stderr.isatty())
-    dispatcher = Dispatcher(settings, open_runs(settings))
+    dispatcher = Dispatcher(settings, await open_runs(settings))
     await dispatcher.start()
     try:
         await asyncio.Event().wait()
@@ -107,6 +107,23 @@ async def _verify(options: argparse.Namespace) -> int:
     report = await verify(settings, _tell_error, since=since)
     print(report.model_dump_json(indent=2) if options.json else report.text())
     return GOOD if report.good else FAILED
+
+
+async def _doctor(options: argparse.Namespace) -> int:
+    from peerbot.doctor.app import examine  # noqa: PLC0415
+
+    logs.configure("ERROR", readable=sys.stderr.isatty())
+    report = await examine(None if options.json else _tell_out, model=options.model)
+    if options.json:
+        print(report.model_dump_json(indent=2))
+    return GOOD if report.good else FAILED
+
+
+async def _manifest(_: argparse.Namespace) -> int:
+    from peerbot.slack.manifest import as_yaml  # noqa: PLC0415
+
+    print(as_yaml(), end="")
+    return GOOD
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,6 +153,14 @@ def _parser() -> argparse.ArgumentParser:
         "--since", type=_hours, metavar="HOURS", help="leave out what was silent for so long and does not wait"
     )
     check.set_defaults(command=_verify)
+
+    doctor = commands.add_parser("doctor", help="look at everything that PeerBot needs, and say how to mend it")
+    doctor.add_argument("--model", action="store_true", help="ask Claude one tiny thing, too (a few tokens)")
+    doctor.add_argument("--json", action="store_true", help="print one JSON document")
+    doctor.set_defaults(command=_doctor)
+
+    manifest = commands.add_parser("manifest", help="print the Slack app's manifest: scopes and events, with reasons")
+    manifest.set_defaults(command=_manifest)
     return parser
 
 

@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from peerbot.errors import SettingsError
@@ -17,7 +17,7 @@ from peerbot.errors import SettingsError
 _OURS = ("PEERBOT_",)
 """Prefixes that are ours alone: a name with one that is no setting is a mistake, not somebody else's variable."""
 
-_FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_PARENT_FD"}
+_FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_HEARTBEAT_FD"}
 
 _WORDS = {"Input should": "it has to", "a valid boolean": "true or false", "a valid integer": "a whole number"}
 """What pydantic says, as an operator would."""
@@ -27,6 +27,7 @@ class Runtime(StrEnum):
     """Where runs run."""
 
     PROCESS = "process"
+    KUBERNETES = "kubernetes"
 
 
 class Switch(StrEnum):
@@ -105,7 +106,17 @@ class Settings(_Environment):
         "AWS's usual variables) or `file:///DIRECTORY`. Wins over `GCS_BUCKET_NAME`.",
     )
 
-    peerbot_runtime: Runtime = Field(default=Runtime.PROCESS, description="Where runs run: `process`, a child process.")
+    peerbot_runtime: Runtime = Field(
+        default=Runtime.PROCESS, description="Where runs run: `process`, a child process, or `kubernetes`, a Job."
+    )
+    peerbot_namespace: str | None = Field(
+        default=None, description="Where Jobs are made; the dispatcher's own namespace where it is not set."
+    )
+    peerbot_worker_pod: Path | None = Field(
+        default=None,
+        description="The file that says what workers' pods are like (image, limits, where they may run): JSON, made by "
+        "the chart. Required with `kubernetes`.",
+    )
     peerbot_sandbox: Switch = Field(
         default=Switch.ON,
         description="`off` lets a real model's agent run without a sandbox, with all that your user may do.",
@@ -127,6 +138,11 @@ class Settings(_Environment):
     port: Port = Field(default=3000, description="The port for `/health` and `/ready`.")
     gateway_port: Port = Field(default=3001, description="The port of the gateway, for workers only.")
 
+    peerbot_drain_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        description="How long a dispatcher that is asked to end lets streams and answers end, in seconds.",
+    )
     session_timeout_minutes: float = Field(default=5.0, gt=0, description="How long one turn may take, in minutes.")
     peerbot_checkpoint_seconds: float = Field(
         default=30.0,
@@ -159,6 +175,14 @@ class Settings(_Environment):
     def _no_subscription(cls, value: SecretStr | None) -> None:
         if value is not None:
             raise ValueError("subscription tokens are not supported yet: use ANTHROPIC_API_KEY instead")
+
+    @model_validator(mode="after")
+    def _all_for_kubernetes(self) -> Self:
+        if self.peerbot_runtime is Runtime.KUBERNETES:
+            needed = {"PEERBOT_WORKER_POD": self.peerbot_worker_pod, "PEERBOT_GATEWAY_URL": self.peerbot_gateway_url}
+            if missing := [name for name, value in needed.items() if value is None]:
+                raise ValueError(f"PEERBOT_RUNTIME=kubernetes needs {' and '.join(missing)}, which the chart sets")
+        return self
 
     @property
     def store_url(self) -> str:

@@ -1,19 +1,18 @@
-"""Ends a dispatcher at a chosen write: proxies before the journal, Slack and GitHub count what it writes.
+"""Ends a process at a chosen write: proxies before the journal, Slack, GitHub and the gateway count what is written.
 
-A point is a write and a side of it. `before`: the dispatcher is killed (SIGKILL) when it has sent the write and the
-service has not seen it. `after`: the service has done it, and the dispatcher never hears of it. Production code knows
-nothing of this.
+A point is a write and a side of it. `before`: whoever wrote is killed (SIGKILL) when it has sent the write and the
+service has not seen it. `after`: the service has done it, and the writer never hears of it. What is written to the
+gateway is a worker's, the rest a dispatcher's. Production code knows nothing of this.
 """
 
-import asyncio
 import json
-import os
 import re
 import signal
-from collections import Counter
-from collections.abc import Callable
+import socket
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import parse_qsl, unquote
@@ -27,6 +26,8 @@ from yarl import URL
 from peerbot.gateway.present import CARD_EVENT
 
 _HOP_BY_HOP = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
+GATEWAY = "gateway"
+PUSH, PUSH_CHECKPOINT = "push", "push (checkpoint)"
 
 Side = Literal["before", "after"]
 Name = Callable[[web.Request, bytes], str | None]
@@ -35,7 +36,7 @@ Name = Callable[[web.Request, bytes], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write of a turn: to which service, what, and the how manieth of these."""
+    """One write: to which service, what, and the how manieth of these."""
 
     service: str
     what: str
@@ -47,7 +48,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where a dispatcher is ended."""
+    """Where a process is ended."""
 
     write: Write
     side: Side
@@ -56,22 +57,39 @@ class Point:
         return f"{self.side} {self.write}"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A process is ended at a point: a worker at what it asks of the gateway, else a dispatcher."""
+
+    point: Point
+    sent: signal.Signals = signal.SIGKILL
+
+    @property
+    def worker(self) -> bool:
+        return self.point.write.service == GATEWAY
+
+
 class Trap:
-    """Counts the writes of one turn, and ends the dispatcher at the point that is set."""
+    """Counts writes from a moment on, and strikes at the points that are set, one after the other.
 
-    writes: list[Write] = field(default_factory=list)
-    point: Point | None = None
-    dispatcher: asyncio.subprocess.Process | None = None
-    sprung: asyncio.Event = field(default_factory=asyncio.Event)
-    _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    With each strike the count begins anew, so that a point after it names a write of what followed.
+    """
 
-    def set(self, point: Point | None, dispatcher: asyncio.subprocess.Process) -> None:
-        """Begin to count anew; `dispatcher` is ended at `point`."""
-        self.point, self.dispatcher = point, dispatcher
-        self.writes = []
-        self.sprung = asyncio.Event()
-        self._counts = Counter()
+    def __init__(self, end: Callable[[Strike], Awaitable[None]]) -> None:
+        self._end = end
+        self._plan: deque[Strike] = deque()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self.writes: list[Write] = []
+
+    def set(self, plan: Sequence[Strike]) -> None:
+        """Begin to count anew, and to strike."""
+        self._plan = deque(plan)
+        self._begin()
+
+    @property
+    def is_sprung(self) -> bool:
+        """Whether it has struck wherever it should."""
+        return not self._plan
 
     def count(self, service: str, what: str) -> Write:
         self._counts[service, what] += 1
@@ -79,15 +97,18 @@ class Trap:
         self.writes.append(write)
         return write
 
-    def is_at(self, write: Write, side: Side) -> bool:
-        return not self.sprung.is_set() and self.point == Point(write, side)
+    async def strikes(self, write: Write, side: Side) -> bool:
+        """Strike, if this is where; True where nobody is left who waits for this write."""
+        if not self._plan or self._plan[0].point != Point(write, side):
+            return False
+        strike = self._plan.popleft()
+        self._begin()
+        await self._end(strike)
+        return strike.sent is signal.SIGKILL
 
-    async def spring(self) -> None:
-        """Kill the dispatcher; returns when it is dead."""
-        assert self.dispatcher is not None
-        self.sprung.set()
-        os.kill(self.dispatcher.pid, signal.SIGKILL)
-        await self.dispatcher.wait()
+    def _begin(self) -> None:
+        self._counts.clear()
+        self.writes = []
 
 
 class Proxy:
@@ -120,22 +141,25 @@ class Proxy:
         if what is None:
             return await self._forward(request, body)
         write = self._trap.count(self._service, what)
-        if self._trap.is_at(write, "before"):
-            await self._trap.spring()
+        if await self._trap.strikes(write, "before"):
             return _nobody_hears(request)
         answer = await self._forward(request, body)
-        if self._trap.is_at(write, "after"):
-            await self._trap.spring()
+        if await self._trap.strikes(write, "after"):
             return _nobody_hears(request)
         return answer
 
     async def _forward(self, request: web.Request, body: bytes) -> web.Response:
         url = URL(self._upstream + request.raw_path, encoded=True)
-        headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP)
-        async with self._session.request(
-            request.method, url, data=body or None, headers=headers, allow_redirects=False
-        ) as answer:
+        dropped = _HOP_BY_HOP | {"content-encoding"}  # what was packed is unpacked by now
+        headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in dropped)
+        try:
+            answer = await self._session.request(
+                request.method, url, data=body or None, headers=headers, allow_redirects=False
+            )
             content = await answer.read()
+        except aiohttp.ClientError:  # whoever is behind us was ended
+            return _nobody_hears(request)
+        async with answer:
             kept = CIMultiDict((k, v) for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP)
         if "json" in kept.get("Content-Type", "") and "Content-Encoding" not in kept:
             content = content.replace(self._upstream.encode(), self.url.encode())
@@ -160,6 +184,7 @@ _JOURNAL_KEYS = [
 
 
 def _key(name: str) -> str:
+    name = re.sub(r"^\d+/", "", name)  # the folder of a system
     for pattern, short in _JOURNAL_KEYS:
         if found := pattern.fullmatch(name):
             return found.expand(short)
@@ -182,6 +207,10 @@ def slack_write(request: web.Request, body: bytes) -> str | None:
     method = request.path.rpartition("/")[2]
     if method.startswith("reactions."):
         return f"{method} {_arguments(request, body)['name']}"
+    if request.path.startswith("/upload/"):
+        return "the file's content"
+    if method.startswith("files."):
+        return method
     if method == "chat.postMessage":
         return f"{method} ({'card' if CARD_EVENT in str(_arguments(request, body)['metadata']) else 'answer'})"
     return "chat.update (card)" if method == "chat.update" else None
@@ -197,33 +226,61 @@ def _arguments(request: web.Request, body: bytes) -> dict[str, object]:
 def github_write(request: web.Request, body: bytes) -> str | None:
     """A push, or a REST call that is no GET."""
     if request.path.endswith("/git-receive-pack"):
-        return "push" if body != b"0000" else None
+        return _push(body)
     if request.method == "GET" or request.path.endswith("/git-upload-pack"):
         return None
     path = re.sub(r"/(orgs|repos)/[^/]+(/[^/]+/pulls)?", r"/\1/…\2", request.path.removeprefix("/api/v3"))
-    path = re.sub(r"/…/[^/]+/pulls", "/…/pulls", path)
+    path = re.sub(r"/…/[^/]+/(pulls|git/refs)(/peerbot/[^/]+)?", r"/…/\1", path)
     return f"{request.method} {re.sub(r'/[0-9]+$', '/{number}', path)}"
 
 
-class CrashSystem(System):
-    """A system whose dispatchers keep their journal in a bucket, and reach it, Slack and GitHub through proxies."""
+def _push(body: bytes) -> str | None:
+    if body == b"0000":
+        return None  # git asks whether it may
+    return PUSH_CHECKPOINT if b" refs/peerbot/" in body[:1000] else PUSH
 
-    def __init__(self, directory: Path, *, google: str, bucket: str) -> None:
-        super().__init__(directory, {"PEERBOT_STORE": f"gs://{bucket}"})
+
+_CALLS = [
+    (re.compile(r"POST start"), "start"),
+    (re.compile(r"POST turns"), "begin a turn"),
+    (re.compile(r"PUT turns/\d+/progress"), "progress"),
+    (re.compile(r"PUT turns/\d+/session/\d+"), "keep a part of the session"),
+    (re.compile(r"PUT turns/\d+/session"), "keep the session"),
+    (re.compile(r"POST turns/\d+/finish"), "finish the turn"),
+    (re.compile(r"POST close"), "close the run"),
+]
+
+
+def gateway_write(request: web.Request, body: bytes) -> str | None:
+    """What a worker's supervisor and its git ask for that leaves something behind."""
+    called = f"{request.method} {request.path.split('/', 7)[-1]}"
+    if called == "POST git/git-receive-pack":
+        return _push(body)
+    return next((name for pattern, name in _CALLS if pattern.fullmatch(called)), None)
+
+
+class CrashSystem(System):
+    """A system behind proxies: its dispatchers' journal (a bucket), Slack and GitHub, and its workers' gateway."""
+
+    def __init__(self, directory: Path, trap: Trap, *, google: str, store: str) -> None:
+        super().__init__(directory, {"PEERBOT_STORE": store})
         self._google = google
-        self.trap = Trap()
+        self._trap = trap
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         self._proxies = await AsyncExitStack().__aenter__()
-        enter = self._proxies.enter_async_context
-        journal = await enter(Proxy("journal", self._google, journal_write, self.trap))
-        slack = await enter(Proxy("Slack", self.slack.url.rstrip("/"), slack_write, self.trap))
-        github = await enter(Proxy("GitHub", self.github.url, github_write, self.trap))
+        enter, trap, port = self._proxies.enter_async_context, self._trap, _free_port()
+        journal = await enter(Proxy("journal", self._google, journal_write, trap))
+        slack = await enter(Proxy("Slack", self.slack.url.rstrip("/"), slack_write, trap))
+        github = await enter(Proxy("GitHub", self.github.url, github_write, trap))
+        gateway = await enter(Proxy(GATEWAY, f"http://127.0.0.1:{port}", gateway_write, trap))
         self.settings |= {
             "STORAGE_EMULATOR_HOST": journal.url,
             "SLACK_API_URL": f"{slack.url}/api/",
             "GITHUB_API_URL": f"{github.url}/api/v3",
+            "PEERBOT_GATEWAY_URL": gateway.url,
+            "GATEWAY_PORT": str(port),
         }
         # A new dispatcher is there within seconds on a busy machine; Slack's next try after 3 s would be a minute on.
         self.slack.faults.retry_scale = 2.0
@@ -232,3 +289,9 @@ class CrashSystem(System):
     async def __aexit__(self, *_: object) -> None:
         await super().__aexit__(*_)
         await self._proxies.aclose()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

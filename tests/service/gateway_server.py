@@ -15,6 +15,7 @@ from peerbot.conversation.documents import Input, Run
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.policy import Us
 from peerbot.gateway.app import Gateway, Limits
+from peerbot.gateway.branches import Branches
 from peerbot.gateway.git_relay import GitRelay
 from peerbot.gateway.inbox import Admission, Inbox
 from peerbot.gateway.model_relay import ModelRelay
@@ -28,6 +29,7 @@ from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.slack.api import new_session, web_client
+from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
 from peerbot.worker.gateway import GatewayClient
@@ -60,7 +62,7 @@ class GatewayServer:
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
         client = web_client(self.slack.api_url, self.slack.bot_token)
         client.session = await self._stack.enter_async_context(new_session())
-        runner = web.AppRunner(self._gateway(session, client).app(), access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(self._gateway(session, Outbound(client)).app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         self._stack.push_async_callback(self.settled)
@@ -71,21 +73,24 @@ class GatewayServer:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def _gateway(self, session: aiohttp.ClientSession, client: "object") -> Gateway:
-        people, poster = People(client), Poster(client)  # type: ignore[arg-type]
+    def _gateway(self, session: aiohttp.ClientSession, outbound: Outbound) -> Gateway:
+        people, poster = People(outbound), Poster(outbound)
         github = GitHub(session, token=self.github.token, api_url=self.github.api_url)
         repositories = Repositories(github)
         inbox = Inbox(
             journal=self.journal,
             people=people,
-            client=client,  # type: ignore[arg-type]
+            outbound=outbound,
             us=Us(self.slack.team, self.slack.bot_user, "@peerbot"),
             admission=Admission(allow_direct_messages=True, allow_private_channels=False),
         )
         return Gateway(
             journal=self.journal,
             inbox=inbox,
-            turns=Turns(journal=self.journal, github=github, inbox=inbox, poster=poster, model_kind="demo"),
+            branches=(branches := Branches(journal=self.journal, github=github)),
+            turns=Turns(
+                journal=self.journal, github=github, branches=branches, inbox=inbox, poster=poster, model_kind="demo"
+            ),
             presenter=Presenter(
                 journal=self.journal,
                 poster=poster,
@@ -95,7 +100,9 @@ class GatewayServer:
                 spawn=self.spawn,
             ),
             repositories=repositories,
-            model=ModelRelay(session, base_url="http://127.0.0.1:1", credential=Credential("none"), budget_usd=1),
+            model=ModelRelay(
+                session, base_url="http://127.0.0.1:1", credential=Credential("none"), budget_usd=1, turn_seconds=300
+            ),
             git=GitRelay(session, github.git_authorization),
             limits=Limits(
                 turn_seconds=300,
@@ -106,6 +113,7 @@ class GatewayServer:
                 model=None,
                 model_kind="demo",
             ),
+            started=lambda *_: None,
             closed=lambda _: None,
             spawn=self.spawn,
         )

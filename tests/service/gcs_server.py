@@ -16,17 +16,17 @@ _START_SECONDS = 200  # with much data to read; else it takes none
 
 
 @contextmanager
-def gcs_server(data: Path | None = None) -> Iterator[str]:
-    """Run the server on a free loopback port, in memory; yields its URL (for `STORAGE_EMULATOR_HOST`).
+def gcs_server(data: Path | None = None, host: str = "127.0.0.1") -> Iterator[str]:
+    """Run the server on a free port of `host`, in memory; yields its URL (for `STORAGE_EMULATOR_HOST`).
 
     It begins with what is in the directory `data`: a folder a bucket.
     """
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((host, 0))
         port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    arguments = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
-    arguments += ["-external-url", url, "-public-host", f"127.0.0.1:{port}", "-log-level", "error"]
+    url = f"http://{host}:{port}"
+    arguments = ["-scheme", "http", "-host", host, "-port", str(port), "-backend", "memory"]
+    arguments += ["-external-url", url, "-public-host", f"{host}:{port}", "-log-level", "error"]
     if data is not None:
         arguments += ["-data", str(data)]
     process = subprocess.Popen([_binary(), *arguments])

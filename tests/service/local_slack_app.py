@@ -15,7 +15,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from peerbot.local.slack import LocalSlack
 
-SOON = 15.0  # seconds; everything here happens at once, on a busy machine a little later
+SOON = 30.0  # seconds; everything here happens at once, on a busy machine a little later
 
 
 def client_of(slack: LocalSlack, **options: Any) -> AsyncWebClient:

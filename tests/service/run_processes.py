@@ -80,10 +80,14 @@ class Stage:
         """How a worker that is `source` is started; it finds the marker in `sys.argv[1]`."""
         return [sys.executable, "-c", source, self.marker]
 
-    def runs(self, source: str, *, grace_seconds: float = 5) -> ProcessRuns:
+    def runs(self, source: str, *, grace_seconds: float = 5, silent_seconds: float = 60) -> ProcessRuns:
         """A dispatcher's runs, whose worker is `source`."""
         runs = ProcessRuns(
-            self.directory, command=self.command(source), sandbox=self.sandbox, grace_seconds=grace_seconds
+            self.directory,
+            command=self.command(source),
+            sandbox=self.sandbox,
+            grace_seconds=grace_seconds,
+            silent_seconds=silent_seconds,
         )
         self._opened.append(runs)
         return runs
@@ -103,6 +107,10 @@ class Stage:
             for process in psutil.process_iter(["cmdline", "status", "ppid"])
             if self.marker in " ".join(process.info["cmdline"] or []) and process.info["status"] != "zombie"
         ]
+
+    def workers(self) -> list[psutil.Process]:
+        """The workers alone."""
+        return [process for process in self.processes() if process.info["cmdline"][:2] == [sys.executable, "-c"]]
 
     def guard(self) -> psutil.Process:
         """The process that the dispatcher, which we are, has started."""

@@ -2,6 +2,7 @@
 settings, against a Slack, a GitHub and a model that were started separately."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -26,7 +27,8 @@ from peerbot.local.slack import LocalSlack
 from peerbot.local.slack.shapes import UserKind
 from peerbot.runs.sandbox import Sandbox, SandboxMissing
 
-ANSWER_SECONDS = 45.0
+ANSWER_SECONDS = 90.0  # a machine that is busy with other tests takes many times as long as a quiet one
+START_SECONDS = 60.0
 
 
 def sandbox_setting() -> str:
@@ -101,15 +103,20 @@ class System:
         lines = (json.loads(line) for line in self.log_file.read_text().splitlines() if line.startswith("{"))
         return [line for line in lines if line.get("event") == event]
 
-    async def start(self, **settings: str) -> asyncio.subprocess.Process:
-        """Start a dispatcher, and wait until it receives."""
-        before = len(self.logged("dispatcher_started"))
+    async def launch(self, **settings: str) -> asyncio.subprocess.Process:
+        """Start a dispatcher."""
         with self.log_file.open("ab") as log:
             dispatcher = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "peerbot", "dispatcher", env=self.environment | settings, stderr=log
             )
         self.dispatchers.append(dispatcher)
-        await eventually(lambda: len(self.logged("dispatcher_started")) > before, 20)
+        return dispatcher
+
+    async def start(self, **settings: str) -> asyncio.subprocess.Process:
+        """Start a dispatcher, and wait until it receives."""
+        before = len(self.logged("dispatcher_started"))
+        dispatcher = await self.launch(**settings)
+        await eventually(lambda: len(self.logged("dispatcher_started")) > before, START_SECONDS)
         return dispatcher
 
     async def end(self, dispatcher: asyncio.subprocess.Process, number: int = signal.SIGTERM) -> int:
@@ -120,17 +127,24 @@ class System:
         return int(self.logged("dispatcher_started")[-1][name])
 
     async def say(
-        self, text: str, *, thread: Conversation | None = None, user: str | None = None, mention: bool = True
+        self,
+        text: str,
+        *,
+        thread: Conversation | None = None,
+        user: str | None = None,
+        mention: bool = True,
+        channel: str | None = None,
     ) -> tuple[Conversation, str]:
         """Say something to the bot; the conversation and the input's id."""
+        channel = thread.channel if thread else channel or self.slack.general
         text = f"{self.slack.mention()} {escape(text, quote=False)}" if mention else escape(text, quote=False)
         ts = await self.slack.say(
             user or self.slack.person,
-            thread.channel if thread else self.slack.general,
+            channel,
             text,
             thread_ts=thread.thread_ts if thread else None,
         )
-        conversation = thread or Conversation(self.slack.team, self.slack.general, ts)
+        conversation = thread or Conversation(self.slack.team, channel, ts)
         return conversation, input_id(ts, "message")
 
     async def answer(self, conversation: Conversation, identity: str, seconds: float = ANSWER_SECONDS) -> Turn:
@@ -148,7 +162,7 @@ class System:
             if found is None:
                 await self._changed(min(left, 1.0))
         k = found.k
-        await eventually(lambda: (self.posted_file(conversation, k)).exists(), 10)
+        await eventually(lambda: (self.posted_file(conversation, k)).exists())
         return found
 
     async def ask(self, text: str, **how: Any) -> Turn:
@@ -222,6 +236,19 @@ class System:
                 found.append(process.pid)
         return found
 
+    def supervisors(self) -> list[int]:
+        """The workers themselves, without what they run in."""
+        import psutil
+
+        found = set()
+        for pid in self.worker_pids():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                for child in (process, *process.children(recursive=True)):
+                    if child.cmdline()[1:] == ["-I", "-m", "peerbot.worker"]:
+                        found.add(child.pid)
+        return sorted(found)
+
     async def _follow(self) -> None:
         self._bell = asyncio.Event()
         async for _ in self.slack.watch():
@@ -242,7 +269,7 @@ def _cwd(process: Any) -> str:
         return ""
 
 
-async def eventually(condition: Any, seconds: float = 10.0) -> None:
+async def eventually(condition: Any, seconds: float = 30.0) -> None:
     """Wait until `condition()` is true; a condition that raises is not true yet."""
     async with asyncio.timeout(seconds):
         while True:

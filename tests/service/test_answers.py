@@ -20,6 +20,7 @@ from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import new_session, web_client
+from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
 
 SHORT = "All tests pass."
@@ -44,11 +45,13 @@ class Desk:
         assert await self.journal.write_turn(self.conversation, turn)
         return turn
 
-    async def post(self, turn: Turn, *, again: bool = False, tries: int = 1) -> Posted:
+    async def post(self, turn: Turn, *, claim: int = 0, tries: int = 1) -> Posted:
         """Post by a new poster, which ends at the first failure; the receipt."""
         repositories = Repositories(GitHub(self.session, token="ghp-none", api_url="http://127.0.0.1:9/"))
-        answers = Answers(journal=self.journal, poster=Poster(self.client), repositories=repositories, tries=tries)
-        await answers.post(self.conversation, turn, again=again)
+        answers = Answers(
+            journal=self.journal, poster=Poster(Outbound(self.client)), repositories=repositories, tries=tries
+        )
+        await answers.post(self.conversation, turn, claim=claim)
         posted = await self.journal.posted(self.conversation, turn.k)
         assert posted
         return posted
@@ -143,7 +146,7 @@ async def test_whoever_goes_on_posts_what_is_missing_and_nothing_twice(
         await desk.post(turn)
     desk.slack.faults.clear()
 
-    receipt = await desk.post(turn, again=True)
+    receipt = await desk.post(turn, claim=1)
 
     assert desk.said() == text
     assert desk.parts() == [1, 2, 3][: len(desk.parts())]
@@ -152,13 +155,13 @@ async def test_whoever_goes_on_posts_what_is_missing_and_nothing_twice(
 
 async def test_many_posters_that_each_get_one_part_through_say_it_all_once(desk: Desk) -> None:
     turn = await desk.turn(HUGE)
-    for again in (False, True):
+    for claim in (0, 1):
         desk.slack.faults.add(POSTS, Fault())
         desk.slack.faults.add(POSTS, Fault(status=503))
         with pytest.raises(Unavailable):
-            await desk.post(turn, again=again)
+            await desk.post(turn, claim=claim)
 
-    receipt = await desk.post(turn, again=True)
+    receipt = await desk.post(turn, claim=1)
 
     assert (desk.said(), desk.parts(), len(receipt.ts)) == (HUGE, [1, 2, 3], 4)
 
@@ -171,7 +174,7 @@ async def test_who_goes_on_after_somebody_who_could_send_no_file_goes_on_in_mess
     with pytest.raises(Unavailable):
         await desk.post(turn)
 
-    receipt = await desk.post(turn, again=True)
+    receipt = await desk.post(turn, claim=1)
 
     assert desk.said() == HUGE
     assert desk.parts() == list(range(1, len(receipt.ts) + 1))
@@ -191,7 +194,7 @@ async def test_a_persons_file_of_that_name_is_not_taken_for_the_answer(desk: Des
         thread_ts=desk.conversation.thread_ts,
     )
 
-    receipt = await desk.post(turn, again=True)
+    receipt = await desk.post(turn, claim=1)
 
     assert desk.said() == HUGE
     assert len(receipt.ts) == 4
@@ -204,7 +207,7 @@ async def test_a_slack_that_fails_to_take_the_file_gets_no_half_answer(desk: Des
         await desk.post(turn)
     assert desk.ours() == []
 
-    await desk.post(turn, again=True)
+    await desk.post(turn, claim=1)
 
     assert desk.said() == HUGE
 
@@ -240,14 +243,31 @@ async def test_the_next_answer_says_that_the_last_one_is_missing_and_the_one_aft
 @pytest.mark.parametrize("code", ["token_revoked", "account_inactive", "invalid_auth", "missing_scope"])
 async def test_an_answer_that_waits_for_the_operator_stays_to_be_posted(desk: Desk, code: str) -> None:
     turn = await desk.turn(SHORT)
-    desk.slack.faults.add(POSTS, Fault(error=code))
-    with pytest.raises(Refused):
-        await desk.post(turn)
+    desk.slack.faults.add(POSTS, Fault(error=code), times=2)
+    for claim in (0, 7):
+        with pytest.raises(Refused):
+            await desk.post(turn, claim=claim)
     assert await desk.journal.posted(desk.conversation, 1) is None
 
-    await desk.post(turn, again=True)
+    await desk.post(turn, claim=8)
 
     assert desk.said() == SHORT
+
+
+async def test_an_answer_that_slack_refuses_for_a_reason_we_do_not_know_is_let_go_at_the_third_claim(
+    desk: Desk,
+) -> None:
+    turn = await desk.turn(SHORT)
+    desk.slack.faults.add(POSTS, Fault(error="a_word_that_is_new"), times=4)
+    for claim in (0, 1, 2):
+        with pytest.raises(Refused):
+            await desk.post(turn, claim=claim)
+
+    receipt = await desk.post(turn, claim=3)
+
+    assert (receipt.ts, receipt.refused) == ([], "a_word_that_is_new")
+    await desk.post(await desk.turn(SHORT, k=2))
+    assert desk.said().startswith("_My last answer could not be posted here: Slack refused it.")
 
 
 @pytest.mark.parametrize("code", ["invalid_blocks", "msg_blocks_too_long", "msg_too_long"])

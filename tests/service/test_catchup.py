@@ -235,3 +235,23 @@ async def test_a_marker_stays_while_slack_does_not_answer(tmp_path: Path) -> Non
 
         assert turn.answers == [identity]
         assert datetime.now(UTC) > turn.ended_at
+
+
+async def test_a_reply_that_came_before_the_message_that_began_its_thread_is_answered_too(tmp_path: Path) -> None:
+    """Events overtake each other: one is sent again after seconds, two go to two replicas."""
+    async with System(tmp_path) as system:
+        await system.start()
+        await _caught_up(system)
+        system.slack.remove_bot(system.slack.general)
+        conversation, first = await system.say(QUESTION)
+        system.slack.invite_bot(system.slack.general)
+        _, reply = await system.say("what does the README say?", thread=conversation, mention=False)
+        await eventually(lambda: [line for line in system.logged("received") if not line["for_us"]])
+        assert system.answers(conversation) == []
+
+        system.slack.redeliver(conversation.channel, conversation.thread_ts)
+        turn = await system.answer(conversation, first)
+        later = await system.answer(conversation, reply)
+
+        assert turn.k <= later.k
+        assert len(system.answers(conversation)) == later.k

@@ -100,11 +100,29 @@ async def test_a_conversation_goes_on_after_everything_local_was_wiped(tmp_path:
 async def test_a_closed_run_is_followed_by_another(system: System) -> None:
     conversation, first = await system.say(SCRIPT)
     await system.answer(conversation, first)
-    await eventually(lambda: system.logged("run_closed"), 10)
+    await eventually(lambda: system.logged("run_closed"))
 
     await system.ask("what is in this repository?", thread=conversation, mention=False)
 
     assert [record.n for record in await system.journal.runs(conversation)] == [1, 2]
+
+
+async def test_a_merged_branch_is_followed_by_a_new_one(tmp_path: Path) -> None:
+    async with System(tmp_path, {"WORKER_IDLE_SECONDS": "20"}) as system:
+        await system.start()
+        conversation, identity = await system.say("run `echo one > one.txt`")
+        first = await system.answer(conversation, identity)
+        assert first.pull_request
+        await system.github.merge(first.repository or "", first.pull_request.number, squash=True, delete_branch=True)
+        second = await system.ask("run `echo two > two.txt`", thread=conversation, mention=False)
+
+        assert second.branch == f"{conversation.branch}-2"
+        assert (
+            f"Pull request #1 was merged, so this turn began a new branch from the default one: `{second.branch}`"
+            in (second.text)
+        )
+        pulls = await system.github.pull_requests(second.repository or "")
+        assert [(pull["head"]["ref"], pull["commits"]) for pull in pulls[1:]] == [(second.branch, 1)]
 
 
 async def test_a_worker_that_is_killed_is_followed_by_another_that_answers(system: System) -> None:
@@ -112,7 +130,7 @@ async def test_a_worker_that_is_killed_is_followed_by_another_that_answers(syste
     await eventually(lambda: system.model.requests >= 1 and system.worker_pids(), 20)
     for pid in system.worker_pids():
         os.kill(pid, signal.SIGKILL)
-    await eventually(lambda: system.logged("run_died"), 10)
+    await eventually(lambda: system.logged("run_died"))
     turn = await system.answer(conversation, identity)
 
     assert turn.run == 2
@@ -139,7 +157,7 @@ async def test_runs_beyond_the_limit_wait_in_line_and_are_told_their_place(tmp_p
         first, first_input = await system.say("take 3 seconds")
         await eventually(lambda: system.logged("run_placed"))
         second, second_input = await system.say(SCRIPT)
-        await eventually(lambda: "Queued" in str(system.cards(second)), 10)
+        await eventually(lambda: "Queued" in str(system.cards(second)))
 
         await system.answer(first, first_input)
         await system.answer(second, second_input)

@@ -16,7 +16,7 @@ from claude_cli import Desk
 from peerbot.errors import SettingsError
 from peerbot.local.model import DemoModel
 from peerbot.protocol.documents import PersonInput
-from peerbot.worker.prompts import going_on, prompt_of
+from peerbot.worker.prompts import Asked, prompt_of
 
 INTRODUCTION = (
     "I am PeerBot's demo model, not Claude: I play a few fixed pieces, and Claude Code does the work for real."
@@ -385,7 +385,9 @@ async def test_what_a_run_did_that_died_before_it_saved_anything_is_done_again(m
     result = {"type": "tool_result", "tool_use_id": first["content"][-1]["id"], "content": "Written."}
     messages += [{"role": "assistant", "content": first["content"]}, {"role": "user", "content": [result]}]
 
-    again = await post(model, {"messages": [*messages, {"role": "user", "content": going_on(asked, None)}], **offered})
+    again = await post(
+        model, {"messages": [*messages, {"role": "user", "content": Asked(asked, True, None).first}], **offered}
+    )
 
     assert again["content"][-1]["input"] == first["content"][-1]["input"]
 

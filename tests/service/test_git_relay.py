@@ -397,7 +397,7 @@ def answer(status: int, **headers: str) -> Fault:
     ("fault", "words"),
     [
         (answer(401, **{"WWW-Authenticate": "Basic"}), "does not accept PeerBot's token"),
-        (answer(403), "may not do this"),
+        (answer(403), "GitHub does not let PeerBot. Its token needs the right to write"),
         (answer(404), "the repository is gone"),
         (answer(301, Location="http://127.0.0.1:9/elsewhere"), "has moved"),
         (answer(500), "has a problem (HTTP 500)"),

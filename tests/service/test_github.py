@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -98,7 +99,53 @@ async def test_a_pull_request_is_opened_and_found_again_with_its_title_kept(gith
     again = await github.client.ensure_pull_request(repository, head=BRANCH, base="main", title="Two", body="second")
     assert again == opened
     [shown] = await github.server.pull_requests(repository.full_name)
-    assert (shown["title"], shown["body"], shown["state"]) == ("One", "second", "open")
+    assert (shown["title"], shown["state"]) == ("One", "open")
+    assert re.sub("<!--.*?-->", "", shown["body"]).strip() == "second"
+
+
+async def test_what_people_wrote_around_our_part_of_a_pull_request_is_kept(github: World, tmp_path: Path) -> None:
+    repository = await github.repository()
+    await github.pushed_branch(repository, tmp_path / "work", BRANCH)
+    opening = {"head": BRANCH, "base": "main", "title": "T"}
+    await github.client.ensure_pull_request(repository, **opening, body="first")
+    [shown] = await github.server.pull_requests(repository.full_name)
+    path = f"/repos/{repository.full_name}/pulls/1"
+    written = f"Closes #7\r\n\r\n{shown['body']}\r\n- [x] looked at by Bob"
+    async with github.session.patch(
+        github.server.api_url + path, json={"body": written}, headers={"Authorization": f"Bearer {github.server.token}"}
+    ) as changed:
+        assert changed.status == 200
+
+    for body in ("second", "third, with `<!-- End of what PeerBot writes. -->` in it", "last"):
+        await github.client.ensure_pull_request(repository, **opening, body=body)
+    [shown] = await github.server.pull_requests(repository.full_name)
+    assert re.sub("<!--.*?-->", "", shown["body"]).split() == [
+        "Closes",
+        "#7",
+        "last",
+        "-",
+        "[x]",
+        "looked",
+        "at",
+        "by",
+        "Bob",
+    ]
+
+
+async def test_a_body_that_a_person_wrote_gets_our_part_at_its_end(github: World, tmp_path: Path) -> None:
+    repository = await github.repository()
+    await github.pushed_branch(repository, tmp_path / "work", BRANCH)
+    opening = {"head": BRANCH, "base": "main", "title": "T"}
+    async with github.session.post(
+        f"{github.server.api_url}/repos/{repository.full_name}/pulls",
+        json={**opening, "body": "Bob's own words"},
+        headers={"Authorization": f"Bearer {github.server.token}"},
+    ) as opened:
+        assert opened.status == 201
+    for _ in range(2):
+        await github.client.ensure_pull_request(repository, **opening, body="ours")
+    [shown] = await github.server.pull_requests(repository.full_name)
+    assert re.sub("<!--.*?-->", "", shown["body"]).split() == ["Bob's", "own", "words", "ours"]
 
 
 async def test_each_branch_gets_a_pull_request_of_its_own(github: World, tmp_path: Path) -> None:

@@ -149,6 +149,13 @@ async def conversation_with(github: World, directory: Path) -> None:
     await client.branch_head(repository.full_name, "peerbot/x")
     await git("-C", directory / "work", "push", "origin", "HEAD:refs/peerbot/x/1", login=client)
     github.server.faults.add("/git/refs/", method="DELETE", status=422, message="Reference does not exist")
+    assert await client.refs(repository.full_name, "peerbot/x/") == ["refs/peerbot/x/1"]
+    assert await client.pull_request_state(repository.full_name, 1) == "open"
+    assert await client.pull_request_state(repository.full_name, 9) is None
+    await github.server.archive(repository.full_name)
+    with pytest.raises(PeerBotError):
+        await client.ensure_pull_request(repository, **opening, body="three")
+    await github.server.archive(repository.full_name, archived=False)
     for _ in range(3):  # somebody else was first; ours; none is left
         await client.delete_refs(repository.full_name, "peerbot/x/")
     with pytest.raises(PeerBotError):
@@ -167,6 +174,32 @@ async def conversation_with(github: World, directory: Path) -> None:
         headers={"Authorization": f"Bearer {github.server.token}"},
     ) as response:
         assert [pull["merged_at"] is not None for pull in await response.json()] == [True]
+    await what_the_token_may(github)
+    await git("-C", directory / "work", "push", "origin", "HEAD:refs/peerbot/y/1", login=client)
+    await github.server.rename(repository.full_name, "peerbot-community/renamed")
+    moved = await client.repository(repository.full_name)
+    assert moved is not None
+    assert moved.full_name == "peerbot-community/renamed"
+    assert await client.pull_request_state(repository.full_name, 1) == "merged"
+    await client.delete_refs(repository.full_name, "peerbot/y/")
+    assert await client.refs(moved.full_name, "peerbot/y/") == []
+
+
+async def what_the_token_may(github: World) -> None:
+    """What `peerbot doctor` asks, with every answer."""
+    for scopes, may_create in (("repo", True), ("repo, read:org", True), ("repo, read:org", None), (None, False)):
+        github.server.grant(scopes, may_create=may_create)
+        async with github.session.get(
+            f"{github.server.api_url}/user/memberships/orgs/{github.server.organization}",
+            headers={"Authorization": f"Bearer {github.server.token}"},
+        ) as response:
+            assert response.headers.get("X-OAuth-Scopes") == scopes
+
+
+def _undescribed(call: Call) -> bool:
+    """GitHub redirects every call of a renamed repository, to `/repositories/{id}`; it describes only some of that."""
+    of_the_repository = call.path.count("/") == 5
+    return call.path.startswith("/api/v3/repositories/") or (call.status in (301, 307) and not of_the_repository)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +207,8 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
     async def recorded() -> list[Call]:
         async with world() as github:
             await conversation_with(github, tmp_path_factory.mktemp("recorded"))
-            return [call for call in github.server.calls if call.path.startswith("/api/")]
+            calls = [call for call in github.server.calls if call.path.startswith("/api/")]
+            return [call for call in calls if not _undescribed(call)]
 
     return asyncio.run(recorded())
 
@@ -204,6 +238,10 @@ def test_every_exchange_is_as_github_describes_it(calls: list[Call]) -> None:
         ("PATCH", "1", 200),
         ("DELETE", "1", 204),
         ("DELETE", "1", 422),
+        ("GET", "1", 200),
+        ("GET", "9", 404),
+        ("GET", "user-ada", 301),
+        ("PATCH", "1", 403),
     } <= seen
 
 

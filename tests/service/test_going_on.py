@@ -28,6 +28,26 @@ else:
 END
 ```"""
 
+STOPS_ITS_SUPERVISOR = """run ```
+python3 - <<'END'
+import os, pathlib, signal, time
+file = pathlib.Path('half.txt')
+if file.exists():
+    print('went on with', file.read_text())
+else:
+    file.write_text('the first half')
+    while not pathlib.Path('now').exists():
+        time.sleep(0.1)
+    pid, line = os.getppid(), b''
+    while b'peerbot.worker' not in line:
+        stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
+        pid = int(stat.rpartition(')')[2].split()[1])
+        line = pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(600)
+END
+```"""
+
 
 @pytest.fixture
 async def system(tmp_path: Path) -> AsyncIterator[System]:
@@ -86,6 +106,52 @@ async def test_a_turn_whose_worker_was_killed_goes_on_with_its_work_and_its_sess
     await eventually(lambda: not git(system, place, "for-each-ref", "refs/peerbot"))
 
 
+async def killed(system: System) -> tuple[Conversation, str]:
+    """A turn whose worker was killed when a checkpoint had its work, and no other has begun yet."""
+    conversation, identity = await system.say(WORK)
+    await eventually(lambda: system.logged("run_started"))
+    await saved(system, conversation)
+    for pid in system.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+    return conversation, identity
+
+
+def fetches(system: System) -> int:
+    """How often git was asked for commits."""
+    return sum(call.path.endswith("/git-upload-pack") for call in system.github.calls)
+
+
+async def test_saved_work_is_taken_over_though_github_fails_for_a_moment(system: System) -> None:
+    """At the very request that fetches it: the second run's clone asks as often as the first's did."""
+    conversation, identity = await killed(system)
+    system.github.faults.add("git-upload-pack$", count=fetches(system))  # served as they are
+    system.github.faults.add("git-upload-pack$", dropped=True)
+    turn = await system.answer(conversation, identity)
+
+    assert (turn.status, turn.run) == ("done", 2)
+    assert "went on with the first half" in turn.text
+    assert not system.github.faults.planned
+
+
+async def test_saved_work_outlives_a_turn_that_could_not_take_it_over(tmp_path: Path) -> None:
+    """GitHub is away for as long as the next run waits: the thread is told, and the next message has the work."""
+    async with System(tmp_path, {**FAST, "SESSION_TIMEOUT_MINUTES": "0.5"}) as system:
+        await system.start()
+        conversation, identity = await killed(system)
+        system.github.faults.add("git-upload-pack$", status=503, count=1000)
+        turn = await system.answer(conversation, identity)
+        assert (turn.status, turn.run, turn.began) == ("failed", 2, False)
+        assert "could not be checked out" in turn.text
+        assert await refs(system, conversation) == [conversation.checkpoint_ref(1)]
+
+        system.github.faults.planned.clear()
+        again = await system.ask("go on", thread=conversation, mention=False)
+        assert again.status == "done"
+        assert git(system, again.repository or "", "show", f"{conversation.branch}:half.txt") == "the first half"
+        assert git(system, again.repository or "", "show", f"{conversation.branch}:tries.txt") == "one"
+        await eventually(lambda: not git(system, again.repository or "", "for-each-ref", "refs/peerbot"))
+
+
 async def test_a_dispatcher_that_ends_leaves_the_turn_to_the_next_with_what_was_done(tmp_path: Path) -> None:
     async with System(tmp_path, {**FAST, "PEERBOT_CHECKPOINT_SECONDS": "30"}) as system:
         dispatcher = await system.start()
@@ -101,3 +167,72 @@ async def test_a_dispatcher_that_ends_leaves_the_turn_to_the_next_with_what_was_
         assert len(system.answers(conversation)) == 1
         ends = [run.closed.reason for run in await system.journal.runs(conversation) if run.closed]
         assert ends[0] == "drained"
+
+
+async def test_a_worker_that_is_asked_to_end_saves_its_work_and_another_goes_on(tmp_path: Path) -> None:
+    """SIGTERM to the worker alone, as an operator or a node that is drained sends it; its dispatcher stays."""
+    async with System(tmp_path, {**FAST, "PEERBOT_CHECKPOINT_SECONDS": "30"}) as system:
+        await system.start()
+        conversation, identity = await system.say(WORK)
+        await eventually(lambda: list((tmp_path / "data").rglob("tries.txt")), 20)
+        [supervisor] = system.supervisors()
+        os.kill(supervisor, signal.SIGTERM)
+        turn = await system.answer(conversation, identity)
+
+        assert (turn.status, turn.run) == ("done", 2)
+        assert "went on with the first half" in turn.text
+        assert len(system.answers(conversation)) == 1
+        assert git(system, turn.repository or "", "show", f"{conversation.branch}:half.txt") == "the first half"
+
+
+@pytest.mark.timeout(240)
+async def test_a_supervisor_that_its_agent_has_stopped_is_ended_and_another_run_answers(tmp_path: Path) -> None:
+    """It holds the only place there is; whoever waits for that gets it."""
+    async with System(tmp_path, FAST | {"WORKER_MAX_CONCURRENT": "1"}) as system:
+        await system.start()
+        conversation, identity = await system.say(STOPS_ITS_SUPERVISOR)
+        await eventually(lambda: system.logged("run_started"), 20)
+        await saved(system, conversation)
+        [half] = (tmp_path / "data").rglob("half.txt")
+        half.with_name("now").touch()
+        waits = await system.say("run `echo my turn`")
+        turn = await system.answer(conversation, identity, 180)
+
+        assert (turn.status, turn.run) == ("done", 2)
+        assert "went on with the first half" in turn.text
+        assert len(system.answers(conversation)) == 1
+        ends = [run.closed.reason for run in await system.journal.runs(conversation) if run.closed]
+        assert ends[0] == "hung"
+        assert "gave no sign of life for 60 s" in system.logged("run_died")[0]["detail"]
+        assert "my turn" in (await system.answer(*waits)).text
+
+
+async def test_a_turn_that_was_given_up_says_what_is_saved_and_the_next_message_goes_on_from_it(
+    system: System,
+) -> None:
+    conversation, first = await system.say("run `echo before > before.txt`")
+    begun = await system.answer(conversation, first)
+    await eventually(lambda: system.logged("run_closed"), 20)
+    _, identity = await system.say(WORK, thread=conversation, mention=False)
+    for run in (2, 3, 4):
+        await eventually(lambda n=run: len(system.logged("run_started")) == n and system.worker_pids(), 20)
+        if run == 2:
+            await saved(system, conversation, run=run)
+        for pid in system.worker_pids():
+            os.kill(pid, signal.SIGKILL)
+        await eventually(lambda n=run: len(system.logged("run_died")) == n - 1, 20)
+    given_up = await system.answer(conversation, identity)
+
+    assert (given_up.status, given_up.run) == ("failed", None)
+    ref = (await refs(system, conversation))[-1]
+    assert f"What it had changed is saved in `{ref}` of {begun.repository}." in given_up.text
+    assert f"What was pushed before is on the branch `{conversation.branch}`." in given_up.text
+
+    after = await system.ask("run `cat before.txt half.txt`", thread=conversation, mention=False)
+    assert "before\nthe first half" in after.text
+    assert {"half.txt", "tries.txt"} <= {file.path for file in after.files}
+    assert git(system, begun.repository or "", "show", f"{conversation.branch}:half.txt") == "the first half"
+    assert (
+        "the worker that worked on your last turn, which nobody answered, ended in the middle" in system.read_by_model()
+    )
+    await eventually(lambda: not git(system, begun.repository or "", "for-each-ref", "refs/peerbot"))

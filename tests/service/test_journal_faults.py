@@ -65,7 +65,7 @@ async def test_a_thread_is_told_once_of_a_document_that_cannot_be_read_and_the_o
         assert len(notes(system, conversation)) == 1
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(240)
 class TestOnS3:
     """The whole product with its journal on moto's server, behind a proxy that plays the faults."""
 
@@ -91,7 +91,7 @@ class TestOnS3:
         conversation, identity = await system.say(QUESTION)
         await eventually(lambda: system.logged("not_acked"))
         assert system.slack.undelivered > 0
-        assert system.reactions(conversation, identity) == set()
+        await eventually(lambda: system.reactions(conversation, identity) == {"hourglass_flowing_sand"})
 
         proxy.plan = lambda method, number: None
         await eventually(lambda: system.answers(conversation), 45)

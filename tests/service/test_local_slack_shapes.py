@@ -24,7 +24,7 @@ from peerbot.local.slack import LocalSlack
 from peerbot.local.slack.blocks import problems
 
 NPM = Path(__file__).parents[1] / "npm" / "slack"
-SOON = 15.0  # seconds
+SOON = 30.0  # seconds
 
 if shutil.which("node") is None or not (NPM / "node_modules").is_dir():
     pytest.skip("Slack's types are not installed: npm ci in tests/npm/slack", allow_module_level=True)

@@ -115,7 +115,7 @@ async def world() -> AsyncIterator[World]:
         ours = await stack.enter_async_context(aiohttp.ClientSession())
         world.session = await stack.enter_async_context(aiohttp.ClientSession())
         world.make_relay = lambda idle_seconds: ModelRelay(
-            ours, base_url=api, credential=Credential(KEY), budget_usd=2, idle_seconds=idle_seconds
+            ours, base_url=api, credential=Credential(KEY), budget_usd=2, turn_seconds=300, idle_seconds=idle_seconds
         )
         world.relay = world.make_relay(60)
         yield world
@@ -238,15 +238,18 @@ async def test_an_api_that_does_not_answer_is_told_as_overloaded_which_the_cli_t
         assert (await reply.json())["error"]["type"] == "overloaded_error"
 
 
-async def test_a_limit_passes_with_the_time_to_wait(world: World) -> None:
+@pytest.mark.parametrize(("asked", "told"), [("7", "7"), ("90", "55"), ("1200", "1200")])
+async def test_a_limit_passes_with_the_time_to_wait_in_steps_that_the_cli_takes(
+    world: World, asked: str, told: str
+) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
-        headers = {"retry-after": "7", "x-should-retry": "true"}
+        headers = {"retry-after": asked, "x-should-retry": "true"}
         error = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}
         return web.json_response(error, status=429, headers=headers)
 
     world.answer = answer
     async with world.post() as reply:
-        assert (reply.status, reply.headers["retry-after"], reply.headers["x-should-retry"]) == (429, "7", "true")
+        assert (reply.status, reply.headers["retry-after"], reply.headers["x-should-retry"]) == (429, told, "true")
         assert (await reply.json())["error"]["message"] == "slow down"
     assert world.relay.spent_usd(RUN) == 0
 

@@ -38,6 +38,13 @@ signal.signal(signal.SIGTERM, end)
 print("up", flush=True)
 time.sleep(600)
 """
+BEATS = """
+import os, sys, time
+while True:
+    print("beat", flush=True)
+    os.write(int(os.environ["PEERBOT_HEARTBEAT_FD"]), b".")
+    time.sleep(0.05)
+"""
 # A grandchild in a session of its own, whose parent has gone: what an agent's shell leaves behind at its worst.
 LEAVES_ORPHAN = """
 import os, subprocess, sys, time
@@ -71,6 +78,7 @@ async def test_a_run_gets_exactly_the_environment_it_is_given(stage: Stage, monk
         home, tmp, secret = (str(stage.folder() / name) for name in ("home", "tmp", "bootstrap"))
     environment = json.loads(stage.printed())
     environment.pop("PWD", None)  # bubblewrap says where it has put the command
+    assert int(environment.pop("PEERBOT_HEARTBEAT_FD")) > 2
     assert environment == {
         "PEERBOT_GATEWAY_URL": "http://127.0.0.1:1",
         "ODD": "a b\n'\"$x",
@@ -208,6 +216,41 @@ async def test_a_run_ends_with_the_dispatcher_that_started_it(stage: Stage) -> N
     assert state is not None
     assert (state.phase, state.end) == (Phase.ENDED, RunEnd.DISPATCHER_ENDED)
     assert str(dispatcher.pid) in state.detail
+
+
+async def test_a_worker_that_was_stopped_is_ended_and_its_run_has_hung(stage: Stage) -> None:
+    """The other one, which beats, is left alone."""
+    runs = stage.runs(BEATS, silent_seconds=1)
+    await runs.start(spec())
+    await eventually(lambda: "beat" in stage.printed())
+    [worker] = stage.workers()
+    await runs.start(spec(2))
+    await eventually(lambda: "beat" in stage.printed(2))
+    worker.suspend()
+    state = await ended(runs, 1)
+
+    assert state.end is RunEnd.HUNG
+    assert state.end.died_of_itself
+    assert "the worker gave no sign of life for 1 s" in state.detail
+    other = await runs.look(CONVERSATION, 2)
+    assert other
+    assert other.phase is Phase.RUNNING
+    assert len(stage.workers()) == 1
+
+
+async def test_a_run_that_was_stopped_as_a_whole_goes_on_when_it_may(stage: Stage) -> None:
+    """As on a laptop that slept: nobody could beat, and nobody listened."""
+    runs = stage.runs(BEATS, silent_seconds=0.5)
+    await runs.start(spec())
+    await eventually(lambda: "beat" in stage.printed())
+    family = [stage.guard(), *stage.guard().children(recursive=True)]
+    for process in family:
+        process.suspend()
+    before = stage.printed().count("beat")
+    await asyncio.sleep(1)
+    for process in family:
+        process.resume()
+    await eventually(lambda: stage.printed().count("beat") > before + 10)
 
 
 async def test_a_run_whose_outermost_process_is_killed_has_crashed_and_leaves_nothing(stage: Stage) -> None:

@@ -76,11 +76,12 @@ class TestFaults:
         return S3Bucket(bucket, deadline_seconds=0.6)
 
     @pytest.mark.parametrize("fault", [Fault.CONFLICT, Fault.EXISTS])
+    @pytest.mark.parametrize("new", [False, True])
     async def test_a_conflict_where_nothing_is_there_is_no_loss_and_it_is_created_after_all(
-        self, store: Storage, proxy: FaultyProxy, fault: Fault
+        self, store: Storage, proxy: FaultyProxy, fault: Fault, new: bool
     ) -> None:
         proxy.plan = lambda method, number: fault if (method, number) == ("PUT", 1) else None
-        assert await store.put_if_absent("a/b", b"mine")
+        assert await store.put_if_absent("a/b", b"mine", new=new)
         assert proxy.faults == [fault]
         assert proxy.seen == ["PUT", "GET", "PUT"]  # it looked before it tried again
         assert await store.get("a/b") == b"mine"

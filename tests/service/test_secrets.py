@@ -290,7 +290,7 @@ class Planted(System):
 
 def routes() -> list[tuple[str, str]]:
     """Method and path, below a run's, of everything that the gateway serves."""
-    app = Gateway(*[cast(Any, None)] * 10).app()
+    app = Gateway(*[cast(Any, None)] * 12).app()
     found = []
     for route in app.router.routes():
         assert route.resource
@@ -531,25 +531,29 @@ print("found:", found.raw.strip(b"\\0").decode())
 )
 
 
-@pytest.mark.parametrize(("before", "found"), [(["-I", "-S", guard.__file__, "LINE", "0", ""], ""), ([], "planted")])
+GUARDED = ["-I", "-S", guard.__file__, "LINE", "BEATS", "60", "0", ""]
+
+
+@pytest.mark.parametrize(("before", "found"), [(GUARDED, ""), ([], "planted")])
 def test_the_keys_of_whoever_started_the_dispatcher_stay_behind(before: list[str], found: str) -> None:
     """The kernel hands a session's keys (Kerberos tickets, disks' passphrases) on to children, whatever they are."""
     line, held = os.pipe()
+    beats = os.dup(line)
     try:
-        guarded = [str(line) if word == "LINE" else word for word in before]
+        guarded = [{"LINE": str(line), "BEATS": str(beats)}.get(word, word) for word in before]
         if guarded:
             guarded.append(sys.executable)
         done = subprocess.run(
             [sys.executable, "-c", PLANT_KEY, *guarded, "-c", FIND_KEY],
             check=False,
-            pass_fds=[line],
+            pass_fds=[line, beats],
             capture_output=True,
             text=True,
             timeout=20,
         )
     finally:
-        os.close(line)
-        os.close(held)
+        for descriptor in (line, beats, held):
+            os.close(descriptor)
     if "AssertionError" in done.stderr:
         pytest.skip("this machine's kernel keeps no keys for its users")
     assert done.stdout.strip() == f"found: {found}".strip(), done.stderr

@@ -106,7 +106,7 @@ async def test_a_slack_that_fails_for_a_moment_shows_one_answer_all_the_same(sys
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(240)
 async def test_a_dispatcher_that_dies_between_two_parts_is_followed_by_one_that_posts_the_others(
     tmp_path: Path,
 ) -> None:

@@ -11,10 +11,11 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused, Unavailable
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import call, new_session, refusal_code, web_client
+from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
 from peerbot.slack.render import Rendered, answer, card, note
 
-SOON = 10.0
+SOON = 30.0
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ async def slack() -> AsyncIterator[LocalSlack]:
 async def poster(slack: LocalSlack) -> AsyncIterator[Poster]:
     client = web_client(slack.api_url, slack.bot_token)
     async with new_session() as client.session:
-        yield Poster(client)
+        yield Poster(Outbound(client))
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ async def test_a_bad_token_is_refused_with_the_name_of_its_setting(
     slack: LocalSlack, conversation: Conversation
 ) -> None:
     with pytest.raises(Refused, match="SLACK_BOT_TOKEN"):
-        await Poster(web_client(slack.api_url, "xoxb-wrong")).post(conversation, note("hello"))
+        await Poster(Outbound(web_client(slack.api_url, "xoxb-wrong"))).post(conversation, note("hello"))
 
 
 async def test_a_missing_scope_is_named(slack: LocalSlack, poster: Poster, conversation: Conversation) -> None:

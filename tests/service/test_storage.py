@@ -114,6 +114,23 @@ class TestFaultsOfANetwork:
         assert proxy.faults == [Fault.LOSE_ANSWER]
         assert await store.get("a/b") == b"mine"
 
+    async def test_new_bytes_that_meet_an_object_are_not_read_back(self, store: Storage, proxy: FaultyProxy) -> None:
+        assert await store.put_if_absent("a/b", b"theirs", new=True)
+        assert not await store.put_if_absent("a/b", b"mine", new=True)
+        assert proxy.seen == ["POST", "POST"]
+
+    async def test_new_bytes_whose_answer_was_lost_are_ours(self, store: Storage, proxy: FaultyProxy) -> None:
+        proxy.plan = lambda method, number: Fault.LOSE_ANSWER if (method, number) == ("POST", 1) else None
+        assert await store.put_if_absent("a/b", b"mine", new=True)
+
+    @pytest.mark.parametrize("new", [False, True])
+    async def test_a_conflict_where_nothing_is_there_yet_is_no_loss(
+        self, store: Storage, proxy: FaultyProxy, new: bool
+    ) -> None:
+        proxy.plan = lambda method, number: Fault.CONFLICT if (method, number) == ("POST", 1) else None
+        assert await store.put_if_absent("a/b", b"mine", new=new)
+        assert proxy.seen == ["POST", "GET", "POST"]
+
     async def test_a_create_is_ours_even_when_the_look_back_fails_first(
         self, store: Storage, proxy: FaultyProxy
     ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from gateway_server import GatewayServer
 
-from peerbot.conversation.documents import Input, Turn, TurnStatus
+from peerbot.conversation.documents import Input, Posted, Turn, TurnStatus
 from peerbot.errors import Conflict
 from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
@@ -26,6 +26,7 @@ async def come_in_late(server: GatewayServer, item: Input) -> None:
     """A turn of a run before, which was on its way in the gateway when that run was closed."""
     late = Turn(k=1, run=1, answers=[item.id], status=TurnStatus.DONE, text="From the run before.")
     assert await server.journal.write_turn(item.conversation, late)
+    assert await server.journal.write_posted(item.conversation, late.k, Posted(ts=["1.000001"]))
 
 
 def result(*items: Input) -> TurnResult:

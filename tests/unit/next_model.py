@@ -21,7 +21,9 @@ Luck = Literal["good", "reply lost", "refused"]
 START = datetime(2030, 1, 1, tzinfo=UTC)
 SKEW = timedelta(minutes=10)  # journal/answers.py
 STOPS_POSTING, TRIED_FOR = 45.0, 50.0
+SLACK_TRIES_FOR = timedelta(minutes=6)  # to deliver an event that was not acked
 IDLE, POLL = 60.0, 25.0
+LET_GO_AT = 3  # gateway/answers.py
 
 
 @dataclass(eq=False)
@@ -29,7 +31,7 @@ class Input:
     """What somebody wrote.
 
     `refused`: answered without a run; `poison`: kills every worker that works on it; `unpostable`: Slack never takes
-    an answer to it.
+    an answer to it, which is let go in the end.
     """
 
     id: str
@@ -37,6 +39,8 @@ class Input:
     said_at: datetime
     delivered: bool = False
     acked: bool = False
+    deleted: bool = False  # from Slack
+    dropped: bool = False  # its marker, because the message could not be read any more
 
 
 @dataclass(eq=False)
@@ -60,6 +64,7 @@ class Turn:
     ended_at: datetime
     ended: float
     gave_up: bool = False
+    offered_at: datetime | None = None  # when it was decided that its inputs are too old to be begun
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,10 @@ class Stage:
     def marked(self) -> list[str]:
         return [i for i in self.inputs if f"pending/{i}" in self.journal]
 
+    def marked_at(self, i: str) -> datetime | None:
+        """When an input was marked; None where its marker is gone by now."""
+        return self.journal.get(f"pending/{i}")
+
     def answered(self, inputs: Iterable[str]) -> dict[str, int]:
         """As `journal/answers.py` does."""
         inputs = list(inputs)
@@ -248,7 +257,7 @@ class Stage:
             actor.frozen = False
 
     def calm_down(self, rounds: int) -> None:
-        """No more faults: Slack sends again what was not acked, and the sweep runs every minute."""
+        """No more faults: Slack sends again what was not acked, for a while, and the sweep runs every minute."""
         self.thaw()
         self.down.clear()
         for _ in range(rounds):
@@ -257,7 +266,7 @@ class Stage:
                     self.restart(at)
                 self.sweep(self.dispatchers[at])
             for item in self.inputs.values():
-                if item.delivered and not item.acked:
+                if item.delivered and not item.acked and self.said_at - item.said_at < SLACK_TRIES_FOR:
                     self.deliver(item, self.dispatchers[0])
             bound = self.steps + 10_000
             while self.all_go_on():

@@ -12,6 +12,7 @@ from typing import Any
 
 from next_model import (
     IDLE,
+    LET_GO_AT,
     POLL,
     STOPS_POSTING,
     TRIED_FOR,
@@ -34,7 +35,7 @@ from peerbot.errors import Conflict, Refused, Unavailable
 
 
 class World(Stage):
-    """One conversation. The parameters are what a mutation replaces: the decision, and two rules of the gateway."""
+    """One conversation. The parameters are what a mutation replaces: the decision, and rules of the gateway."""
 
     def __init__(
         self,
@@ -43,12 +44,16 @@ class World(Stage):
         answer_is_fenced: bool = True,
         finish_is_fenced: bool = True,
         only_the_writer_posts: bool = True,
+        recovers: bool = True,
+        answers_wait: bool = True,
     ) -> None:
         super().__init__()
         self._decide = decide
         self.answer_is_fenced = answer_is_fenced
         self.finish_is_fenced = finish_is_fenced
         self.only_the_writer_posts = only_the_writer_posts
+        self.recovers = recovers
+        self.answers_wait = answers_wait
 
     # dispatcher/record.py
 
@@ -58,11 +63,27 @@ class World(Stage):
             self.spawn(dispatcher, "record", self.record(dispatcher, item))
 
     def record(self, dispatcher: Dispatcher, item: Input) -> Program[None]:
-        yield from self.create(f"pending/{item.id}", object())
-        yield from self.create(f"inputs/{item.id}", item)
-        self.soon(dispatcher)
+        yield from self.write_down(dispatcher, item)
         yield None
         item.acked = True
+
+    def write_down(self, dispatcher: Dispatcher, item: Input) -> Program[None]:
+        yield from self.create(f"pending/{item.id}", self.now)
+        yield from self.create(f"inputs/{item.id}", item)
+        self.soon(dispatcher)
+
+    # dispatcher/catchup.py
+
+    def recover(self, dispatcher: Dispatcher, item: Input) -> Program[None]:
+        yield None
+        if self.luck == "refused" or "slack" in self.down:
+            raise Unavailable
+        if self.recovers and not item.deleted:
+            yield from self.write_down(dispatcher, item)
+        else:
+            yield None
+            self.journal.pop(f"pending/{item.id}", None)
+            item.dropped = True
 
     # dispatcher/reconcile.py
 
@@ -130,9 +151,12 @@ class World(Stage):
             if runs and not set(inputs) & set(run.serves):
                 break
             runs.append((yield from self.run_view(run, live=not runs)))
+        yield None
+        orphans = {i: at for i in marked if i not in done and i not in inputs and (at := self.marked_at(i))}
         refused = [i for i in inputs if self.inputs[i].kind == "refused" and (not runs or runs[0].closed)]
         pending = tuple(i for i in marked if i in done or i in inputs)
-        return steps.View(pending, done, unposted, tuple(runs), dict.fromkeys(refused, "no"))
+        said_at = {i: self.inputs[i].said_at for i in inputs}
+        return steps.View(pending, done, unposted, tuple(runs), dict.fromkeys(refused, "no"), said_at, orphans)
 
     def run_view(self, run: Run, *, live: bool) -> Program[steps.RunView]:
         yield None
@@ -151,11 +175,15 @@ class World(Stage):
             case steps.Post(k, claim):
                 if (yield from self.create(f"turns/{k}.repost-{claim}", self.now)):
                     with suppress(Unavailable):
-                        yield from self.final(dispatcher, self.journal[f"turns/{k}.json"], again=True)
+                        yield from self.final(dispatcher, self.journal[f"turns/{k}.json"], claim=claim)
             case steps.Answer(inputs, _):
                 yield from self.answer(dispatcher, inputs, gave_up=False)
             case steps.GiveUp(inputs, _):
                 yield from self.answer(dispatcher, inputs, gave_up=True)
+            case steps.Offer(inputs):
+                yield from self.answer(dispatcher, inputs, gave_up=False, offered_at=self.now)
+            case steps.Recover(i):
+                yield from self.recover(dispatcher, self.inputs[i])
             case steps.Close(n, reason, _):
                 yield from self.create(f"runs/{n}.closed", RunClosed(reason=reason, closed_at=self.now))
             case steps.Reserve(n, inputs):
@@ -180,23 +208,27 @@ class World(Stage):
             self.spawn(n, "run", self.work(n))
         return False
 
-    def answer(self, dispatcher: Dispatcher, inputs: tuple[str, ...], *, gave_up: bool) -> Program[None]:
+    def answer(
+        self, dispatcher: Dispatcher, inputs: tuple[str, ...], *, gave_up: bool, offered_at: datetime | None = None
+    ) -> Program[None]:
         k = self.next_turn()
         yield None
         left = self.still_waiting(inputs, fenced=self.answer_is_fenced)
-        turn = Turn(k, None, left, object(), self.now, self.clock, gave_up)
+        turn = Turn(k, None, left, object(), self.now, self.clock, gave_up, offered_at)
         if left and (yield from self.create(f"turns/{k}.json", turn)):
-            yield from self.final(dispatcher, turn, again=False)
+            self.spawn(dispatcher, "final", self.final(dispatcher, turn))
 
     # gateway/present.py
 
-    def final(self, dispatcher: Dispatcher, turn: Turn, *, again: bool) -> Program[None]:
-        since = self.clock if again else turn.ended
+    def final(self, dispatcher: Dispatcher, turn: Turn, *, claim: int = 0) -> Program[None]:
+        since = self.clock if claim else turn.ended
         yield lambda: turn.k not in dispatcher.posting
         dispatcher.posting.add(turn.k)
         try:
             if f"turns/{turn.k}.posted" not in self.journal:
-                yield from self.post(turn, again=again, since=since)
+                if turn.k > 1 and self.answers_wait:
+                    yield partial(self.is_next_or_late, turn.k, since)
+                yield from self.post(turn, claim=claim, since=since)
         finally:
             dispatcher.posting.discard(turn.k)
         yield from self.unmark(turn.answers)
@@ -205,18 +237,23 @@ class World(Stage):
         """When turn `k` was claimed to be posted again."""
         return [document for key, document in self.journal.items() if key.startswith(f"turns/{k}.repost-")]
 
-    def post(self, turn: Turn, *, again: bool, since: float) -> Program[None]:
+    def is_next_or_late(self, k: int, since: float) -> bool:
+        return f"turns/{k - 1}.posted" in self.journal or self.clock - since > STOPS_POSTING
+
+    def post(self, turn: Turn, *, claim: int, since: float) -> Program[None]:
         if self.clock - since > STOPS_POSTING:
             raise Unavailable
-        if again:
+        if claim:
             yield None
         looked_at, looked = self.steps, self.clock
-        if not again or turn.k not in {post.turn for post in self.posts}:
+        if not claim or turn.k not in {post.turn for post in self.posts}:
             yield None
             unpostable = any(self.inputs[i].kind == "unpostable" for i in turn.answers)
-            if self.luck == "refused" or "slack" in self.down or unpostable:
+            let_go = unpostable and claim >= LET_GO_AT
+            if self.luck == "refused" or "slack" in self.down or (unpostable and not let_go):
                 raise Unavailable
-            self.posts.append(Post(turn.k, again, looked_at, self.steps, looked, self.clock))
+            if not let_go:
+                self.posts.append(Post(turn.k, claim > 0, looked_at, self.steps, looked, self.clock))
             if self.luck == "reply lost":
                 raise Unavailable
         yield from self.create(f"turns/{turn.k}.posted", object())
@@ -271,13 +308,13 @@ class World(Stage):
             yield None  # the pull request is opened
             turn = Turn(k, n, left, nonce, self.now, self.clock)
             if left and (yield from self.create(f"turns/{k}.json", turn)):
-                self.spawn(dispatcher, "final", self.final(dispatcher, turn, again=False))
+                self.spawn(dispatcher, "final", self.final(dispatcher, turn))
                 return
             written = self.journal.get(f"turns/{k}.json")
         if written is None or written.nonce is not nonce:
             raise Conflict
         if not self.only_the_writer_posts:
-            self.spawn(dispatcher, "final", self.final(dispatcher, written, again=False))
+            self.spawn(dispatcher, "final", self.final(dispatcher, written))
 
     def close(self, dispatcher: Dispatcher, n: int) -> Program[None]:
         yield None

@@ -3,11 +3,11 @@
 from collections import Counter
 from itertools import combinations
 
-from next_model import Turn
+from next_model import Run, Turn
 from next_programs import World
 
 from peerbot.conversation.documents import RunEnd
-from peerbot.conversation.next import COMES_WITHIN, DEATHS, TRIES
+from peerbot.conversation.next import COMES_WITHIN, DEATHS, OFFER_AFTER, TRIES
 
 FROZEN_SECONDS = 15.0  # from the last moment at which a writer posts to the first at which another does
 
@@ -34,13 +34,17 @@ def check_turns(world: World) -> None:
         for i in turn.answers if turn.gave_up else ():
             own, all_of_them = deaths(world, i)
             assert own >= TRIES or all_of_them >= DEATHS, f"gave up too early: {i}"
+        for i in turn.answers if turn.offered_at else ():
+            assert turn.offered_at - world.inputs[i].said_at >= OFFER_AFTER, f"offered too early: {i}"
 
 
 def check_markers(world: World) -> None:
     posted = {i for turn in world.turns() if is_posted(world, turn) for i in turn.answers}
     for i, item in world.inputs.items():
         if item.acked or f"inputs/{i}" in world.journal:
-            assert f"pending/{i}" in world.journal or i in posted, f"{i} has no marker, and no posted answer"
+            there = f"pending/{i}" in world.journal or i in posted or item.dropped
+            assert there, f"{i} has no marker, and no posted answer"
+        assert item.deleted or not item.dropped, f"the marker of {i} was dropped, and its message is there"
 
 
 def check_runs(world: World) -> None:
@@ -48,6 +52,7 @@ def check_runs(world: World) -> None:
     for run in world.runs():
         assert run.n == 1 or world.closed(run.n - 1), f"run {run.n} was reserved while run {run.n - 1} was open"
         assert not any(world.inputs[i].kind == "refused" for i in run.serves), "a run for what needs none"
+        assert not all(is_old(world, run, i) for i in run.serves), f"run {run.n} was begun unasked, after hours"
         job, closed = world.jobs.get(run.n), world.closed(run.n)
         if closed and closed.reason is RunEnd.NEVER_STARTED:
             assert closed.closed_at - run.reserved_at >= COMES_WITHIN, f"run {run.n} had no time to come"
@@ -68,18 +73,25 @@ def check_posts(world: World) -> None:
             assert second.looked_at < first.taken_at, f"turn {first.turn} was posted again by one who could see it"
             assert frozen or reset, f"turn {first.turn} was posted twice, and nobody was frozen"
 
+    first = list(dict.fromkeys(post.turn for post in world.posts))
+    assert first == sorted(first), f"answers out of order: {first}"
+
 
 def check_the_end(world: World) -> None:
     """What is promised once faults have stopped, and the sweep has run for a while."""
     named = Counter(i for turn in world.turns() for i in turn.answers)
-    unpostable = {i for i, item in world.inputs.items() if item.kind == "unpostable"}
     for i, item in world.inputs.items():
-        assert named[i] == 1 if item.acked else named[i] <= 1, f"{i} was acked, and not answered"
-    unposted = [turn for turn in world.turns() if not is_posted(world, turn)]
-    assert all(unpostable & set(turn.answers) for turn in unposted), "a turn is not posted"
-    assert set(world.marked()) == {i for turn in unposted for i in turn.answers}, "markers are left"
+        assert named[i] == 1 if item.acked and not item.dropped else named[i] <= 1, f"{i} was acked, and not answered"
+    assert all(is_posted(world, turn) for turn in world.turns()), "a turn is not posted"
+    assert not world.marked(), "markers are left"
     assert all(job.end for job in world.jobs.values()), "a run goes on for ever"
     assert not any(isinstance(actor.home, int) for actor in world.actors), "a worker goes on for ever"
+
+
+def is_old(world: World, run: Run, i: str) -> bool:
+    """Whether an input was neither said nor tried in the hours before a run was reserved for it."""
+    tried = [before.reserved_at for before in world.runs() if before.n < run.n and i in before.serves]
+    return run.reserved_at - max([world.inputs[i].said_at, *tried]) >= OFFER_AFTER
 
 
 def is_posted(world: World, turn: Turn) -> bool:

@@ -27,7 +27,7 @@ from peerbot.conversation.next import (
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
 X, Y, Z = "1.000001-message", "2.000001-message", "3.000001-message"
-OF_THEMSELVES = [RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE]
+OF_THEMSELVES = [RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE, RunEnd.HUNG]
 
 
 def ago(seconds: float) -> datetime:
@@ -160,7 +160,14 @@ def test_three_runs_that_died_of_themselves_are_enough_among_others_that_did_not
     assert isinstance(step(waiting=(X,), runs=runs(*views)), GiveUp)
 
 
-@pytest.mark.parametrize("reason", [reason for reason in RunEnd if reason not in OF_THEMSELVES])
+def test_an_input_whose_run_was_not_admitted_is_given_up_at_once_and_a_later_one_is_tried() -> None:
+    """Another run would meet the same cluster; who writes again has had it mended, or is told again."""
+    refused = runs(ended(1, RunEnd.NOT_ADMITTED))
+    assert isinstance(step(waiting=(X,), runs=refused), GiveUp)
+    assert step(waiting=(Y,), runs=refused) == Reserve(2, (Y,))
+
+
+@pytest.mark.parametrize("reason", set(RunEnd) - set(OF_THEMSELVES) - {RunEnd.NOT_ADMITTED})
 def test_an_input_is_given_up_after_ten_runs_that_ended_for_whatever_reason(reason: RunEnd) -> None:
     views = [ended(n, reason) for n in range(1, 11)]
     assert step(waiting=(X,), runs=runs(*views[:9])) == Reserve(10, (X,))
@@ -272,15 +279,26 @@ def test_after_sixty_seconds_anybody_posts_it() -> None:
     assert step(answered={X: 1}, unposted=(UnpostedTurn(1, ago(60)),)) == Post(1, 1)
 
 
-def test_a_turn_that_was_just_tried_again_does_not_keep_the_others_waiting() -> None:
+def test_an_answer_waits_for_those_before_it() -> None:
     unposted = (UnpostedTurn(1, ago(5)), UnpostedTurn(2, ago(61)))
-    assert step(answered={X: 1, Y: 2}, unposted=unposted) == Post(2, 1)
-    assert step(waiting=(Y,), answered={X: 1}, unposted=unposted[:1]) == Reserve(1, (Y,))
+    assert step(answered={X: 1, Y: 2}, unposted=unposted) == Look(ago(5) + timedelta(seconds=60))
+    assert step(answered={Y: 2}, unposted=unposted[1:]) == Post(2, 1)
 
 
-def test_the_next_look_is_for_the_turn_that_is_due_first() -> None:
-    unposted = (UnpostedTurn(1, ago(5)), UnpostedTurn(2, ago(30)), UnpostedTurn(3, ago(10)))
-    assert step(answered={X: 1, Y: 2, Z: 3}, unposted=unposted) == Look(NOW + timedelta(seconds=30))
+def test_an_answer_that_waits_keeps_no_run_from_beginning() -> None:
+    assert step(waiting=(Y,), answered={X: 1}, unposted=(UnpostedTurn(1, ago(5)),)) == Reserve(1, (Y,))
+
+
+def test_the_next_look_is_for_the_answer_that_comes_first() -> None:
+    unposted = (UnpostedTurn(3, ago(10)), UnpostedTurn(1, ago(20)), UnpostedTurn(2, ago(30)))
+    assert step(answered={X: 1, Y: 2, Z: 3}, unposted=unposted) == Look(NOW + timedelta(seconds=40))
+
+
+@pytest.mark.parametrize(("claims", "minutes"), [(1, 1), (10, 1), (11, 2), (12, 4), (15, 32), (16, 60), (1000, 60)])
+def test_an_answer_that_nobody_can_post_is_tried_less_and_less_often(claims: int, minutes: int) -> None:
+    early = UnpostedTurn(1, ago(minutes * 60) + MOMENT, claims)
+    assert step(unposted=(early,)) == Look(NOW + MOMENT)
+    assert step(unposted=(UnpostedTurn(1, ago(minutes * 60), claims),)) == Post(1, claims + 1)
 
 
 def test_a_turn_without_markers_is_posted_too() -> None:

@@ -23,11 +23,13 @@ from next_promises import check, check_the_end
 from peerbot.conversation.documents import RunEnd
 from peerbot.conversation.next import (
     COMES_WITHIN,
+    OFFER_AFTER,
     REPOST_AFTER,
     TRIES,
     Close,
     GiveUp,
     Nothing,
+    Post,
     Reserve,
     Step,
     Unmark,
@@ -125,7 +127,12 @@ class Conversation(RuleBasedStateMachine):
     def one_freezes(self, program: str, actions: int) -> None:
         self.world.freeze(program, actions)
 
-    @rule(seconds=st.sampled_from([1, 10, 30, 60]))
+    @rule(which=st.integers(0, 3))
+    def somebody_deletes_a_message(self, which: int) -> None:
+        items = list(self.world.inputs.values())
+        items[-1 - which % len(items)].deleted = True
+
+    @rule(seconds=st.sampled_from([1, 10, 30, 60, 660, 7300]))
     def time_passes(self, seconds: float) -> None:
         self.world.clock += seconds
 
@@ -238,6 +245,22 @@ def never_posts_again(view: View, now: datetime) -> Step:
     return next_step(replace(view, unposted=tuple(replace(turn, tried_at=now) for turn in view.unposted)), now)
 
 
+def begins_what_is_old(view: View, now: datetime) -> Step:
+    return next_step(replace(view, said_at={}), now)
+
+
+def offers_what_is_fresh(view: View, now: datetime) -> Step:
+    earlier = tuple(replace(run, reserved_at=run.reserved_at - OFFER_AFTER) for run in view.runs)
+    said_at = {i: at - OFFER_AFTER for i, at in view.said_at.items()}
+    return next_step(replace(view, runs=earlier, said_at=said_at), now)
+
+
+def posts_what_is_due_last(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    due = [turn for turn in view.unposted if now - turn.tried_at >= REPOST_AFTER]
+    return Post(due[-1].k, due[-1].claims + 1) if due else step
+
+
 MUTATIONS: dict[Callable[[View, datetime], Step], str] = {
     reserves_before_closing: "was reserved while run",
     closes_living_runs: "was closed while it lived",
@@ -248,8 +271,11 @@ MUTATIONS: dict[Callable[[View, datetime], Step], str] = {
     starts_runs_for_what_is_refused: "a run for what needs none",
     unmarks_before_it_is_posted: "has no marker, and no posted answer",
     never_unmarks: "not answered|markers are left|for ever",
-    posts_at_once: "posted twice|for ever",
+    posts_at_once: "posted twice|posted again|for ever",
     never_posts_again: "a turn is not posted",
+    begins_what_is_old: "was begun unasked",
+    offers_what_is_fresh: "offered too early",
+    posts_what_is_due_last: "goes round for ever|answers out of order",
 }
 
 
@@ -265,12 +291,17 @@ def test_the_machine_finds_answers_that_are_written_on_an_old_view() -> None:
         run_state_machine_as_test(lambda: Conversation(World(answer_is_fenced=False)), settings=MUTATED)
 
 
+def test_the_machine_finds_answers_that_do_not_wait_for_those_before() -> None:
+    with pytest.raises(AssertionError, match="answers out of order"):
+        run_state_machine_as_test(lambda: Conversation(World(answers_wait=False)), settings=MUTATED)
+
+
 # What it takes thousands of examples to find, step by step
 
 
-def begun() -> World:
+def begun(decide: Callable[[View, datetime], Step] = next_step) -> World:
     """Somebody wrote one message, and its event is on its way."""
-    world = World()
+    world = World(decide)
     world.watch = lambda: check(world)
     world.inputs["01"] = Input("01", "plain", world.said_at)
     world.deliver(world.inputs["01"], world.dispatchers[0])
@@ -329,3 +360,53 @@ def test_if_whoever_answers_a_finish_posted_there_would_be_two_posts() -> None:
     world.only_the_writer_posts = False
     with pytest.raises(AssertionError, match="posted twice, and nobody was frozen"):
         broken_call_that_arrived(world)
+
+
+def marked_and_not_written(world: World) -> None:
+    """A dispatcher dies between the marker and the input, and Slack gives the event up."""
+    assert world.freeze("record", 2), "it has put the marker, and is about to put the input"
+    assert set(world.journal) == {"pending/01"}
+    world.crash(0)
+    world.clock += 700
+    world.calm_down(ROUNDS)
+    check_the_end(world)
+
+
+def test_an_input_whose_recorder_died_is_read_from_slack_and_answered() -> None:
+    world = begun()
+    marked_and_not_written(world)
+    assert [turn.answers for turn in world.turns()] == [("01",)]
+
+
+def test_a_marker_whose_message_is_gone_is_dropped() -> None:
+    world = begun()
+    world.inputs["01"].deleted = True
+    marked_and_not_written(world)
+    assert world.inputs["01"].dropped
+    assert world.turns() == []
+
+
+def test_without_recovery_the_marker_would_stay() -> None:
+    world = begun(lambda view, now: next_step(replace(view, orphans={}), now))
+    with pytest.raises(AssertionError, match="markers are left"):
+        marked_and_not_written(world)
+
+
+def test_a_recovery_that_only_drops_would_lose_the_message() -> None:
+    world = begun()
+    world.recovers = False
+    with pytest.raises(AssertionError, match="was dropped, and its message is there"):
+        marked_and_not_written(world)
+
+
+def test_what_waited_for_hours_is_offered_and_begun_with_what_is_said_then() -> None:
+    """The offer is a turn: nothing is begun until somebody writes again."""
+    world = begun()
+    assert world.freeze("reconcile", 0)
+    for at in (0, 1):
+        world.crash(at)
+    world.clock += OFFER_AFTER.total_seconds()
+    world.calm_down(ROUNDS)
+    check_the_end(world)
+    assert [(turn.answers, turn.offered_at is not None) for turn in world.turns()] == [(("01",), True)]
+    assert world.runs() == []

@@ -39,6 +39,16 @@ class Started(Document):
     began_at: AwareDatetime = Field(default_factory=now)
 
 
+class Branch(Document):
+    """`branches/{i}.json`: the conversation's branch from turn `turn` on, in place of the one before (`i` from 2)."""
+
+    i: int
+    branch: str
+    turn: int
+    reason: str  # why, as people read it
+    begun_at: AwareDatetime = Field(default_factory=now)
+
+
 class Input(Document):
     """`inputs/{ts}-{kind}.json`: what a person did, as Slack told it."""
 
@@ -97,19 +107,26 @@ class RunEnd(StrEnum):
 
     FINISHED = "finished"  # its worker closed it itself
     NEVER_STARTED = "never_started"
+    NOT_ADMITTED = "not_admitted"  # where runs run did not take it, and will not: another try would not, either
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out_of_memory"
     DEADLINE = "deadline"
+    HUNG = "hung"  # it gave no sign of life
     EVICTED = "evicted"
     NODE_LOST = "node_lost"
     DRAINED = "drained"
     DISPATCHER_ENDED = "dispatcher_ended"
+    CUT_OFF = "cut_off"  # its worker reached no gateway, or the gateway no journal, for too long
     GONE = "gone"  # nothing is left that could say why
 
     @property
     def died_of_itself(self) -> bool:
         """Whether it counts as a try of its inputs (D3)."""
-        return self in (RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE)
+        return self in (RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE, RunEnd.HUNG)
+
+
+CUT_OFF_EXIT_CODE = 75
+"""With which a worker ends that was cut off: "a temporary failure" in sysexits.h."""
 
 
 class RunClosed(Document):
@@ -117,6 +134,7 @@ class RunClosed(Document):
 
     reason: RunEnd
     detail: str = ""
+    said: str = ""  # why, for people: the end of a sentence, as "it ran out of memory"
     closed_at: AwareDatetime = Field(default_factory=now)
 
 
@@ -143,6 +161,14 @@ class SessionRef(BaseModel):
     run: int
 
 
+class KeptWork(BaseModel):
+    """Where commits are that could not be pushed: `work/{turn}/{run}.bundle`, on top of commit `base`."""
+
+    turn: int
+    run: int
+    base: str | None = Field(default=None, pattern="^[0-9a-f]{40,64}$")  # none: in an empty repository
+
+
 class TurnStatus(StrEnum):
     """How a turn ended."""
 
@@ -162,12 +188,14 @@ class Turn(Document):
     repository: str | None = None
     branch: str | None = None
     commit: str | None = None
+    kept: KeptWork | None = None  # what is on no branch yet
     pull_request: PullRequest | None = None
     files: list[FileChange] = Field(default_factory=list)
     session: SessionRef | None = None
     model: Literal["claude", "demo"] | None = None
     cost_usd: float | None = None
     seconds: float | None = None
+    began: bool = True  # False: it failed before its agent was asked, and what was saved before it still is
     ended_at: AwareDatetime = Field(default_factory=now)
 
 

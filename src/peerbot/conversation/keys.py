@@ -49,9 +49,13 @@ class Conversation:
 
     @property
     def branch(self) -> str:
-        """The conversation's own branch: the day that it began and its id."""
+        """The conversation's first branch: the day that it began and its id."""
         day = datetime.fromtimestamp(float(self.thread_ts), UTC).date().isoformat()
         return f"peerbot/{day}-{self.id}"
+
+    def later_branch(self, number: int) -> str:
+        """Its branch after the one before was merged, closed or deleted; `number` counts from 2."""
+        return f"{self.branch}-{number}"
 
     def checkpoint_ref(self, run: int) -> str:
         """Where run `run` keeps its checkpoints in the repository; never under heads or tags."""

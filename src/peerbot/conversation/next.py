@@ -16,6 +16,12 @@ COMES_WITHIN = timedelta(seconds=10)
 REPOST_AFTER = timedelta(seconds=60)
 """Whoever wrote a turn stops trying to post it at 45 s; from here on another may (D4)."""
 
+MINUTELY = 10
+"""So often an answer is claimed again each minute; then less and less often, since somebody has to mend something …"""
+
+LONGEST_REPOST = timedelta(hours=1)
+"""… but each hour."""
+
 OFFER_AFTER = timedelta(hours=2)
 """An input so old, for which no run was reserved since, is not begun unasked: an outage, a restored bucket (D2)."""
 
@@ -41,6 +47,7 @@ class RunView:
     alive: bool | None = None  # None: there is no such run
     end: RunEnd | None = None  # why it ended, where the look told
     detail: str = ""
+    said: str = ""  # for people: what it waits for, or why it ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,12 @@ class UnpostedTurn:
     k: int
     tried_at: datetime
     claims: int = 0  # so often was it claimed
+
+    @property
+    def again_at(self) -> datetime:
+        """From when on it may be claimed: whoever tries now had its time."""
+        doublings = min(max(0, self.claims - MINUTELY), 10)
+        return self.tried_at + min(REPOST_AFTER * (1 << doublings), LONGEST_REPOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,7 @@ class Unmark:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """This turn's answer has no receipt, and its writer had its time."""
+    """This turn's answer is the first without a receipt, and its writer had its time."""
 
     turn: int
     claim: int  # the number of the claim that this takes
@@ -139,6 +152,7 @@ class Close:
     run: int
     reason: RunEnd
     detail: str
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +175,13 @@ Step = Nothing | Look | Unmark | Post | Answer | GiveUp | Offer | Recover | Clos
 
 def next_step(view: View, now: datetime) -> Step:
     """Decide the one next step. Deterministic; raises nothing."""
-    unposted = {turn.k: turn for turn in view.unposted}
+    unposted = {turn.k for turn in view.unposted}
     if done := tuple(i for i in view.pending if i in view.answered and view.answered[i] not in unposted):
         return Unmark(done)
-    for turn in view.unposted:
-        if now - turn.tried_at >= REPOST_AFTER:
-            return Post(turn.k, turn.claims + 1)
+    # A thread reads in order: an answer waits for those before it.
+    first = min(view.unposted, key=lambda turn: turn.k, default=None)
+    if first and now >= first.again_at:
+        return Post(first.k, first.claims + 1)
     newest = view.runs[0] if view.runs else None
     if newest and not newest.closed:
         step = _look_after(newest, view.waiting, now)
@@ -176,8 +191,8 @@ def next_step(view: View, now: datetime) -> Step:
         step = Nothing()
     if isinstance(step, Nothing) and (orphan := _orphan(view, now)):
         return Recover(orphan)
-    if view.unposted and isinstance(step, Nothing):
-        return Look(min(turn.tried_at for turn in view.unposted) + REPOST_AFTER)
+    if first and isinstance(step, Nothing):
+        return Look(first.again_at)
     return step
 
 
@@ -186,7 +201,7 @@ def _look_after(run: RunView, waiting: tuple[str, ...], now: datetime) -> Step:
     if run.alive:
         return Wake(run.n) if waiting else Nothing()
     if run.alive is False:
-        return Close(run.n, run.end or RunEnd.GONE, run.detail)
+        return Close(run.n, run.end or RunEnd.GONE, run.detail, run.said)
     if run.started:
         return Close(run.n, RunEnd.GONE, "it is gone, and nothing says why")
     if now - run.reserved_at >= COMES_WITHIN:
@@ -207,9 +222,13 @@ def _serve(view: View, newest: RunView | None, now: datetime) -> Step:
 
 
 def _used_up(identity: str, runs: tuple[RunView, ...]) -> bool:
-    """Whether the tries of an input are used up (D3)."""
+    """Whether the tries of an input are used up (D3), or another would be no use."""
     ends = [run.closed.reason for run in runs if run.closed and identity in run.serves]
-    return sum(reason.died_of_itself for reason in ends) >= TRIES or len(ends) >= DEATHS
+    return (
+        ends[:1] == [RunEnd.NOT_ADMITTED]
+        or sum(reason.died_of_itself for reason in ends) >= TRIES
+        or len(ends) >= DEATHS
+    )
 
 
 def _waited_too_long(identity: str, view: View, now: datetime) -> bool:

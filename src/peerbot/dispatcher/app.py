@@ -33,8 +33,10 @@ from aiohttp import web
 from peerbot.claude.credentials import Credential
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
+from peerbot.conversation.policy import Candidate
 from peerbot.dispatcher.begin import Beginning
 from peerbot.dispatcher.catchup import CatchUp
+from peerbot.dispatcher.given_up import GivenUp
 from peerbot.dispatcher.health import health_app
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
@@ -42,6 +44,7 @@ from peerbot.dispatcher.record import Recorder
 from peerbot.dispatcher.tasks import Tasks
 from peerbot.errors import PeerBotError
 from peerbot.gateway.app import Gateway, Limits
+from peerbot.gateway.branches import Branches
 from peerbot.gateway.git_relay import GitRelay
 from peerbot.gateway.inbox import Admission, Inbox
 from peerbot.gateway.model_relay import ModelRelay
@@ -61,7 +64,6 @@ from peerbot.slack.receive import Receiver
 log = logger(__name__)
 
 SWEEP_SECONDS = 60.0
-DRAIN_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Dispatcher:
         self._tasks = Tasks()  # what is under way: it may come to its end
         self._loops = Tasks()  # what only waits: it ends at once
         self._stack = AsyncExitStack()
+        self._servers: list[web.AppRunner] = []  # of health, and of the gateway
         self._reconciler: Reconciler
         self._presenter: Presenter
         self._gateway: Gateway
@@ -115,12 +118,13 @@ class Dispatcher:
         self._journal = Journal(storage)
         self._stack.push_async_callback(self._journal.close)
         await self._journal.ping()
+        self._journal.granted()
         session = await self._stack.enter_async_context(
             aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10))
         )
         github_session = await self._stack.enter_async_context(aiohttp.ClientSession())
         github = GitHub(github_session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
-        recorder = Recorder(self._journal, self._recorded)
+        recorder = Recorder(self._journal, self._recorded, self._not_recorded)
         receiver = Receiver(
             bot_token=settings.slack_bot_token.get_secret_value(),
             app_token=settings.slack_app_token.get_secret_value(),
@@ -132,15 +136,15 @@ class Dispatcher:
         self._stack.push_async_callback(receiver.close)  # where the start fails before it is started
         us = await receiver.identify()
         self._catch_up = CatchUp(
-            journal=self._journal, recorder=recorder, runs=self._runs, client=receiver.client, us=us
+            journal=self._journal, recorder=recorder, runs=self._runs, outbound=receiver.outbound, us=us
         )
         repositories = Repositories(github)
-        people = People(receiver.client)
-        poster = Poster(receiver.client)
+        people = People(receiver.outbound)
+        poster = Poster(receiver.outbound)
         inbox = Inbox(
             journal=self._journal,
             people=people,
-            client=receiver.client,
+            outbound=receiver.outbound,
             us=us,
             admission=Admission(settings.slack_allow_direct_messages, settings.slack_allow_private_channels),
         )
@@ -169,7 +173,13 @@ class Dispatcher:
         self._stack.push_async_callback(receiver.close)
         await receiver.start()
         self._catch_up.at_start()
-        log.info("dispatcher_started", replica=self._name, port=ports.health, gateway_port=ports.gateway)
+        log.info(
+            "dispatcher_started",
+            replica=self._name,
+            port=ports.health,
+            gateway_port=ports.gateway,
+            drain_seconds=settings.peerbot_drain_seconds,
+        )
         return ports
 
     async def close(self) -> None:
@@ -177,11 +187,15 @@ class Dispatcher:
         await self._stack.aclose()
 
     async def _drain(self) -> None:
-        """No more looking around; send pollers away, end our runs, and let answers go out."""
+        """No more looking around; send pollers away, end what runs end with us, let answers and streams come to an end.
+
+        The gateway takes nothing new from here on: workers in pods try again, and reach another replica.
+        """
         await self._loops.close(0)
         self._gateway.end()
         await self._runs.close()
-        await self._tasks.close(DRAIN_SECONDS)
+        drained = self._tasks.close(self._settings.peerbot_drain_seconds)
+        await asyncio.gather(drained, *(server.cleanup() for server in self._servers[1:]))
 
     def _build_gateway(
         self,
@@ -192,10 +206,19 @@ class Dispatcher:
         poster: Poster,
     ) -> Gateway:
         settings = self._settings
+        branches = Branches(journal=self._journal, github=github)
         return Gateway(
             journal=self._journal,
             inbox=inbox,
-            turns=Turns(journal=self._journal, github=github, inbox=inbox, poster=poster, model_kind=self._model_kind),
+            branches=branches,
+            turns=Turns(
+                journal=self._journal,
+                github=github,
+                branches=branches,
+                inbox=inbox,
+                poster=poster,
+                model_kind=self._model_kind,
+            ),
             presenter=self._presenter,
             repositories=repositories,
             model=ModelRelay(
@@ -203,6 +226,7 @@ class Dispatcher:
                 base_url=settings.anthropic_base_url,
                 credential=Credential(settings.anthropic_api_key.get_secret_value()),
                 budget_usd=settings.peerbot_run_budget_usd,
+                turn_seconds=settings.session_timeout_minutes * 60,
             ),
             git=GitRelay(session, github.git_authorization),
             limits=Limits(
@@ -214,6 +238,7 @@ class Dispatcher:
                 model=settings.peerbot_model,
                 model_kind=self._model_kind,
             ),
+            started=self._run_started,
             closed=self._run_closed,
             spawn=self._tasks.spawn,
         )
@@ -228,7 +253,8 @@ class Dispatcher:
             beginning=Beginning(
                 journal=self._journal, github=github, people=people, organization=settings.github_organization
             ),
-            places=Places(self._runs, settings.worker_max_concurrent),
+            given_up=GivenUp(journal=self._journal, github=github),
+            places=Places(self._runs, self._journal, settings.worker_max_concurrent),
             name=self._name,
             worker_environment={
                 "PEERBOT_GATEWAY_URL": settings.peerbot_gateway_url or f"http://127.0.0.1:{ports.gateway}",
@@ -241,9 +267,10 @@ class Dispatcher:
 
     async def _serve(self, app: web.Application, port: int, setting: str) -> int:
         """Listen on `port` (0: any free one), which `setting` chose; the server closes with the dispatcher."""
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=self._settings.peerbot_drain_seconds)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
+        self._servers.append(runner)
         host = "127.0.0.1" if self._settings.peerbot_runtime == "process" else None
         site = web.TCPSite(runner, host, port)
         try:
@@ -256,7 +283,18 @@ class Dispatcher:
         """An input is in the journal: show it, and place it. A second delivery is reconciled too (D2)."""
         if new:
             self._tasks.spawn(self._presenter.received(item))
+            self._loops.spawn(self._catch_up.begun(item))
         self._reconciler.soon(item.conversation)
+
+    def _not_recorded(self, candidate: Candidate) -> None:
+        """The journal did not take a message: show it, and find it in the thread where Slack stops sending it."""
+        if candidate.sure:
+            self._tasks.spawn(self._presenter.waits(candidate.input))
+        self._catch_up.missed(float(candidate.input.ts))
+
+    def _run_started(self, conversation: Conversation, run: int) -> None:
+        """A worker has called: what carried its secret may go."""
+        self._tasks.spawn(self._runs.burn(conversation, run))
 
     def _run_closed(self, conversation: Conversation) -> None:
         """A worker closed its run: look for inputs once more (D3)."""
@@ -281,11 +319,10 @@ class Dispatcher:
                 self._reconciler.next_in_line()
 
     async def _sweep(self) -> None:
-        """At start and every minute: every conversation with something unanswered, whatever was missed."""
+        """At start and every minute."""
         while True:
             try:
-                for conversation in await self._journal.pending():
-                    self._reconciler.soon(conversation)
+                await self._reconciler.sweep()
             except PeerBotError as error:
                 log.warning("sweep_failed", reason=str(error), exc_info=error)
             await asyncio.sleep(SWEEP_SECONDS)

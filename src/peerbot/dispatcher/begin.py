@@ -24,7 +24,8 @@ class Beginning:
         Raises `Refused` where GitHub will not have it, `Unavailable` where it does not answer.
         """
         if there := await self._journal.conversation(conversation):
-            return there
+            newest = await self._journal.newest_branch(conversation)
+            return there.model_copy(update={"branch": newest.branch}) if newest else there
         try:
             repository = await self._chosen(conversation) or await self._own(conversation.team, first.user)
         except Refused as error:

@@ -1,8 +1,8 @@
 """What people wrote while nobody listened: read from Slack's history, into the same record as everything else.
 
-At start, and after every gap in the connection. Slack sends an event again for six minutes, so mostly there is nothing
-to find, and nothing is written. What was recorded stays as it is; what was rightly ignored is ignored again, since the
-same policy reads it (docs/decisions/0013-catching-up.md).
+At start, after every gap in the connection, and after an outage of the journal. Slack sends an event again for six
+minutes, so mostly there is nothing to find, and nothing is written. What was recorded stays as it is; what was rightly
+ignored is ignored again, since the same policy reads it (docs/decisions/0013-catching-up.md).
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import time
 from collections.abc import Awaitable, Iterable
 
 import stamina
-from slack_sdk.web.async_client import AsyncWebClient
 
+from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.policy import Us, read_event
 from peerbot.dispatcher.record import Recorder
@@ -19,6 +19,7 @@ from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.runs.port import Runs
+from peerbot.slack.outbound import Outbound
 from peerbot.slack.past import MemberOf, Message, Past
 
 log = logger(__name__)
@@ -47,11 +48,11 @@ _NEVER = "9999999999.999999-message"
 class CatchUp:
     """Looks back, one look at a time; gaps that come meanwhile become one more look."""
 
-    def __init__(self, *, journal: Journal, recorder: Recorder, runs: Runs, client: AsyncWebClient, us: Us) -> None:
+    def __init__(self, *, journal: Journal, recorder: Recorder, runs: Runs, outbound: Outbound, us: Us) -> None:
         self._journal = journal
         self._recorder = recorder
         self._runs = runs
-        self._client = client
+        self._outbound = outbound
         self._us = us
         self._since: float | None = None  # of the look that is due, in seconds since 1970
         self._due = asyncio.Event()
@@ -80,6 +81,9 @@ class CatchUp:
                 ):
                     with attempt:
                         await self._look_back(since)
+            except Unavailable as error:  # for so long that it is worth a line; it is looked again
+                log.warning("catch_up_waits", reason=str(error), exc_info=error)
+                self.missed(since + MARGIN_SECONDS)
             except (PeerBotError, ValueError, KeyError, TypeError) as error:  # the latter: Slack said something odd
                 log.warning("catch_up_failed", reason=str(error), exc_info=error)
 
@@ -88,7 +92,7 @@ class CatchUp:
 
         Raises what Slack and the journal raise; then the marker stays for the next look.
         """
-        past = Past(self._client, self._us)
+        past = Past(self._outbound, self._us)
         message = await past.message(conversation, input_ts(identity))
         candidate = read_event(past.event(conversation.channel, message), self._us) if message else None
         if candidate is not None and candidate.input.conversation == conversation:
@@ -98,8 +102,29 @@ class CatchUp:
             log.warning("marker_dropped", conversation=str(conversation), input=identity)
             await self._journal.unmark(conversation, identity)
 
+    async def begun(self, item: Input) -> None:
+        """Record the replies that came before `item`, where that is the first of its conversation.
+
+        A reply without a mention is for us where its thread is a conversation. One that overtook the message which
+        began it (that was sent again, or went to another replica) was not, and Slack does not send it again.
+        """
+        conversation = item.conversation
+        try:
+            if await self._journal.first_input(conversation) != item.id:
+                return
+            async for attempt in stamina.retry_context(
+                on=Unavailable, attempts=LOOKS, timeout=None, wait_initial=1.0, wait_max=60.0
+            ):
+                with attempt:
+                    past = Past(self._outbound, self._us)
+                    channel = MemberOf(conversation.channel, item.channel_type or "")
+                    await self._thread(past, channel, conversation.thread_ts, float(item.ts))
+        except PeerBotError as error:
+            log.warning("replies_not_read", conversation=str(conversation), reason=str(error), exc_info=error)
+
     async def _look_back(self, since: float) -> None:
-        began, past, recorded = time.monotonic(), Past(self._client, self._us), 0
+        await self._journal.ping()  # before Slack is asked for what can't be recorded
+        began, past, recorded = time.monotonic(), Past(self._outbound, self._us), 0
         read: set[str] = set()
         async for channel in past.channels():
             recorded += await self._unless_refused(self._channel(past, channel, since, read))

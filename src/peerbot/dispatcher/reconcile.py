@@ -5,7 +5,8 @@ call at any time, by any replica, as often as one likes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,8 +15,11 @@ from structlog.contextvars import bound_contextvars
 
 from peerbot.conversation import next as steps
 from peerbot.conversation.documents import RepostClaim, Run, RunClosed, RunEnd, Turn, TurnStatus, now
+from peerbot.conversation.ends import goes_on, waits
 from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.conversation.line import Waiting
 from peerbot.dispatcher.begin import Beginning
+from peerbot.dispatcher.given_up import GivenUp
 from peerbot.dispatcher.places import Places
 from peerbot.errors import PeerBotError, Refused, Unavailable, Unreadable
 from peerbot.gateway.inbox import Inbox
@@ -31,20 +35,21 @@ log = logger(__name__)
 MOST_STEPS = 50
 """More in one go means that two replicas fight or that a step does not take: the sweep tries again."""
 
-_HOW_IT_ENDED = {
-    RunEnd.NEVER_STARTED: "it never started",
-    RunEnd.CRASHED: "it crashed",
-    RunEnd.OUT_OF_MEMORY: "it ran out of memory",
-    RunEnd.DEADLINE: "its time was up",
-}
-
 _OFFER = (
     "This has waited for more than two hours, so I have not begun with it unasked. Write here, for example “go on”, "
     "and I take it up."
 )
 
+_NOT_ADMITTED = "a rule of the cluster does not admit it"
+
 TRIED_FOR_SECONDS = 50.0
 """How long a service that does not answer is asked again; after that the sweep comes by."""
+
+CALL_UP_SECONDS = 10.0
+"""How long it is waited for to find out who waits."""
+
+OTHERS_PLACE_WITHIN_SECONDS = 5.0
+"""What was said just now is being placed by whoever recorded it; older than that, it waits."""
 
 Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 
@@ -62,6 +67,7 @@ class Reconciler:
     inbox: Inbox
     presenter: Presenter
     beginning: Beginning
+    given_up: GivenUp
     places: Places
     name: str
     worker_environment: dict[str, str]
@@ -69,19 +75,75 @@ class Reconciler:
     spawn: Spawn
     spawn_waiting: Spawn
     _at_work: dict[Conversation, bool] = field(default_factory=dict)  # True: look once more when done
+    _in_line: dict[Conversation, tuple[int, Work]] = field(default_factory=dict)  # the turn that waits, and its card
+    _told: dict[Conversation, tuple[int, str]] = field(default_factory=dict)  # what their newest run waits for
+    _calls: int = 0  # to look who is next, that were not heeded yet
 
-    def soon(self, conversation: Conversation) -> None:
-        """Reconcile in the background; calls that come meanwhile become one more look."""
+    def soon(self, conversation: Conversation) -> asyncio.Task[None] | None:
+        """Reconcile in the background; calls that come meanwhile become one more look, and return None."""
         if conversation in self._at_work:
             self._at_work[conversation] = True
-            return
+            return None
         self._at_work[conversation] = False
-        self.spawn(self._until_quiet(conversation))
+        return self.spawn(self._until_quiet(conversation))
+
+    async def sweep(self) -> None:
+        """Reconcile every conversation with something unanswered, in the background, whatever was missed."""
+        for conversation in await self.journal.pending():
+            self.soon(conversation)
 
     def next_in_line(self) -> None:
-        """A run ended: whoever waits for a place looks again, first come first."""
-        for conversation in self.places.line():
-            self.soon(conversation)
+        """A run changed: there may be a place for whoever waits, here or at another replica."""
+        self._calls += 1
+        if self._calls == 1:
+            self.spawn(self._call_up())
+
+    async def _call_up(self) -> None:
+        """Learn of all who wait before any of them is placed, then place those whose turn it is.
+
+        Who stands in line here already is not looked at again: a look costs a handful of calls to the store, and there
+        are many changes, and many who wait.
+        """
+        try:
+            while self._calls:
+                self._calls = 1
+                if await self.places.free():
+                    with self.places.held():
+                        await self._look_at_all(await self._who_came_elsewhere())
+                    tried: set[Conversation] = set()
+                    while called := set((await self.places.called())[0]) - tried:
+                        tried |= called
+                        await self._look_at_all(called)  # one may have been answered meanwhile: its place is the next's
+                    await self._tell_places()
+                self._calls -= 1
+        finally:
+            self._calls = 0
+
+    async def _look_at_all(self, conversations: Iterable[Conversation]) -> None:
+        looks = [look for conversation in conversations if (look := self.soon(conversation))]
+        if looks:
+            await asyncio.wait(looks, timeout=CALL_UP_SECONDS)
+
+    async def _who_came_elsewhere(self) -> list[Conversation]:
+        """Who has a marker and no run, and stands not in line here: whoever recorded it may be another replica."""
+        running = {state.conversation for state in await self.runs.list() if state.phase is not Phase.ENDED}
+        for conversation in running.intersection(self.places.line()):
+            self._leaves_line(conversation)  # another replica placed it
+        seen = running.union(self.places.line(), self._at_work)
+        before = time.time() - OTHERS_PLACE_WITHIN_SECONDS
+        pending = await self.journal.pending()
+        return [c for c, inputs in pending.items() if c not in seen and float(input_ts(inputs[0])) < before]
+
+    async def _tell_places(self) -> None:
+        """Somebody was placed: the others have moved up."""
+        for place, conversation in enumerate((await self.places.called())[1], start=1):
+            if shown := self._in_line.get(conversation):
+                self.presenter.queued(conversation, *shown, place=place)
+
+    def _leaves_line(self, conversation: Conversation) -> None:
+        self.places.leave(conversation)
+        self.presenter.not_queued(conversation)
+        self._in_line.pop(conversation, None)
 
     async def _until_quiet(self, conversation: Conversation) -> None:
         try:
@@ -109,8 +171,10 @@ class Reconciler:
                 view = await self._view(conversation)
                 step = steps.next_step(view, now())
                 log.debug("step", step=type(step).__name__)
-                if not view.waiting:
-                    self.places.leave(conversation)
+                if not isinstance(step, steps.Reserve):
+                    self._leaves_line(conversation)
+                if view.runs and not view.runs[0].closed and view.runs[0].alive and view.runs[0].said:
+                    await self._held_up(conversation, view.runs[0])
                 if isinstance(step, steps.Look):
                     self.spawn_waiting(self._look_at(conversation, step.at))
                     return
@@ -159,6 +223,7 @@ class Reconciler:
             alive=None if state is None else state.phase is not Phase.ENDED,
             end=state.end if state else None,
             detail=state.detail if state else "",
+            said=state.said if state else "",
         )
 
     async def _take(self, conversation: Conversation, step: steps.Step) -> bool:
@@ -171,14 +236,17 @@ class Reconciler:
             case steps.Answer(inputs, text):
                 await self._answer(conversation, inputs, text, TurnStatus.REFUSED)
             case steps.GiveUp(inputs, last):
-                await self._answer(conversation, inputs, _given_up(last), TurnStatus.FAILED)
+                await self._answer(
+                    conversation, inputs, await self.given_up.words(conversation, last), TurnStatus.FAILED
+                )
             case steps.Offer(inputs):
                 await self._answer(conversation, inputs, _OFFER, TurnStatus.FAILED)
             case steps.Recover(identity):
                 await self.recover(conversation, identity)
-            case steps.Close(run, reason, detail):
+            case steps.Close(run, reason, detail, said):
+                self._told.pop(conversation, None)
                 log.warning("run_died", run=run, reason=reason.value, detail=detail)
-                await self.journal.close_run(conversation, run, RunClosed(reason=reason, detail=detail))
+                await self.journal.close_run(conversation, run, RunClosed(reason=reason, detail=detail, said=said))
             case steps.Reserve(run, inputs):
                 return await self._place(conversation, run, inputs)
             case steps.Wake(run):
@@ -192,18 +260,28 @@ class Reconciler:
         """Reserve and start run `n`, if there is a place for it."""
         first = await self.journal.input(conversation, inputs[0])
         assert first is not None, "the view has recorded inputs alone"
+        turn = max(await self.journal.turn_numbers(conversation), default=0) + 1
         try:
             begun = await self.beginning.of(conversation, first)
         except Refused as error:
             await self._answer(conversation, inputs, str(error), TurnStatus.FAILED)
             return True
-        turn = max(await self.journal.turn_numbers(conversation), default=0) + 1
-        async with self.places.place(conversation, first.ts) as place:
+        except Unavailable:
+            await self.presenter.delayed(conversation, turn, "GitHub does not answer, or asks me to wait.")
+            raise
+        try:
+            await self.places.free()  # before a run is reserved: one that can't be started counts as one that ended
+        except Unavailable:
+            await self.presenter.delayed(conversation, turn, "Kubernetes does not answer.")
+            raise
+        async with self.places.place(conversation, Waiting(first.ts, first.user)) as place:
             if place:
                 log.info("queued", place=place)
                 work = Work(n, begun.repository, begun.branch, first.user)
-                self.spawn(self.presenter.queued(conversation, turn, work, place=place))
+                self._in_line[conversation] = (turn, work)
+                self.presenter.queued(conversation, turn, work, place=place)
                 return False
+            self._in_line.pop(conversation, None)
             secret = new_secret()
             run = Run(
                 n=n,
@@ -217,10 +295,30 @@ class Reconciler:
             if not await self.journal.reserve(conversation, run):
                 return True
             environment = {**self.worker_environment, "PEERBOT_RUN_PATH": run_path(conversation, n)}
-            await self.runs.start(RunSpec(conversation, n, secret, environment))
+            try:
+                await self.runs.start(RunSpec(conversation, n, secret, environment, user=first.user, turn=turn))
+            except Refused as error:
+                log.warning("run_refused", run=n, reason=str(error))
+                refused = RunClosed(reason=RunEnd.NOT_ADMITTED, detail=str(error), said=_NOT_ADMITTED)
+                await self.journal.close_run(conversation, n, refused)
+                return True
         log.info("run_placed", run=n, job=conversation.job_name(n), inputs=list(inputs))
-        await self.presenter.starting(conversation, turn, Work.of(run, first.user))
+        before = await self.journal.run(conversation, n - 1) if n > 1 else None
+        note = goes_on(before.closed) if before and before.closed and set(before.run.serves) & set(inputs) else ""
+        await self.presenter.starting(conversation, turn, Work.of(run, first.user), note)
         return False
+
+    async def _held_up(self, conversation: Conversation, run: steps.RunView) -> None:
+        """Say on the card of the turn that waits for `run` what that waits for; once, as long as it is the same."""
+        if self._told.get(conversation) == (run.n, run.said):
+            return
+        self._told[conversation] = (run.n, run.said)
+        record = await self.journal.run(conversation, run.n)
+        first = await self.journal.input(conversation, run.serves[0])
+        if record and first:
+            turn = max(await self.journal.turn_numbers(conversation), default=0) + 1
+            log.warning("run_held_up", run=run.n, reason=run.said, detail=run.detail)
+            self.spawn(self.presenter.starting(conversation, turn, Work.of(record.run, first.user), waits(run.said)))
 
     async def _answer(self, conversation: Conversation, inputs: tuple[str, ...], text: str, status: TurnStatus) -> None:
         """Answer inputs without a run. Where another writer takes the turn's number, the next look decides anew."""
@@ -233,7 +331,7 @@ class Reconciler:
         turn = Turn(k=k, run=None, answers=left, status=status, text=text)
         if await self.journal.write_turn(conversation, turn):
             log.info("turn_written", turn=k, status=status.value, answers=left)
-            await self._present(conversation, turn)
+            self.spawn(self._present(conversation, turn))  # it may wait for an answer that the next look posts
 
     async def _end(self, conversation: Conversation, inputs: tuple[str, ...]) -> None:
         """Drop the markers of answered inputs. Whoever posted their answers may have died before it showed the end."""
@@ -251,27 +349,20 @@ class Reconciler:
         if not await self.journal.claim_repost(conversation, k, claim, RepostClaim(claimed_by=self.name)):
             return
         try:
-            await self._present(conversation, turn, again=True)
+            await self._present(conversation, turn, claim=claim)
         except PeerBotError as error:
             log.warning("not_posted", turn=k, reason=str(error), exc_info=error)
 
-    async def _present(self, conversation: Conversation, turn: Turn, *, again: bool = False) -> None:
-        await self.presenter.final(conversation, turn, await self._work(conversation, turn), again=again)
+    async def _present(self, conversation: Conversation, turn: Turn, *, claim: int = 0) -> None:
+        await self.presenter.final(conversation, turn, await self._work(conversation, turn), claim=claim)
 
     async def _work(self, conversation: Conversation, turn: Turn) -> Work | None:
+        """What the turn's card says; one without a run may have the card of the last that died over it."""
         first = await self.journal.input(conversation, turn.answers[0])
-        record = await self.journal.run(conversation, turn.run) if turn.run else None
+        journal = self.journal
+        record = await (journal.run(conversation, turn.run) if turn.run else journal.newest_run(conversation))
         return Work.of(record.run, first.user) if record and first else None
 
     async def _look_at(self, conversation: Conversation, at: datetime) -> None:
         await asyncio.sleep(max(0.0, (at - now()).total_seconds()))
         self.soon(conversation)
-
-
-def _given_up(last: RunClosed) -> str:
-    """What the thread is told when an input's tries are used up; the log says more, in `run_died`."""
-    why = _HOW_IT_ENDED.get(last.reason, "it was ended from outside")
-    return (
-        f"The worker ended before it could answer, several times; the last time {why}. Write here again to have it "
-        "tried anew, or ask whoever runs PeerBot to look at this conversation's log."
-    )

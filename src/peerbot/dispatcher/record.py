@@ -1,10 +1,12 @@
 """Receive → record: the marker, then the input, before Slack gets its ack (step 2 of docs/architecture.md)."""
 
+import asyncio
 from collections.abc import Callable
 
 from peerbot.conversation.documents import Input, TurnStatus
 from peerbot.conversation.keys import Conversation, input_id
 from peerbot.conversation.policy import Candidate
+from peerbot.errors import PeerBotError
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 
@@ -12,11 +14,22 @@ log = logger(__name__)
 
 
 class Recorder:
-    """Writes what is for us into the journal. `recorded` is told afterwards; it must return at once."""
+    """Writes what is for us into the journal.
 
-    def __init__(self, journal: Journal, recorded: Callable[[Input, bool], None]) -> None:
+    `recorded` is told afterwards, `failed` of what could not be written (Slack sends it again, but not for ever). They
+    must return at once.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        recorded: Callable[[Input, bool], None],
+        failed: Callable[[Candidate], None] = lambda _: None,
+    ) -> None:
         self._journal = journal
         self._recorded = recorded
+        self._under_way: dict[tuple[Conversation, str], asyncio.Future[bool]] = {}
+        self._failed = failed
 
     async def __call__(self, candidate: Candidate) -> bool:
         """Record `candidate` if it is for us; True where it was.
@@ -27,17 +40,39 @@ class Recorder:
         conversation reconciled.
         """
         item = candidate.input
-        if not candidate.sure and not await self._takes_part(item.conversation):
-            return False
-        await self.record(item)
+        try:
+            if not candidate.sure and not await self._takes_part(item.conversation):
+                return False
+            await self.record(item)
+        except (PeerBotError, asyncio.CancelledError):  # the latter: this dispatcher ends
+            self._failed(candidate)
+            raise
         return True
 
     async def record(self, item: Input) -> None:
         """Record what is known to be for us: the marker, then the input."""
-        await self._journal.mark(item)
-        new = await self._journal.record(item)
+        name = (item.conversation, item.id)
+        new = recorded = False
+        while not recorded and (other := self._under_way.get(name)):
+            await asyncio.wait([other])  # a mention comes as two events, mostly in the same moment
+            recorded = other.result()
+        if not recorded:
+            new = await self._write(item)
         log.info("input_recorded", conversation=str(item.conversation), input=item.id, new=new)
         self._recorded(item, new)
+
+    async def _write(self, item: Input) -> bool:
+        """Write the marker, then the input; False where it was there. Whoever wants the same meanwhile can wait."""
+        name, recorded = (item.conversation, item.id), False
+        self._under_way[name] = done = asyncio.get_running_loop().create_future()
+        try:
+            await self._journal.mark(item)
+            new = await self._journal.record(item, new=True)
+            recorded = True
+            return new
+        finally:
+            del self._under_way[name]
+            done.set_result(recorded)
 
     async def _takes_part(self, conversation: Conversation) -> bool:
         """Whether a reply that does not mention us is for us: not where people talked and we only refused somebody."""

@@ -8,11 +8,17 @@ from enum import StrEnum
 from aiohttp import web
 
 from peerbot.conversation.keys import Conversation
-from peerbot.errors import Conflict, Refused
+from peerbot.errors import Conflict, Refused, Unavailable
 from peerbot.journal.journal import Journal, RunRecord
 from peerbot.protocol.documents import secret_hash
 
 READS_MAY_BE_OLD_SECONDS = 2.0
+
+OUTAGE_SECONDS = 30 * 60.0
+"""How old a look-up may be for a read while the journal is away: nobody can close a run then, and its agent goes on."""
+
+ASKED_AGAIN_SECONDS = 5.0
+"""Where the journal was away at the last look, reads do not wait for it again before this."""
 
 _OVER = "This run is over, or the token is not its own."
 
@@ -38,6 +44,7 @@ class Access:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._seen: dict[tuple[Conversation, int], tuple[float, RunRecord]] = {}
+        self._away_until = 0.0
 
     async def caller(self, request: web.Request, role: Role, *, write: bool) -> Caller:
         """Identify the run that calls, in the given role.
@@ -63,11 +70,20 @@ class Access:
     async def _record(self, conversation: Conversation, run: int, *, fresh: bool) -> RunRecord | None:
         now = time.monotonic()
         seen_at, record = self._seen.get((conversation, run), (0.0, None))
-        if record and not fresh and now - seen_at < READS_MAY_BE_OLD_SECONDS:
-            return record
-        found = await self._journal.run(conversation, run)
+        if record and not fresh:
+            if now - seen_at < READS_MAY_BE_OLD_SECONDS:
+                return record
+            if now < self._away_until and now - seen_at < OUTAGE_SECONDS:
+                return record
+        try:
+            found = await self._journal.run(conversation, run)
+        except Unavailable:
+            self._away_until = time.monotonic() + ASKED_AGAIN_SECONDS
+            if record and not fresh and now - seen_at < OUTAGE_SECONDS:
+                return record
+            raise
         if found:
-            self._seen = {key: value for key, value in self._seen.items() if now - value[0] < READS_MAY_BE_OLD_SECONDS}
+            self._seen = {key: value for key, value in self._seen.items() if now - value[0] < OUTAGE_SECONDS}
             self._seen[conversation, run] = (now, found)
         return found
 

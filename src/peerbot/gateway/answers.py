@@ -20,7 +20,8 @@ from peerbot.errors import PeerBotError, Refused
 from peerbot.gateway.repositories import Repositories, branch_url
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
-from peerbot.slack.api import came_at_once, refusal_code
+from peerbot.slack.api import came_at_once, is_for_the_operator, refusal_code
+from peerbot.slack.lanes import Urgency
 from peerbot.slack.post import Poster
 from peerbot.slack.render import Answer, answer
 
@@ -44,6 +45,11 @@ _GONE = {
 """Refusals that no waiting mends: the place that the answer is for takes it no more. What people are told of them."""
 
 _FILE = re.compile(r"answer-turn-(\d{1,9})-part-(\d{1,9})\.md")
+LET_GO_AT = 3
+"""The claim at which an answer is let go that Slack refuses for a reason we do not know: those after it wait for it."""
+
+_LOOK_SECONDS = 1.0
+
 _LOOKS = 4
 """How often a shared file is looked for: Slack puts it into the thread a moment after it says so."""
 
@@ -60,11 +66,17 @@ class Answers:
         self._poster = poster
         self._repositories = repositories
 
-    async def post(self, conversation: Conversation, turn: Turn, *, again: bool) -> None:
+    async def until_it_is_next(self, conversation: Conversation, k: int) -> None:
+        """Wait until the answer before turn `k`'s has its receipt. Whoever calls bounds it in time."""
+        while k > 1 and await self._journal.posted(conversation, k - 1) is None:  # noqa: ASYNC110 — another process writes it
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def post(self, conversation: Conversation, turn: Turn, *, claim: int) -> None:
         """Post what is missing of a turn's answer, and write the receipt.
 
-        `again`: somebody tried before, so the thread is searched first. An answer that Slack will never take here gets
-        a receipt that says so. Raises what Slack or the journal raise; then the answer may be there in part.
+        `claim`: the how manieth to post it again, for which the thread is searched first; 0 for who wrote the turn. An
+        answer that Slack will never take here gets a receipt that says so. Raises what Slack or the journal raise; then
+        the answer may be there in part.
         """
         started = time.monotonic()
         try:
@@ -72,10 +84,10 @@ class Answers:
                 on=came_at_once, attempts=self._tries, timeout=None, wait_initial=3.0, wait_max=10.0
             ):
                 with attempt:
-                    stamps = await self._post_missing(conversation, turn, again=again or attempt.num > 1)
+                    stamps = await self._post_missing(conversation, turn, again=claim > 0 or attempt.num > 1)
         except Refused as refused:
             code = refusal_code(refused)
-            if code not in _GONE:
+            if code not in _GONE and (is_for_the_operator(refused) or claim < LET_GO_AT):
                 raise
             log.error("answer_refused", turn=turn.k, code=code, reason=str(refused))
             await self._journal.write_posted(conversation, turn.k, Posted(ts=[], refused=code))
@@ -117,7 +129,9 @@ class Answers:
                 log.info("answer_found", turn=turn.k, part=part)
                 continue
             metadata = turn_metadata(conversation, turn.k, part)
-            found.messages[part] = await self._poster.post(conversation, message, metadata=metadata)
+            found.messages[part] = await self._poster.post(
+                conversation, message, metadata=metadata, urgency=Urgency.FINAL
+            )
 
     async def _uploaded(self, turn: Turn, shown: Answer) -> str:
         """Hand the file over; its id, or the empty string where the workspace or the app's scopes allow none."""

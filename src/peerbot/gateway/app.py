@@ -12,6 +12,7 @@ It holds every credential; nothing that it answers carries one.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from peerbot.conversation.keys import Conversation
 from peerbot.conversation.progress import Progress
 from peerbot.errors import Conflict, PeerBotError, Refused, Unavailable
 from peerbot.gateway.access import Access, Caller, Role, named_run
+from peerbot.gateway.branches import Branches
 from peerbot.gateway.git_relay import GitRelay, GitTarget
 from peerbot.gateway.inbox import Inbox
 from peerbot.gateway.model_relay import ModelRelay
@@ -39,6 +41,7 @@ from peerbot.protocol.documents import (
     Message,
     SessionPart,
     StartRequest,
+    Thread,
     TurnFinished,
     TurnResult,
     secret_hash,
@@ -75,11 +78,13 @@ class Gateway:
     journal: Journal
     inbox: Inbox
     turns: Turns
+    branches: Branches
     presenter: Presenter
     repositories: Repositories
     model: ModelRelay
     git: GitRelay
     limits: Limits
+    started: Callable[[Conversation, int], None]  # told when a worker has traded its secret: burn it
     closed: Callable[[Conversation], None]  # told when a worker closed its run: reconcile
     spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
     access: Access = field(init=False)
@@ -100,7 +105,11 @@ class Gateway:
         app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/session/{part:[0-9]{1,6}}", self.keep_part)
         app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/session", self.keep_session)
         app.router.add_get(PREFIX + "/turns/{turn:[0-9]{1,6}}/session", self.session)
+        app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/work", self.keep_work)
+        app.router.add_get(PREFIX + "/turns/{turn:[0-9]{1,6}}/work", self.work)
+        app.router.add_get(PREFIX + "/turns/{turn:[0-9]{1,6}}/thread", self.thread)
         app.router.add_post(PREFIX + "/turns/{turn:[0-9]{1,6}}/finish", self.finish)
+        app.router.add_get(f"{PREFIX}/ready", self.ready)
         app.router.add_post(f"{PREFIX}/close", self.close_run)
         app.router.add_route("*", PREFIX + "/model/{tail:.*}", self.relay_model)
         app.router.add_route("*", PREFIX + "/git/{tail:.*}", self.relay_git)
@@ -130,6 +139,7 @@ class Gateway:
             if again is None or again.started is None or _hashes(again.started) != _hashes(tokens):
                 raise Refused("This run has a worker already.")
         log.info("run_started", conversation=str(conversation), run=n)
+        self.started(conversation, n)
         return _json(
             Brief(
                 team=conversation.team,
@@ -159,7 +169,8 @@ class Gateway:
             found = await self.inbox.waiting(caller.conversation)
             if not found and wait > 0 and not self._ending.is_set():
                 try:
-                    await asyncio.wait_for(woken.wait(), wait)
+                    async with asyncio.timeout(wait):
+                        await woken.wait()
                 except TimeoutError:
                     return _json(Inputs(inputs=[]))
                 found = await self.inbox.waiting(caller.conversation)
@@ -209,6 +220,29 @@ class Gateway:
         data = await session_so_far(self.journal, caller.conversation, _number(request, "turn"))
         return web.Response(body=data, content_type="application/gzip")
 
+    async def keep_work(self, request: web.Request) -> web.Response:
+        """Keep commits that could not be pushed, so that the next turn can push them."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
+        data = await request.read()
+        if not await self.journal.write_work(caller.conversation, _number(request, "turn"), caller.record.n, data):
+            raise Conflict("This turn's commits are kept already.")
+        log.info("work_kept", conversation=str(caller.conversation), run=caller.record.n, bytes=len(data))
+        return web.Response(status=204)
+
+    async def work(self, request: web.Request) -> web.Response:
+        """Hand over the commits of earlier turns that a turn is to push."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
+        kept = await self.branches.kept(caller.conversation)
+        data = await self.journal.work(caller.conversation, kept.turn, kept.run) if kept else None
+        if data is None:
+            raise Refused("There are no commits that wait to be pushed.")
+        return web.Response(body=data, content_type="application/octet-stream")
+
+    async def thread(self, request: web.Request) -> web.Response:
+        """Hand over what was said in the thread: for an agent whose session is lost."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
+        return _json(Thread(text=await self.inbox.thread(caller.conversation)))
+
     async def finish(self, request: web.Request) -> web.Response:
         """Write the turn, then post its answer: the worker need not wait for Slack."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
@@ -219,8 +253,14 @@ class Gateway:
                 log.warning("turn_failed", turn=turn.k, cause=result.cause)
             if created:  # whoever created the turn posts it; a repeated call may come to another replica
                 self.spawn(self.presenter.final(caller.conversation, turn, await self._work(caller)))
-                self.spawn(self.turns.clear_checkpoints(caller))
+                if turn.began:
+                    self.spawn(self.turns.clear_checkpoints(caller))
         return _json(TurnFinished(turn=turn.k, pull_request=turn.pull_request))
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """Say that what the run does can be kept, a push too: the journal knows it, and it is the newest."""
+        await self.access.caller(request, Role.SUPERVISOR, write=True)
+        return web.Response(status=204)
 
     async def close_run(self, request: web.Request) -> web.Response:
         """End a run: from here on its tokens are dead."""
@@ -245,15 +285,15 @@ class Gateway:
         tail = request.match_info["tail"]
         caller = await self.access.caller(request, Role.AGENT, write=tail == "git-receive-pack")
         run = caller.record.run
-        repository = await self.repositories.find(run.repository)
-        if repository is None:
-            raise Refused(f"The repository {run.repository} is not there any more.")
-        target = GitTarget(
-            clone_url=repository.clone_url,
-            branch=run.branch,
-            checkpoint_ref=caller.conversation.checkpoint_ref(run.n),
-        )
+        asked_at, pushes = time.monotonic(), tail == "git-receive-pack"
+        branch = await self.branches.current(caller.conversation, run) if pushes else run.branch
         with bound_contextvars(conversation=str(caller.conversation), run=run.n):
+            target = GitTarget(
+                clone_url=await self.repositories.clone_url(run.repository),
+                branch=branch,
+                checkpoint_ref=caller.conversation.checkpoint_ref(run.n),
+                moved=lambda: self.repositories.forget(run.repository, asked_at=asked_at),
+            )
             return await self.git.handle(request, target, tail)
 
     def _count(self, caller: Caller, turn: int, size: int) -> None:
@@ -267,8 +307,10 @@ class Gateway:
 
     async def _work(self, caller: Caller) -> Work:
         """What the run's cards say; the requester is who asked for what it was started for."""
-        item = await self.journal.input(caller.conversation, caller.record.run.serves[0])
-        return Work.of(caller.record.run, item.user if item else "")
+        run = caller.record.run
+        item = await self.journal.input(caller.conversation, run.serves[0])
+        branch = await self.branches.shown(caller.conversation, run)
+        return Work(run.n, run.repository, branch, item.user if item else "")
 
 
 async def _small_body(request: web.Request) -> bytes:

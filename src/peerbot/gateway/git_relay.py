@@ -7,6 +7,9 @@ pointed to is noted instead. Everything streams, whatever its size.
 """
 
 import asyncio
+import base64
+import binascii
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +28,7 @@ IDLE_SECONDS = 60.0
 CONNECT_SECONDS = 15.0
 DRAIN_SECONDS = 600.0
 MAX_REQUEST_BYTES = 2 * 1024**3
+MOST_WORDS = 300
 
 _SERVICES = ("git-upload-pack", "git-receive-pack")
 _REQUEST_HEADERS = ("Accept", "Accept-Language", "Content-Type", "Git-Protocol", "User-Agent")
@@ -39,6 +43,7 @@ class GitTarget:
     clone_url: str
     branch: str
     checkpoint_ref: str
+    moved: Callable[[], bool] = lambda: False  # told when nothing is at `clone_url`: may a new look find it elsewhere?
 
     def refusal(self, command: Command) -> str | None:
         """Why this may not be pushed, in words that git shows beside the ref; None when it may."""
@@ -88,7 +93,7 @@ class GitRelay:
             return _text(403, "this git is too old: it does not speak the smart HTTP protocol.")
         url = f"{target.clone_url}/info/refs?service={service}"
         try:
-            return await self._exchange(request, url, f"application/x-{service}-advertisement", self._idle())
+            return await self._exchange(request, target, url, f"application/x-{service}-advertisement", self._idle())
         except Refused as error:
             return _text(403, str(error))
         except Unavailable as error:
@@ -99,7 +104,8 @@ class GitRelay:
         body = RequestBody(request, idle, limit_bytes=self._max_request_bytes)
         url = f"{target.clone_url}/git-upload-pack"
         try:
-            return await self._exchange(request, url, "application/x-git-upload-pack-result", idle, body.chunks())
+            content_type = "application/x-git-upload-pack-result"
+            return await self._exchange(request, target, url, content_type, idle, body.chunks())
         except PeerBotError as error:
             return await _answer(body, idle, "git-upload-pack", error_reply(f"PeerBot: {error}"))
 
@@ -121,7 +127,7 @@ class GitRelay:
                 log.info("branch_moved", ref=command.ref, old=command.old, new=command.new)
             url = f"{target.clone_url}/git-receive-pack"
             return await self._exchange(
-                request, url, "application/x-git-receive-pack-result", idle, _again(reader, body)
+                request, target, url, "application/x-git-receive-pack-result", idle, _again(reader, body)
             )
         except PeerBotError as error:
             log.warning("push_refused", reason=str(error))
@@ -134,6 +140,7 @@ class GitRelay:
     async def _exchange(
         self,
         request: web.Request,
+        target: GitTarget,
         url: str,
         content_type: str,
         idle: IdleDeadline,
@@ -156,7 +163,7 @@ class GitRelay:
                 ) as upstream,
             ):
                 if upstream.status != 200 or upstream.content_type != content_type:
-                    raise _failure(upstream)
+                    raise await self._failure(upstream, target)
                 for name in _RESPONSE_HEADERS:
                     if name in upstream.headers:
                         response.headers[name] = upstream.headers[name]
@@ -167,6 +174,29 @@ class GitRelay:
                 raise Unavailable("the git server does not answer. Try again in a minute.") from error
             cut(request)
         return response
+
+    async def _failure(self, upstream: aiohttp.ClientResponse, target: GitTarget) -> PeerBotError:
+        """Say what the forge's reply means to the worker's user."""
+        status, headers = upstream.status, upstream.headers
+        log.warning("forge_refused", status=status, content_type=upstream.content_type)
+        if status == 429 or (
+            status == 403 and ("Retry-After" in headers or headers.get("X-RateLimit-Remaining") == "0")
+        ):
+            return Unavailable("GitHub's rate limit is used up. Try again in a minute.")
+        if (status == 404 or 300 <= status < 400) and target.moved():
+            return Unavailable("the repository has moved, and is looked for anew. Try again in a moment.")
+        return _refusal(status, await self._words(upstream) if status == 403 else "")
+
+    async def _words(self, upstream: aiohttp.ClientResponse) -> str:
+        """What the forge says in plain text, in one line; nothing that could hold our credential leaves here."""
+        if upstream.content_type != "text/plain":
+            return ""
+        said = (await upstream.content.read(MOST_WORDS)).decode(errors="replace")
+        line = " ".join(said.split()).removeprefix("remote: ").removeprefix("ERROR: ").rstrip(".")
+        secret = self._authorization().rpartition(" ")[2]
+        with contextlib.suppress(binascii.Error):
+            secret += " " + base64.b64decode(secret).decode(errors="replace").rpartition(":")[2]
+        return f"{line}. " if line and not any(part in line for part in secret.split()) else ""
 
 
 async def _read_commands(reader: CommandReader, body: RequestBody, idle: IdleDeadline) -> Push:
@@ -196,20 +226,23 @@ def _refusals(push: Push, target: GitTarget) -> list[tuple[str, str]]:
     return [*causes.items(), *((ref, "pushed together with a ref that is refused") for ref in others)]
 
 
-def _failure(upstream: aiohttp.ClientResponse) -> PeerBotError:
-    """Say what the forge's reply means to the worker's user; its own words stay with us, they may hold anything."""
-    log.warning("forge_refused", status=upstream.status, content_type=upstream.content_type)
-    match upstream.status:
+def _refusal(status: int, words: str) -> PeerBotError:
+    match status:
         case 401:
-            return Refused("the git server does not accept PeerBot's token. Tell whoever runs PeerBot.")
+            return Refused("GitHub does not accept PeerBot's token. Whoever runs PeerBot has to set a valid one.")
         case 403:
-            return Refused("PeerBot's token may not do this in the repository. Tell whoever runs PeerBot.")
+            return Refused(
+                f"{words or 'GitHub does not let PeerBot. '}Its token needs the right to write to the repository, and "
+                "an archived one takes nothing. Whoever runs PeerBot can look after that."
+            )
         case 404:
-            return Refused("the repository is gone, or PeerBot's token can't see it. Tell whoever runs PeerBot.")
-        case status if 300 <= status < 400:
-            return Refused("the repository has moved. Tell whoever runs PeerBot.")
+            return Refused(
+                "the repository is gone, or PeerBot's token may not see it. Whoever runs PeerBot can look after that."
+            )
+        case _ if 300 <= status < 400:
+            return Refused("the repository has moved. Whoever runs PeerBot can look after that.")
         case _:
-            return Unavailable(f"the git server has a problem (HTTP {upstream.status}). Try again in a minute.")
+            return Unavailable(f"the git server has a problem (HTTP {status}). Try again in a minute.")
 
 
 async def _answer(body: RequestBody, idle: IdleDeadline, service: str, reply: bytes | None) -> web.StreamResponse:

@@ -2,22 +2,26 @@
 
 from dataclasses import dataclass
 
-from slack_sdk.web.async_client import AsyncWebClient
-
 from peerbot.conversation.documents import Input, TurnStatus
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.policy import Us, admit
-from peerbot.conversation.text import as_context, mentioned_users, readable
+from peerbot.conversation.text import ThreadMessage, as_context, mentioned_users, readable
 from peerbot.journal.answers import unanswered
 from peerbot.journal.journal import Journal
 from peerbot.protocol.documents import PersonInput
 from peerbot.slack.history import earlier_messages
+from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 
 EMPTY_MESSAGE = (
     "Tell me what to do in the same message, for example: “fix the failing test in `calc`” or "
     "“what does the deploy script do?”. I answer in this thread."
 )
+
+
+_NEVER = "9999999999.999999"
+_MOST_TURNS = 30
+_OURSELVES = "PeerBot (you)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,10 @@ class Admission:
 class Inbox:
     """Reads inputs from the journal and makes them readable. Holds caches only."""
 
-    def __init__(
-        self, *, journal: Journal, people: People, client: AsyncWebClient, us: Us, admission: Admission
-    ) -> None:
+    def __init__(self, *, journal: Journal, people: People, outbound: Outbound, us: Us, admission: Admission) -> None:
         self._journal = journal
         self._people = people
-        self._client = client
+        self._outbound = outbound
         self._us = us
         self._admission = admission
 
@@ -80,6 +82,21 @@ class Inbox:
         """What somebody wrote, readable, without the mention of us."""
         return await self._text(item)
 
+    async def thread(self, conversation: Conversation) -> str:
+        """What was said in the thread up to what waits for an answer: people's messages and our answers, marked."""
+        waiting = await unanswered(self._journal, conversation)
+        said = await earlier_messages(
+            self._outbound, conversation, waiting[0].ts if waiting else _NEVER, bot_user=self._us.bot_user
+        )
+        for k in (await self._journal.turn_numbers(conversation))[-_MOST_TURNS:]:
+            turn = await self._journal.turn(conversation, k)
+            if turn and turn.text:
+                said.append(ThreadMessage(f"{turn.ended_at.timestamp():.6f}", _OURSELVES, turn.text))
+        said.sort(key=lambda message: float(message.ts))
+        people = {message.author for message in said}.union(*(mentioned_users(message.text) for message in said))
+        names = await self._people.names(people - {_OURSELVES})
+        return as_context(said, names=names, bot_user=self._us.bot_user)
+
     async def _text(self, item: Input) -> str:
         names = await self._people.names(mentioned_users(item.text) - {self._us.bot_user})
         return readable(item.text, names=names, bot_user=self._us.bot_user, trigger_phrase=self._us.trigger_phrase)
@@ -93,7 +110,7 @@ class Inbox:
         if after is None:
             return ""
         earlier = await earlier_messages(
-            self._client, first.conversation, first.ts, bot_user=self._us.bot_user, after_ts=after
+            self._outbound, first.conversation, first.ts, bot_user=self._us.bot_user, after_ts=after
         )
         people = {message.author for message in earlier}.union(*(mentioned_users(message.text) for message in earlier))
         names = await self._people.names(people)
@@ -106,5 +123,6 @@ class Inbox:
             turn = await self._journal.turn(conversation, k)
             if turn and turn.session:
                 return max(input_ts(i) for i in turn.answers) if missed else None
-            missed = missed or (turn is not None and turn.status is TurnStatus.FAILED)
+            # With a run it was answered by an agent whose session could not be kept.
+            missed = missed or (turn is not None and (turn.status is TurnStatus.FAILED or turn.run is not None))
         return "0"

@@ -6,7 +6,7 @@ approximate (list prices, this process's memory alone): it bounds what an inject
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
@@ -19,7 +19,15 @@ from peerbot.logs import logger
 
 log = logger(__name__)
 
-IDLE_SECONDS = 300.0
+IDLE_SECONDS = 60.0
+"""How long a reply that has begun may be silent: Claude sends a sign of life every few seconds."""
+
+FIRST_BYTE_SECONDS = 120.0
+"""How long a reply may take to begin, or one that is no stream to come."""
+
+CLI_WAITS_SECONDS = 60
+"""Asked to wait for longer, the CLI gives up at once."""
+
 CONNECT_SECONDS = 15.0
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_BYTES = 256 * 1024
@@ -33,9 +41,19 @@ _RESPONSE_PREFIXES = ("anthropic-ratelimit-",)
 
 @dataclass(slots=True)
 class _Account:
-    """What one run has spent."""
+    """What one run has spent: with what is on its way, so that requests side by side see each other."""
 
-    usd: float = 0.0
+    settled_usd: float = 0.0
+    open: set[UsageMeter] = field(default_factory=set)
+
+    @property
+    def usd(self) -> float:
+        return self.settled_usd + sum(meter.cost_usd for meter in self.open)
+
+    def settle(self, meter: UsageMeter) -> None:
+        """A request has come to its end."""
+        self.open.discard(meter)
+        self.settled_usd += meter.cost_usd
 
 
 class _Exchange:
@@ -48,29 +66,24 @@ class _Exchange:
         self.body = RequestBody(request, self.idle, limit_bytes=MAX_REQUEST_BYTES)
         self.meter = UsageMeter()
         self._account = account
-        self._counted_usd = 0.0
+        account.open.add(self.meter)
 
     async def upload(self) -> AsyncIterator[bytes]:
         """The request's body, metered."""
         async for chunk in self.body.chunks():
             self.meter.sent(chunk)
             yield chunk
-        self.settle()
-
-    def received(self, chunk: bytes) -> None:
-        """Meter a part of the reply, which has been passed on already."""
-        self.meter.received(chunk)
-        self.settle()
 
     def settle(self) -> None:
-        """Bring the account to what this has cost by now, so that requests side by side see each other."""
-        cost = self.meter.cost_usd
-        self._account.usd += cost - self._counted_usd
-        self._counted_usd = cost
+        """It is over: what it has cost stays on the account."""
+        self._account.settle(self.meter)
 
 
 class ModelRelay:
-    """Relays to `base_url` with `credential`; each run may spend about `budget_usd` US dollars."""
+    """Relays to `base_url` with `credential`; each run may spend about `budget_usd` US dollars.
+
+    A rate limit is waited for within `turn_seconds`; a reply may be silent for `idle_seconds` once it has begun.
+    """
 
     def __init__(
         self,
@@ -79,12 +92,14 @@ class ModelRelay:
         base_url: str,
         credential: Credential,
         budget_usd: float,
+        turn_seconds: float,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._session = session
         self._base_url = base_url.rstrip("/")
         self._credential = credential
         self._budget_usd = budget_usd
+        self._turn_seconds = turn_seconds
         self._idle_seconds = idle_seconds
         self._accounts: dict[str, _Account] = {}
 
@@ -120,7 +135,7 @@ class ModelRelay:
 
     async def _exchange(self, request: web.Request, account: _Account, tail: str) -> web.StreamResponse:
         log.debug("model_request", path=tail)
-        exchange = _Exchange(request, account, self._idle_seconds)
+        exchange = _Exchange(request, account, FIRST_BYTE_SECONDS)
         exchange.meter.free = tail != "v1/messages"
         try:
             return await while_connected(request, self._relay(exchange, tail))
@@ -155,11 +170,14 @@ class ModelRelay:
             if upstream.status != 200:
                 exchange.meter.free = True
                 log.warning("model_refused", status=upstream.status)
+                self._shorten_wait(response.headers)
                 if upstream.status in (401, 403):  # a key gets no better by trying: the CLI would, for 20 s
                     response.headers["x-should-retry"] = "false"
                 return await self._relay_error(upstream, exchange)
             exchange.meter.begin(upstream.content_type)
-            await relay_body(upstream, request, response, exchange.idle, exchange.received)
+            if upstream.content_type == "text/event-stream":
+                exchange.idle.within(self._idle_seconds)
+            await relay_body(upstream, request, response, exchange.idle, exchange.meter.received)
             exchange.meter.end()
             return response
 
@@ -172,6 +190,12 @@ class ModelRelay:
         await exchange.response.prepare(exchange.request)
         await exchange.response.write_eof(self._credential.redact(error))
         return exchange.response
+
+    def _shorten_wait(self, headers: CIMultiDict[str]) -> None:
+        """Have the CLI ask again within a wait that the turn has time for, which it would not begin otherwise."""
+        asked = headers.get("retry-after", "")
+        if asked.isdecimal() and CLI_WAITS_SECONDS < int(asked) < self._turn_seconds:
+            headers["retry-after"] = str(CLI_WAITS_SECONDS - 5)
 
     def _request_headers(self, request: web.Request) -> CIMultiDict[str]:
         headers = CIMultiDict(_allowed(request.headers, _REQUEST_HEADERS, _REQUEST_PREFIXES))

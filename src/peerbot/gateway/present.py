@@ -1,12 +1,14 @@
 """What a thread sees of a turn: 👀, one card edited in place, the answer, ✅ or ⚠️ (D4, D10).
 
-Order of a turn's end: answer → receipt → markers → reactions → the card's last state. Progress is a whole document
-each time and the newest wins; it is never drawn over or after a final.
+Order of a turn's end: answer → receipt → reactions and the card's last state → markers. Progress is a whole document
+each time and the newest wins: what a card shows is looked up when Slack has room for it (`slack/outbound.py`). It is
+never drawn over or after a final.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from structlog.contextvars import bound_contextvars
 
@@ -19,15 +21,22 @@ from peerbot.gateway.repositories import Repositories, branch_url
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.slack import render
+from peerbot.slack.lanes import Urgency
 from peerbot.slack.people import People
-from peerbot.slack.post import Poster
+from peerbot.slack.post import Newest, Poster
 
 log = logger(__name__)
 
-RECEIVED, DONE, WARNING = "eyes", "white_check_mark", "warning"
+RECEIVED, DONE, WARNING, WAITS = "eyes", "white_check_mark", "warning", "hourglass_flowing_sand"
 
 POST_SECONDS = 45.0
 """How long whoever created a turn, or claimed to post it again, may try."""
+
+PLACE_SECONDS = 5.0
+"""How long, at the least, until a place in line is told anew."""
+
+LATE_SECONDS = 1.0
+"""What was recorded so late may have been tried before, here or by another replica."""
 
 CARD_EVENT = "peerbot_card"
 
@@ -62,14 +71,28 @@ def card_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
     return {"event_type": CARD_EVENT, "event_payload": {"conversation": str(conversation), "turn": turn}}
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a card shows."""
+
+    state: render.State
+    report: Progress | None = None
+    place: int | None = None
+    note: str = ""
+
+
 @dataclass(slots=True)
 class _Live:
-    """A card that is being drawn."""
+    """A card that is drawn again and again."""
 
-    newest: Progress | None = None
-    drawn: int = -1
+    newest: _Look
+    drawn: _Look | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+
+    def look(self) -> _Look:
+        self.drawn = self.newest
+        return self.newest
 
 
 class Presenter:
@@ -103,14 +126,42 @@ class Presenter:
         """Show that a message was received and recorded."""
         if self._style.reactions:
             await self._quietly(self._poster.react(item.channel, item.ts, RECEIVED))
+            if time.time() - float(item.ts) > LATE_SECONDS:
+                await self._quietly(self._poster.unreact(item.channel, item.ts, WAITS))
 
-    async def queued(self, conversation: Conversation, turn: int, work: Work, *, place: int) -> None:
-        """Say that the turn waits for a free worker, and which place it has."""
-        await self._quietly(self._draw(conversation, turn, work, None, state="queued", place=place))
+    async def waits(self, item: Input) -> None:
+        """Show that a message was seen and could not be recorded yet. The same from every replica and each time."""
+        if self._style.reactions:
+            await self._quietly(self._poster.react(item.channel, item.ts, WAITS))
 
-    async def starting(self, conversation: Conversation, turn: int, work: Work) -> None:
-        """Show the first card of a turn: its worker, repository, branch and limit."""
-        await self._quietly(self._draw(conversation, turn, work, None, state="starting"))
+    def queued(self, conversation: Conversation, turn: int, work: Work, *, place: int) -> None:
+        """Say that the turn waits for a free worker, and which place it has; later, when that has changed."""
+        self._show(conversation, turn, work, _Look("queued", place=place))
+
+    def not_queued(self, conversation: Conversation) -> None:
+        """Say no more about places in line: the conversation has left it."""
+        for key in [key for key, live in self._live.items() if key[0] == conversation and live.newest.place]:
+            if task := self._live.pop(key).task:
+                task.cancel()
+
+    async def starting(self, conversation: Conversation, turn: int, work: Work, note: str = "") -> None:
+        """Show the first card of a turn: its worker, repository, branch and limit.
+
+        `note`: a sentence about what the worker waits for, or why the one before it ended.
+        """
+        self.not_queued(conversation)
+        await self._quietly(self._draw(conversation, turn, work, lambda: _Look("starting", note=note), Urgency.FIRST))
+
+    async def delayed(self, conversation: Conversation, turn: int, reason: str) -> None:
+        """Say once, where the turn's card will be, why it can't begin yet. Never raises."""
+        try:
+            async with self._drawing.setdefault((conversation, turn), asyncio.Lock()):
+                if await self._journal.card(conversation, turn) is None:
+                    said = render.note(f"{reason} I begin as soon as it does; you need not write again.")
+                    ts = await self._poster.post(conversation, said, metadata=card_metadata(conversation, turn))
+                    await self._journal.write_card(conversation, turn, Card(channel=conversation.channel, ts=ts))
+        except PeerBotError as error:
+            log.warning("not_drawn", reason=str(error))
 
     async def unreadable(self, conversation: Conversation, reason: str) -> None:
         """Say, once in a conversation's life, that a document of it can't be read. Never raises.
@@ -129,33 +180,39 @@ class Presenter:
         """Take a turn's newest progress; the card is redrawn when its time comes. Never waits, never raises."""
         if not self._style.progress:
             return
-        live = self._live.setdefault((conversation, turn), _Live())
-        if live.newest and report.seq <= live.newest.seq:
+        live = self._live.get((conversation, turn))
+        if live and live.newest.report and report.seq <= live.newest.report.seq:
             return
-        live.newest = report
+        if live and live.newest.place:
+            self.not_queued(conversation)
+        self._show(conversation, turn, work, _Look("working", report))
+
+    def _show(self, conversation: Conversation, turn: int, work: Work, look: _Look) -> None:
+        live = self._live.setdefault((conversation, turn), _Live(look))
+        live.newest = look
         live.changed.set()
         if live.task is None:
             live.task = self._spawn(self._keep_drawing(conversation, turn, work, live))
 
-    async def final(self, conversation: Conversation, turn: Turn, work: Work | None, *, again: bool = False) -> None:
+    async def final(self, conversation: Conversation, turn: Turn, work: Work | None, *, claim: int = 0) -> None:
         """Post a turn's answer, write the receipt, drop the markers. Raises what Slack or the journal raise.
 
         Nothing is posted where a receipt is there already, and an answer that Slack will never take here is let go
-        (`gateway/answers.py`). `again`: somebody tried before, so the thread is searched first. Posting stops after
-        45 s (`Unavailable`): from 60 s on, another may claim it (D4).
+        (`gateway/answers.py`). `claim`: the how manieth to post it again; 0 for who wrote the turn. It waits for the
+        answer before it, and stops after 45 s (`Unavailable`): from 60 s on, another may claim it (D4).
         """
         live = self._live.pop((conversation, turn.k), None)
         if live and live.task:
-            live.task.cancel()
-            await asyncio.wait([live.task])
+            live.task.cancel()  # what is on its way is over before the last state is drawn
         async with self._posting.setdefault((conversation, turn.k), asyncio.Lock()):
             if await self._journal.posted(conversation, turn.k) is None:
                 try:
                     async with asyncio.timeout(POST_SECONDS):
-                        await self._answers.post(conversation, turn, again=again)
+                        await self._answers.until_it_is_next(conversation, turn.k)
+                        await self._answers.post(conversation, turn, claim=claim)
                 except TimeoutError as error:
-                    raise Unavailable("Slack did not take the answer in time; it is posted again later.") from error
-        await self._show_end(conversation, turn, work, live.newest if live else None)
+                    raise Unavailable("The answer could not be posted in time; it is posted later.") from error
+        await self._show_end(conversation, turn, work, live.newest.report if live else None)
         # Last: as long as a marker is there, another comes and shows the end where we died over it.
         for identity in turn.answers:
             await self._journal.unmark(conversation, identity)
@@ -175,11 +232,12 @@ class Presenter:
             await self._show_end(conversation, turn, work, None)
 
     async def _show_end(self, conversation: Conversation, turn: Turn, work: Work | None, last: Progress | None) -> None:
-        for identity in turn.answers:
-            await self._quietly(self._answered(conversation, identity, turn.status))
+        shown = [self._quietly(self._answered(conversation, identity, turn.status)) for identity in turn.answers]
         if work:
-            state: render.State = "done" if turn.status is TurnStatus.DONE else "failed"
-            await self._quietly(self._draw(conversation, turn.k, work, last, state=state))
+            work = replace(work, branch=turn.branch or work.branch)
+            look = _Look("done" if turn.status is TurnStatus.DONE else "failed", last)
+            shown.append(self._quietly(self._draw(conversation, turn.k, work, lambda: look, Urgency.FIRST, last=True)))
+        await asyncio.gather(*shown)
 
     async def _lost_card(self, conversation: Conversation, turn: int, work: Work) -> Card | None:
         """Find the card of a dispatcher that died before it noted it: looked for only where the run before died."""
@@ -199,46 +257,82 @@ class Presenter:
             while True:
                 await live.changed.wait()
                 live.changed.clear()
-                if live.newest and live.newest.seq > live.drawn:
-                    live.drawn = live.newest.seq
-                    await self._quietly(self._draw(conversation, turn, work, live.newest, state="working"))
-                await asyncio.sleep(self._style.card_seconds * max(1, len(self._live) / 2))
+                waits = live.newest.place is not None
+                if live.newest != live.drawn:
+                    urgency = Urgency.COMFORT if waits else Urgency.PROGRESS
+                    await self._quietly(self._draw(conversation, turn, work, live.look, urgency))
+                await asyncio.sleep(self._place_seconds() if waits else self._style.card_seconds)
+
+    def _place_seconds(self) -> float:
+        """How long until a place in line is told anew: many that wait must not use up what others have to say."""
+        return max(
+            PLACE_SECONDS, PLACE_SECONDS / 2 * sum(live.newest.place is not None for live in self._live.values())
+        )
 
     async def _draw(
         self,
         conversation: Conversation,
         turn: int,
         work: Work,
-        report: Progress | None,
+        look: Callable[[], _Look],
+        urgency: Urgency,
         *,
-        state: render.State,
-        place: int | None = None,
+        last: bool = False,
     ) -> None:
         """Post the turn's card, or edit the one that is there; after the turn's end only into its last state."""
+
+        async def newest() -> render.Rendered | None:
+            if not last and await self._journal.turn(conversation, turn):
+                return None  # it ended while this waited for its turn
+            return await self._rendered(conversation, work, look())
+
+        # One at a time: a draw that Slack keeps waiting would else come after the one that shows the end.
+        async with self._drawing.setdefault((conversation, turn), asyncio.Lock()):
+            if not last and await self._journal.turn(conversation, turn):
+                return
+            card = await self._journal.card(conversation, turn) or await self._lost_card(conversation, turn, work)
+            if card:
+                await self._poster.update(card.channel, card.ts, newest, urgency=urgency)
+            elif not last:
+                await self._post_card(conversation, turn, newest)
+
+    async def _post_card(self, conversation: Conversation, turn: int, newest: Newest) -> None:
+        """Post a card and note it. Once it is on its way both are done, though this is cancelled: it would be lost."""
+        on_its_way = False
+
+        async def shown() -> render.Rendered | None:
+            nonlocal on_its_way
+            on_its_way = True
+            return await newest()
+
+        async def post() -> None:
+            if ts := await self._poster.post(conversation, shown, metadata=card_metadata(conversation, turn)):
+                await self._journal.write_card(conversation, turn, Card(channel=conversation.channel, ts=ts))
+
+        posting = asyncio.create_task(post())
+        try:
+            await asyncio.shield(posting)
+        except asyncio.CancelledError:
+            if not on_its_way:
+                posting.cancel()
+            await asyncio.gather(posting, return_exceptions=True)
+            raise
+
+    async def _rendered(self, conversation: Conversation, work: Work, look: _Look) -> render.Rendered:
         repository = await self._repositories.known(work.repository)
-        rendered = render.card(
-            report,
+        return render.card(
+            look.report,
             run_name=conversation.job_name(work.run),
             repository=work.repository,
             repository_url=repository.html_url if repository else "",
             branch=work.branch,
             branch_url=branch_url(repository, work.branch),
             limit_minutes=self._style.limit_minutes,
-            state=state,
-            place=place,
+            state=look.state,
+            place=look.place,
+            note=look.note,
             requester=(await self._people.names([work.requester])).get(work.requester, work.requester),
         )
-        # One at a time: a draw that Slack keeps waiting would else come after the one that shows the end.
-        async with self._drawing.setdefault((conversation, turn), asyncio.Lock()):
-            ended = state in ("done", "failed")
-            if not ended and await self._journal.turn(conversation, turn):
-                return
-            card = await self._journal.card(conversation, turn) or await self._lost_card(conversation, turn, work)
-            if card:
-                await self._poster.update(card.channel, card.ts, rendered)
-            elif not ended:
-                ts = await self._poster.post(conversation, rendered, metadata=card_metadata(conversation, turn))
-                await self._journal.write_card(conversation, turn, Card(channel=conversation.channel, ts=ts))
 
     async def _quietly(self, drawing: Coroutine[object, object, None]) -> None:
         """What is for comfort alone may fail: the answer is on its way all the same."""

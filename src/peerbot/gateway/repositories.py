@@ -2,7 +2,7 @@
 
 import time
 
-from peerbot.errors import PeerBotError
+from peerbot.errors import PeerBotError, Refused
 from peerbot.github.client import GitHub, Repository
 from peerbot.logs import logger
 
@@ -29,6 +29,21 @@ class Repositories:
         if found:
             self._kept[full_name] = (now + KEPT_SECONDS, found)
         return found
+
+    async def clone_url(self, full_name: str) -> str:
+        """Where git finds `owner/name`. Raises as `find`, and `Refused` where it is gone."""
+        repository = await self.find(full_name)
+        if repository is None:
+            raise Refused(
+                f"the repository {full_name} is not there any more, or PeerBot's GitHub token may not see it. Whoever "
+                "runs PeerBot can restore it or give the token access; a new thread begins where there is one."
+            )
+        return repository.clone_url
+
+    def forget(self, full_name: str, *, asked_at: float) -> bool:
+        """What `owner/name` was asked at `asked_at` (monotonic) proved wrong; True where it came from memory."""
+        until, _ = self._kept.pop(full_name, (0.0, None))
+        return until - KEPT_SECONDS < asked_at
 
     async def known(self, full_name: str | None) -> Repository | None:
         """The same for links: none rather than an error where GitHub does not answer."""

@@ -8,21 +8,39 @@ import asyncio
 
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused
-from peerbot.gateway.turns import last_session
+from peerbot.gateway.turns import last_session, readable_parts, unfinished_since
 from peerbot.journal.journal import Journal
-from peerbot.protocol.documents import SessionPart, SessionWhole
+from peerbot.logs import logger
+from peerbot.protocol.documents import SessionWhole
 from peerbot.protocol.sessions import merge, pack, unpack
+
+log = logger(__name__)
 
 
 async def session_so_far(journal: Journal, conversation: Conversation, turn: int) -> bytes:
-    """Put together what `turn` goes on with: gzip of a `SessionWhole`."""
+    """Put together what `turn` goes on with: gzip of a `SessionWhole`.
+
+    What can't be read is left out: the worker sees that its session is not there, and begins another.
+    """
     before = [k for k in await journal.turn_numbers(conversation) if k < turn]
     ref = await last_session(journal, conversation, before)
     whole = await journal.session(conversation, ref.turn, ref.run) if ref else None
-    parts = [SessionPart.model_validate_json(data) for data in await journal.session_parts(conversation, turn)]
-    if whole is not None and not parts:
-        return whole
-    kept = await asyncio.to_thread(unpack, whole) if whole else SessionWhole(transcripts=[])
+    parts = readable_parts(
+        [
+            data
+            for k in range(await unfinished_since(journal, conversation, turn), turn + 1)
+            for data in await journal.session_parts(conversation, k)
+        ]
+    )
+    kept = SessionWhole(transcripts=[])
+    if whole is not None:
+        try:
+            kept = await asyncio.to_thread(unpack, whole)
+        except ValueError as error:
+            log.error("session_unreadable", conversation=str(conversation), turn=turn, reason=str(error))
+        else:
+            if not parts:
+                return whole
     return await asyncio.to_thread(lambda: pack(merge([*kept.transcripts, *parts])))
 
 

@@ -27,27 +27,51 @@ class IdleDeadline:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._timeout = asyncio.timeout(None)
+        self._touched = 0.0  # by the loop's clock
+        self._look: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> "IdleDeadline":
-        self._timeout = asyncio.timeout(self.seconds)
+        self._timeout = asyncio.timeout(None)
         await self._timeout.__aenter__()
+        self.touch()
+        self._look_later()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._look:
+            self._look.cancel()
         await self._timeout.__aexit__(kind, error, trace)
 
     def touch(self) -> None:
         """Say that a byte has moved."""
-        # The upload runs in a task of its own and may move a last byte when the deadline has passed already.
-        with contextlib.suppress(RuntimeError):
-            self._timeout.reschedule(asyncio.get_running_loop().time() + self.seconds)
+        # No timer is set here: that would cost a stream more than to pass a chunk on.
+        self._touched = asyncio.get_running_loop().time()
+
+    def within(self, seconds: float) -> None:
+        """Allow so many seconds of silence from now on."""
+        self.seconds = seconds
+        self.touch()
+        if self._look:
+            self._look.cancel()
+        self._look_later()
 
     def expire(self) -> None:
         """Say that no byte will move any more."""
+        # The upload runs in a task of its own and may say so when the deadline has passed already.
         with contextlib.suppress(RuntimeError):
             self._timeout.reschedule(asyncio.get_running_loop().time())
+
+    def _look_later(self) -> None:
+        """Look when silence would have lasted long enough, whether it has."""
+        self._look = asyncio.get_running_loop().call_at(self._touched + self.seconds, self._look_now)
+
+    def _look_now(self) -> None:
+        if asyncio.get_running_loop().time() >= self._touched + self.seconds:
+            self.expire()
+        else:
+            self._look_later()
 
 
 class RequestBody:

@@ -3,10 +3,13 @@
 The worker has pushed and saved the session before it calls `finish`.
 """
 
-from peerbot.conversation.documents import PullRequest, Run, SessionRef, Turn, TurnStatus
+from collections.abc import Sequence
+
+from peerbot.conversation.documents import KeptWork, PullRequest, Run, SessionRef, Turn, TurnStatus
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Conflict, PeerBotError
 from peerbot.gateway.access import Caller
+from peerbot.gateway.branches import Branches
 from peerbot.gateway.inbox import Inbox
 from peerbot.github.client import GitHub
 from peerbot.github.describe import pull_request_body, pull_request_title
@@ -23,9 +26,19 @@ log = logger(__name__)
 class Turns:
     """Begins and ends turns for the run that calls."""
 
-    def __init__(self, *, journal: Journal, github: GitHub, inbox: Inbox, poster: Poster, model_kind: str) -> None:
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        github: GitHub,
+        branches: Branches,
+        inbox: Inbox,
+        poster: Poster,
+        model_kind: str,
+    ) -> None:
         self._journal = journal
         self._github = github
+        self._branches = branches
         self._inbox = inbox
         self._poster = poster
         self._model_kind = model_kind
@@ -35,16 +48,31 @@ class Turns:
 
         A run before may have worked on it already and have ended: then it goes on with the session of that one.
         """
-        numbers = await self._journal.turn_numbers(caller.conversation)
+        conversation = caller.conversation
+        numbers = await self._journal.turn_numbers(conversation)
         turn = max(numbers, default=0) + 1
-        parts = await self._journal.session_parts(caller.conversation, turn, before_run=caller.record.n)
+        since = await unfinished_since(self._journal, conversation, turn)
+        parts = [
+            part
+            for k in range(since, turn + 1)
+            for part in await self._journal.session_parts(conversation, k, before_run=caller.record.n)
+        ]
         if parts:
-            log.info("turn_goes_on", turn=turn, parts=len(parts))
-        session_id = heard_in([SessionPart.model_validate_json(part) for part in parts])
+            log.info("turn_goes_on", turn=turn, since=since, parts=len(parts))
+        session_id = heard_in(readable_parts(parts))
         if session_id is None:
-            session = await last_session(self._journal, caller.conversation, numbers)
+            session = await last_session(self._journal, conversation, numbers)
             session_id = session.id if session else None
-        return TurnBegin(turn=turn, session_id=session_id, interrupted=bool(parts))
+        branch, new_branch = await self._branches.for_turn(conversation, turn, caller.record.run)
+        return TurnBegin(
+            turn=turn,
+            session_id=session_id,
+            interrupted=bool(parts),
+            unfinished_since=since,
+            branch=branch,
+            new_branch=new_branch,
+            kept=await self._branches.kept(conversation),
+        )
 
     async def finish(self, caller: Caller, turn: int, result: TurnResult) -> tuple[Turn, bool]:
         """Write turn `turn`; returns it, and whether this call created it. Idempotent by the result's nonce.
@@ -76,15 +104,21 @@ class Turns:
             log.warning("checkpoints_not_cleared", reason=str(error), exc_info=error)
 
     async def _document(self, caller: Caller, turn: int, result: TurnResult) -> Turn:
-        run = caller.record.run
+        run, conversation = caller.record.run, caller.conversation
+        branch = await self._branches.current(conversation, run)
         text = result.text
         pull_request = None
         if result.commit:
             try:
-                pull_request = await self._pull_request(caller.conversation, run, result)
+                pull_request = await self._pull_request(conversation, run, branch, result)
             except PeerBotError as error:
                 log.warning("no_pull_request", reason=str(error), exc_info=error)
                 text += f"\n\n_The work is on the branch, but there is no pull request yet: {error}_"
+        if new := await self._branches.of_turn(conversation, turn):
+            text += f"\n\n_{new.reason}, so this turn began a new branch from the default one: `{new.branch}`._"
+        kept = KeptWork(turn=turn, run=run.n, base=result.base) if result.kept else None
+        if not result.began:
+            kept = await self._branches.kept(conversation)
         session = SessionRef(id=result.session_id, turn=turn, run=run.n) if result.session_id else None
         return Turn(
             nonce=result.nonce,
@@ -94,31 +128,31 @@ class Turns:
             status=TurnStatus(result.status),
             text=text,
             repository=run.repository,
-            branch=run.branch,
+            branch=branch,
             commit=result.commit,
+            kept=kept,
             pull_request=pull_request,
             files=result.files,
             session=session,
             model="demo" if self._model_kind == "demo" else "claude",
             cost_usd=result.cost_usd,
             seconds=result.seconds,
+            began=result.began,
         )
 
-    async def _pull_request(self, conversation: Conversation, run: Run, result: TurnResult) -> PullRequest | None:
+    async def _pull_request(
+        self, conversation: Conversation, run: Run, branch: str, result: TurnResult
+    ) -> PullRequest | None:
         """Open the conversation's pull request, or find and update it. None where there is nothing to compare with."""
         repository = await self._github.repository(run.repository)
-        if (
-            repository is None
-            or repository.empty
-            or not await self._github.branch_head(run.repository, run.default_branch)
-        ):
+        if repository is None or repository.empty:
             return None
         first = await self._journal.input(conversation, result.answers[0])
         request = await self._inbox.text(first) if first else ""
         pull_request = await self._github.ensure_pull_request(
             repository,
-            head=run.branch,
-            base=run.default_branch,
+            head=branch,
+            base=repository.default_branch,
             title=pull_request_title(request or result.title),
             body=pull_request_body(
                 request=request,
@@ -133,6 +167,15 @@ class Turns:
         return pull_request
 
 
+def readable_parts(parts: Sequence[bytes]) -> list[SessionPart]:
+    """Read a turn's parts; none of them where one can't be read: a transcript with a hole can't be resumed."""
+    try:
+        return [SessionPart.model_validate_json(part) for part in parts]
+    except ValueError as error:
+        log.error("session_unreadable", parts=len(parts), reason=f"a part is damaged: {type(error).__name__}")
+        return []
+
+
 async def last_session(journal: Journal, conversation: Conversation, numbers: list[int]) -> SessionRef | None:
     """Find the newest turn's session; a turn without one (a refusal) is stepped over."""
     for k in reversed(numbers):
@@ -140,3 +183,18 @@ async def last_session(journal: Journal, conversation: Conversation, numbers: li
         if turn and turn.session:
             return turn.session
     return None
+
+
+def _took_nothing_up(turn: Turn) -> bool:
+    return turn.run is None or not turn.began
+
+
+async def unfinished_since(journal: Journal, conversation: Conversation, turn: int) -> int:
+    """Find the first turn whose work turn `turn` goes on with: itself, or those before it that took nothing up.
+
+    They were given up, or failed before their agent was asked.
+    """
+    since = turn
+    while since > 1 and (before := await journal.turn(conversation, since - 1)) and _took_nothing_up(before):
+        since -= 1
+    return since

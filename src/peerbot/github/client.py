@@ -8,7 +8,7 @@ sentences that say what to do; no message holds the token.
 import base64
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import stamina
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from peerbot.conversation.documents import PullRequest
 from peerbot.errors import Unavailable
 from peerbot.github.api import Api, complaints
-from peerbot.github.describe import one_line
+from peerbot.github.describe import one_line, with_section
 from peerbot.logs import logger
 
 log = logger(__name__)
@@ -85,6 +85,11 @@ class _Pull(_Answer):
     number: int
     html_url: str
     body: str | None
+
+
+class _PullState(_Answer):
+    state: Literal["open", "closed"]
+    merged: bool
 
 
 _REFS_ANSWER = TypeAdapter(list[_NamedRef], config=ConfigDict(hide_input_in_errors=True))
@@ -173,22 +178,24 @@ class GitHub:
     ) -> PullRequest | None:
         """Find the open pull request of branch `head`, or open it; None where `head` holds nothing that `base` lacks.
 
-        One that is there keeps its title, which a person may have changed; its body becomes `body`.
+        One that is there keeps its title, which a person may have changed; in its body, our part becomes `body`.
         """
 
         async def ensure() -> PullRequest | None:
             found = await self._open_pull(repository, head)
             if found is None:
                 try:
-                    return _seen(await self._open(repository, head=head, base=base, title=title, body=body))
+                    whole = with_section(None, body)
+                    return _seen(await self._open(repository, head=head, base=base, title=title, body=whole))
                 except BadRequest as error:
                     if _says(error, "No commits between"):
                         return None
                     if not _says(error, "already exists") or (found := await self._open_pull(repository, head)) is None:
                         raise
-            if _lines(found.body or "") != _lines(body):
+            whole = with_section(found.body, body)
+            if _lines(found.body or "") != _lines(whole):
                 await self._api.requests.patch(
-                    _REPOSITORY + "/pulls/{number}", _named(repository, number=str(found.number)), data={"body": body}
+                    _REPOSITORY + "/pulls/{number}", _named(repository, number=str(found.number)), data={"body": whole}
                 )
             return _seen(found)
 
@@ -196,14 +203,31 @@ class GitHub:
             ensure, to=f"open the pull request of {head} in {repository.full_name} on GitHub", right=_PULLS
         )
 
+    async def pull_request_state(self, full_name: str, number: int) -> Literal["open", "closed", "merged"] | None:
+        """Look at a pull request; None where there is none (any more)."""
+
+        async def look() -> Literal["open", "closed", "merged"] | None:
+            variables = {**_split(full_name), "number": str(number)}
+            found = await self._api.get_if_there(_REPOSITORY + "/pulls/{number}", variables)
+            if found is None:
+                return None
+            pull = _PullState.model_validate(found)
+            return "merged" if pull.merged else pull.state
+
+        return await self._api.run(look, to=f"read pull request #{number} of {full_name} on GitHub", right=_PULLS)
+
+    async def refs(self, full_name: str, prefix: str) -> list[str]:
+        """List every ref of `owner/name` that begins with `refs/` and `prefix` (`peerbot/…/`)."""
+        return await self._api.run(
+            lambda: self._refs(full_name, prefix), to=f"read the checkpoints in {full_name} on GitHub", right=_READ
+        )
+
     async def delete_refs(self, full_name: str, prefix: str) -> None:
         """Delete every ref of `owner/name` that begins with `refs/` and `prefix` (`peerbot/…/`); none is fine."""
 
         async def delete() -> None:
-            variables = {**_split(full_name), "ref": prefix.split("/")}
-            found = await self._api.get_if_there(_REPOSITORY + "/git/matching-refs{/ref*}", variables)
-            for each in _REFS_ANSWER.validate_python(found or []):
-                named = {**_split(full_name), "ref": each.ref.removeprefix("refs/").split("/")}
+            for ref in await self._refs(full_name, prefix):
+                named = {**_split(full_name), "ref": ref.removeprefix("refs/").split("/")}
                 try:
                     await self._api.requests.delete(_REPOSITORY + "/git/refs{/ref*}", named)
                 except BadRequest as error:
@@ -211,6 +235,11 @@ class GitHub:
                         raise
 
         await self._api.run(delete, to=f"delete the checkpoints in {full_name} on GitHub", right=_WRITE)
+
+    async def _refs(self, full_name: str, prefix: str) -> list[str]:
+        variables = {**_split(full_name), "ref": prefix.split("/")}
+        found = await self._api.get_if_there(_REPOSITORY + "/git/matching-refs{/ref*}", variables)
+        return [each.ref for each in _REFS_ANSWER.validate_python(found or [])]
 
     async def _find(self, full_name: str) -> Repository | None:
         document = await self._api.get_if_there(_REPOSITORY, _split(full_name))

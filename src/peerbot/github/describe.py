@@ -8,7 +8,11 @@ import re
 
 _TITLE_CHARACTERS = 72
 _REQUEST_CHARACTERS = 4_000
-_BODY_CHARACTERS = 60_000  # GitHub takes 65,536
+_BODY_CHARACTERS, _MOST_CHARACTERS = 60_000, 65_536  # what we write, and what GitHub takes
+_BEGIN, _END = (
+    "<!-- What PeerBot writes. It is written anew; the rest is yours. -->",
+    "<!-- End of what PeerBot writes. -->",
+)
 
 # Control characters but tab and newline, and those that turn the direction of text around.
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
@@ -61,6 +65,20 @@ def pull_request_body(*, request: str, answer: str, requester: str, thread_url: 
     head = f"**{name}** asked{thread}:\n\n{quoted}\n\n"
     foot = f"\n\n---\n*Made by PeerBot, run `{re.sub(r'[^A-Za-z0-9._/-]', '', run)}`.*\n"
     return head + _bounded(_visible(answer).strip(), _BODY_CHARACTERS - len(head) - len(foot)) + foot
+
+
+def with_section(there: str | None, ours: str) -> str:
+    """A pull request's body in which `ours` is what PeerBot wrote, and everything else is as people left it.
+
+    Where nothing of ours is there yet it comes last; where there is no room for it, what is there stays as it is.
+    """
+    before, after = (there or "").replace("\r\n", "\n").strip(), ""
+    if _BEGIN in before and _END in before.partition(_BEGIN)[2]:
+        before, _, rest = before.partition(_BEGIN)
+        after = rest.rpartition(_END)[2]  # the last: code that was quoted may look like one
+    parts = (before.strip(), f"{_BEGIN}\n\n{ours.strip()}\n\n{_END}", after.strip())
+    body = "\n\n".join(part for part in parts if part) + "\n"
+    return body if len(body) <= _MOST_CHARACTERS else there or ""
 
 
 def _bounded(answer: str, limit: int) -> str:

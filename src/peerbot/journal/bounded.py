@@ -37,6 +37,9 @@ class BoundedStorage(ABC):
     def __init__(self, *, deadline_seconds: float = 10.0) -> None:
         self._deadline_seconds = deadline_seconds
 
+    SURE_OF_CONFLICTS = True
+    """Whether what the store says to exist does exist."""
+
     @abstractmethod
     async def _create(self, key: str, data: bytes) -> bool:
         """Create `key`, or return False where it exists. Raises `Unavailable` or `Refused`, like all of these."""
@@ -57,17 +60,21 @@ class BoundedStorage(ABC):
     async def close(self) -> None:
         """Let go of connections. Idempotent."""
 
-    async def put_if_absent(self, key: str, data: bytes) -> bool:
+    async def put_if_absent(self, key: str, data: bytes, *, new: bool = False) -> bool:
         """Create `key`; False only when it exists with other bytes (the port says more)."""
         _check_key(key)
+        may_be_ours = not (new and self.SURE_OF_CONFLICTS)
 
         async def create() -> bool:
+            nonlocal may_be_ours
             try:
                 if await self._once(self._create(key, data)):
                     return True
+                if not may_be_ours:
+                    return False
                 doubt = Unavailable(f"The journal reported a conflict at {key}, but nothing is there.")
             except Unavailable as error:
-                doubt = error
+                doubt, may_be_ours = error, True
             held = await self._once(self._read(key))
             if held is None:
                 raise doubt

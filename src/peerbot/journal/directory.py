@@ -39,7 +39,25 @@ class DirectoryStore(ObjectStore):
             raise self._failure(error) from error
         super().__init__(store, deadline_seconds=deadline_seconds)
 
+    async def _create(self, key: str, data: bytes) -> bool:
+        self._must_be_there()  # obstore would make it anew: a disk that is not mounted is no empty journal
+        return await super()._create(key, data)
+
+    def _is_missing_itself(self, error: FileNotFoundError) -> bool:  # noqa: ARG002
+        return not self._is_there()
+
+    def _is_there(self) -> bool:
+        try:
+            return self._root.is_dir()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _must_be_there(self) -> None:
+        if not self._is_there():
+            raise Unavailable(f"The journal's directory {self._root} is not there.")
+
     async def _page(self, prefix: str, after: str | None) -> Page:  # noqa: ARG002 (there is one)
+        self._must_be_there()
         try:
             # Everything at once: a directory has no order of its own, so it must all be seen to be sorted.
             found = await obstore.list(self._store, prefix, chunk_size=_LISTED_AT_ONCE).collect_async()

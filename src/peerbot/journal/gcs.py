@@ -55,9 +55,9 @@ class GoogleStore(BoundedStorage):
                 timeout=self._client_seconds,
             )
         except aiohttp.ClientResponseError as error:
-            if error.status in (409, 412):  # it is there; or somebody else is creating it this moment
+            if error.status == 412:
                 return False
-            raise self._failure(error) from error
+            raise self._failure(error) from error  # 409, too: somebody else is creating it this moment
         except _FAILURES as error:
             raise self._failure(error) from error
         return True

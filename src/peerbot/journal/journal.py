@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import ValidationError
 
 from peerbot.conversation.documents import (
+    Branch,
     Card,
     Choice,
     Document,
@@ -37,6 +38,7 @@ from peerbot.conversation.documents import (
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable, Unreadable
 from peerbot.journal import paths
+from peerbot.journal.granted import GrantedStorage
 from peerbot.journal.storage import Storage
 from peerbot.logs import logger
 
@@ -86,13 +88,16 @@ class Journal:
 
     async def mark(self, input: Input) -> None:
         """Make sure of the marker that says: `input` is not answered yet."""
-        await self._storage.put_if_absent(paths.marker(input.conversation, input.id), _bytes(Marker()))
+        await self._storage.put_if_absent(paths.marker(input.conversation, input.id), _bytes(Marker()), new=True)
 
-    async def record(self, input: Input) -> bool:
-        """Record `input`; False when it was there already (Slack delivered it again, or to another replica too)."""
-        new = await self._create(paths.input_document(input.conversation, input.id), input)
+    async def record(self, input: Input, *, new: bool = False) -> bool:
+        """Record `input`; False when it was there already (Slack delivered it again, or to another replica too).
+
+        `new`: this document was not recorded before; one that is there is another's, and is not read to see that.
+        """
+        ours = await self._create(paths.input_document(input.conversation, input.id), input, new=new)
         self._known.put(input.conversation, True)
-        return new
+        return ours
 
     async def knows(self, conversation: Conversation) -> bool:
         """Whether anything was ever recorded in `conversation`."""
@@ -150,6 +155,16 @@ class Journal:
     async def conversation(self, conversation: Conversation) -> Started | None:
         """Read how `conversation` began."""
         return await self._read(paths.conversation_document(conversation), Started)
+
+    async def newest_branch(self, conversation: Conversation) -> Branch | None:
+        """Read the branch that holds now; None as long as it is the conversation's first."""
+        numbers = await self._numbered(paths.branches(conversation))
+        return await self._read(paths.branch(conversation, max(numbers)), Branch) if numbers else None
+
+    async def begin_branch(self, conversation: Conversation, branch: Branch) -> Branch:
+        """Begin a branch; returns it, or what another wrote of that number before."""
+        key = paths.branch(conversation, branch.i)
+        return branch if await self._create(key, branch) else await self._read_existing(key, Branch)
 
     async def runs(self, conversation: Conversation) -> list[RunRecord]:
         """Read all its runs, by number."""
@@ -270,6 +285,14 @@ class Journal:
         """Read a whole transcript."""
         return await self._get(paths.session_whole(conversation, turn, run))
 
+    async def write_work(self, conversation: Conversation, turn: int, run: int, data: bytes) -> bool:
+        """Keep commits that could not be pushed; False when there are others."""
+        return await self._storage.put_if_absent(paths.work(conversation, turn, run), data)
+
+    async def work(self, conversation: Conversation, turn: int, run: int) -> bytes | None:
+        """Read commits that could not be pushed."""
+        return await self._get(paths.work(conversation, turn, run))
+
     # Names of repositories
 
     async def claim_repository(self, owner: str, name: str, user: str) -> str:
@@ -300,12 +323,16 @@ class Journal:
         async for _ in self._storage.list("ping/"):
             return
 
+    def granted(self) -> None:
+        """Take it that the store is allowed to us: from here on a refusal of it is an outage, `Unavailable`."""
+        self._storage = GrantedStorage(self._storage)
+
     async def close(self) -> None:
         """Close the store. Idempotent."""
         await self._storage.close()
 
-    async def _create(self, key: str, document: Document) -> bool:
-        ours = await self._storage.put_if_absent(key, _bytes(document))
+    async def _create(self, key: str, document: Document, *, new: bool = False) -> bool:
+        ours = await self._storage.put_if_absent(key, _bytes(document), new=new)
         if ours:
             self._documents.put(key, document)
         return ours

@@ -26,6 +26,21 @@ def told(conversation: Conversation) -> str:
     return f"conversations/{conversation}/unreadable.told"
 
 
+def branches(conversation: Conversation) -> str:
+    """The folder of the branches that it had after its first."""
+    return f"conversations/{conversation}/branches/"
+
+
+def branch(conversation: Conversation, i: int) -> str:
+    """Its `i`th branch, from 2 on."""
+    return f"{branches(conversation)}{i}.json"
+
+
+def work(conversation: Conversation, turn: int, run: int) -> str:
+    """The commits of turn `turn` that run `run` could not push."""
+    return f"conversations/{conversation}/work/{turn}/{run}.bundle"
+
+
 def inputs(conversation: Conversation) -> str:
     """The folder of its inputs."""
     return f"conversations/{conversation}/inputs/"

@@ -39,6 +39,8 @@ class S3Bucket(ObjectStore):
     Raises `SettingsError` when AWS's variables can't be used; whether the bucket is there is seen at the first call.
     """
 
+    SURE_OF_CONFLICTS = False
+
     def __init__(self, bucket: str, *, folder: str = "", deadline_seconds: float = 10.0) -> None:
         self._bucket = bucket
         endpoint = next((value for name in _ENDPOINTS if (value := os.environ.get(name))), "")

@@ -20,13 +20,16 @@ class Storage(Protocol):
     Whoever opened it closes it.
     """
 
-    async def put_if_absent(self, key: str, data: bytes) -> bool:
+    async def put_if_absent(self, key: str, data: bytes, *, new: bool = False) -> bool:
         """Create `key`; True when it is ours now.
 
         False only when it exists with *other* bytes: after a conflict or a lost answer the object is read back;
         our bytes mean that an earlier try of ours arrived, nothing there means that it is tried again. Callers put
         a nonce into `data` where two writers could mean the same bytes. `Unavailable` leaves open whether it was
         created: the same call again settles it.
+
+        `new` says that no call before this one sent these bytes. Then a store that is sure that the key exists is
+        believed without reading it back.
         """
 
     async def get(self, key: str) -> bytes | None:

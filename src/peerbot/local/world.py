@@ -20,7 +20,7 @@ from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.model import DemoModel
 from peerbot.local.slack import LocalSlack
-from peerbot.runs.open import open_runs
+from peerbot.runs.open import open_processes
 from peerbot.settings import Settings, load
 
 CARD_SECONDS = 0.3
@@ -80,7 +80,7 @@ class World:
         self._stack.push_async_callback(self.journal.close)
         if self._repository:
             await self._use(self._repository)
-        runs = open_runs(self.settings, demo=self.model is not None)
+        runs = open_processes(self.settings, demo=self.model is not None)
         self.sandboxed = runs.sandboxed
         dispatcher = Dispatcher(self.settings, runs, model_kind=self.model_kind, card_seconds=CARD_SECONDS)
         await dispatcher.start()

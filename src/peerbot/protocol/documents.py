@@ -11,7 +11,11 @@ Every path begins with `/v1/runs/{team}/{channel}/{thread_ts}/{n}`. The supervis
 `PUT  turns/{k}/session/{part}`        `SessionPart` → 204; create-only: the same part again succeeds
 `PUT  turns/{k}/session`               gzip of a `SessionWhole` → 204
 `GET  turns/{k}/session`               → gzip of a `SessionWhole`: what the turn before left, and this one so far
+`PUT  turns/{k}/work`                  a git bundle of commits that could not be pushed → 204
+`GET  turns/{k}/work`                  → the git bundle that the turn goes on with
+`GET  turns/{k}/thread`                → `Thread`: what was said in the thread before, for a session that is lost
 `POST turns/{k}/finish`                `TurnResult` → `TurnFinished`; the same nonce again gets the same reply
+`GET  ready`                           → 204: what this run does can be kept now
 `POST close`                           → 204; from here on both tokens are dead
 `*    model/…`                         Claude's Messages API, relayed
 `*    git/…`                           git's smart HTTP, relayed: one repository, one branch
@@ -24,7 +28,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from peerbot.conversation.documents import FileChange, PullRequest
+from peerbot.conversation.documents import FileChange, KeptWork, PullRequest
 from peerbot.conversation.keys import Conversation
 
 
@@ -100,6 +104,16 @@ class TurnBegin(Message):
     turn: int
     session_id: str | None = None
     interrupted: bool = False  # a run before worked on this turn and ended: its session and checkpoint are there
+    unfinished_since: int | None = None  # from this turn on; an earlier one than this was given up in the middle
+    branch: str = ""  # where its work goes; none: the run's own (a gateway of the release before)
+    new_branch: str = ""  # why it is a new one, where it is
+    kept: KeptWork | None = None  # commits of an earlier turn that are on no branch yet
+
+
+class Thread(Message):
+    """What was said in the thread before a turn: people's messages and the agent's answers, marked as such."""
+
+    text: str
 
 
 class SessionPart(Message):
@@ -127,6 +141,9 @@ class TurnResult(Message):
     cause: str = ""  # of a failure, for the operator's log
     title: str = ""  # of a pull request
     commit: str | None = None  # the branch's head, if this turn pushed
+    began: bool = True  # false: it failed before the agent began, and what was kept before still is
+    kept: bool = False  # `PUT work` has what could not be pushed
+    base: str | None = Field(default=None, pattern="^[0-9a-f]{40,64}$")  # of that: what GitHub's branch points to
     files: list[FileChange] = Field(default_factory=list)
     session_id: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")
     cost_usd: float | None = None

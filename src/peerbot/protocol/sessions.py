@@ -14,6 +14,9 @@ WORKSPACE = "workspace"
 LARGEST_BYTES = 64 * 1024 * 1024
 """The largest transcript that is kept, uncompressed."""
 
+LONGEST_TO_GO_ON_BYTES = 48 * 1024 * 1024
+"""A longer one is not resumed: what its next turn adds might not be kept any more."""
+
 
 def merge(parts: Iterable[SessionPart]) -> SessionWhole:
     """Join parts by key, in order; an entry whose uuid was there already is left out (it was sent twice)."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from peerbot.protocol.heartbeat import FD_VARIABLE
 from peerbot.runs import guard
 from peerbot.runs.folder import HeldFolder
 from peerbot.runs.sandbox import Launch, Sandbox
@@ -36,20 +37,23 @@ class Child:
         bootstrap_secret: str,
         folder: HeldFolder,
         sandbox: Sandbox | None,
+        silent_seconds: float,
     ) -> "Child":
         """Start a worker whose processes hold the folder's lock. Raises `OSError` where the system refuses."""
-        environment = {**base_environment(), **environment}
+        beats, beating = os.pipe()
         far_end, line = os.pipe()
+        environment = {**base_environment(), **environment, FD_VARIABLE: str(beating)}
         output = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             with _launch(command, environment, bootstrap_secret, folder, sandbox) as launch:
-                alone = ",".join(map(str, launch.fds))
+                alone = ",".join(map(str, (*launch.fds, beating)))
                 depth = "0" if sandbox is None else str(Sandbox.DEPTH)
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-I", "-S", guard.__file__, str(far_end), depth, alone, *launch.argv),
+                    *(sys.executable, "-I", "-S", guard.__file__),
+                    *(str(far_end), str(beats), str(silent_seconds), depth, alone, *launch.argv),
                     env=launch.environment,
                     cwd=folder.workspace,
-                    pass_fds=(far_end, folder.lock, *launch.fds),
+                    pass_fds=(far_end, beats, beating, folder.lock, *launch.fds),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -59,8 +63,8 @@ class Child:
             os.close(line)
             raise
         finally:
-            os.close(far_end)
-            os.close(output)
+            for descriptor in (far_end, beats, beating, output):
+                os.close(descriptor)
         return cls(process, line)
 
     @property

@@ -220,12 +220,12 @@ class HeldFolder(RunFolder):
             setattr(self, attribute, -1)
 
 
-def run_folders(directory: Path) -> Iterator[RunFolder]:
-    """Every run's folder."""
+def run_names(directory: Path) -> Iterator[str]:
+    """The name of every run that has a folder: of those that live, and of all that ended within the last day."""
     with os.scandir(directory) as entries:
         for entry in entries:
             if not entry.name.startswith("."):
-                yield RunFolder(Path(entry.path))
+                yield entry.name
 
 
 def sweep(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""The port: where runs run. `process.py` is a child process, later `kubernetes.py` a Job (D7).
+"""The port: where runs run. `process.py` is a child process, `kubernetes.py` a Job (D7).
 
 A run is known by its name (`Conversation.job_name`), which both replicas make alike: starting a run that exists is
 success, as `AlreadyExists` is for a Job.
@@ -23,12 +23,17 @@ def backstop_seconds(turn_seconds: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What it takes to start a run. `environment` carries no secret; the bootstrap secret travels in a file."""
+    """What it takes to start a run. `environment` carries no secret; the bootstrap secret travels in a file.
+
+    `user` (a user id) and `turn`, for operators: whose message it is started for, and which turn begins with it.
+    """
 
     conversation: Conversation
     run: int
     bootstrap_secret: str = field(repr=False)
     environment: Mapping[str, str]
+    user: str = ""
+    turn: int = 0
 
     @property
     def name(self) -> str:
@@ -53,6 +58,7 @@ class RunState:
     phase: Phase
     end: RunEnd | None = None  # set when ended
     detail: str = ""  # for the operator: exit code, last lines
+    said: str = ""  # for people, a sentence: why it can't start yet, or why it ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,9 @@ class Runs(Protocol):
 
     def watch(self) -> AsyncIterator[RunEvent]:
         """Every change from now on; several watchers may listen. Ends when the port is closed."""
+
+    async def burn(self, conversation: Conversation, run: int) -> None:
+        """Remove what carried a run's bootstrap secret: its worker has called, and it opens nothing any more."""
 
     async def stop(self, conversation: Conversation, run: int) -> None:
         """End a run and all of its processes: SIGTERM, then SIGKILL after its grace time. Returns when it is gone."""

@@ -9,19 +9,21 @@ import contextlib
 import math
 import signal
 import time
-import weakref
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused, Unavailable
 from peerbot.logs import logger
+from peerbot.protocol.heartbeat import SILENT_SECONDS
+from peerbot.runs import guard
 from peerbot.runs.child import Child
-from peerbot.runs.folder import HeldFolder, RunFolder, run_folders, sweep
+from peerbot.runs.folder import HeldFolder, RunFolder, run_names, sweep
 from peerbot.runs.port import Phase, RunEvent, Runs, RunSpec, RunState
 from peerbot.runs.sandbox import Sandbox
+from peerbot.runs.watchers import Watchers
 
 _LOOK_SECONDS = 0.2  # how often the shared folder is looked at
 _KILL_SECONDS = 10.0  # how long an end may take beyond its grace time
@@ -42,39 +44,13 @@ class _OwnRun:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class _Watch(AsyncIterator[RunEvent]):
-    """One watcher's events that it has not taken yet; what is said twice meanwhile is told once."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[RunEvent, None] = {}
-        self._changed = asyncio.Event()
-        self._closed = False
-
-    def tell(self, event: RunEvent) -> None:
-        self._waiting[event] = None
-        self._changed.set()
-
-    def close(self) -> None:
-        self._closed = True
-        self._changed.set()
-
-    async def __anext__(self) -> RunEvent:
-        while not self._waiting:
-            if self._closed:
-                raise StopAsyncIteration
-            self._changed.clear()
-            await self._changed.wait()
-        event = next(iter(self._waiting))
-        del self._waiting[event]
-        return event
-
-
 class ProcessRuns(Runs):
     """Runs as processes of this machine; implements the port `Runs`.
 
     `directory` is the shared folder of runs, `command` starts the worker, `sandbox` is what it runs in (None: nothing
-    keeps the agent from the user's files), `grace_seconds` is what a worker has between SIGTERM and SIGKILL. A run that
-    is not done after `deadline_seconds` is killed: a backstop, for a worker that hangs.
+    keeps the agent from the user's files), `grace_seconds` is what a worker has between SIGTERM and SIGKILL. A run
+    whose worker gives no sign of life for `silent_seconds` is killed, and so is, as a backstop, one that is not done
+    after `deadline_seconds`.
     """
 
     def __init__(
@@ -84,6 +60,7 @@ class ProcessRuns(Runs):
         command: Sequence[str],
         sandbox: Sandbox | None,
         grace_seconds: float = 10,
+        silent_seconds: float = SILENT_SECONDS,
         deadline_seconds: float = math.inf,
     ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,13 +68,15 @@ class ProcessRuns(Runs):
         self._command = list(command)
         self._sandbox = sandbox
         self._grace_seconds = grace_seconds
+        self._silent_seconds = silent_seconds
         self._deadline_seconds = deadline_seconds
         self.sandboxed = sandbox is not None
         self._own: dict[str, _OwnRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
-        self._watches: weakref.WeakSet[_Watch] = weakref.WeakSet()
+        self._watchers = Watchers()
         self._seen: dict[str, tuple[Phase, int]] = {}  # the phase and the number of wakes last seen
+        self._over: dict[str, RunState] = {}  # what has ended stays so, and a day has many: read once
         self._closed = False
 
     async def start(self, spec: RunSpec) -> None:
@@ -113,7 +92,9 @@ class ProcessRuns(Runs):
             return
         before = _out_of_memory_kills()
         try:
-            child = await Child.start(self._command, spec.environment, spec.bootstrap_secret, folder, self._sandbox)
+            child = await Child.start(
+                self._command, spec.environment, spec.bootstrap_secret, folder, self._sandbox, self._silent_seconds
+            )
         except BaseException as error:
             folder.release()
             folder.remove()
@@ -135,7 +116,7 @@ class ProcessRuns(Runs):
 
     async def list(self) -> list[RunState]:
         """Every run that is there; ended ones stay for a day."""
-        states = (folder.state() for folder in run_folders(self._directory))
+        states = [self._state(name) for name in self._names()]
         return [state for state in states if state is not None]
 
     async def wake(self, conversation: Conversation, run: int) -> None:
@@ -146,14 +127,13 @@ class ProcessRuns(Runs):
 
     def watch(self) -> AsyncIterator[RunEvent]:
         """Every change from now on; several watchers may listen. Ends when the port is closed."""
-        watch = _Watch()
-        if self._closed:
-            watch.close()
-            return watch
-        self._look_around()  # what is there already is no news
-        self._watches.add(watch)
-        self._keep()
-        return watch
+        if not self._closed:
+            self._look_around()  # what is there already is no news
+            self._keep()
+        return self._watchers.add()
+
+    async def burn(self, conversation: Conversation, run: int) -> None:
+        """Nothing is left to do: the worker has removed the file itself, or it was a pipe."""
 
     async def stop(self, conversation: Conversation, run: int) -> None:
         """End a run: SIGTERM, then SIGKILL after its grace time; another dispatcher's is ended by that one.
@@ -189,8 +169,7 @@ class ProcessRuns(Runs):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
             self._keeper = None
-        for watch in list(self._watches):
-            watch.close()
+        self._watchers.close()
 
     def _folder(self, conversation: Conversation, run: int) -> RunFolder:
         return RunFolder(self._directory / conversation.job_name(run))
@@ -219,7 +198,7 @@ class ProcessRuns(Runs):
         await asyncio.to_thread(own.folder.clear)  # a large checkout takes seconds to remove
 
     async def _ended(self, own: _OwnRun) -> int:
-        """Wait for a run's end; one that is not done by its deadline (frozen, perhaps) is ended. Its exit code."""
+        """Wait for a run's end; one that is not done by its deadline is ended. Its exit code."""
         end = asyncio.create_task(own.child.wait())
         timeout = None if math.isinf(self._deadline_seconds) else self._deadline_seconds
         done, _ = await asyncio.wait([end], timeout=timeout)
@@ -249,11 +228,25 @@ class ProcessRuns(Runs):
                 log.exception("runs_not_seen", directory=str(self._directory))
 
     def _look_around(self) -> None:
-        folders = {folder.path.name: folder for folder in run_folders(self._directory)}
-        self._seen = {name: seen for name, seen in self._seen.items() if name in folders}
-        for name, folder in folders.items():
+        for name in self._names():
             if name not in self._seen or self._seen[name][0] is not Phase.ENDED:
-                self._observe(folder)
+                self._observe(RunFolder(self._directory / name))
+
+    def _names(self) -> set[str]:
+        """Every run that is there; what is remembered of others is forgotten."""
+        names = set(run_names(self._directory))
+        self._seen = {name: seen for name, seen in self._seen.items() if name in names}
+        self._over = {name: state for name, state in self._over.items() if name in names}
+        return names
+
+    def _state(self, name: str) -> RunState | None:
+        """How a run is, now."""
+        if name not in self._over:
+            state = RunFolder(self._directory / name).state()
+            if state is None or state.phase is not Phase.ENDED:
+                return state
+            self._over[name] = state
+        return self._over[name]
 
     def _observe(self, folder: RunFolder) -> None:
         """Tell the watchers what is new about a run since we last looked."""
@@ -263,13 +256,13 @@ class ProcessRuns(Runs):
         phase, wakes = self._seen.get(folder.path.name, (None, 0))
         self._seen[folder.path.name] = (state.phase, folder.wakes())
         if state.phase is not phase:
-            self._tell(RunEvent(state.conversation, state.run, woken=False))
+            self._watchers.tell(RunEvent(state.conversation, state.run, woken=False))
         if state.phase is not Phase.ENDED and folder.wakes() > wakes:
-            self._tell(RunEvent(state.conversation, state.run, woken=True))
+            self._watchers.tell(RunEvent(state.conversation, state.run, woken=True))
 
-    def _tell(self, event: RunEvent) -> None:
-        for watch in list(self._watches):
-            watch.tell(event)
+
+_GOOD_ENDS = {0: RunEnd.FINISHED, CUT_OFF_EXIT_CODE: RunEnd.CUT_OFF}
+"""What a worker that ended as it wanted to says by its exit code."""
 
 
 def _how_it_ended(own: _OwnRun, code: int) -> tuple[RunEnd, str]:
@@ -279,14 +272,14 @@ def _how_it_ended(own: _OwnRun, code: int) -> tuple[RunEnd, str]:
         with contextlib.suppress(ValueError):
             detail += f" ({signal.Signals(code - 128).name})"
     detail += f" after {time.monotonic() - own.started:.1f} s"
-    if own.too_long:
-        return RunEnd.DEADLINE, detail
-    if own.stopping:
-        return RunEnd.DRAINED, detail
-    if code == 0:
-        return RunEnd.FINISHED, detail
+    if own.too_long or own.stopping:
+        return RunEnd.DEADLINE if own.too_long else RunEnd.DRAINED, detail
+    if code in _GOOD_ENDS:
+        return _GOOD_ENDS[code], detail
     if tail := own.folder.log_tail():
         detail += f": {tail}"
+    if code == guard.HUNG:
+        return RunEnd.HUNG, detail
     if code == 128 + signal.SIGKILL and _out_of_memory_kills() > own.out_of_memory_before:
         return RunEnd.OUT_OF_MEMORY, detail
     return RunEnd.CRASHED, detail

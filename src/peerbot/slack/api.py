@@ -1,7 +1,7 @@
 """How Slack's Web API is called: one client, every call with a deadline, every error one of ours.
 
-The SDK repeats a request whose connection broke; for `chat.postMessage` that posts twice. So nothing is repeated here
-but what Slack turned away itself (429), and who calls decides about the rest.
+The SDK repeats a request whose connection broke; for `chat.postMessage` that posts twice. So nothing is repeated here:
+`slack/outbound.py` waits where Slack said to (429), and who calls decides about the rest.
 """
 
 import asyncio
@@ -12,19 +12,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
-from slack_sdk.http_retry.async_handler import AsyncRetryHandler
-from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
-from slack_sdk.http_retry.request import HttpRequest
-from slack_sdk.http_retry.response import HttpResponse
-from slack_sdk.http_retry.state import RetryState
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from peerbot.errors import Refused, Unavailable
 
 REQUEST_SECONDS = 10.0
-CALL_SECONDS = 45.0  # with all the waiting that Slack asks for
-LONGEST_WAIT_SECONDS = 30  # a longer Retry-After is not waited for
 
 _TEMPORARY = {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
 _BAD_TOKEN = ("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired")
@@ -45,31 +38,13 @@ bolt_log = getLogger("peerbot.slack.bolt")
 bolt_log.setLevel(ERROR)  # it warns of every token in the environment that it does not use
 
 
-class _WaitAsSlackSays(AsyncRateLimitErrorRetryHandler):
-    """Waits for as long as `Retry-After` says, when that is short enough to wait for."""
-
-    async def _can_retry_async(
-        self,
-        *,
-        state: RetryState,  # noqa: ARG002 - the SDK's signature
-        request: HttpRequest,  # noqa: ARG002
-        response: HttpResponse | None = None,
-        error: Exception | None = None,  # noqa: ARG002
-    ) -> bool:
-        if response is None or response.status_code != 429:
-            return False
-        seconds = next((v[0] for k, v in response.headers.items() if k.lower() == "retry-after"), "1")
-        return str(seconds).isdigit() and int(seconds) <= LONGEST_WAIT_SECONDS
-
-
 def web_client(api_url: str, token: str | None) -> AsyncWebClient:
-    """Make a client that repeats nothing but what Slack turned away with 429, three times at most.
+    """Make a client that repeats nothing.
 
     Give it a `new_session()` as its `session`, and close that; without one it opens a connection for each call.
     """
-    handlers: list[AsyncRetryHandler] = [_WaitAsSlackSays(max_retry_count=3)]
     client = AsyncWebClient(
-        token=token, base_url=api_url, timeout=int(REQUEST_SECONDS), logger=sdk_log, retry_handlers=handlers
+        token=token, base_url=api_url, timeout=int(REQUEST_SECONDS), logger=sdk_log, retry_handlers=[]
     )
     if urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1"):
         client.proxy = None  # the SDK takes the environment's proxy even for this machine
@@ -77,8 +52,12 @@ def web_client(api_url: str, token: str | None) -> AsyncWebClient:
 
 
 def new_session() -> aiohttp.ClientSession:
-    """Connections to Slack that are kept; whoever opens it closes it."""
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS))
+    """Connections to Slack that are kept; whoever opens it closes it.
+
+    As many as are needed (budgets bound them): a final answer waits for none.
+    """
+    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
 
 
 async def call(doing: str, request: Awaitable[AsyncSlackResponse]) -> Mapping[str, Any]:
@@ -91,13 +70,18 @@ async def call(doing: str, request: Awaitable[AsyncSlackResponse]) -> Mapping[st
     try:
         # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with the reply, and whoever
         # ends a card's drawing would wait for ever.
-        async with asyncio.timeout(CALL_SECONDS):
+        async with asyncio.timeout(REQUEST_SECONDS):
             response = await request
     except SlackApiError as error:
         raise _translated(error, doing) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Unavailable(f"Slack did not answer ({doing}).") from error
     return response.data if isinstance(response.data, dict) else {}
+
+
+def is_for_the_operator(error: BaseException) -> bool:
+    """Whether Slack refuses whatever is asked with this token, until whoever runs PeerBot has mended it."""
+    return refusal_code(error) in (*_BAD_TOKEN, "not_allowed_token_type", "missing_scope")
 
 
 def refusal_code(error: BaseException) -> str:
@@ -115,6 +99,16 @@ def came_at_once(error: BaseException) -> bool:
     if isinstance(cause, SlackApiError):
         return isinstance(error, Unavailable) and _status(cause) != 429
     return isinstance(cause, aiohttp.ClientError | OSError) and not isinstance(cause, TimeoutError)
+
+
+def told_to_wait(error: BaseException) -> float | None:
+    """How many seconds Slack said not to ask again for (429); None where it said no such thing."""
+    cause = error.__cause__
+    if not isinstance(cause, SlackApiError) or _status(cause) != 429:
+        return None
+    headers = {name.lower(): value for name, value in dict(getattr(cause.response, "headers", {})).items()}
+    seconds = str(headers.get("retry-after", ""))
+    return float(seconds) if seconds.isdigit() else 1.0
 
 
 def _translated(error: SlackApiError, doing: str) -> Refused | Unavailable:

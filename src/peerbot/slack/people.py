@@ -9,12 +9,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, Literal, TypeVar
 
-from slack_sdk.web.async_client import AsyncWebClient
-
 from peerbot.conversation.policy import Channel, Person
 from peerbot.errors import PeerBotError
 from peerbot.logs import logger
-from peerbot.slack.api import call
+from peerbot.slack.lanes import Urgency
+from peerbot.slack.outbound import Outbound
 
 log = logger(__name__)
 
@@ -45,8 +44,8 @@ class _Recent(Generic[_T]):
 class People:
     """Looks up people and channels of one workspace."""
 
-    def __init__(self, client: AsyncWebClient) -> None:
-        self._client = client
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
         self._users: _Recent[Mapping[str, Any]] = _Recent()
         self._channels: _Recent[Channel] = _Recent()
 
@@ -60,7 +59,9 @@ class People:
         if (kept := self._channels.get(channel)) is not None:
             return kept
         try:
-            reply = await call("a channel's description", self._client.conversations_info(channel=channel))
+            reply = await self._outbound.call(
+                "a channel's description", "conversations.info", Urgency.FIRST, {"channel": channel}
+            )
             found = _channel(reply["channel"])
         except (PeerBotError, KeyError, TypeError) as error:
             log.warning("channel_unknown", channel=channel, reason=str(error))
@@ -83,7 +84,7 @@ class People:
         if (kept := self._users.get(user)) is not None:
             return kept
         try:
-            reply = await call("a user's description", self._client.users_info(user=user))
+            reply = await self._outbound.call("a user's description", "users.info", Urgency.FIRST, {"user": user})
             found: Mapping[str, Any] = dict(reply["user"])
         except (PeerBotError, KeyError, TypeError) as error:
             log.warning("user_unknown", user=user, reason=str(error))

@@ -8,22 +8,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
-from slack_sdk.web.async_client import AsyncWebClient
-from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.logs import logger
-from peerbot.slack.api import call, refusal_code
+from peerbot.slack.api import refusal_code
+from peerbot.slack.lanes import Urgency
+from peerbot.slack.outbound import Outbound
 from peerbot.slack.render import Rendered, plain, words
 
 log = logger(__name__)
 
 _TOO_LONG = {"msg_too_long", "msg_blocks_too_long"}
 _BLOCKS_REFUSED = {"invalid_blocks", "invalid_blocks_format", "unsupported_block_type"} | _TOO_LONG
-_PAGE = 200
 _UPLOAD = aiohttp.ClientTimeout(total=20.0)
 _T = TypeVar("_T")
+
+Newest = Callable[[], Awaitable[Rendered | None]]
+"""What to show, asked when Slack has room for it; None: there is nothing to show any more."""
+
 _AS_GOOD_AS_DONE = {
     "already_reacted",
     "no_reaction",
@@ -39,14 +42,19 @@ _AS_GOOD_AS_DONE = {
 class Poster:
     """Writes to one workspace's Slack. Holds nothing but the memory of which blocks the workspace takes."""
 
-    def __init__(self, client: AsyncWebClient) -> None:
-        self._client = client
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
         self._level = 0  # 0: all blocks; 1: the oldest alone; 2: none
 
     async def post(
-        self, conversation: Conversation, rendered: Rendered, *, metadata: Mapping[str, Any] | None = None
+        self,
+        conversation: Conversation,
+        rendered: Rendered | Newest,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        urgency: Urgency = Urgency.FIRST,
     ) -> str:
-        """Post a message into the conversation's thread; its `ts`.
+        """Post a message into the conversation's thread; its `ts`, or the empty string where `Newest` gave nothing.
 
         `metadata` is Slack's `{event_type, event_payload}`; every app in the workspace can read it. Raises
         `Unavailable` where it is not known whether the message was posted (never tried again here: it could be
@@ -54,49 +62,42 @@ class Poster:
         """
 
         async def send(level: int) -> Mapping[str, Any]:
-            shown = plain(rendered) if level else rendered
-            request = self._client.chat_postMessage(
-                channel=conversation.channel,
-                thread_ts=conversation.thread_ts,
-                text=shown.text if level < 2 else words(rendered),
-                blocks=shown.blocks if level < 2 else None,
-                metadata=dict(metadata) if metadata else None,
-                unfurl_links=False,
-                unfurl_media=False,
-                link_names=False,
-            )
-            return await call("a message", request)
+            async def message() -> Mapping[str, Any] | None:
+                newest = await rendered() if callable(rendered) else rendered
+                if newest is None:
+                    return None
+                shown = plain(newest) if level else newest
+                return {
+                    "channel": conversation.channel,
+                    "thread_ts": conversation.thread_ts,
+                    "text": shown.text if level < 2 else words(newest),
+                    "blocks": shown.blocks if level < 2 else None,
+                    "metadata": dict(metadata) if metadata else None,
+                    "unfurl_links": False,
+                    "unfurl_media": False,
+                    "link_names": False,
+                }
 
-        return str((await self._stepping_down(send))["ts"])
-
-    async def thread(self, conversation: Conversation, *, after_ts: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Read the thread's messages after `after_ts`, oldest first, with their metadata. Raises as `call` does."""
-        cursor: str | None = None
-        while True:
-            request = self._client.conversations_replies(
-                channel=conversation.channel,
-                ts=conversation.thread_ts,
-                oldest=after_ts,
-                limit=_PAGE,
-                cursor=cursor,
-                include_all_metadata=True,
+            return await self._outbound.call(
+                "a message", "chat.postMessage", urgency, message, channel=conversation.channel
             )
-            page = await call("a thread's messages", request)
-            for message in page.get("messages") or ():
-                yield message
-            cursor = (page.get("response_metadata") or {}).get("next_cursor")
-            if not cursor:
-                return
+
+        return str((await self._stepping_down(send)).get("ts") or "")
+
+    def thread(self, conversation: Conversation, *, after_ts: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Read the thread's messages after `after_ts`, oldest first, with their metadata. Raises as `post` does."""
+        return self._outbound.thread(conversation.channel, conversation.thread_ts, Urgency.FINAL, after_ts=after_ts)
 
     async def upload(self, name: str, content: str) -> str:
-        """Hand a file over to Slack and return its id; nobody sees it before `share`. Raises as `call` does."""
+        """Hand a file over to Slack and return its id; nobody sees it before `share`. Raises as `post` does."""
         data = content.encode(errors="replace")
-        request = self._client.files_getUploadURLExternal(filename=name, length=len(data))
-        place = await call("a file", request)
-        assert self._client.session is not None
+        file = {"filename": name, "length": len(data)}
+        place = await self._outbound.call("a file", "files.getUploadURLExternal", Urgency.FINAL, file)
+        client = self._outbound.client
+        assert client.session is not None
         try:
-            async with self._client.session.post(
-                str(place["upload_url"]), data=data, proxy=self._client.proxy, timeout=_UPLOAD
+            async with client.session.post(
+                str(place["upload_url"]), data=data, proxy=client.proxy, timeout=_UPLOAD
             ) as reply:
                 status = reply.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -107,46 +108,57 @@ class Poster:
 
     async def share(self, conversation: Conversation, file: str, *, title: str, comment: str) -> None:
         """Put an uploaded file into the conversation's thread. Raises as `post` does."""
-        request = self._client.files_completeUploadExternal(
-            files=[{"id": file, "title": title}],
-            channel_id=conversation.channel,
-            thread_ts=conversation.thread_ts,
-            initial_comment=comment,
-        )
-        await call("a file", request)
+        shared = {
+            "files": [{"id": file, "title": title}],
+            "channel_id": conversation.channel,
+            "thread_ts": conversation.thread_ts,
+            "initial_comment": comment,
+        }
+        await self._outbound.call("a file", "files.completeUploadExternal", Urgency.FINAL, shared)
 
-    async def update(self, channel: str, ts: str, rendered: Rendered) -> None:
-        """Put `rendered` in the place of one of our messages. Raises as `post` does; doing it twice does no harm."""
+    async def update(
+        self, channel: str, ts: str, rendered: Rendered | Newest, *, urgency: Urgency = Urgency.PROGRESS
+    ) -> None:
+        """Put `rendered` in the place of one of our messages. Raises as `post` does; doing it twice does no harm.
+
+        An edit that is on its way is not broken off when this is cancelled: it could land after a later one.
+        """
 
         async def send(level: int) -> None:
-            shown = plain(rendered) if level else rendered
-            request = self._client.chat_update(
-                channel=channel, ts=ts, text=shown.text, blocks=shown.blocks if level < 2 else [], link_names=False
-            )
-            await call("an edit of a message", request)
+            async def edit() -> Mapping[str, Any] | None:
+                newest = await rendered() if callable(rendered) else rendered
+                if newest is None:
+                    return None
+                shown = plain(newest) if level else newest
+                blocks = shown.blocks if level < 2 else []
+                return {"channel": channel, "ts": ts, "text": shown.text, "blocks": blocks, "link_names": False}
+
+            await self._outbound.call("an edit of a message", "chat.update", urgency, edit)
 
         await self._stepping_down(send)
 
     async def react(self, channel: str, ts: str, name: str) -> None:
-        """Add our reaction to a message; there already, or no message any more, is fine. Raises as `call` does."""
-        await self._reaction(self._client.reactions_add(channel=channel, timestamp=ts, name=name))
+        """Add our reaction to a message; there already, or no message any more, is fine. Raises as `post` does."""
+        await self._reaction("reactions.add", channel, ts, name)
 
     async def unreact(self, channel: str, ts: str, name: str) -> None:
-        """Take our reaction from a message; gone already is fine. Raises as `call` does."""
-        await self._reaction(self._client.reactions_remove(channel=channel, timestamp=ts, name=name))
+        """Take our reaction from a message; gone already is fine. Raises as `post` does."""
+        await self._reaction("reactions.remove", channel, ts, name)
 
     async def permalink(self, channel: str, ts: str) -> str | None:
         """The address of a message for people, or None where Slack will not say."""
         try:
-            reply = await call("a permalink", self._client.chat_getPermalink(channel=channel, message_ts=ts))
+            message = {"channel": channel, "message_ts": ts}
+            reply = await self._outbound.call("a permalink", "chat.getPermalink", Urgency.FIRST, message)
         except PeerBotError as error:
             log.warning("no_permalink", channel=channel, ts=ts, reason=str(error))
             return None
         return str(reply["permalink"]) if reply.get("permalink") else None
 
-    async def _reaction(self, request: Awaitable[AsyncSlackResponse]) -> None:
+    async def _reaction(self, method: str, channel: str, ts: str, name: str) -> None:
         try:
-            await call("a reaction", request)
+            reaction = {"channel": channel, "timestamp": ts, "name": name}
+            await self._outbound.call("a reaction", method, Urgency.COMFORT, reaction)
         except Refused as refused:
             if refusal_code(refused) not in _AS_GOOD_AS_DONE:
                 raise

@@ -63,8 +63,13 @@ def card(  # noqa: PLR0913 - a card shows this much
     state: State,
     requester: str,
     place: int | None = None,
+    note: str = "",
 ) -> Rendered:
-    """Show where a turn stands. `requester` is a name (nobody is pinged), `place` counts from 1 while `queued`."""
+    """Show where a turn stands.
+
+    `requester` is a name (nobody is pinged), `place` counts from 1 while `queued`, `note` is a sentence of ours about
+    what it waits for, or why it was interrupted.
+    """
     title = _card_title(progress, state, place)
     steps = _shown_steps(progress, state)
     facts = [
@@ -79,10 +84,16 @@ def card(  # noqa: PLR0913 - a card shows this much
     facts.append(f"limit {limit_minutes:g} min")
     blocks: list[Block] = [{"type": "plan", "title": title, "tasks": [_task(i, step) for i, step in enumerate(steps)]}]
     narration = harmless(progress.narration).strip() if progress is not None and state == "working" else ""
-    if narration:
-        blocks.append({"type": "markdown", "text": shorten(narration, 600, "…")})
+    said = shorten(narration, 600, "…") or shorten(harmless(note), 600, "…")
+    if said:
+        blocks.append({"type": "markdown", "text": said})
     blocks.append(_context(" · ".join(facts)))
-    lines = [f"*{_mrkdwn(title, 150)}*", " · ".join(facts), *_step_lines(steps)]
+    lines = [
+        f"*{_mrkdwn(title, 150)}*",
+        " · ".join(facts),
+        *([_mrkdwn(note, 600)] if note else []),
+        *_step_lines(steps),
+    ]
     return Rendered(_fit(lines, _TEXT_LIMIT), blocks)
 
 

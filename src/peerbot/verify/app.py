@@ -17,6 +17,7 @@ from peerbot.errors import SettingsError
 from peerbot.journal.open import open_storage
 from peerbot.settings import OutsideSettings
 from peerbot.slack.api import new_session, web_client
+from peerbot.slack.outbound import Outbound
 from peerbot.verify.judge import judge
 from peerbot.verify.look import Journal, input_named
 from peerbot.verify.report import Report, Verdict
@@ -114,7 +115,7 @@ async def _threads(settings: OutsideSettings) -> AsyncIterator[Threads | None]:
     client = web_client(settings.slack_api_url, settings.slack_bot_token.get_secret_value())
     async with new_session() as session:
         client.session = session
-        threads = Threads(client)
+        threads = Threads(Outbound(client))
         await threads.begin()
         yield threads
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from peerbot.conversation.documents import (
+    Branch,
     Card,
     Document,
     Input,
@@ -137,6 +138,8 @@ class Journal:
         folder, _, name = paths.parse_conversation(key)[1].rpartition("/")
         if (folder, name) == ("", "conversation.json"):
             await self._read(seen, key, Started)
+        elif folder == "branches":
+            await self._read(seen, key, Branch)
         elif folder == "inputs":
             if identity := input_named(key):
                 there, found = await self._read(seen, key, Input)

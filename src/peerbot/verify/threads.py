@@ -4,42 +4,36 @@ How an answer is known again is written down here once more on purpose: it is a 
 ever, and a checker that took it from the code that it checks would change with it.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-import stamina
-from slack_sdk.web.async_client import AsyncWebClient
-
 from peerbot.conversation.keys import Conversation
-from peerbot.errors import Refused, SettingsError, Unavailable
-from peerbot.slack.api import call, refusal_code
+from peerbot.errors import Refused, SettingsError
+from peerbot.slack.api import refusal_code
+from peerbot.slack.lanes import Urgency
+from peerbot.slack.outbound import Outbound
 from peerbot.verify.judge import Thread
 
 _EVENT = "peerbot_turn"
 _FILE = re.compile(r"answer-turn-(\d{1,9})-part-\d{1,9}\.md")
-_PAGE = 200
-_AT_ONCE = 2  # Slack gives about one page a second, to all that use the token
-_TRIES = 8
 _EMPTY = {"thread_not_found", "message_not_found"}
 _HIDDEN = {"channel_not_found", "not_in_channel", "missing_scope"}
 
 
 class Threads:
-    """Reads threads with a bot's token, a few at a time, waiting as Slack says."""
+    """Reads threads with a bot's token, within its budgets; asked again for minutes where Slack does not answer."""
 
-    def __init__(self, client: AsyncWebClient) -> None:
-        self._client = client
-        self._asking = asyncio.Semaphore(_AT_ONCE)
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
         self._team = ""
         self._bot_user = ""
 
     async def begin(self) -> None:
         """Find out who we are. Raises `SettingsError` where Slack does not take the token, or `Unavailable`."""
         try:
-            us = await call("who we are", self._client.auth_test())
+            us = await self._outbound.call("who we are", "auth.test", Urgency.FIRST, {})
         except Refused as error:
             raise SettingsError(str(error)) from error
         self._team, self._bot_user = str(us["team_id"]), str(us["user_id"])
@@ -49,39 +43,17 @@ class Threads:
         if conversation.team != self._team:
             return Thread(refused="It is in another workspace than the bot token's.")
         thread = Thread()
-        cursor: str | None = None
-        while True:
-            try:
-                page = await self._page(conversation, cursor)
-            except Refused as error:
-                if refusal_code(error) in _EMPTY:
-                    return Thread()
-                if refusal_code(error) in _HIDDEN:
-                    return Thread(refused=str(error))
-                raise
-            for message in page.get("messages") or ():
+        channel, thread_ts = conversation.channel, conversation.thread_ts
+        try:
+            async for message in self._outbound.thread(channel, thread_ts, Urgency.BACKGROUND):
                 self._take(thread, message, conversation)
-            cursor = (page.get("response_metadata") or {}).get("next_cursor")
-            if not cursor:
-                return thread
-
-    async def _page(self, conversation: Conversation, cursor: str | None) -> Mapping[str, Any]:
-        async for attempt in stamina.retry_context(
-            on=Unavailable, attempts=_TRIES, timeout=None, wait_initial=1.0, wait_max=30.0
-        ):
-            with attempt:
-                async with self._asking:
-                    return await call(
-                        "a thread's messages",
-                        self._client.conversations_replies(
-                            channel=conversation.channel,
-                            ts=conversation.thread_ts,
-                            limit=_PAGE,
-                            cursor=cursor,
-                            include_all_metadata=True,
-                        ),
-                    )
-        raise AssertionError("the last try either returns or raises")
+        except Refused as error:
+            if refusal_code(error) in _EMPTY:
+                return Thread()
+            if refusal_code(error) in _HIDDEN:
+                return Thread(refused=str(error))
+            raise
+        return thread
 
     def _take(self, thread: Thread, message: Mapping[str, Any], conversation: Conversation) -> None:
         ts = str(message["ts"])

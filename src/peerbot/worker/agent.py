@@ -4,12 +4,15 @@ Importing the SDK takes about a second, so `app.py` imports this module while th
 
 One CLI process serves all turns of a run: a follow-up costs no start. What it may reach: the workspace, the gateway's
 model and git paths (with the agent's token), and what its sandbox lets it.
+
+A CLI that dies in the middle of a turn is started again, once, and told; one whose session can't be taken up begins a
+new one, told what was said in the thread (docs/decisions/0016-lost-sessions.md).
 """
 
 import asyncio
-import os
+import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -20,45 +23,35 @@ from claude_agent_sdk import (
     MirrorErrorMessage,
     ResultMessage,
     SessionStore,
+    SystemMessage,
 )
 
 from peerbot.logs import logger
 from peerbot.protocol.documents import Brief, TurnBegin
+from peerbot.worker import outcome
 from peerbot.worker.gateway import GatewayClient
-from peerbot.worker.prompts import INSTRUCTIONS, wrap_up
+from peerbot.worker.leftovers import end_leftovers
+from peerbot.worker.outcome import GO_ON, Outcome
+from peerbot.worker.prompts import INSTRUCTIONS, Asked, wrap_up
 from peerbot.worker.report import Report
-from peerbot.worker.session import GatewaySessions
+from peerbot.worker.session import GatewaySessions, SessionLost, SessionTooLong
 
 log = logger(__name__)
 
 TOOLS = ["Bash", "Read", "Write", "Edit", "NotebookEdit", "Glob", "Grep", "TodoWrite", "WebFetch", "Agent"]
 INTERRUPT_SECONDS = 15.0
 STOP_SECONDS = 2.0
+DEATHS = 2
+"""So often may the CLI die in one turn: what killed it may be of the machine, or of what the agent does."""
+
+_TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 (its name)
 
 WARNING_SHARE, LONGEST_WARNING_SECONDS = 0.2, 45.0
 """How much of a turn's time is left when the agent is told to wrap up: a share of it, but not more than that."""
 
-_BY_STATUS = {
-    400: "Claude did not accept the request. Say it in other words, or begin a new thread.",
-    401: "Claude's API refused the key. Whoever runs PeerBot has to check `ANTHROPIC_API_KEY`.",
-    403: "Claude's API did not allow the request. Whoever runs PeerBot has to check the key's rights and limits.",
-    413: "The conversation has become too long for Claude. Begin a new thread.",
-    429: "Claude's rate limit is reached. Write here again in a few minutes to go on.",
-    529: "Claude is overloaded or does not answer. Write here again in a few minutes to go on.",
-}
-_UNKNOWN_FAILURE = "Claude did not answer. Write here again to go on."
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the agent's part of a turn ended. `failure`: a sentence for people, where it did not end well, and `cause`
-    the same for the operator."""
-
-    text: str
-    session_id: str | None
-    cost_usd: float | None
-    failure: str | None
-    cause: str = ""
+_DIED = f"Claude Code ended unexpectedly, and again when it was started anew. {GO_ON}"
+_ANEW = "_I could not take up my earlier session in this thread: {why}. I began a new one from what was said here._"
+_NOT_KEPT = "_This turn was too long for my memory to be kept. With your next message I go on from what was said here._"
 
 
 class Agent:
@@ -66,38 +59,32 @@ class Agent:
 
     def __init__(self, brief: Brief, gateway: GatewayClient, workspace: Path, environment: Mapping[str, str]) -> None:
         self._brief = brief
+        self._gateway = gateway
         self._workspace = workspace
         self._sessions = GatewaySessions(gateway, workspace)
         self._environment = _environment(gateway, environment)
         self._client: ClaudeSDKClient | None = None
-        self._spent_usd = 0.0
+        self._background = False  # whether something that the agent started runs in the background
+        self._spent_usd = 0.0  # by this CLI
+        self._over = 0.0  # when the turn's time is over, on the loop's clock
 
-    async def turn(self, begun: TurnBegin, prompt: str, report: Report, changed: Callable[[], None]) -> Outcome:
-        """Answer `prompt` in one turn; every message of the CLI goes into `report`, then `changed` is called.
+    async def turn(self, begun: TurnBegin, asked: Asked, report: Report, changed: Callable[[], None]) -> Outcome:
+        """Answer what is asked in one turn; every message of the CLI goes into `report`, then `changed` is called.
 
-        Ends within the turn's limit: the agent is told before, and interrupted then. Raises nothing that the CLI does.
+        Ends within the turn's limit: the agent is told before, and interrupted then. Raises nothing that the CLI does,
+        and what the gateway raises where a session can't be fetched.
         """
         self._sessions.begin(begun.turn)
+        self._over = asyncio.get_running_loop().time() + self._brief.turn_seconds
         try:
-            client = await self._connected(begun.session_id)
-            await client.query(prompt)
-            warning = asyncio.create_task(self._warn(client))
-            try:
-                async with asyncio.timeout(self._brief.turn_seconds):
-                    result = await self._result(client, report, changed)
-            except TimeoutError:
-                return await self._interrupted(client, report, changed)
-            finally:
-                warned = warning.done()
-                warning.cancel()
-                await asyncio.wait([warning])
-            if warned:
-                await self.close()  # it may have come after the end, and would begin a turn of its own
-        except (ClaudeSDKError, OSError) as error:
-            log.error("agent_failed", exc_info=error)
-            await self.close()
-            return Outcome("", None, None, "Claude Code ended unexpectedly. Write here again to go on.", repr(error))
-        return self._outcome(result)
+            return await self._insisted(begun.session_id, asked.first, asked.again, report, changed)
+        except SessionLost as lost:
+            why = str(lost)
+        await self.close()
+        self._sessions.begin_anew()
+        prompt = asked.anew(await self._gateway.thread(begun.turn))
+        found = await self._insisted(None, prompt, asked.again, report, changed)
+        return replace(found, note=_ANEW.format(why=why))
 
     async def stop(self) -> None:
         """Interrupt the agent in the middle of a turn; what it has said so far is kept. Raises nothing."""
@@ -108,21 +95,70 @@ class Agent:
             except (TimeoutError, ClaudeSDKError, OSError) as error:
                 log.warning("interrupt_failed", exc_info=error)
 
-    async def keep_session(self) -> None:
-        """Keep the transcript as the turn's whole."""
-        await self._sessions.keep()
+    async def keep_session(self) -> str:
+        """Keep the transcript as the turn's whole; what people are to know where it can't be kept, else nothing."""
+        try:
+            await self._sessions.keep()
+        except SessionTooLong:
+            await self.close()
+            return _NOT_KEPT
+        return ""
 
     async def close(self) -> None:
-        """End the CLI: it flushes its files first. Idempotent."""
+        """End the CLI, which flushes its files first, and all that the agent left running. Idempotent."""
         client, self._client = self._client, None
+        self._background, self._spent_usd = False, 0.0
         if client:
             try:
                 await client.disconnect()
             except ClaudeSDKError as error:
                 log.debug("agent_closed_badly", exc_info=error)
+            await asyncio.to_thread(end_leftovers, f"{_TOKEN}={self._environment[_TOKEN]}")
+
+    async def _insisted(
+        self, session: str | None, prompt: str, again: str, report: Report, changed: Callable[[], None]
+    ) -> Outcome:
+        """Let the agent work; once more if the CLI dies. Raises `SessionLost` where `session` can not be resumed."""
+        cause = ""
+        for _ in range(DEATHS):
+            try:
+                found = await self._tried(session, prompt, report, changed)
+            except (ClaudeSDKError, OSError) as error:
+                cause = repr(error)
+                log.warning("agent_died", heard=report.heard, exc_info=error)
+                await self.close()
+                if report.heard:
+                    session, prompt = self._sessions.heard or session, again
+            else:
+                if found.too_long and session:
+                    raise SessionLost("it had become too long for Claude")
+                return found
+        if session and not report.heard:
+            raise SessionLost("Claude Code could not read it any more")
+        return Outcome("", self._sessions.heard, _DIED, cause)
+
+    async def _tried(self, session: str | None, prompt: str, report: Report, changed: Callable[[], None]) -> Outcome:
+        """Let the agent work until it ends, its time is over, or the CLI dies (`ClaudeSDKError`, `OSError`)."""
+        minutes = self._brief.turn_seconds / 60
+        try:
+            async with asyncio.timeout_at(self._over):
+                client = await self._connected(session)
+                await client.query(prompt)
+                result = await self._watched(client, report, changed)
+        except TimeoutError:
+            sentence = outcome.over_time(minutes, report.waiting, report.standing(), report.last_words)
+            return await self._interrupted(report, changed, sentence)
+        if self._background:
+            await self.close()  # its end would begin a turn of its own
+        found = outcome.read(result, report.error, budget_usd=self._brief.budget_usd, cost_usd=self._cost(result))
+        if found.failure:
+            log.warning("agent_failed", cause=found.cause)
+        return found
 
     async def _connected(self, session_id: str | None) -> ClaudeSDKClient:
         if self._client is None:
+            if session_id:
+                await self._sessions.check(session_id)
             client = ClaudeSDKClient(
                 ClaudeAgentOptions(
                     cwd=self._workspace,
@@ -145,17 +181,37 @@ class Agent:
                     stderr=lambda _: None,  # it may repeat what people wrote
                 )
             )
-            await client.connect()
+            try:
+                await client.connect()
+            except BaseException as error:
+                await client.disconnect()
+                if isinstance(error, Exception) and not isinstance(error, ClaudeSDKError | OSError):
+                    raise ClaudeSDKError(f"the CLI did not start: {error}") from error  # the SDK raises bare exceptions
+                raise
             log.debug("agent_started")
             self._client = client
         return self._client
 
+    async def _watched(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> ResultMessage:
+        """Wait for the turn's result; meanwhile the agent is told when its time is nearly over."""
+        warning = asyncio.create_task(self._warn(client))
+        try:
+            return await self._result(client, report, changed)
+        finally:
+            self._background = self._background or warning.done()  # it may have come after the end, and be a turn then
+            warning.cancel()
+            await asyncio.wait([warning])
+
     async def _result(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> ResultMessage:
         """Take messages up to the turn's result."""
-        async for message in client.receive_response():
+        async for message in client.receive_messages():
             if isinstance(message, MirrorErrorMessage):
-                log.warning("session_part_lost", reason=message.error)
+                log.warning("session_part_waits", reason=message.error)
+            if isinstance(message, SystemMessage) and message.subtype == "background_tasks_changed":
+                self._background = bool(message.data.get("tasks"))
             if isinstance(message, ResultMessage):
+                if _of_no_turn(message):
+                    continue
                 return message
             if report.take(message):
                 changed()
@@ -164,45 +220,25 @@ class Agent:
     async def _warn(self, client: ClaudeSDKClient) -> None:
         """Tell the agent when its time is nearly over; it reads that with the next answer of a tool."""
         left = min(self._brief.turn_seconds * WARNING_SHARE, LONGEST_WARNING_SECONDS)
-        await asyncio.sleep(self._brief.turn_seconds - left)
+        await asyncio.sleep(max(0.0, self._over - left - asyncio.get_running_loop().time()))
         log.info("told_to_wrap_up", seconds=left)
-        await client.query(wrap_up(left))
+        with contextlib.suppress(ClaudeSDKError, OSError):  # whoever waits for the result hears of it
+            await client.query(wrap_up(left))
 
-    async def _interrupted(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> Outcome:
-        """The turn's time is over: stop the agent, keep what there is."""
-        minutes = self._brief.turn_seconds / 60
-        sentence = f"The limit of {minutes:g} min for one turn was reached, so I stopped. Write here again to go on."
-        if words := report.last_words:
-            sentence += f"\n\nThe last that I said:\n\n{words}"
+    async def _interrupted(self, report: Report, changed: Callable[[], None], sentence: str) -> Outcome:
+        """The turn's time is over: stop the agent and all that it runs, keep what there is."""
+        cause = "turn limit"
+        cost = None
         try:
             async with asyncio.timeout(INTERRUPT_SECONDS):
-                await client.interrupt()
-                result = await self._result(client, report, changed)
-        except (TimeoutError, ClaudeSDKError) as error:
+                if self._client:
+                    await self._client.interrupt()
+                    cost = self._cost(await self._result(self._client, report, changed))
+        except (TimeoutError, ClaudeSDKError, OSError) as error:
             log.warning("interrupt_failed", exc_info=error)
-            await self.close()
-            return Outcome("", None, None, sentence, "turn limit, and the CLI did not stop")
+            cause += ", and the CLI did not stop"
         await self.close()  # the warning, where a long tool kept it waiting, would begin a turn of its own
-        return Outcome("", result.session_id, self._cost(result), sentence, "turn limit")
-
-    def _outcome(self, result: ResultMessage) -> Outcome:
-        """Read the CLI's result; its subtype alone says nothing (an API error comes as "success")."""
-        cost = self._cost(result)
-        text = (result.result or "").strip()
-        if not result.is_error and result.terminal_reason in (None, "completed"):
-            return Outcome(text or "Done.", result.session_id, cost, None)
-        cause = f"{result.subtype}, {result.terminal_reason}, {result.stop_reason}, HTTP {result.api_error_status}"
-        log.warning("agent_failed", cause=cause)
-        if result.subtype == "error_max_budget_usd" or "budget" in text:
-            failure = (
-                f"This worker's budget of ${self._brief.budget_usd:g} is used up. Write here again to go on with a new "
-                "one, or ask whoever runs PeerBot to raise `PEERBOT_RUN_BUDGET_USD`."
-            )
-        elif result.stop_reason == "refusal":
-            failure = "Claude declined to go on with this. Say what you need in other words, or begin a new thread."
-        else:
-            failure = _BY_STATUS.get(result.api_error_status or 0, _UNKNOWN_FAILURE)
-        return Outcome("", result.session_id, cost, failure, cause)
+        return Outcome("", self._sessions.heard, sentence, cause, cost)
 
     def _cost(self, result: ResultMessage) -> float | None:
         """What this turn cost: the CLI counts its whole life."""
@@ -212,17 +248,22 @@ class Agent:
         return max(0.0, cost)
 
 
+def _of_no_turn(result: ResultMessage) -> bool:
+    """Whether a result is of a note that the CLI made for itself: what ran in the background when it was resumed."""
+    return result.num_turns == 0 and result.terminal_reason is None and not (result.is_error or result.result)
+
+
 def _environment(gateway: GatewayClient, environment: Mapping[str, str]) -> dict[str, str]:
     """What the CLI, and so everything that the agent runs, finds in its environment: the agent's token alone."""
-    found = {
+    return {
         **environment,
         "ANTHROPIC_BASE_URL": f"{gateway.url}/model",
-        "ANTHROPIC_AUTH_TOKEN": gateway.agent_token,
+        _TOKEN: gateway.agent_token,
         "CLAUDE_CONFIG_DIR": str(Path(environment["HOME"]) / ".claude"),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CLAUDE_CODE_ENABLE_TASKS": "0",  # TodoWrite sends the whole list each time: our progress is one document
-        "CLAUDE_CODE_MAX_RETRIES": "5",
+        # Without it the CLI gives an overloaded API up after three tries, within seconds. (It also lets it run as root:
+        # without a sandbox of ours, that is the operator's explicit choice.)
+        "IS_SANDBOX": "1",
+        "CLAUDE_CODE_MAX_RETRIES": "10",  # about three minutes of trying; the turn's limit may come first
     }
-    if os.geteuid() == 0:
-        found["IS_SANDBOX"] = "1"  # without a sandbox of ours, as root: only after the operator's explicit choice
-    return found

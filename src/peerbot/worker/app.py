@@ -5,8 +5,8 @@
     start ──▶ ┌ clone the repository     workspace.py ┐ ──▶ turn ──▶ wait ──▶ turn … ──▶ close
               │ import the agent's SDK   agent.py     │       │
               └ fetch the inputs         gateway.py   ┘       ├ agent works, progress is reported   report.py
-              └ fetch the inputs         gateway.py   ┘       │ and what it changes is saved        checkpoint.py
-                                                              ├ commit, push                        workspace.py
+                                                              │ and what it changes is saved        checkpoint.py
+                                                              ├ commit, push                        keep.py, upstream.py
                                                               ├ keep the session                    session.py
                                                               └ finish: pull request, turn, answer  (the gateway)
 
@@ -22,7 +22,6 @@ import os
 import signal
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -30,18 +29,22 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from peerbot import logs
-from peerbot.conversation.documents import FileChange
+from peerbot.conversation.documents import CUT_OFF_EXIT_CODE
 from peerbot.conversation.keys import Conversation
-from peerbot.errors import Conflict, PeerBotError, Refused, TurnFailed
+from peerbot.errors import Conflict, PeerBotError, Refused, TurnFailed, Unavailable
 from peerbot.protocol.documents import Brief, PersonInput, TurnBegin, TurnResult
 from peerbot.worker.checkpoint import Checkpoints
 from peerbot.worker.gateway import GatewayClient
 from peerbot.worker.harden import harden
-from peerbot.worker.prompts import going_on, prompt_of
+from peerbot.worker.heartbeat import beat
+from peerbot.worker.keep import Keep, detail_of
+from peerbot.worker.prompts import Asked, standing_of
+from peerbot.worker.upstream import Standing, Upstream
 from peerbot.worker.workspace import GitFailed, Workspace, git_environment
 
 if TYPE_CHECKING:
-    from peerbot.worker.agent import Agent, Outcome
+    from peerbot.worker.agent import Agent
+    from peerbot.worker.outcome import Outcome
     from peerbot.worker.report import Report
 
 log = logs.logger(__name__)
@@ -49,8 +52,10 @@ log = logs.logger(__name__)
 _T = TypeVar("_T")
 
 REPORT_SECONDS = 0.2
-KEEP_SECONDS = 300.0
-"""How long a turn's work may take to be committed and pushed, all told."""
+PATIENCE_SECONDS, PATIENCE_SHARE = 75.0, 0.25
+"""How long a git server that is away is asked again: a share of a turn's time, but not more than that."""
+SECRET_SECONDS = 90.0
+"""How long a worker waits for its secret: a kubelet looks after a pod's files at least once a minute."""
 LAST_SAVE_SECONDS = 6.0
 """How long a worker that is asked to end may take for its last checkpoint: less than its grace time."""
 
@@ -63,7 +68,20 @@ async def run(environment: Mapping[str, str]) -> int:
     """Serve one run; returns the process's exit code: 0 when the run was closed as it should be."""
     harden()
     log.debug("worker_up")
-    secret = await asyncio.to_thread(_take_secret, Path(environment["PEERBOT_BOOTSTRAP_FILE"]))
+    beating = asyncio.create_task(beat(environment))
+    try:
+        return await _served(environment)
+    finally:
+        await _ended(beating)
+
+
+async def _served(environment: Mapping[str, str]) -> int:
+    """Serve the run while the heart beats."""
+    try:
+        secret = await asyncio.to_thread(_take_secret, Path(environment["PEERBOT_BOOTSTRAP_FILE"]))
+    except Unavailable as error:
+        log.error("cut_off", reason=str(error))
+        return CUT_OFF_EXIT_CODE
     url = environment["PEERBOT_GATEWAY_URL"].rstrip("/") + environment["PEERBOT_RUN_PATH"]
     sdk = asyncio.create_task(asyncio.to_thread(_import_agent))
     async with GatewayClient(url) as gateway:
@@ -75,7 +93,9 @@ async def run(environment: Mapping[str, str]) -> int:
         conversation = Conversation(brief.team, brief.channel, brief.thread_ts)
         structlog.contextvars.bind_contextvars(conversation=str(conversation), run=brief.run)
         base = {name: environment[name] for name in ("PATH", "HOME", "LANG") if name in environment}
-        worker = Worker(brief, gateway, Path.cwd(), git_environment(url, gateway.agent_token, base), sdk)
+        workspace = Path.cwd()
+        git = git_environment(url, gateway.agent_token, base, workspace)
+        worker = Worker(brief, gateway, workspace, git, sdk)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.drain)
         try:
             if not await worker.serve():
@@ -83,6 +103,9 @@ async def run(environment: Mapping[str, str]) -> int:
         except Refused as error:
             log.warning("run_over", reason=str(error))
             return 0
+        except Unavailable as error:
+            log.error("cut_off", reason=str(error), exc_info=error)
+            return CUT_OFF_EXIT_CODE  # no fault of what was asked: another run goes on when it is back
         finally:
             await worker.close()
         await gateway.close_run()
@@ -111,7 +134,10 @@ class Worker:
             branch=brief.branch,
             default_branch=brief.default_branch,
             environment=environment,
+            patience_seconds=min(PATIENCE_SECONDS, brief.turn_seconds * PATIENCE_SHARE),
         )
+        self._upstream = Upstream(self._workspace)
+        self._keep = Keep(self._workspace, self._upstream, gateway, idle_seconds=brief.idle_seconds)
         conversation = Conversation(brief.team, brief.channel, brief.thread_ts)
         self._checkpoints = Checkpoints(
             self._workspace,
@@ -196,10 +222,10 @@ class Worker:
         """Let the agent work, and keep its work; whatever fails becomes a failed turn with the reason."""
         answers = [item.id for item in inputs]
         try:
-            agent, report = await self._unless_drained(self._ready())
+            agent, report, standing = await self._unless_drained(self._ready(begun))
             sender = asyncio.create_task(self._send(begun.turn, report, changed := asyncio.Event()))
             try:
-                return await self._result(agent, report, changed, begun, inputs, began)
+                return await self._result(agent, report, changed, begun, standing, inputs, began)
             finally:
                 await _ended(sender)
         except TurnFailed as error:
@@ -209,20 +235,34 @@ class Worker:
                 answers=answers,
                 status="failed",
                 text=f"{error} Write here again to have it tried anew.",
-                cause=_detail(error.__cause__ or error),
+                cause=detail_of(error.__cause__ or error),
+                began=False,
                 seconds=round(time.monotonic() - began, 3),
             )
 
-    async def _ready(self) -> "tuple[Agent, Report]":
-        """The agent in its workspace; what is not prepared yet is waited for."""
+    async def _ready(self, begun: TurnBegin) -> "tuple[Agent, Report, Standing]":
+        """The agent in its workspace, on the turn's branch; what is not prepared yet is waited for."""
         module = await self._sdk
         report: Report = module.Report()
         if self._prepared is None:
             self._prepared = asyncio.create_task(self._workspace.prepare())
         await self._prepared
+        bundle = await self._kept_before(begun)
+        standing = await self._upstream.follow(begun.branch or self._brief.branch, begun.kept, bundle)
         if self._agent is None:
-            self._agent = module.Agent(self._brief, self._gateway, self._path, self._environment)
-        return self._agent, report
+            brief = self._brief.model_copy(update={"branch": self._workspace.branch})
+            self._agent = module.Agent(brief, self._gateway, self._path, self._environment)
+        return self._agent, report, standing
+
+    async def _kept_before(self, begun: TurnBegin) -> bytes | None:
+        """What an earlier run could not push, where there is such and this one does not have it."""
+        if not begun.kept or not self._workspace.fresh:
+            return None
+        try:
+            return await self._gateway.work(begun.turn)
+        except Refused as error:
+            log.error("kept_work_missing", reason=str(error))
+            return None
 
     async def _result(
         self,
@@ -230,30 +270,35 @@ class Worker:
         report: "Report",
         changed: asyncio.Event,
         begun: TurnBegin,
+        standing: Standing,
         inputs: Sequence[PersonInput],
         began: float,
     ) -> TurnResult:
         start = await self._workspace.head()
-        prompt = prompt_of(inputs)
-        if begun.interrupted:
-            prompt = going_on(inputs, await self._checkpoints.restore(begun.turn))
+        since = begun.unfinished_since or begun.turn
+        restored = await self._checkpoints.restore(since) if begun.interrupted else None
+        note = standing_of(begun, standing)
+        asked = Asked(inputs, begun.interrupted, restored, given_up=since < begun.turn, note=note)
         report.step("Check out the repository")
         changed.set()
-        outcome = await self._at_work(agent, agent.turn(begun, prompt, report, changed.set), begun.turn)
+        outcome = await self._at_work(agent, agent.turn(begun, asked, report, changed.set), begun.turn)
         report.step("Push the branch")
         changed.set()
-        kept = await self._keep(inputs, start)
-        if outcome.session_id:
-            await agent.keep_session()
+        kept = await self._keep.turn(begun.turn, inputs, start)
+        session, not_kept = outcome.session_id, ""
+        if session and (not_kept := await agent.keep_session()):
+            session = None
         return TurnResult(
             answers=[item.id for item in inputs],
             status="failed" if outcome.failure else "done",
-            text="\n\n".join(filter(None, (outcome.failure or outcome.text, kept.trouble))),
+            text="\n\n".join(filter(None, (outcome.note, outcome.failure or outcome.text, kept.trouble, not_kept))),
             cause="; ".join(filter(None, (outcome.cause, kept.cause))),
             title=inputs[0].text,
             commit=kept.commit,
+            kept=kept.saved,
+            base=self._workspace.pushed if kept.saved else None,
             files=kept.files,
-            session_id=outcome.session_id,
+            session_id=session,
             cost_usd=outcome.cost_usd,
             seconds=round(time.monotonic() - began, 3),
         )
@@ -275,31 +320,6 @@ class Worker:
         finally:
             await _ended(saving)
 
-    async def _keep(self, inputs: Sequence[PersonInput], start: str) -> "_Kept":
-        """Commit what is left since `start`, and push; what fails is told to people."""
-        people = {item.user: item.name for item in inputs}
-        trailers = [f"Co-authored-by: {name} <{user}@slack.invalid>" for user, name in people.items()]
-        files: list[FileChange] = []
-        try:
-            async with asyncio.timeout(KEEP_SECONDS):
-                await self._workspace.commit_rest("Work in progress, committed at the end of the turn", trailers)
-                files = await self._workspace.changes(start)
-                return _Kept(await self._workspace.push(), files)
-        except (GitFailed, TimeoutError) as error:
-            failed = error if isinstance(error, GitFailed) else GitFailed(f"git took over {KEEP_SECONDS:.0f} seconds.")
-            return self._not_kept(failed, files)
-
-    def _not_kept(self, error: GitFailed, files: list[FileChange]) -> "_Kept":
-        """Say that a turn's changes are not on the branch, and what to do."""
-        log.warning("push_failed", reason=error.detail, exc_info=error)
-        reason = str(error).rstrip(".")
-        trouble = (
-            f"⚠️ **What I changed is not on the branch yet, because it could not be pushed:** {reason}. "
-            f"Write here again to have it pushed; I keep it for {self._brief.idle_seconds:g} seconds, and do it "
-            "anew after that. If it fails again, ask whoever runs PeerBot."
-        )
-        return _Kept(None, files, trouble, _detail(error))
-
     async def _send(self, turn: int, report: "Report", changed: asyncio.Event) -> None:
         """Report progress as it changes, the newest whole each time; what fails is said by the next report."""
         while True:
@@ -312,24 +332,9 @@ class Worker:
             await asyncio.sleep(REPORT_SECONDS)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What became of a turn's changes: the branch's head where it was pushed, and the trouble where it was not."""
-
-    commit: str | None
-    files: list[FileChange]
-    trouble: str = ""
-    cause: str = ""
-
-
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-def _detail(error: BaseException) -> str:
-    """What the operator's log says of a failure."""
-    return (error.detail if isinstance(error, GitFailed) else "") or str(error)
 
 
 def _import_agent() -> ModuleType:
@@ -341,7 +346,15 @@ def _import_agent() -> ModuleType:
 
 
 def _take_secret(path: Path) -> str:
-    """Read the bootstrap secret and remove it. (A pod's can't be removed; once it was traded it opens nothing.)"""
+    """Read the bootstrap secret and remove it. (A pod's can't be removed: its dispatcher deletes it, and so the file.)
+
+    A kubelet may bring it a little later than the pod. Raises `Unavailable` where it does not come.
+    """
+    until = time.monotonic() + SECRET_SECONDS
+    while not path.exists():
+        if time.monotonic() > until:
+            raise Unavailable("The run's secret did not come.")
+        time.sleep(0.05)
     secret = path.read_text()
     with contextlib.suppress(OSError):
         path.unlink()

@@ -9,8 +9,10 @@ it is, and which files were too large for it. The gateway deletes the refs when 
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ log = logger(__name__)
 
 LARGEST_FILE_BYTES = 10 * 1024 * 1024
 _SUBJECT = "Checkpoint of turn {turn}"
+_SUBJECT_READ = re.compile(_SUBJECT.format(turn=r"(\d+)"))
 _LEFT_OUT = "Left out: "
 
 
@@ -47,13 +50,17 @@ class Checkpoints:
         """Save what has changed since this was called, again and again, until cancelled; what fails is only logged."""
         head = await self._workspace.head()
         self._saved = (await self._tree_of(head), head)
+        took = 0.0
         while True:
-            await asyncio.sleep(self._every_seconds)
+            # A checkpoint counts when it has arrived: with the time that it takes, a death costs one interval at most.
+            await asyncio.sleep(max(self._every_seconds / 2, self._every_seconds - 2 * took))
+            began = time.monotonic()
             try:
                 await self.save(turn)
             except (GitFailed, OSError) as error:
                 detail = error.detail if isinstance(error, GitFailed) else ""
                 log.warning("checkpoint_failed", reason=str(error), detail=detail)
+            took = time.monotonic() - began
 
     async def save(self, turn: int) -> None:
         """Save the workspace's state, if it is not the one that was saved last. Raises `GitFailed` and `OSError`."""
@@ -68,13 +75,14 @@ class Checkpoints:
         self._saved = (tree, head)
         log.info("checkpoint_saved", commit=commit, left_out=len(left_out))
 
-    async def restore(self, turn: int) -> Restored | None:
-        """Lay the newest checkpoint of `turn` into a fresh workspace: its files as uncommitted changes on its head.
+    async def restore(self, since: int) -> Restored | None:
+        """Lay the newest checkpoint of turn `since` or a later one into a fresh workspace: its files as uncommitted
+        changes on its head.
 
         None where there is none. Raises `TurnFailed` where git can't.
         """
         try:
-            found = await self._newest(turn)
+            found = await self._newest(since)
             if found is None:
                 return None
             commit, parent, left_out = found
@@ -101,14 +109,14 @@ class Checkpoints:
                 await git("update-index", "-z", "--add", "--remove", "--replace", "--stdin", data=names, index=index)
             return (await git("write-tree", index=index)).strip(), left_out
 
-    async def _newest(self, turn: int) -> tuple[str, str, list[str]] | None:
-        """Fetch the conversation's checkpoints; the newest of `turn`: commit, its parent, and what was left out."""
+    async def _newest(self, since: int) -> tuple[str, str, list[str]] | None:
+        """Fetch the conversation's checkpoints; the newest from `since` on: commit, parent, and what was left out."""
         git, folder = self._workspace.git, self._ref.rpartition("/")[0]
-        await git("fetch", "--quiet", "--no-tags", self._url, f"+{folder}/*:{folder}/*")
+        await self._workspace.patiently("fetch", "--quiet", "--no-tags", self._url, f"+{folder}/*:{folder}/*")
         refs = (await git("for-each-ref", "--format=%(refname)", folder)).split()
         for ref in sorted(refs, key=lambda ref: int(ref.rpartition("/")[2]), reverse=True):
             commit, parent, *message = (await git("log", "-1", "--format=%H%n%P%n%B", ref)).rstrip().split("\n")
-            if message and message[0] == _SUBJECT.format(turn=turn):
+            if message and (found := _SUBJECT_READ.fullmatch(message[0])) and int(found[1]) >= since:
                 return commit, parent, [line[len(_LEFT_OUT) :] for line in message if line.startswith(_LEFT_OUT)]
         return None
 
@@ -116,7 +124,7 @@ class Checkpoints:
         """Make the workspace look as the checkpoint does; False where the branch has moved on and does not fit."""
         git, head = self._workspace.git, await self._workspace.head()
         if parent and parent != head:
-            if await self._is_ancestor(parent, head):
+            if await self._workspace.is_ancestor(parent, head):
                 # Pushed after the checkpoint was made, by that run or by somebody else: only what is new is added.
                 try:
                     await git("cherry-pick", "--no-commit", commit)
@@ -128,13 +136,6 @@ class Checkpoints:
             await git("reset", "--quiet", "--hard", parent)  # commits of that run that were not pushed
         await git("read-tree", "--reset", "-u", commit)
         await git(*(("reset", "--quiet") if parent else ("read-tree", "--empty")))
-        return True
-
-    async def _is_ancestor(self, commit: str, of: str) -> bool:
-        try:
-            await self._workspace.git("merge-base", "--is-ancestor", commit, of)
-        except GitFailed:
-            return False
         return True
 
     async def _tree_of(self, head: str) -> str:

@@ -19,6 +19,7 @@ from peerbot.protocol.documents import (
     PersonInput,
     SessionPart,
     StartRequest,
+    Thread,
     TurnBegin,
     TurnFinished,
     TurnResult,
@@ -32,13 +33,19 @@ CALL_SECONDS = 30.0
 RETRY_SECONDS = 120.0
 POLL_SECONDS = 25.0
 
+PART_SECONDS = 10.0
+"""How long a part of the transcript is offered: what is not taken goes out with the next, or with the whole."""
+
+KEEP_SECONDS = 20 * 60.0
+"""How long a turn that is done waits to be written: giving up would throw away what only this worker has."""
+
 
 class GatewayClient:
     """Calls the gateway for one run. An async context manager: it closes its connections.
 
     `url` is the gateway with the run's path. The supervisor's token never leaves this object; the agent's is
     `agent_token`. Calls raise `Refused` (the run is over), `Conflict` (another was first) and `Unavailable` (no
-    answer within `RETRY_SECONDS`).
+    answer within `RETRY_SECONDS`; a turn that is done waits for longer).
     """
 
     def __init__(self, url: str) -> None:
@@ -80,21 +87,46 @@ class GatewayClient:
         """Report a turn's progress. Not repeated: the next report says it all again."""
         await self._once("PUT", f"turns/{turn}/progress", _body(report))
 
-    async def keep_part(self, turn: int, part: int, data: SessionPart) -> None:
-        """Keep some entries of the transcript."""
-        await self._bytes("PUT", f"turns/{turn}/session/{part}", _body(data))
+    async def keep_part(self, turn: int, part: int, data: SessionPart, *, patiently: bool = True) -> None:
+        """Keep some entries of the transcript; tried once only where not `patiently`."""
+        path = f"turns/{turn}/session/{part}"
+        if patiently:
+            await self._bytes("PUT", path, _body(data), PART_SECONDS)
+        else:
+            await self._once("PUT", path, _body(data))
 
     async def keep_session(self, turn: int, data: bytes) -> None:
         """Keep the whole transcript (gzip of a `SessionWhole`)."""
-        await self._bytes("PUT", f"turns/{turn}/session", data)
+        await self._bytes("PUT", f"turns/{turn}/session", data, KEEP_SECONDS)
 
     async def session(self, turn: int) -> bytes:
         """Fetch the transcript that a turn goes on with (gzip of a `SessionWhole`)."""
         return await self._bytes("GET", f"turns/{turn}/session", b"")
 
+    async def keep_work(self, turn: int, data: bytes) -> None:
+        """Keep commits (a git bundle) that could not be pushed."""
+        await self._bytes("PUT", f"turns/{turn}/work", data, KEEP_SECONDS)
+
+    async def work(self, turn: int) -> bytes:
+        """Fetch the commits (a git bundle) that the turn goes on with."""
+        return await self._bytes("GET", f"turns/{turn}/work", b"")
+
+    async def thread(self, turn: int) -> str:
+        """Fetch what was said in the thread before `turn`, as the agent may read it."""
+        return (await self._call(Thread, "GET", f"turns/{turn}/thread", b"")).text
+
+    async def came_back(self) -> bool:
+        """Wait until a turn can be kept: False at once where it can, True when it could not at first."""
+        try:
+            await self._once("GET", "ready", b"")
+        except Unavailable:
+            await self._bytes("GET", "ready", b"", KEEP_SECONDS)
+            return True
+        return False
+
     async def finish(self, turn: int, result: TurnResult) -> TurnFinished:
         """End a turn: it is written, and its answer is on its way."""
-        return await self._call(TurnFinished, "POST", f"turns/{turn}/finish", _body(result))
+        return await self._call(TurnFinished, "POST", f"turns/{turn}/finish", _body(result), KEEP_SECONDS)
 
     async def close_run(self) -> None:
         """End the run: nothing may be called after this."""
@@ -103,12 +135,12 @@ class GatewayClient:
         except Refused:
             return  # an earlier try closed it
 
-    async def _call(self, reply: type[_M], method: str, path: str, body: bytes) -> _M:
-        return reply.model_validate_json(await self._bytes(method, path, body))
+    async def _call(self, reply: type[_M], method: str, path: str, body: bytes, seconds: float = RETRY_SECONDS) -> _M:
+        return reply.model_validate_json(await self._bytes(method, path, body, seconds))
 
-    async def _bytes(self, method: str, path: str, body: bytes) -> bytes:
+    async def _bytes(self, method: str, path: str, body: bytes, seconds: float = RETRY_SECONDS) -> bytes:
         async for attempt in stamina.retry_context(
-            on=Unavailable, attempts=None, timeout=RETRY_SECONDS, wait_initial=0.1, wait_max=5.0
+            on=Unavailable, attempts=None, timeout=seconds, wait_initial=0.1, wait_max=5.0
         ):
             with attempt:
                 return await self._once(method, path, body)

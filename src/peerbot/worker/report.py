@@ -18,10 +18,12 @@ from claude_agent_sdk import (
 )
 
 from peerbot.conversation.progress import Progress, Step, StepStatus
+from peerbot.worker.outcome import Waiting
 
 MOST_TITLE = 120
 MOST_NARRATION = 600
 MOST_STEPS = 200
+MOST_NAMED = 10
 
 _TODO = {"pending": StepStatus.PENDING, "in_progress": StepStatus.IN_PROGRESS, "completed": StepStatus.COMPLETE}
 
@@ -37,6 +39,9 @@ class Report:
         self._todos: list[Step] = []
         self._narration = ""
         self.last_words = ""  # the whole of what the agent said last, in this turn
+        self.heard = False  # whether the agent has said or done anything
+        self.waiting: Waiting | None = None  # where the CLI waits for Claude: what for
+        self.error: str | None = None  # the SDK's word for what went wrong last with Claude
 
     def step(self, title: str) -> None:
         """Begin a step of our own (not the agent's); the one before is done."""
@@ -47,14 +52,17 @@ class Report:
     def take(self, message: Message) -> bool:
         """Take a message of the SDK; True where it changed something that people see."""
         match message:
-            case AssistantMessage(model="<synthetic>"):
+            case AssistantMessage(model="<synthetic>", error=error):
+                self.error = error
                 return False
             case AssistantMessage(content=blocks):
+                self.heard, self.waiting, self.error = True, None, None
                 return any(list(map(self._said, blocks)))
             case UserMessage(content=list(blocks)):
                 return any(list(map(self._resulted, (b for b in blocks if isinstance(b, ToolResultBlock)))))
             case SystemMessage(subtype="api_retry", data=data):
-                self._title = f"Waiting for the model ({_retry_reason(data)})"
+                self.waiting = _waiting(data)
+                self._title = self.waiting.reason
                 return True
             case _:
                 return False
@@ -71,6 +79,14 @@ class Report:
             narration=self._narration,
             seconds=round(time.monotonic() - self._began, 1),
         )
+
+    def standing(self) -> str:
+        """What is done and what is left by the agent's own list, else by its steps: two lines of Markdown at most."""
+        steps = self._todos or [step for step in self._steps if not step.id.startswith("own-")]
+        done = [step.title for step in steps if step.status is StepStatus.COMPLETE]
+        left = [step.title for step in steps if step.status is not StepStatus.COMPLETE]
+        lines = [f"**{word}:** {_named(titles)}" for word, titles in (("Done", done), ("Left", left)) if titles]
+        return "  \n".join(lines)
 
     def _said(self, block: object) -> bool:
         match block:
@@ -145,10 +161,19 @@ def _todo(number: int, todo: dict[str, Any]) -> Step:
     )
 
 
-def _retry_reason(data: dict[str, Any]) -> str:
-    status = data.get("error_status")
-    words = {429: "it is rate limited", 529: "it is overloaded"}.get(status) if isinstance(status, int) else None
-    return f"{words or 'it did not answer'}, attempt {data.get('attempt', '?')}"
+def _named(titles: list[str]) -> str:
+    """The last of these, and how many came before."""
+    more = len(titles) - MOST_NAMED
+    return "; ".join([*([f"{more} more"] if more > 0 else []), *titles[-MOST_NAMED:]])
+
+
+def _waiting(data: dict[str, Any]) -> Waiting:
+    status, seconds, attempt = data.get("error_status"), data.get("retry_delay_ms"), data.get("attempt")
+    return Waiting(
+        status=status if isinstance(status, int) else 0,
+        seconds=seconds / 1000 if isinstance(seconds, int | float) else 0.0,
+        attempt=attempt if isinstance(attempt, int) else 1,
+    )
 
 
 def _short(text: str) -> str:

@@ -5,6 +5,7 @@ conformance suite runs on this). The SDK derives a session's key from the workin
 sandbox and pod; without a sandbox it differs from run to run, so it is mapped to one name.
 """
 
+from collections import deque
 from pathlib import Path
 from typing import cast
 
@@ -15,9 +16,21 @@ from claude_agent_sdk import (
     project_key_for_directory,
 )
 
-from peerbot.protocol.documents import SessionPart
-from peerbot.protocol.sessions import WORKSPACE, merge, pack, unpack
+from peerbot.errors import Refused, Unavailable
+from peerbot.logs import logger
+from peerbot.protocol.documents import SessionPart, SessionWhole
+from peerbot.protocol.sessions import LARGEST_BYTES, LONGEST_TO_GO_ON_BYTES, WORKSPACE, heard_in, merge, pack, unpack
 from peerbot.worker.gateway import GatewayClient
+
+log = logger(__name__)
+
+
+class SessionLost(Exception):
+    """The agent's session can't be taken up again; the text says why, to people."""
+
+
+class SessionTooLong(Exception):
+    """The transcript has become too large to be kept."""
 
 
 class GatewaySessions:
@@ -28,17 +41,47 @@ class GatewaySessions:
         self._gateway = gateway
         self._own_key = project_key_for_directory(workspace)
         self._parts = 0
+        self._unsent: deque[tuple[int, SessionPart]] = deque()  # with their numbers, oldest first
         self._kept: list[SessionPart] = []
-        self._fetched = False  # whether `_kept` is what the gateway has
+        self._fetched = False  # whether `_kept` has all that the gateway has
 
     def begin(self, turn: int) -> None:
         """Keep what comes from now on as parts of `turn`."""
         self.turn = turn
         self._parts = 0
+        self._unsent.clear()  # the turn before was kept whole
         self._fetched = False
 
+    def begin_anew(self) -> None:
+        """Forget what was before: it can't be resumed, and is not kept any more."""
+        self._kept = []
+        self._fetched = True
+
+    @property
+    def heard(self) -> str | None:
+        """The id of the session in which the agent was spoken to last; None where there is none."""
+        return heard_in(self._kept)
+
+    async def check(self, session_id: str) -> None:
+        """Make sure that a session is there before it is resumed; raises `SessionLost`."""
+        try:
+            parts = await self._all()
+        except ValueError as error:
+            log.error("session_unreadable", reason=str(error))
+            raise SessionLost("what I remembered of it is damaged") from error
+        if heard_in(part for part in parts if part.session_id == session_id) is None:
+            log.error("session_unreadable", reason="it is not there")
+            raise SessionLost("what I remembered of it is damaged or gone")
+        size = _bytes([part for part in parts if part.session_id == session_id])
+        if size > LONGEST_TO_GO_ON_BYTES:
+            log.warning("session_too_long", bytes=size)
+            raise SessionLost("it had become too long to go on with")
+
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
-        """Mirror a batch, in call order; entries with a uuid may come twice."""
+        """Mirror a batch, in call order; entries with a uuid may come twice.
+
+        Where the gateway does not take it now, it goes out with the next batch, or with the whole.
+        """
         if not entries:
             return
         project, session_id, subpath = self._named(key)
@@ -46,9 +89,19 @@ class GatewaySessions:
             project=project, session_id=session_id, subpath=subpath, entries=[dict(entry) for entry in entries]
         )
         self._parts += 1
-        self._fetched = False
-        await self._gateway.keep_part(self.turn, self._parts, part)
         self._kept.append(part)
+        patiently = not self._unsent  # the agent's next step may wait for us: not long again and again
+        self._unsent.append((self._parts, part))
+        while self._unsent:
+            number, part = self._unsent[0]
+            try:
+                await self._gateway.keep_part(self.turn, number, part, patiently=patiently)
+            except Unavailable as error:
+                log.warning("session_part_waits", parts=len(self._unsent), reason=str(error))
+                return
+            except Refused as error:  # too large, or the run is over; the end of the turn will tell
+                log.warning("session_part_lost", reason=str(error))
+            self._unsent.popleft()
 
     async def load(self, key: SessionKey) -> list[SessionStoreEntry] | None:
         """Read a transcript: what the turns before left and this turn's parts; None where there is none."""
@@ -68,16 +121,29 @@ class GatewaySessions:
         ]
 
     async def keep(self) -> None:
-        """Keep everything as the turn's compressed whole: the next turn resumes from that alone."""
-        await self._gateway.keep_session(self.turn, pack(merge(self._kept)))
+        """Keep everything as the turn's compressed whole: the next turn resumes from that alone.
+
+        Raises `SessionTooLong` where it can't be kept.
+        """
+        ours = self.heard  # what could not be resumed is not kept on
+        whole = merge(part for part in self._kept if ours in (None, part.session_id))
+        if (size := _bytes(whole.transcripts)) > LARGEST_BYTES:
+            log.warning("session_too_long", bytes=size)
+            raise SessionTooLong
+        await self._gateway.keep_session(self.turn, pack(whole))
 
     async def _all(self) -> list[SessionPart]:
         # Resuming asks for every subagent's transcript, one after the other; all come in one answer.
         if not self._fetched:
-            self._kept = unpack(await self._gateway.session(self.turn)).transcripts
+            fetched = unpack(await self._gateway.session(self.turn)).transcripts
+            self._kept = merge([*fetched, *(part for _, part in self._unsent)]).transcripts
             self._fetched = True
-        return self._kept
+        return merge(self._kept).transcripts
 
     def _named(self, key: SessionKey) -> tuple[str, str, str]:
         project = WORKSPACE if key["project_key"] == self._own_key else key["project_key"]
         return project, key["session_id"], key.get("subpath") or ""
+
+
+def _bytes(parts: list[SessionPart]) -> int:
+    return len(SessionWhole(transcripts=parts).model_dump_json())

@@ -23,6 +23,8 @@ from peerbot.logs import logger
 log = logger(__name__)
 
 GIT_SECONDS = 300.0
+TRIES = 3
+_AWAY = ("error: 5", "Try again", "Failed to connect", "Empty reply", "Recv failure", "hung up", "timed out")
 AUTHOR = ("PeerBot", "peerbot@users.noreply.github.com")
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
@@ -39,19 +41,33 @@ class GitFailed(PeerBotError):
         """Whether trying again can help: what is refused stays refused."""
         return not any(mark in self.detail for mark in ("rejected]", "error: 403", "error: 404"))
 
+    @property
+    def away(self) -> bool:
+        """Whether the other side did not answer, or was broken or busy: it is worth a longer wait."""
+        return self.may_pass and any(mark in self.detail for mark in _AWAY)
+
 
 class Workspace:
     """The checkout of one run, in `path`."""
 
     def __init__(
-        self, path: Path, *, url: str, branch: str, default_branch: str, environment: Mapping[str, str]
+        self,
+        path: Path,
+        *,
+        url: str,
+        branch: str,
+        default_branch: str,
+        environment: Mapping[str, str],
+        patience_seconds: float = 5.0,
     ) -> None:
         self.path = path
-        self._url = url
-        self._branch = branch
-        self._default_branch = default_branch
+        self.url = url
+        self.branch = branch
+        self.default_branch = default_branch
+        self.pushed: str | None = None  # what GitHub's branch points to, as we know it
+        self.fresh = False  # it is as the clone made it
         self._environment = dict(environment)
-        self._pushed: str | None = None
+        self._patience_seconds = patience_seconds
 
     async def prepare(self) -> None:
         """Clone (without old files' contents) and check the conversation's branch out, made or resumed.
@@ -60,18 +76,17 @@ class Workspace:
         """
         try:
             await asyncio.to_thread(_empty, self.path)  # of what an earlier try left
-            await self._patiently("clone", "--quiet", "--filter=blob:none", "--no-checkout", self._url, ".")
-            if await self._has(f"refs/remotes/origin/{self._branch}"):
-                start = f"refs/remotes/origin/{self._branch}"
-                self._pushed = (await self.git("rev-parse", start)).strip()
-            elif await self._has(f"refs/remotes/origin/{self._default_branch}"):
-                start = f"refs/remotes/origin/{self._default_branch}"
-            else:
-                start = ""  # an empty repository: the branch begins with the first commit
+            await self.patiently("clone", "--quiet", "--filter=blob:none", "--no-checkout", self.url, ".")
+            # GitHub's own word: it may have been renamed since the conversation began.
+            told = await self.git("for-each-ref", "--format=%(symref:lstrip=3)", "refs/remotes/origin/HEAD")
+            self.default_branch = told.strip() or self.default_branch
+            self.pushed = await self.oid(f"refs/remotes/origin/{self.branch}")
+            start = self.pushed or await self.oid(f"refs/remotes/origin/{self.default_branch}")
             if start:
-                await self.git("checkout", "--quiet", "--no-track", "-B", self._branch, start)
-            else:
-                await self.git("symbolic-ref", "HEAD", f"refs/heads/{self._branch}")
+                await self.git("checkout", "--quiet", "--no-track", "-B", self.branch, start)
+            else:  # an empty repository: the branch begins with the first commit
+                await self.git("symbolic-ref", "HEAD", f"refs/heads/{self.branch}")
+            self.fresh = True
             log.debug("workspace_ready")
         except GitFailed as error:
             raise TurnFailed(f"The repository could not be checked out: {error}") from error
@@ -92,27 +107,6 @@ class Workspace:
         # The repository's own hooks are the agent's business, not a reason to lose its work.
         await self.git("commit", "--quiet", "--no-verify", "--message", message, "--message", body)
 
-    async def push(self) -> str | None:
-        """Push the branch; returns its head, or None where there was nothing new.
-
-        Somebody else's commits on the branch are merged first. Raises `GitFailed` with what git said.
-        """
-        head = await self.head()
-        if head in (EMPTY_TREE, self._pushed) or (self._pushed is None and not await self._ahead()):
-            return self._pushed if head == self._pushed else None
-        try:
-            await self._patiently("push", "--quiet", "--no-verify", self._url, f"HEAD:refs/heads/{self._branch}")
-        except GitFailed as error:
-            if "fetch first" not in error.detail and "non-fast-forward" not in error.detail:
-                raise
-            log.info("branch_moved_meanwhile")
-            await self.git("fetch", "--quiet", self._url, f"refs/heads/{self._branch}")
-            await self.git("merge", "--quiet", "--no-edit", "FETCH_HEAD")
-            await self.git("push", "--quiet", "--no-verify", self._url, f"HEAD:refs/heads/{self._branch}")
-            head = await self.head()
-        self._pushed = head
-        return head
-
     async def changes(self, since: str) -> list[FileChange]:
         """What changed between `since` and the head, by file."""
         if (head := await self.head()) in (EMPTY_TREE, since):
@@ -121,21 +115,36 @@ class Workspace:
         fields = os.fsencode(told).decode(errors="replace").split("\0")
         return [_change(line) for line in fields if line]
 
-    async def _ahead(self) -> bool:
-        """Whether there is a commit that the default branch has not."""
-        start = f"refs/remotes/origin/{self._default_branch}"
-        if not await self._has(start):
-            return True
-        return bool((await self.git("rev-list", "--max-count=1", "HEAD", f"^{start}")).strip())
+    async def oid(self, ref: str) -> str | None:
+        """What `ref` points to; None where there is no such ref, or no such commit here."""
+        try:
+            return (await self.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")).strip()
+        except GitFailed:
+            return None
 
-    async def _has(self, ref: str) -> bool:
-        return bool((await self.git("for-each-ref", "--count=1", "--format=%(objectname)", ref)).strip())
+    async def knows(self, ref: str) -> bool:
+        """Whether `ref` names a commit that is here."""
+        return await self.oid(ref) is not None
 
-    async def _patiently(self, *arguments: str) -> None:
-        """Run git against the gateway; what may pass is tried three times, within seconds."""
+    async def is_ancestor(self, commit: str, of: str) -> bool:
+        """Whether `of` holds `commit`."""
+        try:
+            await self.git("merge-base", "--is-ancestor", commit, of)
+        except GitFailed:
+            return False
+        return True
+
+    async def patiently(self, *arguments: str) -> None:
+        """Run git against the gateway; what may pass is tried again, where it is away for `patience_seconds`."""
+        tried = 0
+
+        def again(error: Exception) -> bool:
+            return isinstance(error, GitFailed) and (error.away or (error.may_pass and tried < TRIES))
+
         async for attempt in stamina.retry_context(
-            on=lambda error: isinstance(error, GitFailed) and error.may_pass, attempts=3, wait_initial=0.5, wait_max=2.0
+            on=again, attempts=None, timeout=self._patience_seconds, wait_initial=0.5, wait_max=8.0
         ):
+            tried = attempt.num
             with attempt:
                 await self.git(*arguments)
 
@@ -160,7 +169,8 @@ class Workspace:
                 start_new_session=True,
             )
             try:
-                await asyncio.wait_for(process.wait(), GIT_SECONDS)
+                async with asyncio.timeout(GIT_SECONDS):
+                    await process.wait()
             except BaseException as error:
                 if process.returncode is None:
                     os.killpg(process.pid, signal.SIGKILL)
@@ -179,19 +189,22 @@ def _contents(file: IO[bytes]) -> bytes:
     return file.read()
 
 
-def git_environment(gateway_url: str, agent_token: str, base: Mapping[str, str]) -> dict[str, str]:
+def git_environment(gateway_url: str, agent_token: str, base: Mapping[str, str], workspace: Path) -> dict[str, str]:
     """What git (the supervisor's and the agent's alike) runs with: `base`, the token for the gateway, an author.
 
-    The token stands in the environment, not in an argument list or a file.
+    The token stands in the environment, not in an argument list or a file. A pod's `workspace` is a volume, which
+    belongs to root: git takes it for somebody else's and refuses it unless it is told.
     """
     name, email = AUTHOR
     return {
         **base,
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": f"http.{gateway_url}.extraHeader",
         "GIT_CONFIG_VALUE_0": f"Authorization: Bearer {agent_token}",
+        "GIT_CONFIG_KEY_1": "safe.directory",
+        "GIT_CONFIG_VALUE_1": str(workspace),
         "GIT_AUTHOR_NAME": name,
         "GIT_AUTHOR_EMAIL": email,
         "GIT_COMMITTER_NAME": name,
@@ -210,12 +223,15 @@ def _change(line: str) -> FileChange:
 
 def _last_lines(data: bytes, most: int = 5) -> str:
     lines = [line.strip() for line in data.decode(errors="replace").splitlines()]
-    return "\n".join([line for line in lines if line][-most:])[:1000]
+    # Git's advice would push what it said out of sight.
+    return "\n".join([line for line in lines if line and not line.startswith("hint:")][-most:])[:1000]
 
 
 def _told(said: str) -> str:
     """What the gateway or the forge told git's user; empty where the words are only git's own."""
     lines = [found[1] for found in re.finditer(r"^(?:fatal: )?remote(?: error)?: (?:PeerBot: )?(.+)$", said, re.M)]
+    if not lines:
+        lines = re.findall(r"^ ?! \[remote rejected\] .* \((.+)\)$", said, re.M)
     return " ".join(dict.fromkeys(lines))[:500]
 
 

@@ -21,8 +21,8 @@ class Call:
 class Fault:
     """What happens to the next `count` requests whose method and path match.
 
-    The answer waits `delay_seconds`. With a `status` the request is answered with it instead of being served; with
-    `served` too it is served first, and its own answer gets lost.
+    The answer waits `delay_seconds`. With a `status` the request is answered with it instead of being served; where
+    it is `dropped`, the connection breaks instead. With `served` too it is served first, and its own answer gets lost.
     """
 
     path: re.Pattern[str]
@@ -33,6 +33,7 @@ class Fault:
     message: str
     delay_seconds: float
     served: bool
+    dropped: bool
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Faults:
     planned: list[Fault] = field(default_factory=list)
     push_refusals: list[str] = field(default_factory=list)
 
-    def add(
+    def add(  # noqa: PLR0913 - each is a way to fail
         self,
         path: str,
         *,
@@ -53,10 +54,11 @@ class Faults:
         message: str = "Server Error",
         delay_seconds: float = 0.0,
         served: bool = False,
+        dropped: bool = False,
     ) -> None:
         """Plan a fault for paths in which the pattern `path` is found."""
         self.planned.append(
-            Fault(re.compile(path), method, count, status, headers or {}, message, delay_seconds, served)
+            Fault(re.compile(path), method, count, status, headers or {}, message, delay_seconds, served, dropped)
         )
 
     def refuse_push(self, message: str, *, count: int = 1) -> None:

@@ -16,6 +16,9 @@ from aiohttp import web
 
 from peerbot.errors import PeerBotError, SettingsError, Unavailable
 
+UNHEARD = web.RequestKey("unheard", bool)
+"""Whether a request is served, and nobody hears the answer."""
+
 _COMMAND_SECONDS = 120.0
 _REQUEST_SECONDS = 900.0  # a whole clone or push
 _CHUNK_BYTES = 64 * 1024
@@ -182,6 +185,10 @@ async def _relay(request: web.Request, process: asyncio.subprocess.Process) -> w
             response.headers[name] = value.strip()
     if process.stdout.at_eof() and "Content-Type" not in response.headers:
         response.set_status(500)
+    while request.get(UNHEARD) and await process.stdout.read(_CHUNK_BYTES):
+        pass  # git comes to its end, and nobody hears of it
+    if request.get(UNHEARD):
+        return response
     with contextlib.suppress(ConnectionError):  # the client left; whoever called us ends git
         await response.prepare(request)
         while chunk := await process.stdout.read(_CHUNK_BYTES):

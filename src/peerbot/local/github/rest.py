@@ -1,4 +1,8 @@
-"""The local GitHub's REST API: what PeerBot uses of it, with the answers and refusals that GitHub gives."""
+"""The local GitHub's REST API: what PeerBot uses of it, with the answers and refusals that GitHub gives.
+
+A classic token's scopes stand in the header `X-OAuth-Scopes` of every answer to it
+(https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps); other tokens bring none.
+"""
 
 import hmac
 import json
@@ -19,9 +23,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Problem(Exception):
     """GitHub's refusal of a request: a status and an error document."""
 
-    def __init__(self, status: int, message: str, errors: list[Json] | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, errors: list[Json] | None = None, *, location: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = {"Location": location} if location else {}
         self.document = problem(status, message, errors)
 
 
@@ -32,9 +39,15 @@ def invalid(resource: str, code: str, *, field: str | None = None, message: str 
 
 
 class Rest:
-    """The API's handlers over `state`, for whoever has `token`."""
+    """The API's handlers over `state`, for whoever has `token`.
+
+    `scopes` are the token's (`repo, read:org`), None for a fine-grained one; `member`: whether its account is a member
+    of the organization who may create repositories there, may not, or is none (None).
+    """
 
     def __init__(self, state: State, shapes: Shapes, *, token: str) -> None:
+        self.scopes: str | None = "repo"
+        self.member: bool | None = True
         self._state = state
         self._shapes = shapes
         self._token = token
@@ -42,33 +55,48 @@ class Rest:
     def application(self) -> web.Application:
         """Everything below `/api/v3`."""
         application = web.Application(middlewares=[self._guarded], client_max_size=2**20)
-        repository = "/repos/{owner}/{name}"
         application.add_routes(
             [
                 web.get("/user", self._user),
                 web.get("/orgs/{org}", self._organization),
+                web.get("/user/memberships/orgs/{org}", self._membership),
                 web.post("/orgs/{org}/repos", self._create_in_organization),
                 web.post("/user/repos", self._create_for_user),
-                web.get(repository, self._repository),
-                web.get(repository + "/git/ref/heads/{branch:.+}", self._reference),
-                web.get(repository + "/git/matching-refs/{prefix:.+}", self._matching_references),
-                web.delete(repository + "/git/refs/{ref:.+}", self._delete_reference),
-                web.get(repository + "/pulls", self._list_pulls),
-                web.post(repository + "/pulls", self._open_pull),
-                web.get(repository + "/pulls/{number:[0-9]+}", self._pull),
-                web.patch(repository + "/pulls/{number:[0-9]+}", self._change_pull),
             ]
         )
+        for repository in ("/repos/{owner}/{name}", "/repositories/{id:[0-9]+}"):  # the latter is where renames lead
+            application.add_routes(
+                [
+                    web.get(repository, self._repository),
+                    web.get(repository + "/git/ref/heads/{branch:.+}", self._reference),
+                    web.get(repository + "/git/matching-refs/{prefix:.+}", self._matching_references),
+                    web.delete(repository + "/git/refs/{ref:.+}", self._delete_reference),
+                    web.get(repository + "/pulls", self._list_pulls),
+                    web.post(repository + "/pulls", self._open_pull),
+                    web.get(repository + "/pulls/{number:[0-9]+}", self._pull),
+                    web.patch(repository + "/pulls/{number:[0-9]+}", self._change_pull),
+                ]
+            )
         return application
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Ask for the token, and tell every failure as GitHub does."""
+        """Ask for the token, and name its scopes, whatever is answered."""
         try:
             self._authenticate(request)
-            return await handler(request)
         except Problem as error:
             return web.json_response(error.document, status=error.status)
+        response = await self._answer(request, handler)
+        if self.scopes is not None:
+            response.headers["X-OAuth-Scopes"] = self.scopes
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Tell every failure as GitHub does."""
+        try:
+            return await handler(request)
+        except Problem as error:
+            return web.json_response(error.document, status=error.status, headers=error.headers)
         except web.HTTPNotFound:
             return web.json_response(problem(404, "Not Found"), status=404)
         except PeerBotError as error:
@@ -87,6 +115,15 @@ class Rest:
     async def _organization(self, request: web.Request) -> web.Response:
         self._must_be_organization(request)
         return web.json_response(self._shapes.organization_document())
+
+    async def _membership(self, request: web.Request) -> web.Response:
+        """The token's account in the organization; a classic token needs a scope of its own to see that."""
+        if self.scopes is not None and not {"read:org", "user"} & set(self.scopes.replace(" ", "").split(",")):
+            raise Problem(403, "You need at least read:org scope or user scope to read your organization memberships.")
+        self._must_be_organization(request)
+        if self.member is None:
+            raise Problem(404, "Not Found")
+        return web.json_response(self._shapes.membership(may_create=self.member))
 
     async def _create_in_organization(self, request: web.Request) -> web.Response:
         self._must_be_organization(request)
@@ -204,7 +241,24 @@ class Rest:
         return web.json_response(self._shapes.pull(record, pull, stat))
 
     def _record(self, request: web.Request) -> RepositoryRecord:
-        record = self._state.find(f"{request.match_info['owner']}/{request.match_info['name']}")
+        record = self._named(request)
+        if record.archived and request.method != "GET":
+            raise Problem(403, "Repository was archived so is read-only.")
+        return record
+
+    def _named(self, request: web.Request) -> RepositoryRecord:
+        if identity := request.match_info.get("id"):
+            record = self._state.by_id(int(identity))
+        else:
+            full_name = f"{request.match_info['owner']}/{request.match_info['name']}"
+            record = self._state.find(full_name)
+            if record is None and (moved := self._state.moved(full_name)) is not None:
+                before, _, rest = request.raw_path.partition(f"/repos/{full_name}")
+                raise Problem(
+                    301 if request.method == "GET" else 307,
+                    "Moved Permanently" if request.method == "GET" else "Temporary Redirect",
+                    location=f"{self._shapes.url}{before}/repositories/{moved.id}{rest}",
+                )
         if record is None:
             raise Problem(404, "Not Found")
         return record

@@ -1,4 +1,4 @@
-"""The local GitHub as a server: one directory, one port on loopback, one token.
+"""The local GitHub as a server: one directory, one port (on loopback, unless told otherwise), one token.
 
 PeerBot's production client and git itself talk to it as they do to GitHub (D6). Its REST API lies under
 `/api/v3`, where GitHub Enterprise has it, its repositories at `/{owner}/{name}.git`.
@@ -21,9 +21,9 @@ from typing import Any, Self
 from aiohttp import web
 
 from peerbot.errors import Refused
-from peerbot.local.github import imports, pages, pulls
-from peerbot.local.github.faults import Call, Faults
-from peerbot.local.github.git import Git
+from peerbot.local.github import imports, manage, pages, pulls
+from peerbot.local.github.faults import Call, Fault, Faults
+from peerbot.local.github.git import UNHEARD, Git
 from peerbot.local.github.rest import Rest
 from peerbot.local.github.shapes import Shapes, problem
 from peerbot.local.github.state import State, moment
@@ -44,8 +44,9 @@ class LocalGitHub:
     organization = "peerbot-community"
     login = "peerbot"
 
-    def __init__(self, directory: Path | None = None, *, port: int = 0) -> None:
+    def __init__(self, directory: Path | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.url = ""
+        self._host = host
         self.token = ""
         self.faults = Faults()
         self.calls: deque[Call] = deque(maxlen=1000)
@@ -54,6 +55,7 @@ class LocalGitHub:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._runner: web.AppRunner | None = None
         self._state: State | None = None
+        self._rest: Rest | None = None
 
     @property
     def api_url(self) -> str:
@@ -74,12 +76,13 @@ class LocalGitHub:
         directory = self._directory or Path(self._temporary.name if self._temporary else "")
         git = Git.prepare(directory / "git")
         self._state = State(directory / "repositories", git, login=self.login)
-        listening = _listen(self._port, directory / "port")
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening = _listen(self._host, self._port, directory / "port")
+        self.url = f"http://{self._host}:{listening.getsockname()[1]}"
         self.token = secrets.token_urlsafe(24)
         shapes = Shapes(self.url, self.login, self.organization)
         application = web.Application(middlewares=[self._watched])
-        application.add_subapp(_API, Rest(self._state, shapes, token=self.token).application())
+        self._rest = Rest(self._state, shapes, token=self.token)
+        application.add_subapp(_API, self._rest.application())
         application.add_routes(
             [
                 web.get("/{owner}/{name}/info/refs", self._git),
@@ -102,6 +105,14 @@ class LocalGitHub:
             self._temporary.cleanup()
             self._temporary = None
 
+    def grant(self, scopes: str | None, *, may_create: bool | None = True) -> None:
+        """Say what the token may: a classic token's scopes (`repo` at first), or None for a fine-grained token.
+
+        `may_create`: whether its account may create repositories in the organization; None: it is no member.
+        """
+        assert self._rest is not None, "start first"
+        self._rest.scopes, self._rest.member = scopes, may_create
+
     def repository_path(self, full_name: str) -> Path:
         """Where the bare repository lies on disk."""
         return self._opened.path(full_name)
@@ -109,6 +120,30 @@ class LocalGitHub:
     async def import_repository(self, full_name: str, source: Path) -> None:
         """Copy a person's own repository here: what is committed; `source` is never touched (see `imports.py`)."""
         await imports.import_repository(self._opened, full_name, source)
+
+    async def merge(self, full_name: str, number: int, *, squash: bool = False, delete_branch: bool = False) -> str:
+        """Merge a pull request as a person does; returns the commit on the base."""
+        return await manage.merge(self._opened, full_name, number, squash=squash, delete_branch=delete_branch)
+
+    async def close_pull_request(self, full_name: str, number: int) -> None:
+        """Close a pull request as a person does."""
+        await manage.close(self._opened, full_name, number)
+
+    async def rename_branch(self, full_name: str, old: str, new: str) -> None:
+        """Rename a branch as a person does; what names it follows."""
+        await manage.rename_branch(self._opened, full_name, old, new)
+
+    async def archive(self, full_name: str, *, archived: bool = True) -> None:
+        """Make a repository read-only, or writable again."""
+        await manage.archive(self._opened, full_name, archived=archived)
+
+    async def rename(self, full_name: str, new: str) -> None:
+        """Rename a repository to `owner/name`; its old name leads to it."""
+        await manage.rename(self._opened, full_name, new)
+
+    async def delete(self, full_name: str) -> None:
+        """Delete a repository."""
+        await manage.delete(self._opened, full_name)
 
     async def pull_requests(self, full_name: str) -> list[dict[str, Any]]:
         """Every pull request of a repository, oldest first, as GitHub shows it."""
@@ -132,14 +167,17 @@ class LocalGitHub:
         asked = _document(await request.read()) if rest else None
         fault = self.faults.take(request.method, request.path)
         response: web.StreamResponse | None = None
-        if fault is None or fault.status is None or fault.served:
+        request[UNHEARD] = fault is not None and fault.served
+        if fault is None or fault.served or not (fault.status or fault.dropped):
             response = await handler(request)
         if fault is not None:
             await asyncio.sleep(fault.delay_seconds)
+            if fault.dropped and request.transport is not None:
+                request.transport.abort()
             if fault.status is not None:
-                response = web.json_response(
-                    problem(fault.status, fault.message), status=fault.status, headers=fault.headers
-                )
+                response = _told(fault, rest=rest)
+            elif fault.dropped:
+                response = web.Response(status=500)
         assert response is not None
         answered = _document(response.body) if rest and isinstance(response, web.Response) else None
         self.calls.append(Call(request.method, request.path, dict(request.query), asked, response.status, answered))
@@ -153,8 +191,10 @@ class LocalGitHub:
         full_name = f"{request.match_info['owner']}/{request.match_info['name'].removesuffix('.git')}"
         record = state.find(full_name)
         if record is None:
-            return web.Response(status=404, text="Repository not found.\n")
+            return self._not_there(request, full_name)
         service = request.match_info.get("service") or request.query.get("service", "")
+        if record.archived and service == "git-receive-pack":
+            return web.Response(status=403, text="This repository was archived so it is read-only.\n")
         if service not in ("git-upload-pack", "git-receive-pack"):
             return web.Response(status=403, text="Please upgrade your git client.\n")
         # Before a long push git asks with an empty one (a lone "0000") whether it may.
@@ -173,6 +213,13 @@ class LocalGitHub:
                     state.save(record.model_copy(update={"pushed_at": moment()}))
         return response
 
+    def _not_there(self, request: web.Request, full_name: str) -> web.Response:
+        moved = self._opened.moved(full_name)
+        if moved is None:
+            return web.Response(status=404, text="Repository not found.\n")
+        tail = request.raw_path.split("/", 3)[3]
+        return web.Response(status=301, headers={"Location": f"{self.url}/{moved.full_name}.git/{tail}"})
+
     async def _page(self, request: web.Request) -> web.Response:
         """What a link in an answer leads to, for a person with a browser: plain text, for the token alone."""
         if not self._may(request):
@@ -190,17 +237,25 @@ class LocalGitHub:
         return scheme.lower() == "basic" and hmac.compare_digest(password, self.token.encode())
 
 
+def _told(fault: Fault, *, rest: bool) -> web.Response:
+    """A fault's answer: a document for the REST API, plain text for git."""
+    assert fault.status is not None, "asked for"
+    if rest:
+        return web.json_response(problem(fault.status, fault.message), status=fault.status, headers=fault.headers)
+    return web.Response(status=fault.status, text=f"{fault.message}\n", headers=fault.headers)
+
+
 def _challenge() -> web.Response:
     headers = {"WWW-Authenticate": 'Basic realm="GitHub"'}
     return web.Response(status=401, text="Invalid username or token.\n", headers=headers)
 
 
-def _listen(port: int, remembered: Path) -> socket.socket:
+def _listen(host: str, port: int, remembered: Path) -> socket.socket:
     """Open `port`, or for 0 the one that this directory had before, so that links in old messages still lead here."""
     if port == 0 and remembered.exists():
         with contextlib.suppress(OSError, ValueError):
-            return socket.create_server(("127.0.0.1", int(remembered.read_text())))
-    listening = socket.create_server(("127.0.0.1", port))
+            return socket.create_server((host, int(remembered.read_text())))
+    listening = socket.create_server((host, port))
     remembered.write_text(str(listening.getsockname()[1]))
     return listening
 

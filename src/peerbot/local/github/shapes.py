@@ -138,12 +138,27 @@ class Shapes:
             "archived_at": None,
         }
 
+    def membership(self, *, may_create: bool) -> Json:
+        """The token's account as a member of the organization: GET /user/memberships/orgs/{org}."""
+        organization = self.organization_document()
+        simple = ("login", "id", "node_id", "url", "avatar_url", "description", *_ORGANIZATION_URLS)
+        return {
+            "url": f"{organization['url']}/memberships/{self.login}",
+            "state": "active",
+            "role": "member",
+            "organization_url": organization["url"],
+            "organization": {key: organization[key] for key in simple},
+            "user": self.account(self.login),
+            "permissions": {"can_create_repository": may_create},
+        }
+
     def repository(self, record: RepositoryRecord) -> Json:
         """A repository."""
         base, page = f"{self.api}/repos/{record.full_name}", f"{self.url}/{record.full_name}"
         host = self.url.partition("://")[2]
         return {
             **_identity("Repository", record.full_name.lower()),
+            "id": record.id,
             "name": record.name,
             "full_name": record.full_name,
             "owner": self.account(record.owner),
@@ -159,8 +174,9 @@ class Shapes:
             "ssh_url": f"git@{host}:{record.full_name}.git",
             "svn_url": page,
             **dict.fromkeys(("mirror_url", "homepage", "language", "license")),
-            **dict.fromkeys(("fork", "archived", "disabled", "has_pages", "has_wiki", "has_discussions"), False),
+            **dict.fromkeys(("fork", "disabled", "has_pages", "has_wiki", "has_discussions"), False),
             **dict.fromkeys(("has_issues", "has_projects", "has_downloads"), False),
+            "archived": record.archived,
             **dict.fromkeys(_COUNTS, 0),
             "created_at": record.created_at,
             "updated_at": record.pushed_at,

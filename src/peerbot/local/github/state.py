@@ -5,6 +5,7 @@ The document lies in the repository's own directory, so that both appear and dis
 
 import asyncio
 import contextlib
+import hashlib
 import re
 import secrets
 import shutil
@@ -57,12 +58,21 @@ class RepositoryRecord(BaseModel):
     """A repository's settings and pull requests."""
 
     full_name: str
+    born_as: str = ""  # the name that it was made under
     description: str | None = None
     private: bool = True
+    archived: bool = False
     default_branch: str = "main"
     created_at: str = Field(default_factory=moment)
     pushed_at: str = Field(default_factory=moment)
     pulls: list[Pull] = Field(default_factory=list)
+
+    @property
+    def id(self) -> int:
+        """Its number, which stays when it is renamed."""
+        return int.from_bytes(
+            hashlib.sha256(f"Repository:{self.born_as or self.full_name}".lower().encode()).digest()[:5]
+        )
 
     @property
     def owner(self) -> str:
@@ -106,6 +116,30 @@ class State:
             return RepositoryRecord.model_validate_json((self.path(full_name) / _DOCUMENT).read_bytes())
         except (FileNotFoundError, NotADirectoryError, Refused):
             return None
+
+    def moved(self, full_name: str) -> RepositoryRecord | None:
+        """What `full_name` was renamed to, as long as nothing else has that name."""
+        try:
+            new = (self.path(full_name).with_suffix(".moved")).read_text()
+        except (FileNotFoundError, NotADirectoryError, Refused):
+            return None
+        return None if self.find(full_name) else self.find(new) or self.moved(new)
+
+    def rename(self, record: RepositoryRecord, full_name: str) -> None:
+        """Give a repository another name. Raises `Conflict` where that is taken."""
+        old, new = self.path(record.full_name), self.path(full_name)
+        if new.exists():
+            raise Conflict(f"{full_name} exists already.")
+        new.parent.mkdir(exist_ok=True)
+        old.rename(new)
+        born_as = record.born_as or record.full_name
+        self.save(record.model_copy(update={"full_name": full_name, "born_as": born_as}))
+        old.with_suffix(".moved").write_text(full_name)
+
+    def by_id(self, identity: int) -> RepositoryRecord | None:
+        """Find a repository by the number that it keeps when it is renamed."""
+        names = (f"{path.parent.name}/{path.stem}" for path in self.root.glob("*/*.git"))
+        return next((record for name in names if (record := self.find(name)) and record.id == identity), None)
 
     def save(self, record: RepositoryRecord) -> None:
         """Write a repository's document in one piece."""

@@ -16,6 +16,8 @@ ERROR_TYPES = {
 }
 """Anthropic's error types by HTTP status."""
 
+TOLD_TO_FAIL = "The demo model was told to fail."
+
 CutInside = Literal["text", "tool_use"]
 
 
@@ -24,9 +26,12 @@ class Fault:
     """What goes wrong with one answer. Only `delay_seconds` goes together with a good answer."""
 
     status: int | None = None
+    message: str = TOLD_TO_FAIL
     retry_after_seconds: int | None = None
     cut_inside: CutInside | None = None
+    stalls: bool = False
     refusal: bool = False
+    out_of_tokens: bool = False
     delay_seconds: float = 0.0
 
 
@@ -36,7 +41,9 @@ class Faults:
     def __init__(self) -> None:
         self._waiting: deque[Fault] = deque()
 
-    def error(self, status: int, *, times: int = 1, retry_after_seconds: int | None = None) -> None:
+    def error(
+        self, status: int, message: str = TOLD_TO_FAIL, *, times: int = 1, retry_after_seconds: int | None = None
+    ) -> None:
         """Answer with an error document; `status` is one of `ERROR_TYPES`.
 
         Claude Code silently tries a 400 again without this or that beta flag (six requests in all), and everything
@@ -44,7 +51,7 @@ class Faults:
         """
         if status not in ERROR_TYPES:
             raise ValueError(f"{status} is none of the API's errors: {sorted(ERROR_TYPES)}")
-        self._add(Fault(status=status, retry_after_seconds=retry_after_seconds), times)
+        self._add(Fault(status=status, message=message, retry_after_seconds=retry_after_seconds), times)
 
     def cut(self, *, inside: CutInside = "text", times: int = 1) -> None:
         """Break the connection half-way through a text, or through a tool call's input.
@@ -52,6 +59,14 @@ class Faults:
         A cut inside a tool call waits for the first answer that has one.
         """
         self._add(Fault(cut_inside=inside), times)
+
+    def stall(self, *, times: int = 1) -> None:
+        """Fall silent half-way through a text, with the connection open, until the caller gives up."""
+        self._add(Fault(stalls=True), times)
+
+    def run_out_of_tokens(self, *, times: int = 1) -> None:
+        """Stop half-way through a text with `stop_reason: "max_tokens"`."""
+        self._add(Fault(out_of_tokens=True), times)
 
     def refuse(self, *, times: int = 1) -> None:
         """Stop with `stop_reason: "refusal"`, as the API does when a classifier steps in."""

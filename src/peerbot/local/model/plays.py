@@ -38,13 +38,18 @@ def choose(ask: str) -> Play:
 class RunCommand:
     """Run exactly what stands between the backticks, and report what it printed."""
 
-    offer = "run a command exactly as you write it: “run `git log --oneline`” (several lines between three backticks)"
+    offer = (
+        "run a command exactly as you write it: “run `git log --oneline`” (several lines between three backticks; "
+        "“run `make serve` in the background”)"
+    )
 
     _commands = (
         re.compile(r"\brun:?\s*```(?:[a-z]*\n)?(.*?)(?:\n```|```[ \t]*(?:\n|\Z))", re.IGNORECASE | re.DOTALL),
         re.compile(r"\brun:?\s*`([^`]+)`", re.IGNORECASE),
         re.compile(r"^\s*run:[ \t]*([^`\n]+)$", re.IGNORECASE | re.MULTILINE),
     )
+
+    _background = re.compile(r"`\s*in the background\b", re.IGNORECASE)
 
     def fits(self, ask: str) -> bool:
         """Whether a command is written down, whatever else is said."""
@@ -53,7 +58,10 @@ class RunCommand:
     def steps(self, ask: str, _tools: frozenset[str]) -> Steps:
         """Run it; a failure is a result like any other."""
         command = self._command(ask) or ""
-        [result] = yield Reply("I run it.", (bash(command, "Run the command as it was written"),))
+        call = bash(command, "Run the command as it was written")
+        if self._background.search(ask):
+            call = ToolCall(call.name, call.input | {"run_in_background": True})
+        [result] = yield Reply("I run it.", (call,))
         return f"The command {'failed' if result.failed else 'ran'}. Its output:\n\n{fenced(result.text)}"
 
     def _command(self, ask: str) -> str | None:

@@ -73,6 +73,11 @@ def refusal(body: Document, reply: Reply) -> Document:
     return message(body, Reply(reply.text)) | {"stop_reason": "refusal"}
 
 
+def cut_short(body: Document, reply: Reply) -> Document:
+    """Make an answer that ran out of tokens half-way through its text."""
+    return message(body, Reply(reply.text[: max(1, len(reply.text) // 2)])) | {"stop_reason": "max_tokens"}
+
+
 def events(document: Document) -> Iterator[Document]:
     """Take the document apart into the events that a stream sends."""
     head = document | {

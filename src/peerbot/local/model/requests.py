@@ -23,7 +23,10 @@ _STEERING = re.compile(
 _COMPACTED = "This session is being continued from a previous conversation"
 _SUMMARISE = "CRITICAL: Respond with TEXT ONLY"
 _CUT_OFF = "Your response above was cut off"
-_GOES_ON = "Note from PeerBot: the worker that worked on this turn ended"
+_GOES_ON = (
+    "Note from PeerBot: the worker that worked on this turn ended",
+    "Note from PeerBot: Claude Code ended in the middle of this turn",
+)
 _NOT_SAVED = "not yet saved is not in this workspace"
 _CUT_SHORT = re.compile(r"^(The user doesn't want to |\[Request interrupted|\[Tool )")
 """What Claude Code writes as the result of a tool that was interrupted: nobody knows how far it came."""
@@ -97,8 +100,12 @@ def is_aside(body: Document) -> bool:
 
 def wants_summary(body: Document) -> bool:
     """Whether Claude Code compacts the conversation and asks for its summary."""
-    last = body["messages"][-1]
-    return last["role"] == "user" and any(text.startswith(_SUMMARISE) for text in _texts(last))
+    for message in reversed(body["messages"]):  # what Claude Code tells as the system may come after it
+        if message["role"] == "assistant":
+            break
+        if message["role"] == "user" and any(text.startswith(_SUMMARISE) for text in _texts(message)):
+            return True
+    return False
 
 
 def read_turn(body: Document) -> Turn:

@@ -1,4 +1,4 @@
-"""The demo model's wire: Anthropic's Messages API over HTTP on the loopback, with streaming, errors and a key."""
+"""The demo model's wire: Anthropic's Messages API over HTTP, with streaming, errors and a key."""
 
 import asyncio
 import hmac
@@ -26,18 +26,20 @@ log = logger(__name__)
 _LARGEST_BODY_BYTES = 32 * 1024 * 1024  # Anthropic's own limit
 _PAUSE_SECONDS = 0.002  # between the chunks of a stream: it looks live, and tests stay fast
 _KEPT_REQUESTS = 50
+_SILENT_SECONDS = 600.0  # longer than any caller waits; cancelled with the server
 _DRAIN_SECONDS = 1.0  # what answers under way get when the server closes
 
 
 class DemoModel:
     """A model server of our own: `async with DemoModel() as model:`, then point Claude Code at `model.url`.
 
-    It listens on 127.0.0.1 alone, on a free port where `port` is 0, and takes nobody without `api_key` (made up where
-    none is given). It keeps nothing between requests but what tests look at: `requests`, `first_request_at` (of
+    It listens on `host` alone, on a free port where `port` is 0, and takes nobody without `api_key` (made up where none
+    is given). It keeps nothing between requests but what tests look at: `requests`, `first_request_at` (of
     `time.monotonic()`) and the last bodies in `seen`.
     """
 
-    def __init__(self, *, port: int = 0, api_key: str | None = None) -> None:
+    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, api_key: str | None = None) -> None:
+        self._host = host
         self.api_key = api_key or f"demo-{secrets.token_urlsafe(24)}"
         self.faults = Faults()
         self.requests = 0
@@ -49,7 +51,7 @@ class DemoModel:
     @property
     def url(self) -> str:
         """Where it listens: what `ANTHROPIC_BASE_URL` is set to. Known once it has started."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self._host}:{self._port}"
 
     @property
     def seen(self) -> list[Document]:
@@ -62,10 +64,10 @@ class DemoModel:
         app.router.add_get("/api/hello", _hello)  # HEAD too
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post("/v1/messages/count_tokens", self._count_tokens)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_SECONDS)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_DRAIN_SECONDS)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+            await web.TCPSite(self._runner, self._host, self._port).start()
         except OSError as error:
             await self.close()
             raise SettingsError(f"The demo model can't listen on port {self._port}: another program does.") from error
@@ -117,11 +119,16 @@ class DemoModel:
         log.debug("demo_model_answers", calls=[call.name for call in reply.calls], fault=fault != Fault())
         await asyncio.sleep(fault.delay_seconds)
         if fault.status is not None:
-            return _error(fault.status, "The demo model was told to fail.", fault.retry_after_seconds)
-        document = replies.refusal(body, reply) if fault.refusal else replies.message(body, reply)
+            return _error(fault.status, fault.message, fault.retry_after_seconds)
+        if fault.refusal:
+            document = replies.refusal(body, reply)
+        elif fault.out_of_tokens:
+            document = replies.cut_short(body, reply)
+        else:
+            document = replies.message(body, reply)
         if not body.get("stream"):
             return _hang_up(request, web.Response()) if fault.cut_inside else web.json_response(document)
-        return await _stream(request, document, fault.cut_inside)
+        return await _stream(request, document, fault)
 
     async def _count_tokens(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({"input_tokens": replies.input_tokens(check(await _json(request)))})
@@ -139,7 +146,8 @@ async def _json(request: web.Request) -> object:
     return body
 
 
-async def _stream(request: web.Request, document: Document, cut: CutInside | None) -> web.StreamResponse:
+async def _stream(request: web.Request, document: Document, fault: Fault) -> web.StreamResponse:
+    cut: CutInside | None = "text" if fault.stalls else fault.cut_inside
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(request)
     events = list(replies.events(document))
@@ -147,6 +155,8 @@ async def _stream(request: web.Request, document: Document, cut: CutInside | Non
         await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
         if event["type"] == "content_block_delta":
             await asyncio.sleep(_PAUSE_SECONDS)
+    if fault.stalls:
+        await asyncio.sleep(_SILENT_SECONDS)
     if cut:
         return _hang_up(request, response)
     await response.write_eof()

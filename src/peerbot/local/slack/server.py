@@ -1,4 +1,4 @@
-"""The local Slack: one object that is a whole workspace, on a loopback port of its own.
+"""The local Slack: one object that is a whole workspace, on a port of its own (on loopback, unless told otherwise).
 
 `peerbot local` runs it in Slack's place, and so do the tests: the dispatcher is the same, with another
 `SLACK_API_URL`. Read `world.py` for what it keeps, `webapi.py` for what an app may ask, `socketmode.py` and
@@ -18,7 +18,7 @@ from peerbot.local.slack.door import Door
 from peerbot.local.slack.faults import Call, Faults
 from peerbot.local.slack.files import Files
 from peerbot.local.slack.shapes import BOT_USER, ChannelKind, Object, UserKind
-from peerbot.local.slack.socketmode import SocketMode
+from peerbot.local.slack.socketmode import Ack, SocketMode
 from peerbot.local.slack.store import Store
 from peerbot.local.slack.webapi import WebApi
 from peerbot.local.slack.world import NotOk, World
@@ -42,8 +42,9 @@ class LocalSlack:
     general = shapes.GENERAL
     direct = shapes.DIRECT
 
-    def __init__(self, directory: Path | None = None, *, port: int = 0) -> None:
+    def __init__(self, directory: Path | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.faults = Faults()
+        self._host = host
         self._port = port
         self._changes = Changes()
         self._store = Store(directory)
@@ -68,7 +69,7 @@ class LocalSlack:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+            await web.TCPSite(self._runner, self._host, self._port).start()
         except OSError as error:
             await self.close()
             raise Unavailable(f"The local Slack can't listen on port {self._port}: it is taken.") from error
@@ -99,7 +100,7 @@ class LocalSlack:
         """The workspace's address, with a slash at its end."""
         if self._runner is None:
             raise PeerBotError("The local Slack is not started.")
-        return f"http://127.0.0.1:{self._port}/"
+        return f"http://{self._host}:{self._port}/"
 
     @property
     def api_url(self) -> str:
@@ -122,7 +123,7 @@ class LocalSlack:
         return self._door.secret
 
     def _new_socket_url(self) -> str:
-        return f"ws://127.0.0.1:{self._port}/link/?ticket={self._sockets.new_ticket()}"
+        return f"ws://{self._host}:{self._port}/link/?ticket={self._sockets.new_ticket()}"
 
     # Making the world
 
@@ -159,6 +160,10 @@ class LocalSlack:
         self.remove_bot(channel)
         self._world.set_members(channel, [*self._world.channel(channel)["members"], BOT_USER])
 
+    def grant(self, scopes: Sequence[str]) -> None:
+        """Say which scopes the bot token has; at first it has those of PeerBot's manifest."""
+        self._api.scopes = list(scopes)
+
     def declare_agent(self) -> None:
         """Make the app an agent: `agents.sessions.setStatus` works from now on."""
         self._api.agent_sessions = True
@@ -178,6 +183,10 @@ class LocalSlack:
         message = self._world.post(channel, user, text, thread_ts=thread_ts)
         ts: str = message["ts"]
         return ts
+
+    async def remember(self, user: str, channel: str, text: str, *, seconds_ago: float) -> str:
+        """Put a message into the past and return its `ts`: as if it had been said then, its events long given up."""
+        return self._world.remember(channel, user, text, seconds_ago)
 
     async def share_file(self, user: str, channel: str, name: str, data: bytes, *, thread_ts: str | None = None) -> str:
         """Share a file and return its message's `ts`."""
@@ -241,6 +250,11 @@ class LocalSlack:
     def undelivered(self) -> int:
         """How many events were not acknowledged yet, and not given up."""
         return self._sockets.undelivered
+
+    @property
+    def acks(self) -> Sequence[Ack]:
+        """The last events that were acknowledged, and how long that took, oldest first."""
+        return self._sockets.acks
 
     async def disconnect_sockets(self, reason: str = "refresh_requested") -> None:
         """Ask every connection to come anew, as Slack does every few hours."""

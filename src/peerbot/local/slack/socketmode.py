@@ -9,8 +9,11 @@ import asyncio
 import contextlib
 import json
 import secrets
+import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -25,9 +28,20 @@ ACK_SECONDS = 3.0  # what the last delivery is given
 MAX_CONNECTIONS = 10
 CLOSE_ANSWER_SECONDS = 1.0  # how long the other side has to say good-bye
 REORDER_SECONDS = 0.05
+KEPT_ACKS = 10_000
 
 log = logger(__name__)
 _random = secrets.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """An event that the app acknowledged: which, when (seconds since 1970), and how long that took."""
+
+    event: Object
+    at: float
+    seconds: float  # since it was first sent
+    attempts: int
 
 
 class SocketMode:
@@ -44,6 +58,7 @@ class SocketMode:
         self._on_their_way: set[str] = set()  # event ids
         self._awaited: dict[str, asyncio.Event] = {}  # by envelope_id: set when acknowledged
         self._tasks: set[asyncio.Task[None]] = set()
+        self.acks: deque[Ack] = deque(maxlen=KEPT_ACKS)
 
     @property
     def connections(self) -> int:
@@ -155,6 +170,7 @@ class SocketMode:
         event_id = payload["event_id"]
         acknowledged = asyncio.Event()
         envelopes: list[str] = []
+        began = time.monotonic()
         if self._faults.reorder_events:
             await asyncio.sleep(_random.uniform(0, REORDER_SECONDS))
         try:
@@ -165,6 +181,7 @@ class SocketMode:
                 envelopes.append(envelope["envelope_id"])
                 self._awaited[envelope["envelope_id"]] = acknowledged
                 if await self._sent_and_acknowledged(envelope, acknowledged, attempt):
+                    self.acks.append(Ack(payload["event"], time.time(), time.monotonic() - began, attempt + 1))
                     break
             else:
                 log.warning("event_given_up", event_id=event_id)

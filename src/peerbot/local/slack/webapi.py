@@ -1,26 +1,27 @@
-"""The Web API: one path a method, tokens, limits and faults before it, Slack's way of answering after it."""
+"""The Web API: one path a method, tokens, scopes, limits and faults before it, Slack's way of answering after it.
+
+What was done is answered with the token's scopes in the header `x-oauth-scopes`, which Slack's own SDK hands out as
+`response_metadata.scopes` (https://docs.slack.dev/tools/node-slack-sdk/reference/web-api/interfaces/WebAPICallResult).
+"""
 
 import asyncio
 import hmac
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
-from peerbot.local.slack import chat, lookups
+from peerbot.local.slack import chat, lookups, scopes
 from peerbot.local.slack.arguments import Arguments
 from peerbot.local.slack.faults import Call, Fault, Faults
 from peerbot.local.slack.files import Files
 from peerbot.local.slack.limits import RateLimits
 from peerbot.local.slack.shapes import Object
 from peerbot.local.slack.world import NotOk, World
+from peerbot.slack.manifest import APP_SCOPE, SCOPES
 
 CALLS_KEPT = 5_000
-SCOPES = (
-    "app_mentions:read,assistant:write,chat:write,channels:history,channels:read,groups:history,groups:read,"
-    "files:write,im:history,im:read,im:write,mpim:history,mpim:read,reactions:read,reactions:write,team:read,users:read"
-)
 _METHODS = chat.METHODS | lookups.METHODS
 _OPEN = "apps.connections.open"
 
@@ -33,6 +34,7 @@ class WebApi:
     ) -> None:
         self.bot_token = "xoxb-" + secrets.token_urlsafe(32)
         self.app_token = "xapp-" + secrets.token_urlsafe(32)
+        self.scopes = [scope.name for scope in SCOPES]
         self.agent_sessions = False
         self.calls: deque[Call] = deque(maxlen=CALLS_KEPT)
         self._world = world
@@ -54,7 +56,7 @@ class WebApi:
             token = request.headers.get("Authorization", "").removeprefix("Bearer ") or arguments.take_token()
             response, outcome = self._respond(method, token, arguments, fault)
         except NotOk as refusal:
-            response, outcome = _refused(refusal)
+            response, outcome = _json({"ok": False, "error": refusal.error} | refusal.more), refusal.error
         if fault.lost and request.transport:
             request.transport.abort()
             outcome = "lost"
@@ -70,12 +72,15 @@ class WebApi:
         if method not in _METHODS and method not in self._files.METHODS and method != _OPEN:
             raise NotOk("unknown_method", req_method=method)
         self._check(token, self.app_token if method == _OPEN else self.bot_token)
+        for scope in scopes.needed(method, arguments, self._world):
+            if scope not in self.scopes:
+                raise NotOk("missing_scope", needed=scope, provided=",".join(self.scopes))
         if self._faults.rate_limits:
             seconds = self._limits.wait_seconds(method, arguments.text("channel"))
             if seconds:
                 return _http(429, seconds)
         answer = {"url": self._new_socket_url()} if method == _OPEN else self._carry_out(method, arguments)
-        return _json({"ok": True} | answer), "ok"
+        return _json({"ok": True} | answer, [APP_SCOPE] if method == _OPEN else self.scopes), "ok"
 
     def _check(self, token: str, wanted: str) -> None:
         if not token:
@@ -92,12 +97,9 @@ class WebApi:
         return _METHODS[method](self._world, arguments)
 
 
-def _json(body: Object) -> web.Response:
-    return web.json_response(body, headers={"x-oauth-scopes": SCOPES, "x-slack-req-id": secrets.token_hex(16)})
-
-
-def _refused(refusal: NotOk) -> tuple[web.Response, str]:
-    return _json({"ok": False, "error": refusal.error} | refusal.more), refusal.error
+def _json(body: Object, granted: Sequence[str] = ()) -> web.Response:
+    headers = {"x-oauth-scopes": ",".join(granted)} if granted else {}
+    return web.json_response(body, headers=headers | {"x-slack-req-id": secrets.token_hex(16)})
 
 
 def _http(status: int, retry_after_seconds: int | None) -> tuple[web.Response, str]:

@@ -161,6 +161,17 @@ class World:
         self._keep("posted", channel, message)
         return self.message(channel, message["ts"])
 
+    def remember(self, channel: str, user: str, text: str, seconds_ago: float) -> str:
+        """Put a message where it would stand if it had been written then; nobody is told. Its `ts`."""
+        self.writable(channel, user)
+        at = time.time_ns() // 1000 - round(seconds_ago * 1_000_000)
+        ts = f"{at // 1_000_000}.{at % 1_000_000:06d}"
+        message: Object = {"type": "message", "user": user, "text": text, "team": TEAM, "ts": ts}
+        self._store.put("message", f"{channel}/{ts}", message)
+        self._place(channel, message)
+        self._messages[channel] = dict(sorted(self._messages[channel].items()))
+        return ts
+
     def update(self, channel: str, user: str, ts: str, changes: Object, *, edited: bool) -> Object:
         """Change a message that `user` wrote; a change to None takes the field away."""
         kept = self._own(channel, user, ts, "cant_update_message")

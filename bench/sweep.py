@@ -1,0 +1,167 @@
+"""What a dispatcher's sweep costs, by what is in the journal: it must grow with what is unanswered, not with history.
+
+The product's own reconciler sweeps, in this process, on a journal in a directory that holds so many answered and
+unanswered conversations. Each unanswered one has a run that works on it: its locks are held here, as a worker holds
+them. Beside it stands what the store itself takes to list the markers.
+"""
+
+import asyncio
+import resource
+import shutil
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from statistics import median
+
+import aiohttp
+
+from bench import seeds
+from bench.figures import Section, Table, milliseconds
+from peerbot.conversation.keys import Conversation
+from peerbot.conversation.policy import Us
+from peerbot.dispatcher.begin import Beginning
+from peerbot.dispatcher.given_up import GivenUp
+from peerbot.dispatcher.places import Places
+from peerbot.dispatcher.reconcile import Reconciler
+from peerbot.gateway.inbox import Admission, Inbox
+from peerbot.gateway.present import Presenter, Style
+from peerbot.gateway.repositories import Repositories
+from peerbot.github.client import GitHub
+from peerbot.journal import paths
+from peerbot.journal.journal import Journal
+from peerbot.journal.open import open_storage
+from peerbot.local.github import LocalGitHub
+from peerbot.local.slack import LocalSlack
+from peerbot.runs.folder import HeldFolder, RunFolder
+from peerbot.runs.process import ProcessRuns
+from peerbot.slack.api import new_session, web_client
+from peerbot.slack.outbound import Outbound
+from peerbot.slack.people import People
+from peerbot.slack.post import Poster
+
+PAST, PRESENT = "C0PAST00001", "C0PRESENT01"
+TIMES = 5
+
+
+async def measure(directory: Path, *, quick: bool) -> Section:
+    _allow_many_files()
+    steps = [(10, 10), (100, 10), (100, 100)] if quick else _STEPS
+    store, rows, held = directory / "journal", [], list[HeldFolder]()
+    store.mkdir(parents=True)
+    (directory / "runs").mkdir()
+    past = present = 0
+    async with AsyncExitStack() as stack:
+        slack = await stack.enter_async_context(LocalSlack())
+        github = await stack.enter_async_context(LocalGitHub(directory / "github"))
+        for answered, unanswered in steps:
+            new = list(seeds.conversations(slack.team, PRESENT, present, unanswered - present))
+            seeds.answered(store, seeds.conversations(slack.team, PAST, past, answered - past))
+            seeds.at_work(store, iter(new))
+            held += [_held(directory / "runs", conversation) for conversation in new]
+            past, present = answered, unanswered
+            rows.append([f"{past:,}", f"{present:,}", *await _measured(directory, store, slack, github)])
+    for folder in held:
+        folder.release()
+    shutil.rmtree(store)
+    head = ["answered", "unanswered", "list of the markers, by the store", "listed and sorted by us", "first sweep",
+            "sweep", "sweep, an unanswered one"]  # fmt: skip
+    caption = f"On a journal in a directory (medians of {TIMES}; the first sweep, with empty caches, once):"
+    return Section("The sweep, by what is in the journal", tables=[Table(caption, head, rows)])
+
+
+_STEPS = [(10, 10), (1_000, 10), (100_000, 10), (100_000, 100), (100_000, 1_000)]
+
+
+def _allow_many_files() -> None:
+    """Two locks a run that is at work are two open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
+
+
+def _held(directory: Path, conversation: Conversation) -> HeldFolder:
+    held = RunFolder.create(directory, conversation, 1)
+    assert held is not None
+    return held
+
+
+async def _measured(directory: Path, store: Path, slack: LocalSlack, github: LocalGitHub) -> list[str]:
+    storage = await open_storage(store.as_uri())
+    journal = Journal(storage)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(journal.close)
+        client = web_client(slack.api_url, slack.bot_token)
+        client.session = await stack.enter_async_context(new_session())
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        runs = ProcessRuns(directory / "runs", command=["true"], sandbox=None)
+        stack.push_async_callback(runs.close)
+        forge = GitHub(session, token=github.token, api_url=github.api_url)
+        tasks: set[asyncio.Task[None]] = set()
+
+        def spawn(work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+            tasks.add(task := asyncio.create_task(work))
+            return task
+
+        outbound = Outbound(client)
+        people, poster = People(outbound), Poster(outbound)
+        reconciler = Reconciler(
+            journal=journal,
+            runs=runs,
+            inbox=Inbox(
+                journal=journal,
+                people=people,
+                outbound=outbound,
+                us=Us(slack.team, slack.bot_user),
+                admission=Admission(allow_direct_messages=True, allow_private_channels=True),
+            ),
+            presenter=Presenter(
+                journal=journal,
+                poster=poster,
+                repositories=Repositories(forge),
+                people=people,
+                style=Style(reactions=True, progress=True, limit_minutes=5),
+                spawn=spawn,
+            ),
+            beginning=Beginning(journal=journal, github=forge, people=people, organization="peerbot-community"),
+            given_up=GivenUp(journal=journal, github=forge),
+            places=Places(runs, journal, 10),
+            name="bench",
+            worker_environment={},
+            recover=_recover,
+            spawn=spawn,
+            spawn_waiting=spawn,
+        )
+
+        async def sweep() -> None:
+            await reconciler.sweep()
+            while tasks:
+                done = set(tasks)
+                await asyncio.gather(*done)
+                tasks.difference_update(done)
+
+        async def listed() -> None:
+            async for _ in storage.list(paths.PENDING):
+                pass
+
+        async def pending() -> None:
+            await journal.pending()
+
+        first = await _seconds(sweep)
+        list_s, pending_s, sweep_s = [
+            median([await _seconds(work) for _ in range(TIMES)]) for work in (listed, pending, sweep)
+        ]
+        found = await journal.pending()
+        woken = [RunFolder(directory / "runs" / conversation.job_name(1)).wakes() for conversation in found]
+        if min(woken) < TIMES + 1:  # a sweep wakes the run that has something to do
+            raise RuntimeError("not every unanswered conversation was looked after")
+        return [*map(milliseconds, (list_s, pending_s, first, sweep_s, sweep_s / len(found)))]
+
+
+async def _seconds(work: Callable[[], Coroutine[object, object, None]]) -> float:
+    began = time.monotonic()
+    await work()
+    return time.monotonic() - began
+
+
+async def _recover(conversation: Conversation, identity: str) -> None:
+    raise AssertionError(f"{conversation} has its input {identity}")

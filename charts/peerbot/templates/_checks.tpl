@@ -1,0 +1,68 @@
+{{/* What a schema can't say about values: each mistake has a sentence of its own. */}}
+{{- define "peerbot.checks" -}}
+{{- $v := .Values -}}
+{{- $own := compact (list $v.secrets.slackBotToken $v.secrets.slackAppToken $v.secrets.githubToken $v.secrets.anthropicApiKey) -}}
+{{- if and $v.secrets.existingSecret $v.externalSecret.enabled }}
+{{- fail "secrets.existingSecret and externalSecret.enabled exclude each other: the tokens come from one place." }}
+{{- end }}
+{{- if and $own (or $v.secrets.existingSecret $v.externalSecret.enabled) }}
+{{- fail "A token is set under secrets although secrets.existingSecret or externalSecret.enabled says that it comes from elsewhere: remove one of the two." }}
+{{- end }}
+{{- /* Not in the schema: what Helm says of it has the value in it. */ -}}
+{{- range $name, $prefix := dict "slackBotToken" "xoxb-" "slackAppToken" "xapp-" }}
+{{- $token := index $v.secrets $name }}
+{{- if and $token (not (hasPrefix $prefix $token)) }}
+{{- fail (printf "secrets.%s is not such a token: it begins with %s." $name $prefix) }}
+{{- end }}
+{{- end }}
+{{- if not (or $v.config.store $v.config.gcsBucketName) }}
+{{- fail "config.gcsBucketName and config.store are both empty: name a bucket, since conversations have to be kept somewhere." }}
+{{- end }}
+{{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) }}
+{{- fail (printf "autoscaling.minReplicas (%d) is above autoscaling.maxReplicas (%d)." (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) }}
+{{- end }}
+{{- $least := int (ternary $v.autoscaling.minReplicas $v.dispatcher.replicaCount $v.autoscaling.enabled) -}}
+{{- $available := $v.podDisruptionBudget.minAvailable -}}
+{{- if and $v.podDisruptionBudget.enabled (not (kindIs "string" $available)) (ge (int $available) $least) }}
+{{- fail (printf "podDisruptionBudget.minAvailable (%d) is not below the number of replicas (%d): no node could ever be drained. Raise dispatcher.replicaCount (or autoscaling.minReplicas)." (int $available) $least) }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The secret's data. A value that is left empty is the cluster's: `lookup` finds it on an upgrade, and finds nothing where
+there is no cluster to ask (helm template, GitOps tools).
+*/}}
+{{- define "peerbot.secretData" -}}
+{{- $name := include "peerbot.secretName" . -}}
+{{- $there := (lookup "v1" "Secret" .Release.Namespace $name).data | default dict -}}
+{{- $values := dict
+    "slack-bot-token" "slackBotToken"
+    "slack-app-token" "slackAppToken"
+    "github-token" "githubToken"
+    "anthropic-api-key" "anthropicApiKey"
+-}}
+{{- $data := dict -}}
+{{- $missing := list -}}
+{{- range $key := list "slack-bot-token" "slack-app-token" "github-token" "anthropic-api-key" }}
+{{- $value := index $values $key }}
+{{- with index $.Values.secrets $value }}
+{{- $_ := set $data $key (b64enc .) }}
+{{- else with index $there $key }}
+{{- $_ := set $data $key . }}
+{{- else }}
+{{- $missing = append $missing (printf "secrets.%s" $value) }}
+{{- end }}
+{{- end -}}
+{{- with $missing }}
+{{- fail (printf "Not set: %s, nor has the cluster's secret %s/%s a value to keep: add %s, or name a secret of your own with --set secrets.existingSecret=NAME." (join ", " .) $.Release.Namespace $name (include "peerbot.howToSet" .)) }}
+{{- end -}}
+{{- toYaml $data -}}
+{{- end -}}
+
+{{- define "peerbot.howToSet" -}}
+{{- $flags := list -}}
+{{- range . }}
+{{- $flags = append $flags (printf "--set %s=\"$%s\"" . (trimPrefix "secrets." . | snakecase | upper)) }}
+{{- end -}}
+{{- join " " $flags -}}
+{{- end -}}

@@ -1,0 +1,110 @@
+{{/* What the dispatcher's pods and the pod of `helm test` have in common, and how their ending adds up. */}}
+
+{{/* Before it is asked to end, a replica waits until Services have stopped sending to it. */}}
+{{- define "peerbot.preStopSeconds" -}}5{{- end -}}
+
+{{/* Added up once: the wait before, the drain, and what closing sockets and connections takes at the most. */}}
+{{- define "peerbot.graceSeconds" -}}
+{{- add (include "peerbot.preStopSeconds" . | int) (.Values.dispatcher.drainSeconds | int) 15 -}}
+{{- end -}}
+
+{{- define "peerbot.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "peerbot.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: ["ALL"]
+{{- end -}}
+
+{{- define "peerbot.imagePullSecrets" -}}
+{{- with .Values.global.imagePullSecrets -}}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The dispatcher's settings: docs/settings.md says what each is. */}}
+{{- define "peerbot.env" -}}
+{{- $secret := include "peerbot.secretName" . -}}
+# Kubernetes' variables for services would look like settings of ours: enableServiceLinks is off.
+{{- range $name, $key := include "peerbot.secretVariables" . | fromYaml }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: {{ $key }}
+{{- end }}
+{{- range $name, $value := include "peerbot.settings" . | fromYaml }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- with .Values.dispatcher.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "peerbot.secretVariables" -}}
+SLACK_BOT_TOKEN: slack-bot-token
+SLACK_APP_TOKEN: slack-app-token
+GITHUB_TOKEN: github-token
+ANTHROPIC_API_KEY: anthropic-api-key
+{{- end -}}
+
+{{- define "peerbot.settings" -}}
+SLACK_TRIGGER_PHRASE: {{ .Values.slack.triggerPhrase | quote }}
+SLACK_ALLOW_DIRECT_MESSAGES: {{ .Values.slack.allowDirectMessages | quote }}
+SLACK_ALLOW_PRIVATE_CHANNELS: {{ .Values.slack.allowPrivateChannels | quote }}
+SLACK_ENABLE_STATUS_REACTIONS: {{ .Values.slack.enableStatusReactions | quote }}
+SLACK_ENABLE_PROGRESS_UPDATES: {{ .Values.slack.enableProgressUpdates | quote }}
+GITHUB_ORGANIZATION: {{ .Values.config.githubOrganization | quote }}
+{{- if .Values.config.store }}
+PEERBOT_STORE: {{ .Values.config.store | quote }}
+{{- else }}
+GCS_BUCKET_NAME: {{ .Values.config.gcsBucketName | quote }}
+{{- end }}
+{{- with .Values.config.gcsProjectId }}
+GCS_PROJECT_ID: {{ . | quote }}
+{{- end }}
+{{- with .Values.config.model }}
+PEERBOT_MODEL: {{ . | quote }}
+{{- end }}
+PEERBOT_RUN_BUDGET_USD: {{ .Values.config.runBudgetUsd | quote }}
+SESSION_TIMEOUT_MINUTES: {{ .Values.config.sessionTimeoutMinutes | quote }}
+LOG_LEVEL: {{ .Values.config.logLevel | quote }}
+PEERBOT_RUNTIME: "kubernetes"
+PEERBOT_WORKER_POD: "/etc/peerbot/worker-pod.json"
+PEERBOT_GATEWAY_URL: "http://{{ include "peerbot.fullname" . }}-gateway:3001"
+PEERBOT_DRAIN_SECONDS: {{ .Values.dispatcher.drainSeconds | int | quote }}
+WORKER_CPU: {{ .Values.worker.resources.requests.cpu | quote }}
+WORKER_MEMORY: {{ .Values.worker.resources.requests.memory | quote }}
+WORKER_IDLE_SECONDS: {{ .Values.worker.job.idleSeconds | quote }}
+WORKER_MAX_CONCURRENT: {{ .Values.worker.maxConcurrent | int | quote }}
+{{- end -}}
+
+{{- define "peerbot.volumeMounts" -}}
+- name: tmp
+  mountPath: /tmp
+# By subPath, so that a replica keeps what it was started with while an upgrade goes on.
+- name: config
+  mountPath: /etc/peerbot/worker-pod.json
+  subPath: worker-pod.json
+  readOnly: true
+{{- end -}}
+
+{{- define "peerbot.volumes" -}}
+- name: tmp
+  emptyDir: {}
+- name: config
+  configMap:
+    name: {{ include "peerbot.fullname" . }}-config
+{{- end -}}

@@ -1,0 +1,47 @@
+{{/* What things are called, and which labels they carry. */}}
+
+{{- define "peerbot.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The secret that the dispatcher reads: the chart's, the operator's, or one of the installer's own. */}}
+{{- define "peerbot.secretName" -}}
+{{- .Values.secrets.existingSecret | default (printf "%s-secrets" (include "peerbot.fullname" .)) -}}
+{{- end -}}
+
+{{- define "peerbot.labels" -}}
+{{ include "peerbot.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: peerbot
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "peerbot.selector" -}}
+app.kubernetes.io/name: peerbot
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "peerbot.dispatcherSelector" -}}
+{{ include "peerbot.selector" . }}
+app.kubernetes.io/component: dispatcher
+{{- end -}}
+
+{{/* Workers have a name of their own, so that a policy for the dispatcher's pods never opens theirs. */}}
+{{- define "peerbot.workerSelector" -}}
+app.kubernetes.io/name: peerbot-worker
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: worker
+{{- end -}}
+
+{{/* An image's whole name. Takes a list: the root context and the image's values. */}}
+{{- define "peerbot.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- with $root.Values.global.imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- printf "%s:%s" $image.repository ($image.tag | default $root.Chart.AppVersion) -}}
+{{- end -}}

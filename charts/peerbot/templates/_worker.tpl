@@ -1,0 +1,39 @@
+{{/* What the dispatcher makes workers' pods from: the document that PEERBOT_WORKER_POD names. */}}
+{{- define "peerbot.workerPod" -}}
+{{- $worker := .Values.worker -}}
+{{- $pod := dict
+    "image" (include "peerbot.image" (list . $worker.image))
+    "imagePullPolicy" $worker.image.pullPolicy
+    "serviceAccountName" "claude-worker-sandbox"
+    "instance" .Release.Name
+-}}
+{{- $requests := dict -}}
+{{- range $name, $quantity := omit $worker.resources.requests "cpu" "memory" }}
+{{- $_ := set $requests $name (toString $quantity) -}}
+{{- end -}}
+{{- $limits := dict -}}
+{{- range $name, $quantity := $worker.resources.limits }}
+{{- $_ := set $limits $name (toString $quantity) -}}
+{{- end -}}
+{{- $annotations := deepCopy $worker.annotations -}}
+{{- if or (not .Values.networkPolicy.enabled) (eq .Values.networkPolicy.workers "open") }}
+{{- /* So that `peerbot doctor` does not call a fault what is meant. */ -}}
+{{- $_ := set $annotations "peerbot.dev/network" "open" -}}
+{{- end -}}
+{{- $optional := dict
+    "imagePullSecrets" .Values.global.imagePullSecrets
+    "requests" $requests
+    "limits" $limits
+    "labels" $worker.labels
+    "annotations" $annotations
+    "nodeSelector" $worker.nodeSelector
+    "tolerations" $worker.tolerations
+    "affinity" $worker.affinity
+    "priorityClassName" $worker.priorityClassName
+    "runtimeClassName" $worker.runtimeClassName
+-}}
+{{- range $key, $value := $optional }}
+{{- if $value }}{{ $_ := set $pod $key $value }}{{ end -}}
+{{- end -}}
+{{- toPrettyJson $pod -}}
+{{- end -}}

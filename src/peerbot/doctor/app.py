@@ -1,0 +1,142 @@
+"""The doctor's round: every check side by side, each with a deadline, each told as soon as those before it are.
+
+A check that breaks is a finding like any other, and the rest goes on.
+"""
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from peerbot.doctor.claude import look_at_key
+from peerbot.doctor.github import look_at_organization, look_at_token
+from peerbot.doctor.known import Known, read
+from peerbot.doctor.report import Finding, Outcome, Report, skipped, wrong
+from peerbot.doctor.sandbox import look_at_sandbox
+from peerbot.doctor.slack import look_at_app_token, look_at_bot_token
+from peerbot.doctor.store import look_at_store
+from peerbot.errors import PeerBotError
+from peerbot.logs import logger
+from peerbot.settings import Runtime, Settings
+
+log = logger(__name__)
+
+Tell = Callable[[str], None]
+Look = Callable[[Settings], Awaitable[list[Finding]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One look, and the settings that it can't do without.
+
+    `fix` is what it says to do where the error that ended it does not say.
+    """
+
+    name: str
+    look: Look
+    needs: tuple[str, ...]
+    fix: str
+    seconds: float = 15.0  # a call to Slack gives up after ten, and says more
+
+
+def checks(*, model: bool) -> list[Check]:
+    """Everything that is looked at besides the settings, in the order in which it is told."""
+    slack, github = ("slack_api_url",), ("github_token", "github_api_url")
+    network = "Look at the network between here and there, and try again."
+    return [
+        Check("slack_bot_token", look_at_bot_token, ("slack_bot_token", *slack), network),
+        Check("slack_app_token", look_at_app_token, ("slack_app_token", *slack), network),
+        Check("github_token", look_at_token, github, network),
+        Check("github_organization", look_at_organization, (*github, "github_organization"), network),
+        Check(
+            "store",
+            look_at_store,
+            ("peerbot_store", "gcs_bucket_name"),
+            "Give whoever runs PeerBot the right to create, read, list and delete objects there.",
+            seconds=30.0,  # five calls, and a store is asked again for a few seconds before it counts as broken
+        ),
+        Check(
+            "claude_key",
+            partial(look_at_key, ask=model),
+            ("anthropic_api_key", "anthropic_base_url"),
+            network,
+            seconds=30.0,  # a model takes its time
+        ),
+    ]
+
+
+def cluster_checks(settings: Settings) -> tuple[Finding, list[Check]]:
+    """What is looked at where runs are Jobs; without a description of workers there is nothing to try."""
+    # Here, so that process runs do not pay for a cluster's client.
+    from peerbot.doctor import cluster  # noqa: PLC0415
+    from peerbot.doctor.probe import PROBE_SECONDS, look_at_worker  # noqa: PLC0415
+
+    fix = "See whether `kubectl get pods` works from here, and try again."
+    described = cluster.look_at_description(settings)
+    found = [Check("kubernetes_rights", cluster.look_at_rights, (), fix)]
+    if described.outcome is Outcome.GOOD:
+        found += [
+            Check("worker_job", cluster.look_at_job, (), fix),
+            Check("runtime_class", cluster.look_at_runtime_class, (), fix),
+            Check("worker_pod", look_at_worker, (), fix, seconds=PROBE_SECONDS + 30.0),
+        ]
+    return described, found
+
+
+async def examine(tell: Tell | None, *, model: bool) -> Report:
+    """Look at everything, and tell each finding as a line, in order and as soon as it is known.
+
+    `model`: spend a few of Claude's tokens, too. Raises `SettingsError` where nothing can be made of the settings.
+    """
+    known = read()
+    report = Report(findings=[])
+    if tell and known.settings.peerbot_runtime is Runtime.KUBERNETES:
+        tell("… a worker's pod is started, to look from inside it: that takes up to 90 s")
+    async for finding in _findings(known, model=model):
+        clean = known.redacted(finding)
+        report.findings.append(clean)
+        if tell:
+            tell(clean.line())
+    return report
+
+
+async def _findings(known: Known, *, model: bool) -> AsyncIterator[Finding]:
+    for finding in known.findings:
+        yield finding
+    all_checks = checks(model=model)
+    if "peerbot_runtime" in known.unusable:
+        yield skipped("worker_pod", "PEERBOT_RUNTIME can't be used")
+    elif known.settings.peerbot_runtime is Runtime.KUBERNETES:
+        described, more = cluster_checks(known.settings)
+        yield described
+        all_checks += more
+    else:  # at once, since it blocks, and the others are timed
+        for finding in look_at_sandbox(known.settings):
+            yield finding
+    looking = [asyncio.create_task(_look(check, known), name=check.name) for check in all_checks]
+    try:
+        for task in looking:
+            for finding in await task:
+                yield finding
+    finally:
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
+
+
+async def _look(check: Check, known: Known) -> list[Finding]:
+    if lacking := [name.upper() for name in check.needs if name in known.unusable]:
+        return [skipped(check.name, f"{' and '.join(lacking)} can't be used")]
+    try:
+        async with asyncio.timeout(check.seconds):
+            return await check.look(known.settings)
+    except TimeoutError:
+        return [wrong(check.name, f"there was no answer within {check.seconds:g} s", check.fix)]
+    except PeerBotError as error:
+        said, _, fix = str(error).partition(". ")
+        return [wrong(check.name, said.removesuffix("."), fix or check.fix)]
+    except Exception as error:
+        trace = known.redacted(skipped(check.name, traceback.format_exc())).said
+        log.error("check_broke", check=check.name, trace=trace)
+        return [wrong(check.name, f"it could not be looked at ({type(error).__name__}; see the log)", check.fix)]

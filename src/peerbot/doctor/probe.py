@@ -1,0 +1,180 @@
+"""A worker's pod as it will be, with a program of the doctor's in it (`inside.py`): is it let in, does it run, and what
+does it reach?
+
+Nothing but a pod shows that. A dry run of a Job asks no rule that is about pods, and a NetworkPolicy is only words
+where the network does not enforce it. The Job has no thread among its annotations, so no dispatcher takes it for a run.
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lightkube.models.core_v1 import ContainerStateTerminated
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Event, Pod
+from lightkube.types import CascadeType
+
+from peerbot.doctor import inside
+from peerbot.doctor.cluster import NOBODY, Cluster, No, asked, nobodys_run, opened
+from peerbot.doctor.report import Finding, good, skipped, wrong
+from peerbot.errors import PeerBotError
+from peerbot.runs import manifest, verdict
+from peerbot.settings import Settings
+
+PROBE_SECONDS = 90.0
+_SURE_SECONDS = 15.0  # what holds a pod up for so long is no hiccup, unless it waits for a node: one may be on its way
+_LOOK_SECONDS = 1.0
+_TOLD_IN = "/dev/termination-log"
+_NETWORK = "peerbot.dev/network"
+"""The annotation of workers that says which network they are meant to have; `open` leaves nothing to enforce."""
+
+_POD, _REACH, _GATEWAY = "worker_pod", "worker_network", "worker_gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A probe's state at one moment. `said` tells why it has not begun, for people; `detail`, in Kubernetes' words."""
+
+    ended: ContainerStateTerminated | None
+    said: str
+    detail: str
+    unscheduled: bool
+
+
+async def look_at_worker(settings: Settings) -> list[Finding]:
+    """Start a worker's pod with our program, and read what it found. Takes `PROBE_SECONDS` at most; leaves nothing."""
+    async with opened(settings) as cluster:
+        try:
+            made = await asked("make a probe Job", cluster.client.create(_job(settings, cluster)))
+        except No as no:
+            return [skipped(_POD, f"no Job could be made for it ({no.message})")]
+        try:
+            seen = await _watched(cluster, made)
+        finally:
+            with contextlib.suppress(PeerBotError):
+                gone = cluster.client.delete(Job, str(_meta(made).name), cascade=CascadeType.BACKGROUND)
+                await asked("delete the probe Job", gone)
+    if seen.ended is None:
+        return [_held_up(seen, cluster), skipped(_REACH, "there was no pod to look from")]
+    return _findings(seen.ended, cluster)
+
+
+def _job(settings: Settings, cluster: Cluster) -> Job:
+    """A run's Job in all that lets it in or keeps it out, but for its name, its program, and whose it is."""
+    deadline = 2 * PROBE_SECONDS  # in case that we die: nobody else would delete it
+    made = manifest.job(nobodys_run(settings), cluster.pod, cluster.size, deadline_seconds=deadline)
+    labels, notes = manifest.labels(cluster.pod), dict(cluster.pod.annotations)
+    made.metadata = ObjectMeta(name=f"claude-worker-doctor-{secrets.token_hex(4)}", labels=labels, annotations=notes)
+    assert made.spec
+    made.spec.suspend = False
+    made.spec.template.metadata = ObjectMeta(labels=labels, annotations=notes)
+    assert made.spec.template.spec
+    (container,) = made.spec.template.spec.containers
+    container.command = ["python3", "-I", "-c", Path(inside.__file__).read_text(), _TOLD_IN]
+    return made
+
+
+async def _watched(cluster: Cluster, made: Job) -> _Seen:
+    """Look until it has ended, or will not begin."""
+    began = asyncio.get_running_loop().time()
+    while True:
+        seen = await _look(cluster, made)
+        age = asyncio.get_running_loop().time() - began
+        stuck = bool(seen.said) and not seen.unscheduled and age > _SURE_SECONDS
+        if seen.ended or stuck or age > PROBE_SECONDS:
+            return seen
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _look(cluster: Cluster, made: Job) -> _Seen:
+    name = str(_meta(made).name)
+    pods = await _pods(cluster, name)
+    about = pods[-1] if pods else made
+    events = await _events(cluster, str(_meta(about).uid))
+    state = verdict.judge(NOBODY, 1, verdict.Seen(made, pods, events, size=cluster.size), datetime.now(UTC))
+    statuses = (pods[-1].status.containerStatuses or []) if pods and pods[-1].status else []
+    ended = next((status.state.terminated for status in statuses if status.state), None)
+    conditions = (pods[-1].status.conditions or []) if pods and pods[-1].status else []
+    unscheduled = any(c.type == "PodScheduled" and c.status == "False" for c in conditions)
+    return _Seen(ended, state.said, state.detail, unscheduled)
+
+
+async def _pods(cluster: Cluster, name: str) -> Sequence[Pod]:
+    async def pods() -> Sequence[Pod]:
+        return [pod async for pod in cluster.client.list(Pod, labels={"batch.kubernetes.io/job-name": name})]
+
+    return await asked("show the probe's pod", pods())
+
+
+async def _events(cluster: Cluster, uid: str) -> Sequence[Event]:
+    async def events() -> Sequence[Event]:
+        return [event async for event in cluster.client.list(Event, fields={"involvedObject.uid": uid})]
+
+    return await asked("show events", events())
+
+
+def _meta(item: Job | Pod) -> ObjectMeta:
+    assert item.metadata
+    return item.metadata
+
+
+def _held_up(seen: _Seen, cluster: Cluster) -> Finding:
+    """Say why it did not run, and what to do: by the words of `verdict.py`."""
+    because = f"{seen.said or 'Kubernetes does not say why'}" + (f" ({seen.detail})" if seen.detail else "")
+    if seen.unscheduled:
+        return skipped(_POD, f"no node took a worker's pod within {PROBE_SECONDS:g} s: {because}")
+    fix = f"See `kubectl get events -n {cluster.namespace}`."
+    if "image" in seen.said:
+        fix = f"Push {cluster.pod.image}, or correct `worker.image` (and `global.imagePullSecrets`)."
+    elif "quota" in seen.said:
+        fix = f"Raise the quota of the namespace {cluster.namespace}, or lower `worker.resources`."
+    elif "RuntimeClass" in seen.detail:
+        fix = "Install that runtime class, or leave `worker.runtimeClassName` empty."
+    elif "rule" in seen.said:
+        fix = "Change what that rule asks for, or the chart's values under `worker`."
+    return wrong(_POD, f"a worker's pod does not start: {because}", fix)
+
+
+def _findings(ended: ContainerStateTerminated, cluster: Cluster) -> list[Finding]:
+    try:
+        reach = json.loads(ended.message or "")
+        api, metadata, gateway, kernel = (reach[key] for key in ("api", "metadata", "gateway", "kernel"))
+    except (ValueError, KeyError, TypeError):
+        said = (
+            f"a program in it fails: exit code {ended.exitCode}, {(ended.message or ended.reason or '')[-300:].strip()}"
+        )
+        fix = f"Use the worker image of this release: `worker.image` is {cluster.pod.image}."
+        return [wrong(_POD, said, fix), skipped(_REACH, "nothing could be seen from inside")]
+    return [
+        good(_POD, f"a worker's pod is admitted, starts and runs (Linux {kernel})"),
+        _network(cluster, {"the API server": api, "the metadata server": metadata}),
+        _to_gateway(gateway),
+    ]
+
+
+def _network(cluster: Cluster, reached: dict[str, bool]) -> Finding:
+    if cluster.pod.annotations.get(_NETWORK) == "open":
+        return skipped(_REACH, "workers may go anywhere: the chart's values say so (`networkPolicy`)")
+    if within := [place for place, reaches in reached.items() if reaches]:
+        return wrong(
+            _REACH,
+            f"a worker's pod reaches {' and '.join(within)}, so no NetworkPolicy is enforced for it",
+            "Set `networkPolicy.enabled`, on a network that enforces policies (GKE: Dataplane V2; Cilium; Calico).",
+        )
+    return good(_REACH, "a worker's pod reaches neither the API server nor the metadata server")
+
+
+def _to_gateway(reached: bool) -> Finding:
+    if reached:
+        return good(_GATEWAY, "a worker's pod reaches the gateway")
+    return wrong(
+        _GATEWAY,
+        "a worker's pod does not reach the gateway",
+        "See that a dispatcher is ready, that PEERBOT_GATEWAY_URL names its Service, and that DNS is let through.",
+    )

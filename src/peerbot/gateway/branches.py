@@ -1,0 +1,120 @@
+"""Which branch a conversation's work goes to, and what a turn takes up that no branch has yet.
+
+A conversation has one branch at a time. When people merge its pull request, close it or delete the branch, that work
+is done: the next turn begins another branch from the default one. That is decided once, when the turn begins, and
+written to the journal (`branches/{i}.json`) before anybody works on it; the git relay reads it from there.
+"""
+
+import asyncio
+
+from peerbot.conversation.documents import Branch, KeptWork, Run, Turn, TurnStatus
+from peerbot.conversation.keys import Conversation
+from peerbot.errors import PeerBotError
+from peerbot.github.client import GitHub
+from peerbot.journal.journal import Journal
+from peerbot.logs import logger
+
+log = logger(__name__)
+
+LOOK_SECONDS = 10.0
+"""How long a turn waits to hear what became of its branch: it goes on with that branch where GitHub does not say."""
+
+_MOST_SHOWN = 1000
+
+
+class Branches:
+    """Decides branches, and finds unpushed work. Holds a cache for cards alone."""
+
+    def __init__(self, *, journal: Journal, github: GitHub) -> None:
+        self._journal = journal
+        self._github = github
+        self._shown: dict[Conversation, str] = {}
+
+    async def current(self, conversation: Conversation, run: Run) -> str:
+        """Name the branch that the conversation's work goes to now."""
+        newest = await self._journal.newest_branch(conversation)
+        return newest.branch if newest else run.branch
+
+    async def shown(self, conversation: Conversation, run: Run) -> str:
+        """The same for a card, which may be a turn behind where another replica began the turn."""
+        if conversation not in self._shown:
+            self._show(conversation, await self.current(conversation, run))
+        return self._shown[conversation]
+
+    async def of_turn(self, conversation: Conversation, turn: int) -> Branch | None:
+        """Find the branch that was begun for this very turn."""
+        newest = await self._journal.newest_branch(conversation)
+        return newest if newest and newest.turn == turn else None
+
+    async def for_turn(self, conversation: Conversation, turn: int, run: Run) -> tuple[str, str]:
+        """Decide the branch of turn `turn`; returns it, and why it is a new one (empty where it is not).
+
+        Idempotent: what was decided for this turn before holds. A GitHub that does not answer decides nothing.
+        """
+        branch, reason = await self._decided(conversation, turn, run)
+        self._show(conversation, branch)
+        return branch, reason
+
+    async def _decided(self, conversation: Conversation, turn: int, run: Run) -> tuple[str, str]:
+        newest = await self._journal.newest_branch(conversation)
+        branch = newest.branch if newest else run.branch
+        if newest and newest.turn == turn:
+            return branch, newest.reason
+        before = await self._pushed(conversation, branch)
+        if before is None:
+            return branch, ""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                reason = await self._ended(run.repository, branch, before)
+        except (PeerBotError, TimeoutError) as error:
+            log.warning("branch_not_looked_at", branch=branch, reason=str(error) or "no answer in time")
+            return branch, ""
+        if not reason:
+            return branch, ""
+        number = newest.i + 1 if newest else 2
+        wanted = Branch(i=number, branch=conversation.later_branch(number), turn=turn, reason=reason)
+        begun = await self._journal.begin_branch(conversation, wanted)
+        log.info("branch_begun", branch=begun.branch, reason=begun.reason)
+        return begun.branch, begun.reason
+
+    def _show(self, conversation: Conversation, branch: str) -> None:
+        self._shown.pop(conversation, None)
+        self._shown[conversation] = branch
+        while len(self._shown) > _MOST_SHOWN:
+            del self._shown[next(iter(self._shown))]
+
+    async def kept(self, conversation: Conversation) -> KeptWork | None:
+        """Find the commits of earlier turns that could not be pushed; a turn of a run says all that is left."""
+        for k in reversed(await self._journal.turn_numbers(conversation)):
+            turn = await self._journal.turn(conversation, k)
+            if turn and turn.run is not None:
+                return turn.kept
+        return None
+
+    async def _pushed(self, conversation: Conversation, branch: str) -> Turn | None:
+        """Find the newest turn that left the branch on GitHub; None where it never was there."""
+        for k in reversed(await self._journal.turn_numbers(conversation)):
+            turn = await self._journal.turn(conversation, k)
+            if turn is None or turn.run is None:
+                continue
+            if turn.branch != branch:
+                return None
+            if turn.commit:
+                return turn
+            if turn.status is TurnStatus.DONE and not turn.kept:
+                return None  # a turn that pushes nothing finds nothing pushed
+        return None
+
+    async def _ended(self, repository: str, branch: str, before: Turn) -> str:
+        """Why nothing goes to `branch` any more; empty where it is open."""
+        if before.pull_request:
+            state = await self._github.pull_request_state(repository, before.pull_request.number)
+            if state in ("merged", "closed"):
+                return f"Pull request #{before.pull_request.number} was {state}"
+            if state == "open":
+                return ""
+        if await self._github.branch_head(repository, branch) is not None:
+            return ""
+        if await self._github.repository(repository) is None:
+            return ""  # it is gone as a whole, or not to be seen: nobody has decided anything about the branch
+        return f"The branch `{branch}` was deleted"

@@ -1,0 +1,39 @@
+"""Which scope a call takes, as the reference of each method says it (https://docs.slack.dev/reference/methods).
+
+For the methods that PeerBot calls. Written down here once more, not read from PeerBot's own manifest: an app that asks
+for too little is to fail here as it does in a real workspace.
+"""
+
+from peerbot.local.slack.arguments import Arguments
+from peerbot.local.slack.world import World
+
+_OF_METHOD = {
+    "chat.postMessage": "chat:write",
+    "chat.update": "chat:write",
+    "chat.delete": "chat:write",
+    "reactions.add": "reactions:write",
+    "reactions.remove": "reactions:write",
+    "files.getUploadURLExternal": "files:write",
+    "files.completeUploadExternal": "files:write",
+    "users.info": "users:read",
+}
+_OF_CONVERSATION = {
+    "conversations.info": "read",
+    "conversations.history": "history",
+    "conversations.replies": "history",
+}
+_FAMILIES = {"public": "channels", "private": "groups", "im": "im", "mpim": "mpim"}
+_TYPES = {"public_channel": "channels", "private_channel": "groups", "im": "im", "mpim": "mpim"}
+
+
+def needed(method: str, arguments: Arguments, world: World) -> list[str]:
+    """Name the scopes that a call takes, all of them; none where any token may make it."""
+    if method in _OF_METHOD:
+        return [_OF_METHOD[method]]
+    if method in _OF_CONVERSATION:
+        channel = world.channels.get(arguments.text("channel"))
+        return [f"{_FAMILIES[channel['kind']]}:{_OF_CONVERSATION[method]}"] if channel else []
+    if method == "users.conversations":
+        types = (arguments.text("types") or "public_channel").split(",")
+        return [f"{_TYPES[kind]}:read" for kind in types if kind in _TYPES]
+    return []

@@ -1,0 +1,378 @@
+"""Runs as Kubernetes Jobs, one pod each (D1, D7): implements the port `Runs`.
+
+A mirror of Jobs and one of pods (`mirror.py`) tell every replica what changes; whatever is decided on is looked at anew
+(`look`). What a Job's state means is said in `verdict.py`, what it is made of in `manifest.py`. A Job that will never
+come to anything (no node for a quarter of an hour, a dispatcher that died before it released it, a lost node) is
+deleted by whoever looks at it, before its end is told: nothing of it can begin later.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import httpx2
+from lightkube import ApiError, AsyncClient, ConfigError
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Event, Pod, Secret
+from lightkube.types import CascadeType, PatchType
+
+from peerbot.conversation.keys import Conversation
+from peerbot.errors import PeerBotError, Refused, SettingsError, Unavailable
+from peerbot.logs import logger
+from peerbot.protocol.documents import secret_hash
+from peerbot.runs import manifest, verdict
+from peerbot.runs.mirror import Mirror
+from peerbot.runs.port import Phase, RunEvent, Runs, RunSpec, RunState
+from peerbot.runs.watchers import Watchers
+from peerbot.runs.worker_pod import WorkerPod
+
+CALL_SECONDS = 10.0
+SYNC_SECONDS = 10.0
+"""How long it is waited for a mirror that is not true at the moment."""
+
+RELEASED_WITHIN_SECONDS = 10.0
+"""A Job that is still suspended after this belongs to a dispatcher that died: only it knew the secret (D3)."""
+
+LOOK_SECONDS = 3.0
+"""How often runs that have not begun are looked at, so that their threads are told what they wait for."""
+
+log = logger(__name__)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownJob:
+    """What is kept of a Job."""
+
+    conversation: Conversation
+    run: int
+    ended: bool
+    suspended: bool
+    woken: str
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownPod:
+    """What is kept of a pod; `look` says what of its state changed, if not what it means."""
+
+    conversation: Conversation
+    run: int
+    begun: bool
+    look: tuple[str, ...]
+
+
+class KubernetesRuns(Runs):
+    """Runs in one namespace. `client` is closed with it.
+
+    `pod` and `size` are what workers get, `deadline_seconds` is the backstop after which Kubernetes ends a run.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        *,
+        pod: WorkerPod,
+        size: manifest.Size,
+        deadline_seconds: float,
+    ) -> None:
+        self._client = client
+        self._pod = pod
+        self._size = size
+        self._deadline_seconds = deadline_seconds
+        self._watchers = Watchers()
+        ours = {manifest.COMPONENT: "worker", manifest.INSTANCE: pod.instance}
+        self._jobs = Mirror(client, Job, labels=ours, keep=_keep_job, changed=self._job_changed)
+        self._pods = Mirror(client, Pod, labels=ours, keep=_keep_pod, changed=self._pod_changed)
+        self._suspended_since: dict[tuple[Conversation, int], float] = {}  # as we saw it; clocks may be apart
+        self._told: dict[tuple[Conversation, int], tuple[Phase, str]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Begin to follow. Raises `Unavailable` where the API server does not answer, or does not let us."""
+        loops = (self._jobs.follow(), self._pods.follow(), self._look_after_starting())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        await self._synced()
+
+    async def start(self, spec: RunSpec) -> None:
+        """Make the Job and its Secret, and release it. One of ours is success; one of another life goes."""
+        made = await self._made(spec)
+        if made is None:
+            return
+        self._jobs.take(made)
+        with contextlib.suppress(_Exists):
+            await self._call("make a run's Secret", self._client.create(manifest.bootstrap(spec, made)))
+        release = {"metadata": {"uid": _uid(made)}, "spec": {"suspend": False}}
+        try:
+            self._jobs.take(await self._call("release a run's Job", self._patch(spec.name, release)))
+        except _Missing as error:
+            raise Refused("Somebody deleted the run's Job before it began.") from error
+
+    async def look(self, conversation: Conversation, run: int) -> RunState | None:
+        """Ask the API server, now. What will never come to anything is deleted first, then told as ended."""
+        name = conversation.job_name(run)
+        try:
+            job = await self._call("look at a run", self._client.get(Job, name))
+        except _Missing:
+            return None
+        pods = await self._pods_of(name)
+        seen = verdict.Seen(job, pods, orphaned=self._is_orphaned(conversation, run, job), size=self._size)
+        state = verdict.judge(conversation, run, seen, datetime.now(UTC))
+        if state.phase is Phase.STARTING and not state.said:
+            about = pods[-1] if pods else job
+            seen = verdict.Seen(job, pods, await self._events(about), size=self._size)
+            state = verdict.judge(conversation, run, seen, datetime.now(UTC))
+        if state.phase is Phase.ENDED and verdict.is_given_up(state, seen):
+            log.info("job_given_up", conversation=str(conversation), run=run, reason=state.end, detail=state.detail)
+            await self._delete(name, _uid(job))
+        return state
+
+    async def list(self) -> list[RunState]:
+        """What the mirror has: it may be a moment old, and knows no details."""
+        await self._synced()
+        begun = {(pod.conversation, pod.run) for pod in self._pods.all if pod.begun}
+        return [
+            RunState(
+                job.conversation,
+                job.run,
+                Phase.ENDED if job.ended else Phase.RUNNING if (job.conversation, job.run) in begun else Phase.STARTING,
+            )
+            for job in self._jobs.all
+        ]
+
+    async def wake(self, conversation: Conversation, run: int) -> None:
+        """Change the Job's annotation: every replica watches Jobs, so the one that the worker waits on hears it."""
+        woken = {"metadata": {"annotations": {manifest.WOKEN: datetime.now(UTC).isoformat()}}}
+        with contextlib.suppress(_Missing):
+            await self._call("wake a run", self._patch(conversation.job_name(run), woken))
+
+    def watch(self) -> AsyncIterator[RunEvent]:
+        """Every change from now on; several watchers may listen. Ends when the port is closed."""
+        return self._watchers.add()
+
+    async def burn(self, conversation: Conversation, run: int) -> None:
+        """Delete the run's Secret; the kubelet then takes the file out of the pod, too."""
+        with contextlib.suppress(_Missing):
+            await self._call("burn a secret", self._client.delete(Secret, conversation.job_name(run)))
+
+    async def stop(self, conversation: Conversation, run: int) -> None:
+        """Delete the Job and wait until it and its pod are gone. Raises `Unavailable` where that takes too long."""
+        name = conversation.job_name(run)
+        try:
+            job = await self._call("look at a run", self._client.get(Job, name))
+        except _Missing:
+            return
+        try:
+            async with asyncio.timeout(manifest.GRACE_SECONDS + CALL_SECONDS):
+                await self._delete(name, _uid(job), wait=True)
+        except TimeoutError as error:
+            raise Unavailable(f"Run {run} of {conversation} did not end in time.") from error
+
+    async def close(self) -> None:
+        """End the watches. The runs go on: another replica looks after them. Idempotent."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        self._watchers.close()
+        await self._client.close()
+
+    # --- making
+
+    async def _made(self, spec: RunSpec) -> Job | None:
+        """The Job, made now or by an earlier try of ours that is not released yet; None where it is on its way."""
+        job = manifest.job(spec, self._pod, self._size, deadline_seconds=self._deadline_seconds)
+        try:
+            async with asyncio.timeout(3 * CALL_SECONDS):
+                while True:
+                    try:
+                        return await self._call("make a run's Job", self._client.create(job))
+                    except _Exists:
+                        there = await self._of_this_life(spec)
+                        if there is not None:
+                            return there if there.spec and there.spec.suspend else None
+        except TimeoutError as error:
+            raise Unavailable("An old Job of this name is still being deleted.") from error
+
+    async def _of_this_life(self, spec: RunSpec) -> Job | None:
+        """The Job of this name, where it is this reservation's. Another (of a journal restored since) is deleted."""
+        try:
+            there = await self._call("look at a run", self._client.get(Job, spec.name))
+        except _Missing:
+            return None
+        notes = (there.metadata.annotations if there.metadata else None) or {}
+        if notes.get(manifest.RESERVATION) == secret_hash(spec.bootstrap_secret):
+            return there
+        log.warning("old_job_deleted", conversation=str(spec.conversation), run=spec.run)
+        await self._delete(spec.name, _uid(there), wait=True)
+        return None
+
+    async def _delete(self, name: str, uid: str, *, wait: bool = False) -> None:
+        """Delete a Job and its pod; with `wait`, return when they are gone."""
+        cascade = CascadeType.FOREGROUND if wait else CascadeType.BACKGROUND
+        with contextlib.suppress(_Missing):
+            await self._call("delete a run", self._client.delete(Job, name, cascade=cascade))
+        # Its caller has a deadline, and it is another program that ends it.
+        while wait and await self._is_there(name, uid):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+    async def _is_there(self, name: str, uid: str) -> bool:
+        try:
+            return _uid(await self._call("look at a run", self._client.get(Job, name))) == uid
+        except _Missing:
+            return False
+
+    def _patch(self, name: str, change: Mapping[str, object]) -> Awaitable[Job]:
+        return self._client.patch(Job, name, dict(change), patch_type=PatchType.MERGE)
+
+    # --- looking
+
+    async def _synced(self) -> None:
+        """Wait until the mirrors are true. Raises `Unavailable` where they are not for too long."""
+        try:
+            async with asyncio.timeout(SYNC_SECONDS):
+                await self._jobs.synced.wait()
+                await self._pods.synced.wait()
+        except TimeoutError as error:
+            raise Unavailable("Kubernetes does not answer, or does not let me see Jobs and pods.") from error
+
+    async def _look_after_starting(self) -> None:
+        """Look at the runs that have not begun, again and again; tell of each whose state or sentence is another."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(PeerBotError):
+                waiting = [state for state in await self.list() if state.phase is Phase.STARTING]
+                keys = {(state.conversation, state.run) for state in waiting}
+                self._told = {key: told for key, told in self._told.items() if key in keys}
+                for conversation, run in keys:
+                    state = await self.look(conversation, run)
+                    told = (state.phase, state.said) if state else (Phase.ENDED, "")
+                    if self._told.get((conversation, run), (Phase.STARTING, "")) != told:
+                        self._told[conversation, run] = told
+                        self._watchers.tell(RunEvent(conversation, run, woken=False))
+
+    def _is_orphaned(self, conversation: Conversation, run: int, job: Job) -> bool:
+        """Whether a Job was made and not released for so long that whoever made it must have died."""
+        if not (job.spec and job.spec.suspend):
+            return False
+        since = self._suspended_since.setdefault((conversation, run), time.monotonic())
+        return time.monotonic() - since > RELEASED_WITHIN_SECONDS
+
+    async def _pods_of(self, name: str) -> Sequence[Pod]:
+        """A Job's pods, the newest last; there is one, as a rule."""
+
+        async def pods() -> Sequence[Pod]:
+            return [pod async for pod in self._client.list(Pod, labels={"batch.kubernetes.io/job-name": name})]
+
+        found = await self._call("look at a run's pod", pods())
+        return sorted(found, key=lambda pod: str(pod.metadata.creationTimestamp if pod.metadata else ""))
+
+    async def _events(self, about: Job | Pod) -> Sequence[Event]:
+        """What Kubernetes said about an object, oldest first."""
+
+        async def events() -> Sequence[Event]:
+            return [event async for event in self._client.list(Event, fields={"involvedObject.uid": _uid(about)})]
+
+        found = await self._call("read events", events())
+        return sorted(found, key=lambda event: str(event.lastTimestamp or event.eventTime or ""))
+
+    def _job_changed(self, before: _KnownJob | None, now: _KnownJob | None) -> None:
+        job = now or before
+        assert job
+        key = (job.conversation, job.run)
+        if now and now.suspended:
+            self._suspended_since.setdefault(key, time.monotonic())
+        else:
+            self._suspended_since.pop(key, None)
+        if before is None or now is None or before.ended != now.ended:
+            self._watchers.tell(RunEvent(*key, woken=False))
+        if now and not now.ended and now.woken and (before is None or before.woken != now.woken):
+            self._watchers.tell(RunEvent(*key, woken=True))
+
+    def _pod_changed(self, before: _KnownPod | None, now: _KnownPod | None) -> None:
+        pod = now or before
+        assert pod
+        self._watchers.tell(RunEvent(pod.conversation, pod.run, woken=False))
+
+    async def _call(self, doing: str, asking: Awaitable[_T]) -> _T:
+        """Ask the API server. Raises `_Exists`, `_Missing`, `Refused` (an admission rule) and `Unavailable`."""
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await asking
+        except ApiError as error:
+            raise _failure(doing, error) from error
+        except (httpx2.HTTPError, TimeoutError, OSError) as error:
+            raise Unavailable(f"Kubernetes did not answer (to {doing}).") from error
+
+
+def cluster_client(namespace: str | None) -> AsyncClient:
+    """Connect as the pod's account, or as the kubeconfig says; whoever gets it closes it.
+
+    Raises `SettingsError` where there is neither.
+    """
+    try:
+        return AsyncClient(namespace=namespace, timeout=httpx2.Timeout(CALL_SECONDS))
+    except ConfigError as error:
+        raise SettingsError(
+            f"PEERBOT_RUNTIME=kubernetes, but there is no cluster to be found: {error}. Run it in a pod, or set "
+            "KUBECONFIG."
+        ) from error
+
+
+class _Exists(PeerBotError):
+    """There is one of this name."""
+
+
+class _Missing(PeerBotError):
+    """There is none of this name."""
+
+
+def _failure(doing: str, error: ApiError) -> PeerBotError:
+    message = error.status.message or ""
+    match error.status.code:
+        case 409 if error.status.reason == "AlreadyExists":
+            return _Exists()
+        case 404:
+            return _Missing()
+        case 403 if "cannot" in message and "resource" in message:  # RBAC's words; it may be mended
+            return Unavailable(
+                f"Kubernetes does not let me {doing}: {message}. Give the dispatcher's account its Role."
+            )
+        case 400 | 403 | 422:
+            return Refused(f"Kubernetes refused to {doing}: {message}")
+    return Unavailable(f"Kubernetes could not {doing} now: {message or error.status.code}")
+
+
+def _uid(item: Job | Pod) -> str:
+    assert item.metadata
+    assert item.metadata.uid
+    return item.metadata.uid
+
+
+def _keep_job(job: Job) -> _KnownJob | None:
+    assert job.metadata
+    notes = job.metadata.annotations or {}
+    try:
+        conversation, run = manifest.run_of(str(job.metadata.name), notes, job.metadata.labels)
+    except ValueError:
+        return None
+    suspended = bool(job.spec and job.spec.suspend)
+    return _KnownJob(conversation, run, _has_ended(job), suspended, notes.get(manifest.WOKEN, ""))
+
+
+def _keep_pod(pod: Pod) -> _KnownPod | None:
+    assert pod.metadata
+    try:
+        conversation, run = manifest.run_of(str(pod.metadata.name), pod.metadata.annotations, pod.metadata.labels)
+    except ValueError:
+        return None
+    return _KnownPod(conversation, run, verdict.has_begun(pod), verdict.look(pod))
+
+
+def _has_ended(job: Job) -> bool:
+    conditions = (job.status.conditions if job.status else None) or []
+    return any(c.type in ("Complete", "Failed") and c.status == "True" for c in conditions)

@@ -1,0 +1,229 @@
+"""A run as Kubernetes' objects: a Job with one pod, and the Secret that carries its one-use bootstrap secret. Pure.
+
+The Job is made suspended, then the Secret that belongs to it, then the Job is released (`kubernetes.py`): so a Secret
+is never left without a Job that takes it along when it goes, and no pod starts before its Secret is there.
+
+No prompt text and no secret is in a Job or a pod: who may read those alone learns which thread, not what was said.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+from lightkube.models.batch_v1 import (
+    JobSpec,
+    PodFailurePolicy,
+    PodFailurePolicyOnExitCodesRequirement,
+    PodFailurePolicyOnPodConditionsPattern,
+    PodFailurePolicyRule,
+)
+from lightkube.models.core_v1 import (
+    Affinity,
+    Capabilities,
+    Container,
+    EmptyDirVolumeSource,
+    EnvVar,
+    LocalObjectReference,
+    PodSecurityContext,
+    PodSpec,
+    PodTemplateSpec,
+    ResourceRequirements,
+    SeccompProfile,
+    SecretVolumeSource,
+    SecurityContext,
+    Toleration,
+    Volume,
+    VolumeMount,
+)
+from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Secret
+
+from peerbot.conversation.documents import CUT_OFF_EXIT_CODE
+from peerbot.conversation.keys import Conversation
+from peerbot.protocol.documents import secret_hash
+from peerbot.runs.port import RunSpec
+from peerbot.runs.worker_pod import WorkerPod
+
+COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
+THREAD, RUN, USER, TURN = "peerbot.dev/thread", "peerbot.dev/run", "peerbot.dev/user", "peerbot.dev/turn"
+WOKEN = "peerbot.dev/woken"
+RESERVATION = "peerbot.dev/reservation"
+CONTAINER = "worker"
+SECRET_KEY = "bootstrap"  # noqa: S105 - its name, not its value
+
+USER_ID = 10001
+GRACE_SECONDS = 30
+"""From SIGTERM to SIGKILL: a last checkpoint takes up to 6 s (`worker/app.py`), a push that is under way longer."""
+
+KEPT_SECONDS = 3600
+"""How long an ended Job, its pod and its log can be looked at."""
+
+UNREACHABLE_SECONDS = 30
+"""How long a pod's node may be unreachable until the run is given up and another goes on."""
+
+_PLACES = {"workspace": "/workspace", "home": "/home/worker", "tmp": "/tmp"}  # noqa: S108 - the pod's own
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a worker asks for, as Kubernetes' quantities."""
+
+    cpu: str
+    memory: str
+
+
+def labels(pod: WorkerPod) -> dict[str, str]:
+    """What every worker of this release has, Job and pod; `app.kubernetes.io/name` is not the chart's (D11)."""
+    return {
+        **pod.labels,
+        "app.kubernetes.io/name": "peerbot-worker",
+        COMPONENT: "worker",
+        INSTANCE: pod.instance,
+        "app.kubernetes.io/managed-by": "peerbot",
+    }
+
+
+def job(spec: RunSpec, pod: WorkerPod, size: Size, *, deadline_seconds: float) -> Job:
+    """Make a run's Job, suspended. `deadline_seconds`: the backstop, counted from its release."""
+    marks = {**labels(pod), "peerbot.dev/conversation": spec.conversation.id, RUN: str(spec.run)}
+    notes = {**pod.annotations, THREAD: str(spec.conversation), USER: spec.user, TURN: str(spec.turn)}
+    return Job(
+        metadata=ObjectMeta(
+            name=spec.name,
+            labels=marks,
+            annotations={**notes, RESERVATION: secret_hash(spec.bootstrap_secret)},
+        ),
+        spec=JobSpec(
+            suspend=True,
+            completions=1,
+            parallelism=1,
+            backoffLimit=0,
+            podReplacementPolicy="Failed",
+            podFailurePolicy=_failure_policy(),
+            activeDeadlineSeconds=round(deadline_seconds),
+            ttlSecondsAfterFinished=KEPT_SECONDS,
+            template=PodTemplateSpec(metadata=ObjectMeta(labels=marks, annotations=notes), spec=_pod(spec, pod, size)),
+        ),
+    )
+
+
+def bootstrap(spec: RunSpec, made: Job) -> Secret:
+    """Make the Secret of a run whose Job `made` exists: it goes when the Job goes, if not before."""
+    assert made.metadata
+    assert made.metadata.name
+    assert made.metadata.uid
+    return Secret(
+        metadata=ObjectMeta(
+            name=spec.name,
+            labels=made.metadata.labels,
+            ownerReferences=[
+                OwnerReference(
+                    apiVersion="batch/v1",
+                    kind="Job",
+                    name=made.metadata.name,
+                    uid=made.metadata.uid,
+                    blockOwnerDeletion=False,
+                )
+            ],
+        ),
+        stringData={SECRET_KEY: spec.bootstrap_secret},
+        type="Opaque",
+    )
+
+
+def run_of(name: str, annotations: dict[str, str] | None, marks: dict[str, str] | None) -> tuple[Conversation, int]:
+    """Which run an object belongs to. Raises `ValueError` where it is not one of ours."""
+    try:
+        conversation, n = Conversation.parse((annotations or {})[THREAD]), int((marks or {})[RUN])
+    except KeyError as error:
+        raise ValueError(f"{name} has no {error}") from error
+    return conversation, n
+
+
+def _failure_policy() -> PodFailurePolicy:
+    """Have the Job itself say why its pod failed: the pod may be gone when somebody looks.
+
+    Kubernetes writes the rule's condition or exit code into the Job's status (`verdict.py` reads it there).
+    """
+    return PodFailurePolicy(
+        rules=[
+            PodFailurePolicyRule(
+                action="FailJob",
+                onPodConditions=[PodFailurePolicyOnPodConditionsPattern(type="DisruptionTarget", status="True")],
+            ),
+            PodFailurePolicyRule(
+                action="FailJob",
+                onExitCodes=PodFailurePolicyOnExitCodesRequirement(
+                    containerName=CONTAINER, operator="In", values=[CUT_OFF_EXIT_CODE, 137]
+                ),
+            ),
+        ]
+    )
+
+
+def _pod(spec: RunSpec, pod: WorkerPod, size: Size) -> PodSpec:
+    return PodSpec(
+        restartPolicy="Never",
+        serviceAccountName=pod.serviceAccountName,
+        automountServiceAccountToken=False,
+        enableServiceLinks=False,
+        terminationGracePeriodSeconds=GRACE_SECONDS,
+        securityContext=PodSecurityContext(
+            runAsNonRoot=True,
+            runAsUser=USER_ID,
+            runAsGroup=USER_ID,
+            fsGroup=USER_ID,
+            seccompProfile=SeccompProfile(type="RuntimeDefault"),
+        ),
+        containers=[_container(spec, pod, size)],
+        volumes=[
+            *(Volume(name=name, emptyDir=EmptyDirVolumeSource()) for name in _PLACES),
+            # Optional, so that the kubelet takes the file away once the Secret is burnt, and does not complain.
+            Volume(
+                name="bootstrap",
+                secret=SecretVolumeSource(secretName=spec.name, defaultMode=0o440, optional=True),
+            ),
+        ],
+        imagePullSecrets=[LocalObjectReference(name=name) for name in pod.imagePullSecrets],
+        nodeSelector=pod.nodeSelector or None,
+        affinity=cast(Affinity, Affinity.from_dict(pod.affinity)) if pod.affinity else None,
+        tolerations=[
+            *(cast(Toleration, Toleration.from_dict(toleration)) for toleration in pod.tolerations),
+            *(
+                Toleration(key=key, operator="Exists", effect="NoExecute", tolerationSeconds=UNREACHABLE_SECONDS)
+                for key in ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
+            ),
+        ],
+        priorityClassName=pod.priorityClassName or None,
+        runtimeClassName=pod.runtimeClassName or None,
+    )
+
+
+def _container(spec: RunSpec, pod: WorkerPod, size: Size) -> Container:
+    environment = {
+        **spec.environment,
+        "PEERBOT_BOOTSTRAP_FILE": f"/run/peerbot/{SECRET_KEY}",
+        "HOME": _PLACES["home"],
+        "TMPDIR": _PLACES["tmp"],
+    }
+    return Container(
+        name=CONTAINER,
+        image=pod.image,
+        imagePullPolicy=pod.imagePullPolicy,
+        workingDir=_PLACES["workspace"],
+        env=[EnvVar(name=name, value=value) for name, value in sorted(environment.items())],
+        resources=ResourceRequirements(
+            requests={**pod.requests, "cpu": size.cpu, "memory": size.memory}, limits=pod.limits or None
+        ),
+        terminationMessagePolicy="FallbackToLogsOnError",
+        securityContext=SecurityContext(
+            allowPrivilegeEscalation=False,
+            readOnlyRootFilesystem=True,
+            runAsNonRoot=True,
+            capabilities=Capabilities(drop=["ALL"]),
+        ),
+        volumeMounts=[
+            *(VolumeMount(name=name, mountPath=path) for name, path in _PLACES.items()),
+            VolumeMount(name="bootstrap", mountPath="/run/peerbot", readOnly=True),
+        ],
+    )

@@ -1,0 +1,281 @@
+"""What Kubernetes' objects say of a run, in our words: where it is in its life, why it waits, why it ended. Pure.
+
+A Job says how it ended even when its pod is gone: its failure policy (`manifest.py`) has Kubernetes write the reason
+into its status. While it has not begun, the pod's conditions, its container's state and, where there is no pod, the
+Job's events say what is missing.
+
+`RunState.said` is a sentence for the thread, without Kubernetes' words where there are better ones; `detail` is for the
+operator, and has them all.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, PodCondition
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Event, Pod
+
+from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, RunEnd
+from peerbot.conversation.keys import Conversation
+from peerbot.runs.guard import HUNG
+from peerbot.runs.manifest import CONTAINER, Size
+from peerbot.runs.port import Phase, RunState
+
+LONGEST_WAIT = timedelta(minutes=15)
+"""A run that has not begun by then is given up, and the thread told why."""
+
+IMAGE_PATIENCE = timedelta(seconds=30)
+"""A registry may fail for a moment: the thread is not told before."""
+
+QUIET_START = timedelta(seconds=45)
+"""A pod whose node needs longer than this to set it up is told of."""
+
+_SHORT_OF = {"cpu": "CPU", "memory": "memory", "ephemeral-storage": "disk", "pods": "room for another pod"}
+_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_OVER = ("Succeeded", "Failed")
+_DISRUPTIONS = {
+    "DeletionByTaintManager": (RunEnd.NODE_LOST, "its node was lost"),
+    "DeletionByPodGC": (RunEnd.NODE_LOST, "its node was lost"),
+    "PreemptionByScheduler": (RunEnd.EVICTED, "it had to make room for something more important"),
+    "EvictionByEvictionAPI": (RunEnd.EVICTED, "its node is being emptied"),
+    "TerminationByKubelet": (RunEnd.EVICTED, "its node had to stop it"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that is looked at: a Job, its pods and, as far as they were asked for, the events about both."""
+
+    job: Job
+    pods: Sequence[Pod] = ()
+    events: Sequence[Event] = ()
+    orphaned: bool = False  # made by a dispatcher that died before it released it
+    size: Size | None = None  # what the pod asks for
+
+
+def judge(conversation: Conversation, run: int, seen: Seen, now: datetime) -> RunState:
+    """Say how the run is at `now`. Ended does not mean that the Job has: one that waits for good is ended by us."""
+    if ended := _ended(seen, now):
+        end, said, detail = ended
+        return RunState(conversation, run, Phase.ENDED, end, detail, said)
+    pod = seen.pods[-1] if seen.pods else None
+    if pod and has_begun(pod):
+        return RunState(conversation, run, Phase.RUNNING)
+    age = now - _created(seen.job)
+    said, detail = _held_up(seen, pod, age)
+    if age < LONGEST_WAIT:
+        return RunState(conversation, run, Phase.STARTING, detail=detail, said=said)
+    said = said or "it did not start, and Kubernetes does not say why"
+    return RunState(conversation, run, Phase.ENDED, RunEnd.NOT_ADMITTED, detail or "pending for 15 minutes", said)
+
+
+def is_given_up(state: RunState, seen: Seen) -> bool:
+    """Whether an end is ours alone: to Kubernetes the Job goes on, and something of it may begin, or live, later."""
+    over = any(pod.status and pod.status.phase in _OVER for pod in seen.pods)
+    return state.end in (RunEnd.NEVER_STARTED, RunEnd.NOT_ADMITTED, RunEnd.NODE_LOST) and not over
+
+
+# --- how it ended
+
+
+def _ended(seen: Seen, now: datetime) -> tuple[RunEnd, str, str] | None:
+    """The end, a sentence for people and the details; None while it has not ended."""
+    if seen.orphaned:
+        return RunEnd.NEVER_STARTED, "", "its dispatcher died before it could release it"
+    for pod in reversed(seen.pods):
+        if pod.status and pod.status.phase in _OVER:
+            return _pod_end(pod)
+        if _is_lost(pod, now):
+            return RunEnd.NODE_LOST, "its node was lost", _disruption_detail(pod)
+    if ended := _job_end(seen.job):
+        return ended
+    if seen.job.metadata and seen.job.metadata.deletionTimestamp and not seen.pods:
+        return RunEnd.GONE, "somebody deleted it", "its Job is being deleted"
+    return None
+
+
+def _job_end(job: Job) -> tuple[RunEnd, str, str] | None:
+    """Read a Job whose pod is gone; None while it goes on."""
+    conditions = {c.type: c for c in (job.status.conditions or [] if job.status else []) if c.status == "True"}
+    if complete := conditions.get("Complete"):
+        return RunEnd.FINISHED, "", complete.message or ""
+    failed = conditions.get("Failed") or conditions.get("FailureTarget")
+    return _why_failed(failed.reason or "", failed.message or "") if failed else None
+
+
+def _why_failed(reason: str, message: str) -> tuple[RunEnd, str, str]:
+    detail = f"{reason}: {message}"
+    if reason == "DeadlineExceeded":
+        return RunEnd.DEADLINE, "its time was up", detail
+    if reason == "PodFailurePolicy":
+        if "condition DisruptionTarget" in message:
+            return RunEnd.EVICTED, "its node was emptied, or lost", detail
+        if code := re.search(r"exit code (\d+)", message):
+            end = RunEnd.CUT_OFF if int(code[1]) == CUT_OFF_EXIT_CODE else RunEnd.OUT_OF_MEMORY
+            return end, _OF_END.get(end, ""), detail
+    return RunEnd.GONE, "its pod is gone, and nothing says why", detail
+
+
+def _pod_end(pod: Pod) -> tuple[RunEnd, str, str]:
+    """Read a pod that has come to its end."""
+    assert pod.status
+    if disruption := _disruption(pod):
+        end, said = _DISRUPTIONS.get(disruption.reason or "", (RunEnd.EVICTED, "its node had to stop it"))
+        if pod.status.reason == "Evicted":
+            said = _why_evicted(pod.status.message or "")
+        return end, said, _disruption_detail(pod)
+    if pod.status.reason == "Evicted":  # a kubelet that sets no condition
+        return RunEnd.EVICTED, _why_evicted(pod.status.message or ""), f"Evicted: {pod.status.message}"
+    if pod.status.reason in ("NodeShutdown", "Terminated", "NodeLost", "NodeAffinity", "UnexpectedAdmissionError"):
+        return RunEnd.NODE_LOST, "its node went away", f"{pod.status.reason}: {pod.status.message}"
+    if pod.status.reason == "DeadlineExceeded":
+        return RunEnd.DEADLINE, "its time was up", f"DeadlineExceeded: {pod.status.message}"
+    state = _state(pod)
+    if state is None or state.terminated is None:
+        detail = f"{pod.status.reason or pod.status.phase}: {pod.status.message or 'no container has run'}"
+        return RunEnd.NEVER_STARTED, "it never started", detail
+    end, said = _exit(state.terminated)
+    return end, said, _exit_detail(state.terminated)
+
+
+_OF_END = {RunEnd.OUT_OF_MEMORY: "it ran out of memory", RunEnd.CRASHED: "it crashed"}
+
+
+def _exit(ended: ContainerStateTerminated) -> tuple[RunEnd, str]:
+    if ended.reason == "OOMKilled":
+        return RunEnd.OUT_OF_MEMORY, _OF_END[RunEnd.OUT_OF_MEMORY]
+    if ended.reason in ("ContainerCannotRun", "StartError", "CreateContainerError"):
+        return RunEnd.CRASHED, "its program could not be started"
+    if ended.exitCode == 0:
+        return RunEnd.FINISHED, ""
+    if ended.exitCode == CUT_OFF_EXIT_CODE:
+        return RunEnd.CUT_OFF, "it lost its connection"
+    if ended.exitCode == HUNG:
+        return RunEnd.HUNG, "it hung"
+    return RunEnd.CRASHED, _OF_END[RunEnd.CRASHED]
+
+
+def _exit_detail(ended: ContainerStateTerminated) -> str:
+    tail = (ended.message or "").strip()[-500:]
+    return f"exit code {ended.exitCode} ({ended.reason or 'Error'})" + (f": {tail}" if tail else "")
+
+
+def _is_lost(pod: Pod, now: datetime) -> bool:
+    """Whether a pod was deleted because its node is gone, and its time to end is over: nobody will say that it has."""
+    deleted = pod.metadata.deletionTimestamp if pod.metadata else None
+    disruption = _disruption(pod)
+    return bool(deleted and deleted <= now and disruption and disruption.reason in ("DeletionByTaintManager",))
+
+
+def _disruption(pod: Pod) -> PodCondition | None:
+    return _condition(pod, "DisruptionTarget", "True")
+
+
+def _disruption_detail(pod: Pod) -> str:
+    condition = _disruption(pod)
+    said = f"{condition.reason}: {condition.message}" if condition else ""
+    return "; ".join(filter(None, (said, pod.status.message if pod.status else "")))
+
+
+def _why_evicted(message: str) -> str:
+    for resource, word in (("ephemeral-storage", "disk"), ("ephemeral local storage", "disk"), ("memory", "memory")):
+        if resource in message:
+            return f"it used too much {word} for its node"
+    return "its node was short of something"
+
+
+# --- why it has not begun
+
+
+def _held_up(seen: Seen, pod: Pod | None, age: timedelta) -> tuple[str, str]:
+    """What it waits for, for people and for the operator; empty where all is as it should be."""
+    if pod is None:
+        return _no_pod(seen)
+    unscheduled = _condition(pod, "PodScheduled", "False")
+    if unscheduled:
+        return _no_node(unscheduled.message or "", seen.size), f"{unscheduled.reason}: {unscheduled.message}"
+    state = _state(pod)
+    waiting = state.waiting if state else None
+    if waiting and waiting.reason in _IMAGE:
+        detail = f"{waiting.reason}: {waiting.message}"
+        return ("its image can't be pulled", detail) if age >= IMAGE_PATIENCE else ("", detail)
+    if waiting and waiting.reason and waiting.reason not in ("ContainerCreating", "PodInitializing"):
+        return "its container can't be made", f"{waiting.reason}: {waiting.message}"
+    if age >= QUIET_START:
+        newest = next((e for e in reversed(seen.events) if e.type == "Warning"), None)
+        return "its node is still setting it up", f"{newest.reason}: {newest.message}" if newest else ""
+    return "", ""
+
+
+def _no_pod(seen: Seen) -> tuple[str, str]:
+    refused = next((e for e in reversed(seen.events) if e.reason == "FailedCreate"), None)
+    if refused is None or not refused.message:
+        return "", ""
+    message = refused.message
+    if "exceeded quota" in message:
+        return f"the namespace's quota is used up{_quota(message)}", message
+    if "admission webhook" in message or "violates PodSecurity" in message or "denied" in message:
+        return "a rule of the cluster does not admit it", message
+    return "its pod can't be made", message
+
+
+def _quota(message: str) -> str:
+    short = re.search(r"requested: ([^,]+(?:,[^ ,:]+=[^ ,]+)*)", message)
+    names = [name for name in (part.partition("=")[0] for part in (short[1] if short else "").split(",")) if name]
+    words = [_SHORT_OF.get(name.removeprefix("requests.").removeprefix("limits."), name) for name in names]
+    return f" ({', '.join(dict.fromkeys(words))})" if words else ""
+
+
+def _no_node(message: str, size: Size | None) -> str:
+    """Say what the scheduler misses: `0/3 nodes are available: 2 Insufficient cpu, 1 node(s) had untolerated taint`."""
+    short = [_SHORT_OF.get(name, name) for name in re.findall(r"Insufficient ([\w./-]*\w)", message)]
+    if short:
+        asked = f" (it asks for {size.cpu} CPU and {size.memory})" if size else ""
+        return f"no node has enough {' and '.join(dict.fromkeys(short))} free{asked}"
+    if "node selector" in message or "node affinity" in message:
+        return "no node is of the kind that it is to run on"
+    if "taint" in message:
+        return "no node takes it at the moment"
+    return "there is no node for it"
+
+
+# --- reading
+
+
+def _created(job: Job) -> datetime:
+    assert job.metadata
+    assert job.metadata.creationTimestamp
+    return job.metadata.creationTimestamp
+
+
+def has_begun(pod: Pod) -> bool:
+    """Whether the worker's container runs."""
+    state = _state(pod)
+    return bool(state and state.running)
+
+
+def look(pod: Pod) -> tuple[str, ...]:
+    """What of a pod's state may change what is said of its run; two that are equal need no second look."""
+    state, status = _state(pod), pod.status
+    waiting = state.waiting.reason if state and state.waiting else ""
+    ended = state.terminated.reason if state and state.terminated else ""
+    conditions = (_condition(pod, "PodScheduled", "False"), _disruption(pod))
+    return (
+        (status.phase if status else "") or "",
+        waiting or "",
+        ended or "",
+        *(condition.message or condition.type if condition else "" for condition in conditions),
+        "deleted" if pod.metadata and pod.metadata.deletionTimestamp else "",
+    )
+
+
+def _state(pod: Pod) -> ContainerState | None:
+    statuses = pod.status.containerStatuses or [] if pod.status else []
+    return next((status.state for status in statuses if status.name == CONTAINER), None)
+
+
+def _condition(pod: Pod, kind: str, status: str) -> PodCondition | None:
+    conditions = pod.status.conditions or [] if pod.status else []
+    return next((c for c in conditions if c.type == kind and c.status == status), None)

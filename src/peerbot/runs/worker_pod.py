@@ -1,0 +1,68 @@
+"""What an operator says of workers' pods: image, size and where they may run; the file that `PEERBOT_WORKER_POD` names.
+
+The chart writes it. What a pod must have to be safe, and to be a run at all, is not said here but in `manifest.py`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from lightkube.models.core_v1 import Affinity, Toleration
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from peerbot.errors import SettingsError
+
+
+class WorkerPod(BaseModel):
+    """One description for every worker. Keys are Kubernetes' own; an unknown one is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: str = Field(min_length=1)
+    imagePullPolicy: str = "IfNotPresent"
+    imagePullSecrets: list[str] = Field(default_factory=list)
+    serviceAccountName: str = "claude-worker-sandbox"
+    instance: str = "peerbot"
+    """The release that the pods belong to; two in one namespace do not see each other's."""
+    requests: dict[str, str] = Field(default_factory=dict)
+    """Beside cpu and memory, which `WORKER_CPU` and `WORKER_MEMORY` say."""
+    limits: dict[str, str] = Field(default_factory=dict)
+    nodeSelector: dict[str, str] = Field(default_factory=dict)
+    tolerations: list[dict[str, Any]] = Field(default_factory=list)
+    affinity: dict[str, Any] = Field(default_factory=dict)
+    priorityClassName: str = ""
+    runtimeClassName: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("tolerations")
+    @classmethod
+    def _tolerations(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for item in value:
+            _only_known(Toleration, item)
+        return value
+
+    @field_validator("affinity")
+    @classmethod
+    def _affinity(cls, value: dict[str, Any]) -> dict[str, Any]:
+        _only_known(Affinity, value)
+        return value
+
+    @classmethod
+    def read(cls, path: Path) -> "WorkerPod":
+        """Read the file. Raises `SettingsError` that says what is wrong with it."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise SettingsError(f"PEERBOT_WORKER_POD: {path} can't be read ({error.strerror}).") from error
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}"
+                for item in error.errors(include_input=False, include_url=False)
+            )
+            raise SettingsError(f"PEERBOT_WORKER_POD: {path} can't be used: {problems}.") from error
+
+
+def _only_known(kind: type[Any], value: dict[str, Any]) -> None:
+    """Refuse what Kubernetes would: lightkube drops unknown keys without a word."""
+    if unknown := value.keys() - kind.from_dict(value).to_dict().keys():
+        raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")

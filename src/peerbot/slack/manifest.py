@@ -1,0 +1,154 @@
+"""The Slack app as PeerBot needs it: which scopes and events, and what each is for. `peerbot manifest` prints it.
+
+The one list of them: `docs/slack-app.md` is made from it (`make docs`), `peerbot doctor` compares an installed app with
+it, and the local Slack grants exactly these, so that what is missing here fails there.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A right of the bot token, with the Web API methods that take it."""
+
+    name: str
+    reason: str
+    methods: tuple[str, ...] = ()
+    setting: str = ""
+    """The field of `Settings` that, where it is off, makes the scope needless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event that Slack sends, with the scope that it takes."""
+
+    name: str
+    scope: str
+    reason: str
+
+
+_HISTORY = ("conversations.history", "conversations.replies")
+_READ = ("conversations.info", "users.conversations")
+_PRIVATE, _DIRECT = "slack_allow_private_channels", "slack_allow_direct_messages"
+
+SCOPES = (
+    Scope("app_mentions:read", "hears that somebody mentions the bot"),
+    Scope("channels:history", "reads a thread in a public channel, and what was missed during an outage", _HISTORY),
+    Scope("channels:read", "sees whether a public channel is shared with another organization", _READ),
+    Scope("chat:write", "answers, and shows progress by editing its message", ("chat.postMessage", "chat.update")),
+    Scope(
+        "files:write",
+        "sends the rest of a very long answer as a file",
+        ("files.getUploadURLExternal", "files.completeUploadExternal"),
+    ),
+    Scope("groups:history", "the same as channels:history, in private channels", _HISTORY, _PRIVATE),
+    Scope("groups:read", "sees that a channel is private; it may be one where the bot does not work", _READ),
+    Scope("im:history", "reads direct messages to the bot", _HISTORY, _DIRECT),
+    Scope(
+        "im:read",
+        "sees that it is a direct message, and finds those missed during an outage",
+        _READ,
+        _DIRECT,
+    ),
+    Scope("mpim:history", "the same as channels:history, in group direct messages", _HISTORY, _DIRECT),
+    Scope("mpim:read", "the same as im:read, for group direct messages", _READ, _DIRECT),
+    Scope(
+        "reactions:write",
+        "puts 👀 on a message that was received, ✅ or ⚠️ on one that was answered",
+        ("reactions.add", "reactions.remove"),
+        "slack_enable_status_reactions",
+    ),
+    Scope("users:read", "sees who writes: guests and other organizations' members are refused", ("users.info",)),
+)
+
+EVENTS = (
+    Event("app_mention", "app_mentions:read", "a mention, wherever the bot is a member"),
+    Event("message.channels", "channels:history", "replies without a mention, and the trigger phrase"),
+    Event("message.groups", "groups:history", "the same in private channels"),
+    Event("message.im", "im:history", "direct messages, which need no mention"),
+    Event("message.mpim", "mpim:history", "replies and the trigger phrase in group direct messages"),
+)
+
+APP_SCOPE = "connections:write"
+"""The one scope of the app-level token: it opens Socket Mode's connections. A manifest can't ask for it."""
+
+NO_SCOPE = ("auth.test", "chat.getPermalink")
+"""The methods that we call and any bot token may."""
+
+
+def manifest() -> dict[str, Any]:
+    """Make the manifest as a document, in version 2 of Slack's schema."""
+    return {
+        "_metadata": {"major_version": 2, "minor_version": 1},
+        "display_information": {
+            "name": "PeerBot",
+            "description": "Claude Code in threads: works in your repository and opens pull requests",
+        },
+        "features": {
+            "app_home": {
+                "home_tab_enabled": False,
+                "messages_tab_enabled": True,
+                "messages_tab_read_only_enabled": False,
+            },
+            "bot_user": {"display_name": "peerbotai", "always_online": True},
+        },
+        "oauth_config": {"scopes": {"bot": [scope.name for scope in SCOPES]}},
+        "settings": {
+            "event_subscriptions": {"bot_events": [event.name for event in EVENTS]},
+            "interactivity": {"is_enabled": False},
+            "org_deploy_enabled": False,
+            "socket_mode_enabled": True,
+            "token_rotation_enabled": False,
+        },
+    }
+
+
+_REASONS = {
+    **{scope.name: scope.reason for scope in SCOPES},
+    **{event.name: event.reason for event in EVENTS},
+    "display_name": "what people mention; the trigger phrase is @peerbotai too",
+    "messages_tab_enabled": "direct messages",
+    "socket_mode_enabled": "events come over a connection that the bot opens: nothing of yours has to be reachable",
+    "token_rotation_enabled": "the token has to stay what it is",
+}
+
+
+def as_yaml() -> str:
+    """Write the manifest as Slack's page “From a manifest” takes it, each scope and event with its reason behind it."""
+    return "\n".join(_lines(manifest())) + "\n"
+
+
+def _lines(section: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{key}:"
+            yield from _lines(value, indent + "  ")
+        elif isinstance(value, list):
+            yield f"{indent}{key}:"
+            yield from (_with_reason(f"{indent}  - {item}", item) for item in value)
+        else:
+            yield _with_reason(f"{indent}{key}: {json.dumps(value)}", key)  # JSON's scalars are YAML's
+
+
+def _with_reason(line: str, name: str) -> str:
+    return f"{line:<32}  # {_REASONS[name]}" if name in _REASONS else line
+
+
+def scopes_table() -> str:
+    """Write the scopes as a Markdown table: `docs/slack-app.md`."""
+    rows = ["| scope | what PeerBot does with it | methods | may be left out with |", "|---|---|---|---|"]
+    for scope in SCOPES:
+        methods = ", ".join(f"`{method}`" for method in scope.methods) or "—"
+        off = f"`{scope.setting.upper()}=false`" if scope.setting else "—"
+        rows.append(f"| `{scope.name}` | {scope.reason} | {methods} | {off} |")
+    return "\n".join(rows) + "\n"
+
+
+def events_table() -> str:
+    """Write the events as a Markdown table: `docs/slack-app.md`."""
+    rows = ["| event | what it brings | the scope it takes |", "|---|---|---|"]
+    rows += [f"| `{event.name}` | {event.reason} | `{event.scope}` |" for event in EVENTS]
+    return "\n".join(rows) + "\n"

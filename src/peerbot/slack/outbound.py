@@ -1,0 +1,146 @@
+"""The one way out to Slack's Web API: every call of a replica leaves here, when its budget has room for it.
+
+A call waits in its method's lane (`slack/lanes.py`), the most urgent first. A 429 holds the lane for everyone as long
+as Slack says, and the call that met it goes again; nothing else is asked twice, but background reading, which harms
+nobody. What is not urgent and did not get its turn in time is dropped, with a line in the log.
+
+The SDK alone asks beside it, for the address of a new socket (`apps.connections.open`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+import stamina
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
+
+from peerbot.errors import Unavailable
+from peerbot.logs import logger
+from peerbot.slack.api import call, told_to_wait
+from peerbot.slack.lanes import PATIENCE_SECONDS, Lane, Urgency, lane_name
+
+log = logger(__name__)
+
+PAGE = 200
+_MOST_LANES = 500  # then the idle ones are forgotten
+
+Arguments = Mapping[str, Any]
+Late = Callable[[], Awaitable[Arguments | None]]
+"""Arguments that are made when the call's turn has come, so that it says the newest; None: it is not made at all."""
+
+
+class Outbound:
+    """Calls one workspace's Slack with `client`, which its owner closes."""
+
+    def __init__(self, client: AsyncWebClient) -> None:
+        self.client = client
+        self._replicas = 1
+        self._lanes: dict[str, Lane] = {}
+
+    def shared_by(self, replicas: int) -> None:
+        """Learn how many replicas use Slack's budgets."""
+        if replicas == self._replicas:
+            return
+        log.info("slack_shared", replicas=replicas)
+        self._replicas = replicas
+        for lane in self._lanes.values():
+            lane.shared_by(replicas)
+
+    async def call(
+        self, doing: str, method: str, urgency: Urgency, arguments: Arguments | Late, *, channel: str = ""
+    ) -> Mapping[str, Any]:
+        """Call `method` (`chat.update`) and hand out its reply; an empty one where late arguments were None.
+
+        `channel`: where a post goes, which has a budget of its own.
+
+        Raises as `slack.api.call` does, and `Unavailable` where its turn did not come in time; then nothing was asked.
+        """
+        if urgency is not Urgency.BACKGROUND:
+            return await self._call(doing, method, urgency, arguments, channel)
+        async for attempt in stamina.retry_context(
+            on=Unavailable, attempts=None, timeout=PATIENCE_SECONDS[urgency], wait_initial=1.0, wait_max=60.0
+        ):
+            with attempt:
+                return await self._call(doing, method, urgency, arguments, channel)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def pages(
+        self, doing: str, method: str, urgency: Urgency, arguments: Arguments, *, most: int | None = None
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Read what a method lists, page by page, `most` of them. Raises as `call` does."""
+        cursor: str | None = None
+        read = 0
+        while most is None or read < most:
+            page = await self.call(doing, method, urgency, {**arguments, "limit": PAGE, "cursor": cursor})
+            read += 1
+            yield page
+            cursor = (page.get("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                return
+
+    async def thread(
+        self,
+        channel: str,
+        thread_ts: str,
+        urgency: Urgency,
+        *,
+        after_ts: str = "0",
+        most: int | None = None,
+        **more: Any,
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Read a thread's messages from after `after_ts`, with their metadata, and the one that began it.
+
+        Oldest first; the one that began it comes with each page. At most `most` pages. Raises as `call` does.
+        """
+        asked = {"channel": channel, "ts": thread_ts, "oldest": after_ts, "include_all_metadata": True, **more}
+        async for page in self.pages("a thread's messages", "conversations.replies", urgency, asked, most=most):
+            for message in page.get("messages") or ():
+                yield message
+
+    async def _call(
+        self, doing: str, method: str, urgency: Urgency, arguments: Arguments | Late, channel: str
+    ) -> Mapping[str, Any]:
+        request: Callable[..., Awaitable[AsyncSlackResponse]] = getattr(self.client, method.replace(".", "_"))
+        lane = self._lane(lane_name(method, channel))
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS[urgency]
+        while True:
+            try:
+                waited = await lane.turn(urgency, deadline)
+            except Unavailable as error:
+                log.warning("slack_call_dropped", method=method, urgency=urgency.name.lower(), reason=str(error))
+                raise
+            made = await arguments() if callable(arguments) else arguments
+            if made is None:
+                return {}
+            try:
+                asked = call(doing, request(**made))
+                # An edit must not land after a later one of the same message: it is not broken off.
+                reply = await (_to_its_end(asked) if method == "chat.update" else asked)
+            except Unavailable as error:
+                if (seconds := told_to_wait(error)) is None:
+                    raise
+                log.warning("slack_rate_limited", method=method, urgency=urgency.name.lower(), seconds=seconds)
+                lane.refused(seconds)
+                if asyncio.get_running_loop().time() + seconds > deadline:
+                    raise
+            else:
+                lane.taken(waited=waited)
+                return reply
+
+    def _lane(self, name: str) -> Lane:
+        if name not in self._lanes:
+            if len(self._lanes) >= _MOST_LANES:
+                self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.idle}
+            self._lanes[name] = Lane(name, self._replicas)
+        return self._lanes[name]
+
+
+async def _to_its_end(asking: Coroutine[Any, Any, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Await a call; who is cancelled meanwhile hears of it when the call is over."""
+    task = asyncio.create_task(asking)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

@@ -1,0 +1,167 @@
+"""Judges what was seen after a chaos run. Pure: everything is said by the evidence, and each fault has a name."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from evidence import Evidence, Seen, Shown
+
+GRACE_SECONDS = 2.0
+"""A request that was on its way to the model when another turn was written is no fault."""
+
+
+class Name(StrEnum):
+    """What can be wrong."""
+
+    LOST = "a message has no answer"
+    DOUBLED = "an answer is in Slack twice"
+    ANSWERED_TWICE = "a message is answered by two turns"
+    ELSEWHERE = "an answer says what another message was told"
+    OUT_OF_ORDER = "answers are not in the order of the messages"
+    UNRECORDED = "a message is not in the journal"
+    UNMARKED = "a message waits, and no marker says so"
+    MARKER_LEFT = "a marker is left"
+    NO_RECEIPT = "a turn has no receipt"
+    RUN_OPEN = "a run is open"
+    WORK_LOST = "work that was saved is not on the branch"
+    WORKED_AFTER = "a message was worked on after its turn was written"
+    FORGOTTEN = "the session did not know an earlier message"
+    NOT_ENDED = "the conversation has not ended in time"
+    WORKER_LEFT = "a process of a run is left"
+    DISPATCHER_DIED = "a dispatcher has ended unasked"
+    VERIFY = "peerbot verify finds something"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong."""
+
+    name: Name
+    conversation: str  # empty: of no conversation
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.conversation or '(all)'}: {self.name}: {self.sentence}"
+
+
+def judge(evidence: Evidence) -> list[Problem]:
+    """Everything that is wrong; nothing where all is well."""
+    found = [Problem(name, seen.conversation, told) for seen in evidence.conversations for name, told in _one(seen)]
+    for seen in evidence.conversations:
+        if seen.waited is None or seen.waited > evidence.bound_seconds:
+            told = "has not ended" if seen.waited is None else f"ended {seen.waited:.0f} s after the last fault"
+            found.append(
+                Problem(Name.NOT_ENDED, seen.conversation, f"{told}; {evidence.bound_seconds:.0f} s are given")
+            )
+    found += [Problem(Name.WORKER_LEFT, "", command) for command in evidence.workers]
+    found += [Problem(Name.DISPATCHER_DIED, "", told) for told in evidence.died]
+    found += [Problem(Name.VERIFY, where, f"{name}: {told}") for name, where, told in evidence.verify]
+    return found
+
+
+def failed_turns(evidence: Evidence) -> list[tuple[str, int, str]]:
+    """Turns whose answer says why it could not be done: an answer, and one that people would like to know of."""
+    return [
+        (seen.conversation, k, str(turn["text"]))
+        for seen in evidence.conversations
+        for k, turn in seen.documents("turns.json").items()
+        if turn["status"] != "done"
+    ]
+
+
+def _one(seen: Seen) -> Iterator[tuple[Name, str]]:
+    yield from _answers(seen)
+    yield from _order(seen)
+    yield from _journal(seen)
+    yield from _work(seen)
+    yield from _model(seen)
+
+
+def _answers(seen: Seen) -> Iterator[tuple[Name, str]]:
+    """Each message is named by one turn, whose answer is in the thread, once, and says what this message was told."""
+    turns = seen.documents("turns.json")
+    parts = Counter((shown.turn, shown.part) for shown in seen.shown)
+    for (turn, part), times in parts.items():
+        if times > 1:
+            yield Name.DOUBLED, f"part {part} of turn {turn} is in the thread {times} times"
+        if turn not in turns:
+            yield Name.LOST, f"turn {turn} is in the thread and not in the journal"
+    for asked in seen.asked:
+        by = [k for k, turn in turns.items() if asked.identity in turn["answers"]]
+        if len(by) > 1:
+            yield Name.ANSWERED_TWICE, f"{asked.token} by turns {by}"
+        if not any((k, 1) in parts for k in by):
+            yield Name.LOST, f"{asked.token} ({asked.identity}): turns {by}"
+        telling = {shown.turn for shown in seen.shown if asked.told in shown.text}
+        done = {k for k in by if turns[k]["status"] == "done"}
+        if done and telling != done:
+            yield Name.ELSEWHERE, f"{asked.token} is answered by turns {by}, and told by {sorted(telling)}"
+
+
+def _order(seen: Seen) -> Iterator[tuple[Name, str]]:
+    """Answers come as their turns do, and turns as the messages do."""
+    in_thread = list(dict.fromkeys(shown.turn for shown in sorted(seen.shown, key=_stamp)))
+    if in_thread != sorted(in_thread):
+        yield Name.OUT_OF_ORDER, f"the turns in the thread are {in_thread}"
+    said = [asked.identity for asked in seen.asked]
+    turns = seen.documents("turns.json").values()
+    answered = [identity for turn in turns for identity in sorted(turn["answers"]) if identity in said]
+    if answered != sorted(answered):
+        yield Name.OUT_OF_ORDER, f"messages were answered as {answered}"
+
+
+def _stamp(shown: Shown) -> tuple[int, ...]:
+    return tuple(map(int, shown.ts.split(".")))
+
+
+def _journal(seen: Seen) -> Iterator[tuple[Name, str]]:
+    """Inputs are recorded, markers gone, receipts there, runs closed."""
+    turns, receipts = seen.documents("turns.json"), seen.documents("turns.posted")
+    answered = {identity for turn in turns.values() for identity in turn["answers"]}
+    for asked in seen.asked:
+        recorded = f"inputs/{asked.identity}.json" in seen.objects
+        if not recorded:
+            yield Name.UNRECORDED, asked.token
+        elif asked.identity not in answered and asked.identity not in seen.markers:
+            yield Name.UNMARKED, asked.token
+    if seen.markers:
+        yield Name.MARKER_LEFT, ", ".join(seen.markers)
+    for k in turns.keys() - receipts.keys():
+        yield Name.NO_RECEIPT, f"turn {k}"
+    for n in seen.documents("runs.json").keys() - seen.documents("runs.closed").keys():
+        yield Name.RUN_OPEN, f"run {n}"
+
+
+def _work(seen: Seen) -> Iterator[tuple[Name, str]]:
+    """What GitHub was given, in a checkpoint or on the branch, is on the branch at the end, byte for byte."""
+    lost: dict[str, str] = {}
+    for save in seen.saves:
+        for path, blob in save.files.items():
+            if seen.branch.get(path) != blob:
+                lost.setdefault(path, f"{path}, saved in {save.ref}, is {_there(seen, path)} the branch")
+    for told in lost.values():
+        yield Name.WORK_LOST, told
+
+
+def _there(seen: Seen, path: str) -> str:
+    return "with other content on" if path in seen.branch else "not on"
+
+
+def _model(seen: Seen) -> Iterator[tuple[Name, str]]:
+    """The model works on nothing that is answered, and knows what was said before."""
+    tokens = {asked.identity: asked.token for asked in seen.asked}
+    order = [asked.token for asked in seen.asked]
+    for k, turn in seen.documents("turns.json").items():
+        mine = {tokens[identity] for identity in turn["answers"] if identity in tokens}
+        ended = datetime.fromisoformat(str(turn["ended_at"])).timestamp()
+        late = [asked for asked in seen.requests if asked.now & mine and asked.at > ended + GRACE_SECONDS]
+        if late:
+            yield Name.WORKED_AFTER, f"{sorted(mine)} {late[0].at - ended:.1f} s after turn {k}"
+        if turn["status"] != "done" or not mine:
+            continue
+        asked_for = [asked for asked in seen.requests if mine <= asked.now]
+        before = set(order[: min(order.index(token) for token in mine)])
+        if asked_for and not before <= asked_for[-1].known:
+            yield Name.FORGOTTEN, f"turn {k} did not know {sorted(before - asked_for[-1].known)}"

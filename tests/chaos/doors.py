@@ -1,0 +1,164 @@
+"""The doors between the product and what it stands on: every fault of a service is made here, and what passes is noted.
+
+A door is `crash_points.Proxy` with weather instead of a trap. Production code knows nothing of it.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from crash_points import Proxy, Strike, Trap
+from faulty_proxy import Fault
+
+from peerbot.local.model.requests import check, is_aside, read_turn
+
+TOKEN = re.compile(r"\bc\d{3,}-m\d+\b")
+_PUSH = "/git-receive-pack"
+
+
+@dataclass
+class Weather:
+    """What goes wrong at a door: for a time, and with the next calls."""
+
+    away_until: float = 0.0  # monotonic
+    slow_until: float = 0.0
+    next: deque[tuple[Fault | int, Callable[[web.Request], bool], Callable[[], None]]] = field(default_factory=deque)
+    """Faults that wait for a call that they fit, and who is told when it came; a number is a 429's `Retry-After`."""
+    last_met: float = 0.0  # when a call met a fault; seconds since 1970
+
+    def take(self, request: web.Request) -> Fault | int | None:
+        """What happens to this call."""
+        if time.monotonic() < self.away_until:
+            self.last_met = time.time()
+            return Fault.BUSY
+        for waiting in self.next:
+            fault, fits, met = waiting
+            if fits(request):
+                met()
+                self.next.remove(waiting)
+                self.last_met = time.time()
+                return fault
+        return None
+
+    def clear(self) -> None:
+        """Good weather from now on."""
+        self.away_until = self.slow_until = 0.0
+        self.next.clear()
+
+
+class Door(Proxy):
+    """A proxy with weather. `passed` hears of every call that the service answered and the caller still waits for."""
+
+    def __init__(
+        self, service: str, upstream: str, passed: Callable[[web.Request, bytes, web.Response], None] | None = None
+    ) -> None:
+        super().__init__(service, upstream, lambda *_: None, Trap(_nobody))
+        self.weather = Weather()
+        self._passed = passed
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        fault = self.weather.take(request)
+        if fault is Fault.BUSY:
+            return web.Response(status=503, text="busy")
+        if isinstance(fault, int):
+            return web.json_response(
+                {"ok": False, "error": "ratelimited"}, status=429, headers={"Retry-After": str(fault)}
+            )
+        if time.monotonic() < self.weather.slow_until:
+            await asyncio.sleep(0.7)
+        try:
+            answer = await self._forward(request, body)
+        except aiohttp.ClientError:  # the service itself has cut its answer
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=502)
+        if fault is Fault.LOSE_ANSWER and request.transport is not None:
+            request.transport.abort()
+        elif self._passed and request.transport is not None and not request.transport.is_closing():
+            self._passed(request, body, answer)
+        return answer
+
+
+async def _nobody(_: Strike) -> None:
+    """Weather ends nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A ref that GitHub moved, and whose mover could hear of it."""
+
+    at: float  # seconds since 1970
+    repository: str
+    ref: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request to the model was about: the messages to answer now, and all that it knows of."""
+
+    at: float
+    now: frozenset[str]  # tokens
+    known: frozenset[str]
+
+
+class Notes:
+    """What passed the doors of GitHub and of the model."""
+
+    def __init__(self) -> None:
+        self.pushes: list[Push] = []
+        self.asked: list[Asked] = []
+        self.first_asked: dict[str, asyncio.Event] = {}
+
+    def push(self, request: web.Request, body: bytes, answer: web.Response) -> None:
+        """Note a push that GitHub has taken."""
+        if not request.path.endswith(_PUSH) or not isinstance(answer.body, bytes):
+            return
+        repository = request.path.removesuffix(_PUSH).strip("/").removesuffix(".git")
+        for ref, commit in _commands(body):
+            if f"ok {ref}".encode() in answer.body and set(commit) != {"0"}:
+                self.pushes.append(Push(time.time(), repository, ref, commit))
+
+    def ask(self, request: web.Request, body: bytes, _answer: web.Response) -> None:
+        """Note what the model was asked. (Read with the demo model's own eyes: what it takes for its task.)"""
+        if not request.path.endswith("/v1/messages"):
+            return
+        document = check(json.loads(body))
+        if is_aside(document):
+            return
+        turn = read_turn(document)
+        now = frozenset(TOKEN.findall("\n".join(turn.asks)))
+        self.asked.append(Asked(time.time(), now, frozenset(TOKEN.findall(_read(document)))))
+        for token in now:
+            self.began(token).set()
+
+    def began(self, token: str) -> asyncio.Event:
+        """Set when the model was first asked to answer a message."""
+        return self.first_asked.setdefault(token, asyncio.Event())
+
+
+def _read(document: dict[str, Any]) -> str:
+    """All texts that the model reads in the name of its user: what is asked, what was, and what was said around it."""
+    contents = [message["content"] for message in document["messages"] if message["role"] == "user"]
+    blocks = [block for content in contents for block in ([{"text": content}] if isinstance(content, str) else content)]
+    return "\n".join(str(block.get("text", "")) for block in blocks)
+
+
+def _commands(body: bytes) -> list[tuple[str, str]]:
+    """Which refs a push moves, and to what: git's pkt-lines up to the first flush."""
+    found, at = [], 0
+    while (length := int(body[at : at + 4] or b"0", 16)) > 4:
+        line = body[at + 4 : at + length].split(b"\0")[0].decode()
+        if re.match(r"[0-9a-f]{40} [0-9a-f]{40} ", line):
+            _, new, ref = line.strip().split(" ", 2)
+            found.append((ref, new))
+        at += length
+    return found

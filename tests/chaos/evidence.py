@@ -1,0 +1,194 @@
+"""What is there when a chaos run has ended, read from outside: nothing is judged here.
+
+It is read from Slack's world, the bucket's objects, the bare repositories, the model's requests and the processes; and
+`peerbot verify` is asked, too.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from doors import Asked, Push
+from processes import processes_below
+from world import BOUND_SECONDS, ChaosSystem, Course
+
+_READS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A message in Slack that carries an answer's metadata."""
+
+    ts: str
+    turn: int
+    part: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A message that a person sent."""
+
+    token: str
+    identity: str
+    told: str  # what its answer has in it
+
+
+@dataclass(frozen=True)
+class Save:
+    """A commit that GitHub was given, with the conversation's own files in it."""
+
+    at: float
+    ref: str
+    files: dict[str, str]  # blobs by path
+
+
+@dataclass
+class Seen:
+    """One conversation."""
+
+    conversation: str
+    asked: list[Asking]
+    shown: list[Shown]
+    objects: dict[str, dict[str, Any]]  # the journal's documents by what is after the conversation's folder
+    markers: list[str]
+    saves: list[Save]
+    branch: dict[str, str]  # blobs by path, at the end
+    requests: list[Asked]
+    waited: float | None  # seconds from the last fault, or from the last message after it, to the end; None: no end
+
+    def documents(self, kind: str) -> dict[int, dict[str, Any]]:
+        """The documents `turns/{n}.json` and the like, by number: `kind` is `turns.json`."""
+        folder, _, end = kind.partition(".")
+        found = {}
+        for name, document in self.objects.items():
+            if name.startswith(f"{folder}/") and name.endswith(f".{end}"):
+                found[int(name.removeprefix(f"{folder}/").removesuffix(f".{end}"))] = document
+        return dict(sorted(found.items()))
+
+
+@dataclass
+class Evidence:
+    """All of it."""
+
+    conversations: list[Seen]
+    workers: list[str] = field(default_factory=list)  # processes that are left, as they were started
+    verify: list[tuple[str, str, str]] = field(default_factory=list)  # finding's name, conversation, sentence
+    died: list[str] = field(default_factory=list)  # dispatchers that nobody had ended
+    bound_seconds: float = BOUND_SECONDS
+
+
+async def gather(system: ChaosSystem) -> Evidence:
+    """Read everything; changes nothing."""
+    objects = await _objects(system)
+    pushes: defaultdict[str, list[Push]] = defaultdict(list)
+    for push in system.notes.pushes:
+        pushes[_of_ref(push.ref)].append(push)
+    seen = [await _seen(system, course, objects, pushes) for course in system.courses if course.conversation]
+    left = [" ".join(found.command)[:200] for found in processes_below(system.runs_folder)]
+    return Evidence(seen, left, await _verify(system), list(system.died))
+
+
+async def _seen(
+    system: ChaosSystem,
+    course: Course,
+    objects: dict[str, dict[str, Any]],
+    pushes: dict[str, list[Push]],
+) -> Seen:
+    conversation = course.conversation
+    assert conversation
+    folder, pending = f"conversations/{conversation}/", f"pending/{conversation}/"
+    tokens = {said.message.token for said in course.said}
+    own = f"c{course.talk.number:03d}-"
+    mine = sorted([*pushes.get(conversation.branch, ()), *pushes.get(conversation.id, ())], key=lambda push: push.at)
+    repository = next((push.repository for push in mine), None)
+    since = max([system.blows.last_fault, *(said.at for said in course.said)])
+    return Seen(
+        conversation=str(conversation),
+        asked=[Asking(said.message.token, said.identity, said.message.told) for said in course.said],
+        shown=[_shown(message, turn) for message, turn in system.answers(conversation)],
+        objects={name.removeprefix(folder): found for name, found in objects.items() if name.startswith(folder)},
+        markers=[name.removeprefix(pending) for name in objects if name.startswith(pending)],
+        saves=[Save(push.at, push.ref, await _files(system, push.repository, push.commit, own)) for push in mine],
+        branch=await _files(system, repository, conversation.branch, own) if repository else {},
+        requests=[asked for asked in system.notes.asked if asked.known & tokens],
+        waited=None if course.ended is None else max(0.0, course.ended - since),
+    )
+
+
+def _of_ref(ref: str) -> str:
+    """The conversation's branch, or its id where the ref is a checkpoint's."""
+    return ref.split("/")[2] if ref.startswith("refs/peerbot/") else ref.removeprefix("refs/heads/")
+
+
+def _shown(message: dict[str, Any], turn: int) -> Shown:
+    part = int(message["metadata"]["event_payload"]["part"])
+    return Shown(message["ts"], turn, part, json.dumps(message.get("blocks", []), ensure_ascii=False))
+
+
+async def _files(system: ChaosSystem, repository: str, commit: str, own: str) -> dict[str, str]:
+    """The conversation's own files in a commit or branch; nothing where there is none."""
+    path = system.github.repository_path(repository)
+    listed = await asyncio.to_thread(
+        subprocess.run, ["git", "-C", str(path), "ls-tree", "-r", commit], capture_output=True, text=True, check=False
+    )
+    rows = (line.split(None, 3) for line in listed.stdout.splitlines())
+    return {path: blob for _, _, blob, path in rows if path.startswith(own)}
+
+
+async def _objects(system: ChaosSystem) -> dict[str, dict[str, Any]]:
+    """The bucket's documents by key, without transcripts: read from the server itself, not with the product's code."""
+    found: dict[str, dict[str, Any]] = {}
+    reading = asyncio.Semaphore(_READS_AT_ONCE)
+    base = f"{system.google}/storage/v1/b/{system.bucket}/o"
+
+    async def read(session: aiohttp.ClientSession, name: str) -> None:
+        async with reading, session.get(f"{base}/{quote(name, safe='')}?alt=media") as reply:
+            if reply.status == 200:
+                found[name] = json.loads(await reply.read())
+
+    async with aiohttp.ClientSession() as session:
+        names: list[str] = []
+        page = ""
+        while True:
+            async with session.get(base, params={"maxResults": "1000", "pageToken": page} if page else {}) as reply:
+                listed = await reply.json()
+            names += [item["name"] for item in listed.get("items", [])]
+            if not (page := listed.get("nextPageToken") or ""):
+                break
+        await asyncio.gather(*(read(session, name) for name in names if "/sessions/" not in name))
+    return found
+
+
+async def _verify(system: ChaosSystem) -> list[tuple[str, str, str]]:
+    """What `peerbot verify` finds, as an operator would run it."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PEERBOT_STORE": f"gs://{system.bucket}",
+        "STORAGE_EMULATOR_HOST": system.google,
+        "SLACK_BOT_TOKEN": system.slack.bot_token,
+        "SLACK_API_URL": system.slack.api_url,
+    }
+    began = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "peerbot", "verify", "--json"),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(300):
+        told, complained = await process.communicate()
+    system.blows.story.append(f"verify took {time.monotonic() - began:.1f} s")
+    try:
+        report = json.loads(told)
+    except ValueError:
+        return [("verify did not run", "", complained.decode(errors="replace")[-2000:])]
+    return [(found["name"], found["conversation"], found["sentence"]) for found in report["findings"]]

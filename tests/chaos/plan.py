@@ -1,0 +1,195 @@
+"""What a chaos run does: who says what when, and what goes wrong. Made from a seed alone: the same seed, the same plan.
+
+Faults are tied to how many conversations have begun, not to the clock, so that a slower machine meets the same ones in
+the same places.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+When = Literal["first", "at once", "during", "after"]
+Work = Literal["talk", "write", "commit", "slow"]
+
+PEOPLE = 25
+CHANNELS = 25  # Slack takes about one message a second in each
+
+
+class Kind(StrEnum):
+    """What can go wrong, and how it is counted."""
+
+    WORKER_KILLED = "worker: SIGKILL"
+    WORKER_FROZEN = "worker: SIGSTOP, then SIGCONT"
+    DISPATCHER_KILLED = "dispatcher: SIGKILL"
+    DISPATCHER_FROZEN = "dispatcher: SIGSTOP, then SIGCONT"
+    DISPATCHER_ENDED = "dispatcher: SIGTERM"
+    EVENT_AGAIN = "Slack: an event delivered again"
+    EVENTS_TWICE = "Slack: every event twice, for some seconds"
+    SOCKETS_DROPPED = "Slack: sockets dropped"
+    SLACK_LIMIT = "Slack: 429 with Retry-After"
+    SLACK_BROKEN = "Slack: 503"
+    SLACK_DROPPED = "Slack: dropped after it was taken"
+    STORE_AWAY = "store: 503 for seconds"
+    STORE_SLOW = "store: slow for seconds"
+    STORE_DROPPED = "store: answer lost"
+    GITHUB_AWAY = "GitHub: 503 for seconds"
+    GITHUB_DROPPED = "GitHub: answer lost"
+    MODEL_BUSY = "model: 529"
+    MODEL_CUT = "model: stream cut"
+
+
+RATES = {
+    Kind.WORKER_KILLED: 0.15,
+    Kind.WORKER_FROZEN: 0.08,
+    Kind.DISPATCHER_KILLED: 0.04,
+    Kind.DISPATCHER_FROZEN: 0.04,
+    Kind.DISPATCHER_ENDED: 0.01,
+    Kind.EVENT_AGAIN: 0.15,
+    Kind.EVENTS_TWICE: 0.04,
+    Kind.SOCKETS_DROPPED: 0.02,
+    Kind.SLACK_LIMIT: 0.08,
+    Kind.SLACK_BROKEN: 0.10,
+    Kind.SLACK_DROPPED: 0.15,
+    Kind.STORE_AWAY: 0.03,
+    Kind.STORE_SLOW: 0.03,
+    Kind.STORE_DROPPED: 0.10,
+    Kind.GITHUB_AWAY: 0.04,
+    Kind.GITHUB_DROPPED: 0.06,
+    Kind.MODEL_BUSY: 0.05,
+    Kind.MODEL_CUT: 0.05,
+}
+"""How many of each kind a conversation meets, on average."""
+
+SECONDS = {
+    Kind.WORKER_FROZEN: (1.0, 8.0),
+    # A poster that is frozen for longer than its claim holds is a known limit (docs/known-flaws.md): far from that.
+    Kind.DISPATCHER_FROZEN: (1.0, 12.0),
+    Kind.EVENTS_TWICE: (1.0, 4.0),
+    Kind.SLACK_LIMIT: (1.0, 3.0),  # what `Retry-After` says
+    Kind.STORE_AWAY: (1.0, 6.0),
+    Kind.STORE_SLOW: (1.0, 5.0),
+    Kind.GITHUB_AWAY: (1.0, 6.0),
+}
+"""How long a fault that lasts does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. `token` is in its text, in what its work writes, and, told otherwise, in its answer."""
+
+    token: str  # c012-m2
+    when: When
+    seconds: float  # after what `when` names
+    person: int
+    work: Work
+
+    @property
+    def text(self) -> str:
+        """What is said to the bot: a command for the demo model, that may be run again after an interruption.
+
+        A file that is there already is left as it is: work that got lost and was done anew has other bytes.
+        """
+        lines = {
+            "talk": [],
+            "write": [_write(f"{self.token}.txt")],
+            "commit": [_write(f"{self.token}.txt"), _commit(f"{self.token}.txt")],
+            "slow": [_write(f"{self.token}-a.txt"), _WAIT, _write(f"{self.token}-b.txt")],
+        }[self.work]
+        told = [f"printf 'did:%s\\n' {self.token}"]  # so that the answer has what the question has not
+        return "run ```\n" + "\n".join([*lines, *told]) + "\n```"
+
+    @property
+    def told(self) -> str:
+        """What the final answer to it has in it, and no other message."""
+        return f"did:{self.token}"
+
+
+_WAIT = 'python3 -c "import time; time.sleep(3)"'
+
+
+def _write(file: str) -> str:
+    # At one go, since a checkpoint may come in between: what it has seen is what there is.
+    return f"[ -e {file} ] || (date +%s%N > .git/new && mv .git/new {file})"
+
+
+def _commit(file: str) -> str:
+    return f"git add {file}; git diff --cached --quiet || git commit -qm {file}"
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """One conversation."""
+
+    number: int
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """One fault: `wait` seconds after conversation `after` began, for `seconds`, to the victim that `pick` chooses."""
+
+    kind: Kind
+    after: int
+    wait: float
+    seconds: float
+    pick: float  # 0 to 1, among those that are there
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is decided before a run."""
+
+    seed: int
+    talks: tuple[Talk, ...]
+    blows: tuple[Blow, ...]
+
+    @property
+    def messages(self) -> int:
+        """How many messages are sent, all told."""
+        return sum(len(talk.messages) for talk in self.talks)
+
+
+def make_plan(seed: int, conversations: int) -> Plan:
+    """Decide everything. Talks and faults have a source of chance each, so that one can change without the other."""
+    talks = random.Random(f"{seed} talks")
+    faults = random.Random(f"{seed} faults")
+    return Plan(
+        seed,
+        tuple(_talk(talks, number) for number in range(1, conversations + 1)),
+        tuple(_blows(faults, conversations)),
+    )
+
+
+def _talk(chance: random.Random, number: int) -> Talk:
+    people = [chance.randrange(PEOPLE) for _ in range(2)]
+    messages = []
+    for position in range(1, chance.choices((1, 2, 3, 4), (72, 15, 8, 5))[0] + 1):
+        when: When = "first"
+        if position > 1:
+            when = chance.choices(("at once", "during", "after"), (25, 35, 40))[0]
+        messages.append(
+            Message(
+                token=f"c{number:03d}-m{position}",
+                when=when,
+                seconds=chance.uniform(0, 0.6 if when == "during" else 3.0) if when != "at once" else 0.0,
+                person=people[0] if position == 1 else chance.choice(people),
+                work=chance.choices(("talk", "write", "commit", "slow"), (50, 20, 15, 15))[0],
+            )
+        )
+    return Talk(number, tuple(messages))
+
+
+def _blows(chance: random.Random, conversations: int) -> Iterator[Blow]:
+    for kind, rate in RATES.items():
+        expected = rate * conversations
+        for _ in range(max(1, round(expected))):  # a short run meets each kind, too
+            shortest, longest = SECONDS.get(kind, (0.0, 0.0))
+            yield Blow(
+                kind,
+                after=chance.randint(1, conversations),
+                wait=chance.uniform(0.0, 3.0),
+                seconds=chance.uniform(shortest, longest),
+                pick=chance.random(),
+            )

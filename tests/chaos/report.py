@@ -1,0 +1,99 @@
+"""What a chaos run says at its end: tables for people, the same as JSON, and the stories of what went wrong."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from checker import Name, Problem, failed_turns
+from evidence import Evidence
+from plan import Kind, Plan
+from world import ChaosSystem
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of a run."""
+
+    figures: dict[str, Any]
+    faults: dict[str, int]
+    problems: list[Problem]
+
+    def markdown(self) -> str:
+        """Two tables: the figures, and the faults by kind."""
+        lines = ["| what | |", "|---|---|", *(f"| {name} | {value} |" for name, value in self.figures.items())]
+        lines += [
+            "",
+            "| fault | times |",
+            "|---|---|",
+            *(f"| {kind} | {times} |" for kind, times in self.faults.items()),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def write(self, directory: Path) -> None:
+        """Keep it as Markdown and JSON."""
+        (directory / "report.md").write_text(self.markdown())
+        problems = [str(problem) for problem in self.problems]
+        document = {"figures": self.figures, "faults": self.faults, "problems": problems}
+        (directory / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def report_of(system: ChaosSystem, plan: Plan, evidence: Evidence, problems: list[Problem], seconds: float) -> Report:
+    """Count."""
+    names = [problem.name for problem in problems]
+    runs = [reason for seen in evidence.conversations for reason in seen.documents("runs.closed").values()]
+    waits = sorted(
+        course.answered[said.identity] - said.at
+        for course in system.courses
+        for said in course.said
+        if said.identity in course.answered
+    )
+    waited = [seen.waited for seen in evidence.conversations if seen.waited is not None]
+    saved = {(seen.conversation, path) for seen in evidence.conversations for save in seen.saves for path in save.files}
+    figures = {
+        "seed": plan.seed,
+        "conversations": len(evidence.conversations),
+        "messages": sum(len(seen.asked) for seen in evidence.conversations),
+        "faults": system.blows.counts.total(),
+        "turns": sum(len(seen.documents("turns.json")) for seen in evidence.conversations),
+        "turns that failed and said why": len(failed_turns(evidence)),
+        "runs": sum(len(seen.documents("runs.json")) for seen in evidence.conversations),
+        "runs that did not end by themselves": sum(closed["reason"] != "finished" for closed in runs),
+        "dispatchers started": system.launched,
+        "dispatchers that could not start, since the store was away": len(system.gave_up),
+        "files that were saved": len(saved),
+        "lost": names.count(Name.LOST),
+        "doubled": names.count(Name.DOUBLED) + names.count(Name.ANSWERED_TWICE),
+        "out of order": names.count(Name.OUT_OF_ORDER),
+        "saved work lost": names.count(Name.WORK_LOST),
+        "otherwise wrong": sum(
+            name not in (Name.LOST, Name.DOUBLED, Name.ANSWERED_TWICE, Name.OUT_OF_ORDER, Name.WORK_LOST)
+            for name in names
+        ),
+        "message → answer, median": f"{waits[len(waits) // 2]:.1f} s" if waits else "–",
+        "message → answer, longest": f"{waits[-1]:.1f} s" if waits else "–",
+        "longest wait after the last fault": f"{max(waited):.1f} s" if waited else "–",
+        "time": f"{seconds:.0f} s",
+    }
+    return Report(figures, {kind: system.blows.counts[kind] for kind in Kind}, problems)
+
+
+def write_stories(system: ChaosSystem, evidence: Evidence, problems: list[Problem], directory: Path) -> None:
+    """For each conversation with a problem: what was said, shown, kept, saved and logged; and what was done to all."""
+    (directory / "story.txt").write_text("\n".join([*system.blows.story, *system.gave_up, *system.died]) + "\n")
+    troubled = {problem.conversation for problem in problems}
+    for seen in evidence.conversations:
+        if seen.conversation not in troubled:
+            continue
+        lines = [f"# {seen.conversation}", "", *(str(p) for p in problems if p.conversation == seen.conversation)]
+        lines += ["", "## said", *map(str, seen.asked), "", "## in the thread", *map(str, seen.shown)]
+        lines += [
+            "",
+            "## journal",
+            *(f"{name}: {json.dumps(found)[:600]}" for name, found in sorted(seen.objects.items())),
+        ]
+        lines += [f"marker {marker}" for marker in seen.markers]
+        lines += ["", "## saves", *map(str, seen.saves), f"branch: {seen.branch}"]
+        lines += ["", "## model", *(f"{a.at:.3f} now {sorted(a.now)} known {sorted(a.known)}" for a in seen.requests)]
+        lines += ["", "## log", *system.logged_of(seen.conversation)]
+        (directory / f"{seen.conversation.replace('/', '-')}.story.txt").write_text("\n".join(lines) + "\n")

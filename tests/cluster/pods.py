@@ -1,0 +1,107 @@
+"""Jobs and pods as tests need them, and what became of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lightkube import ApiError, Client
+from lightkube.models.batch_v1 import JobSpec
+from lightkube.models.core_v1 import (
+    Capabilities,
+    Container,
+    EnvVar,
+    PodSecurityContext,
+    PodSpec,
+    PodTemplateSpec,
+    ResourceRequirements,
+    SeccompProfile,
+    SecurityContext,
+)
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Pod
+from programs import until
+
+POD_SECONDS = 180.0  # 3 to 6 s on a machine with nothing else to do
+
+
+def pod_spec(image: str, *command: str, limits: dict[str, str] | None = None, **spec: Any) -> PodSpec:
+    """A pod that the Pod Security Standard `restricted` lets in."""
+    container = Container(
+        name="main",
+        image=image,
+        command=list(command) or None,
+        env=[EnvVar(name="HOME", value="/tmp")],
+        resources=ResourceRequirements(limits=limits) if limits else None,
+        securityContext=SecurityContext(
+            allowPrivilegeEscalation=False, capabilities=Capabilities(drop=["ALL"]), readOnlyRootFilesystem=True
+        ),
+        terminationMessagePolicy="FallbackToLogsOnError",
+    )
+    security = PodSecurityContext(
+        runAsNonRoot=True, runAsUser=10001, runAsGroup=10001, seccompProfile=SeccompProfile(type="RuntimeDefault")
+    )
+    given: dict[str, Any] = {"automountServiceAccountToken": False, "terminationGracePeriodSeconds": 5, **spec}
+    return PodSpec(containers=[container], restartPolicy="Never", securityContext=security, **given)
+
+
+def job(name: str, spec: PodSpec) -> Job:
+    """A Job of one pod, which is tried once."""
+    return Job(metadata=ObjectMeta(name=name), spec=JobSpec(backoffLimit=0, template=PodTemplateSpec(spec=spec)))
+
+
+def pod_of(client: Client, namespace: str, job: str) -> Pod | None:
+    """The newest pod of a Job."""
+    pods = list(client.list(Pod, namespace=namespace, labels={"batch.kubernetes.io/job-name": job}))
+    return max(pods, key=lambda pod: pod.metadata.creationTimestamp) if pods else None
+
+
+def wait_for_pod(
+    client: Client, namespace: str, job: str, condition: Callable[[Pod], object], seconds: float = POD_SECONDS
+) -> Pod:
+    """Wait until the Job's pod is as `condition` says; the pod."""
+    found: list[Pod] = []
+
+    def so() -> bool:
+        pod = pod_of(client, namespace, job)
+        if pod is None or not condition(pod):
+            return False
+        found.append(pod)
+        return True
+
+    def last() -> str:
+        pod = pod_of(client, namespace, job)
+        return str(pod.status if pod else f"no pod of {job}")
+
+    until(so, seconds, f"a pod of {job}", last)
+    return found[-1]
+
+
+def gone(client: Client, kind: Any, name: str, namespace: str | None = None) -> bool:
+    """Whether an object is not there any more."""
+    try:
+        client.get(kind, name, namespace=namespace) if namespace else client.get(kind, name)
+    except ApiError as error:
+        return bool(error.status.code == 404)
+    return False
+
+
+def phase(pod: Pod) -> str:
+    return (pod.status and pod.status.phase) or ""
+
+
+def terminated(pod: Pod) -> Any:
+    """How its container ended: `.exitCode`, `.reason`, `.message`; None while it has not."""
+    statuses = (pod.status and pod.status.containerStatuses) or []
+    return statuses[0].state.terminated if statuses and statuses[0].state else None
+
+
+def waiting(pod: Pod) -> str:
+    """Why its container waits; "" where it does not."""
+    statuses = (pod.status and pod.status.containerStatuses) or []
+    state = statuses[0].state if statuses else None
+    return (state and state.waiting and state.waiting.reason) or ""
+
+
+def condition(pod: Pod, kind: str) -> Any:
+    """A condition of the pod; None where it has none of that kind."""
+    return next((c for c in (pod.status and pod.status.conditions) or [] if c.type == kind), None)

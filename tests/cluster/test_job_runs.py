@@ -1,0 +1,378 @@
+"""Runs as Jobs, against a real control plane: started, looked at, woken, watched, ended, and what is said of each.
+
+The node is played (`stage.py`), so that each verdict is quick to provoke; that a real kubelet says the same is shown in
+`test_cluster.py`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from control_plane import ControlPlane
+from lightkube import AsyncClient, Client, KubeConfig
+from lightkube.models.core_v1 import ResourceQuotaSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Pod, PodEviction, ResourceQuota, Secret
+from lightkube.types import PatchType
+from programs import until
+from stage import StagedNode
+
+from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.keys import Conversation
+from peerbot.errors import Refused, Unavailable
+from peerbot.runs import manifest
+from peerbot.runs.kubernetes import KubernetesRuns
+from peerbot.runs.port import Phase, RunEvent, RunSpec, RunState
+from peerbot.runs.worker_pod import WorkerPod
+
+CONVERSATION = Conversation("T01", "C01", "1795489988.273013")
+SECONDS = 30.0
+SECRET = "a-secret-of-one-run"
+
+
+def spec(run: int = 1, *, secret: str = SECRET) -> RunSpec:
+    environment = {"PEERBOT_GATEWAY_URL": "http://peerbot-gateway:3001", "PEERBOT_RUN_PATH": "/v1/runs/x"}
+    return RunSpec(CONVERSATION, run, secret, environment, user="U01", turn=3)
+
+
+class Place:
+    """A namespace, and replicas that run Jobs in it."""
+
+    def __init__(self, plane: ControlPlane, namespace: str) -> None:
+        self.plane, self.namespace = plane, namespace
+        self.client: Client = plane.client
+
+    @asynccontextmanager
+    async def replica(self, **pod: Any) -> AsyncIterator[KubernetesRuns]:
+        runs = self.runs(**pod)
+        try:
+            await runs.open()
+            yield runs
+        finally:
+            await runs.close()
+
+    def runs(self, **pod: Any) -> KubernetesRuns:
+        config = KubeConfig.from_file(self.plane.kubeconfig)
+        return KubernetesRuns(
+            AsyncClient(config=config, namespace=self.namespace, trust_env=False),
+            pod=WorkerPod(image="example.com/worker:1", serviceAccountName="default", **pod),
+            size=manifest.Size("100m", "64Mi"),
+            deadline_seconds=3600,
+        )
+
+    def job(self, run: int = 1) -> Job:
+        return self.client.get(Job, CONVERSATION.job_name(run), namespace=self.namespace)
+
+    def secrets(self) -> list[str]:
+        ours = self.client.list(Secret, namespace=self.namespace, labels={manifest.COMPONENT: "worker"})
+        return [str(secret.metadata.name) for secret in ours if secret.metadata]
+
+    def pods(self) -> list[Pod]:
+        return list(self.client.list(Pod, namespace=self.namespace))
+
+    async def pod(self) -> Pod:
+        """The run's pod, once the scheduler has put it somewhere."""
+        await asyncio.to_thread(until, lambda: any(p.spec.nodeName for p in self.pods()), SECONDS, "a pod with a node")
+        return next(pod for pod in self.pods() if pod.spec and pod.spec.nodeName)
+
+    async def patch(self, change: dict[str, Any], run: int = 1) -> None:
+        name = CONVERSATION.job_name(run)
+        self.client.patch(Job, name, change, namespace=self.namespace, patch_type=PatchType.MERGE)
+
+
+@pytest.fixture
+def place(control_plane: ControlPlane, namespace: str) -> Place:
+    return Place(control_plane, namespace)
+
+
+async def looked(
+    runs: KubernetesRuns, wanted: Callable[[RunState | None], bool], seconds: float = SECONDS
+) -> RunState | None:
+    """Look until it is as wanted."""
+    async with asyncio.timeout(seconds):
+        while True:
+            state = await runs.look(CONVERSATION, 1)
+            if wanted(state):
+                return state
+            await asyncio.sleep(0.1)
+
+
+async def ended(runs: KubernetesRuns, seconds: float = SECONDS) -> RunState:
+    state = await looked(runs, lambda state: state is not None and state.phase is Phase.ENDED, seconds)
+    assert state
+    return state
+
+
+async def heard(watch: AsyncIterator[RunEvent], wanted: Callable[[RunEvent], bool]) -> RunEvent:
+    async with asyncio.timeout(SECONDS):
+        async for event in watch:
+            if wanted(event):
+                return event
+    raise AssertionError("the watch ended")
+
+
+async def test_a_run_is_a_job_with_one_pod_and_a_secret_that_belongs_to_it(place: Place, stage: StagedNode) -> None:
+    """In a namespace that enforces `restricted`; and who reads Jobs and pods learns no secret."""
+    async with place.replica() as runs:
+        await runs.start(spec())
+        pod = await place.pod()
+        made = place.job()
+        assert made.metadata
+        assert made.spec
+        assert made.metadata.name == "claude-worker-" + CONVERSATION.id + "-1"
+        assert made.spec.suspend is False
+        assert made.metadata.annotations
+        assert made.metadata.annotations[manifest.THREAD] == str(CONVERSATION)
+        assert SECRET not in str(made.to_dict()) + str(pod.to_dict())
+        secret = place.client.get(Secret, CONVERSATION.job_name(1), namespace=place.namespace)
+        assert secret.metadata
+        assert [owner.uid for owner in secret.metadata.ownerReferences or []] == [made.metadata.uid]
+
+        stage.run(pod)
+        assert (await looked(runs, lambda state: state is not None and state.phase is Phase.RUNNING)) is not None
+        stage.exit(pod, 0)
+        assert (await ended(runs)).end is RunEnd.FINISHED
+
+
+async def test_the_secret_is_gone_once_it_is_burnt_and_goes_with_its_job_else(place: Place, stage: StagedNode) -> None:
+    async with place.replica() as runs:
+        await runs.start(spec(1))
+        await runs.start(spec(2))
+        assert len(place.secrets()) == 2
+        await runs.burn(CONVERSATION, 1)
+        await runs.burn(CONVERSATION, 1)
+        assert place.secrets() == [CONVERSATION.job_name(2)]
+        await runs.stop(CONVERSATION, 2)
+        await asyncio.to_thread(until, lambda: not place.secrets(), SECONDS, "the secret to go with its Job")
+        assert await runs.look(CONVERSATION, 2) is None
+
+
+async def test_two_replicas_that_start_one_run_make_one(place: Place, stage: StagedNode) -> None:
+    async with place.replica() as one, place.replica() as other:
+        await asyncio.gather(one.start(spec()), other.start(spec()), one.start(spec()))
+        await place.pod()
+        assert len(place.pods()) == 1
+        assert len([state for state in await other.list() if state.run == 1]) == 1
+
+
+async def test_an_old_job_of_the_same_name_makes_way(place: Place, stage: StagedNode) -> None:
+    """As after a journal was restored: the name says the same, the reservation does not."""
+    async with place.replica() as runs:
+        await runs.start(spec(secret="of another life"))
+        old = place.job()
+        stage.run(await place.pod())
+        await runs.start(spec())
+        new = place.job()
+        assert old.metadata
+        assert new.metadata
+        assert new.metadata.uid != old.metadata.uid
+        await asyncio.to_thread(until, lambda: len(place.pods()) == 1, SECONDS, "the old pod to go")
+
+
+async def test_a_job_that_was_never_released_is_given_up_after_ten_seconds(place: Place, stage: StagedNode) -> None:
+    """Its dispatcher died between its writes, and only it knew the secret."""
+    async with place.replica() as runs:
+        job = manifest.job(spec(), WorkerPod(image="x"), manifest.Size("1", "1Gi"), deadline_seconds=60)
+        place.client.create(job, namespace=place.namespace)
+        first = await looked(runs, lambda state: state is not None)
+        assert first
+        assert first.phase is Phase.STARTING
+        assert (await ended(runs)).end is RunEnd.NEVER_STARTED
+        assert await looked(runs, lambda state: state is None) is None  # and so it can't begin later
+        assert place.pods() == []
+
+
+async def test_a_wake_is_heard_by_every_replica(place: Place, stage: StagedNode) -> None:
+    async with place.replica() as one, place.replica() as other:
+        await one.start(spec())
+        await place.pod()
+        watches = [one.watch(), other.watch()]
+        for _ in range(2):
+            await other.wake(CONVERSATION, 1)
+            woken = RunEvent(CONVERSATION, 1, woken=True)
+            assert [await heard(watch, lambda event: event.woken) for watch in watches] == [woken, woken]
+        await one.wake(CONVERSATION, 7)  # there is none: nothing happens
+
+
+async def test_watches_go_on_after_the_api_server_was_killed_and_its_history_forgotten(
+    place: Place, stage: StagedNode
+) -> None:
+    async with place.replica() as runs:
+        watch = runs.watch()
+        await runs.start(spec(1))
+        await heard(watch, lambda event: event.run == 1)
+        place.plane.api_server.kill()
+        with pytest.raises(Unavailable, match="did not answer"):
+            await runs.look(CONVERSATION, 1)
+        await asyncio.to_thread(place.plane.start_api_server)
+        await asyncio.to_thread(place.plane.forget_history)
+        await looked_again(runs)
+        await runs.start(spec(2))
+        await heard(watch, lambda event: event.run == 2)
+        assert {state.run for state in await runs.list()} == {1, 2}
+
+
+async def looked_again(runs: KubernetesRuns) -> None:
+    """Wait until the API server answers again, and the mirrors are true."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await runs.list()
+                return
+            except Unavailable:
+                await asyncio.sleep(0.1)
+
+
+async def test_rights_that_are_taken_away_are_told_with_what_is_missing(
+    place: Place, control_plane: ControlPlane
+) -> None:
+    config = KubeConfig.from_file(control_plane.account(place.namespace, "default"))
+    client = AsyncClient(config=config, namespace=place.namespace, trust_env=False)
+    pod, size = WorkerPod(image="x"), manifest.Size("1", "1Gi")
+    runs = KubernetesRuns(client, pod=pod, size=size, deadline_seconds=60)
+    try:
+        with pytest.raises(Unavailable, match="does not let me see Jobs and pods"):
+            await runs.open()
+        with pytest.raises(Unavailable, match=r"does not let me make a run's Job.*its Role"):
+            await runs.start(spec())
+    finally:
+        await runs.close()
+
+
+async def test_what_an_admission_rule_refuses_is_refused(place: Place) -> None:
+    """Here by the API server's own validation: a quantity that is none."""
+    config = KubeConfig.from_file(place.plane.kubeconfig)
+    client = AsyncClient(config=config, namespace=place.namespace, trust_env=False)
+    runs = KubernetesRuns(client, pod=WorkerPod(image="x"), size=manifest.Size("much", "1Gi"), deadline_seconds=60)
+    try:
+        await runs.open()
+        with pytest.raises(Refused, match="Kubernetes refused to make a run's Job"):
+            await runs.start(spec())
+    finally:
+        await runs.close()
+
+
+# --- verdicts
+
+
+@pytest.mark.parametrize(
+    ("happens", "end", "said"),
+    [
+        (lambda stage, pod: stage.exit(pod, 137, "OOMKilled"), RunEnd.OUT_OF_MEMORY, "it ran out of memory"),
+        (lambda stage, pod: stage.exit(pod, 1, message="Traceback"), RunEnd.CRASHED, "it crashed"),
+        (lambda stage, pod: stage.exit(pod, 75), RunEnd.CUT_OFF, "it lost its connection"),
+        (lambda stage, pod: stage.exit(pod, 124), RunEnd.HUNG, "it hung"),
+        (
+            lambda stage, pod: stage.evict(pod, "The node was low on resource: ephemeral-storage."),
+            RunEnd.EVICTED,
+            "it used too much disk for its node",
+        ),
+    ],
+    ids=["oom", "crash", "cut off", "hung", "evicted"],
+)
+async def test_a_run_that_ended_says_why_and_gets_no_second_pod(
+    place: Place, stage: StagedNode, happens: Callable[[StagedNode, Pod], None], end: RunEnd, said: str
+) -> None:
+    async with place.replica() as runs:
+        watch = runs.watch()
+        await runs.start(spec())
+        pod = await place.pod()
+        stage.run(pod)
+        happens(stage, pod)
+        await heard(watch, lambda event: not event.woken)
+        state = await ended(runs)
+        assert (state.end, state.said) == (end, said)
+        await asyncio.to_thread(until, lambda: place.job().status.conditions, SECONDS, "the Job to have failed")
+        assert len(place.pods()) == 1
+
+
+async def test_an_eviction_is_told_apart_from_a_crash_also_when_the_pod_is_gone(
+    place: Place, stage: StagedNode
+) -> None:
+    """By a replica that was not there: what is left is the Job."""
+    async with place.replica() as runs:
+        await runs.start(spec())
+        pod = await place.pod()
+        stage.run(pod)
+        evict(place, pod)
+        stage.exit(pod, 143)  # a worker that is asked to end and does not
+        await asyncio.to_thread(until, lambda: not place.pods(), SECONDS, "the pod to go")
+    async with place.replica() as another:
+        state = await ended(another)
+        assert (state.end, state.said) == (RunEnd.EVICTED, "its node was emptied, or lost")
+
+
+def evict(place: Place, pod: Pod) -> None:
+    """By the Eviction API, as `kubectl drain` does."""
+    assert pod.metadata
+    name = str(pod.metadata.name)
+    place.client.create(PodEviction(metadata=ObjectMeta(name=name)), name, namespace=place.namespace)
+
+
+async def test_a_pod_that_finds_no_node_says_what_is_missing_and_starts_when_there_is_one(place: Place) -> None:
+    async with place.replica() as runs:
+        watch = runs.watch()
+        await runs.start(spec())
+        state = await looked(runs, lambda state: state is not None and state.said != "")
+        assert state
+        assert (state.phase, state.said) == (Phase.STARTING, "there is no node for it")
+        with StagedNode(place.plane, "small", room={"cpu": "50m", "memory": "4Gi", "pods": "10"}):
+            state = await looked(runs, lambda state: state is not None and "CPU" in state.said, 60)
+            assert state
+            assert state.said == "no node has enough CPU free (it asks for 100m CPU and 64Mi)"
+        with StagedNode(place.plane) as stage:
+            pod = await place.pod()
+            stage.run(pod)
+            await looked(runs, lambda state: state is not None and state.phase is Phase.RUNNING)
+            await heard(watch, lambda event: not event.woken)
+
+
+async def test_a_quota_that_is_used_up_is_told(place: Place, stage: StagedNode) -> None:
+    quota = ResourceQuota(metadata=ObjectMeta(name="team"), spec=ResourceQuotaSpec(hard={"requests.cpu": "50m"}))
+    place.client.create(quota, namespace=place.namespace)
+    held = lambda: place.client.get(ResourceQuota, "team", namespace=place.namespace).status.hard  # noqa: E731
+    await asyncio.to_thread(until, held, SECONDS, "the quota to hold")
+    async with place.replica() as runs:
+        await runs.start(spec())
+        state = await looked(runs, lambda state: state is not None and state.said != "")
+        assert state
+        assert (state.phase, state.said) == (Phase.STARTING, "the namespace's quota is used up (CPU)")
+
+
+async def test_an_image_that_cannot_be_pulled_is_told(place: Place, stage: StagedNode) -> None:
+    async with place.replica() as runs:
+        await runs.start(spec())
+        stage.wait(await place.pod(), "ImagePullBackOff", "Back-off pulling image")
+        state = await looked(runs, lambda state: state is not None and state.said != "", 60)
+        assert state
+        assert state.said == "its image can't be pulled"
+
+
+async def test_a_run_whose_node_is_lost_is_given_up_and_its_job_removed(place: Place, stage: StagedNode) -> None:
+    """Kubernetes waits for a kubelet that will never answer; the thread does not.
+
+    `stage` stays well: where every node is lost, Kubernetes takes it for a fault of its own and deletes nothing.
+    """
+    with StagedNode(place.plane, "lost") as node:
+        async with place.replica(nodeSelector={"kubernetes.io/hostname": "lost"}) as runs:
+            await runs.start(spec())
+            node.run(await place.pod())
+            await looked(runs, lambda state: state is not None and state.phase is Phase.RUNNING)
+            node.go_silent()
+            state = await ended(runs, 180)
+            assert (state.end, state.said) == (RunEnd.NODE_LOST, "its node was lost")
+
+
+async def test_a_job_that_somebody_deleted_is_gone(place: Place, stage: StagedNode) -> None:
+    async with place.replica() as runs:
+        watch = runs.watch()
+        await runs.start(spec())
+        stage.run(await place.pod())
+        await looked(runs, lambda state: state is not None and state.phase is Phase.RUNNING)
+        place.client.delete(Job, CONVERSATION.job_name(1), namespace=place.namespace)
+        await looked(runs, lambda state: state is None)
+        await heard(watch, lambda event: not event.woken)
+        assert await runs.list() == []

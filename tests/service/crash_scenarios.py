@@ -1,0 +1,178 @@
+"""What is crashed: how each scenario begins, what has gone wrong in it before, and how it has to end.
+
+The writes of most are those of its own way; where something is ended `first`, those of the recovery after that. So a
+crash at one of them is the second crash.
+"""
+
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+from crash_points import GATEWAY, PUSH_CHECKPOINT, Point, Strike, Write
+from system import System
+
+from peerbot.conversation.documents import Input, Marker, Turn, TurnStatus, now
+from peerbot.conversation.keys import Conversation
+from peerbot.journal import paths
+from peerbot.journal.storage import Storage
+
+Status = Literal["done", "failed", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one message ends. `answers`: its turn; none where nothing is left to answer. `file`: it is on the branch."""
+
+    status: Status = "done"
+    says: str = ""
+    run: bool = True  # whether a run answered it
+    messages: int = 1
+    files: int = 0  # shared with the answer
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A conversation, and its message that is to be answered; none where it is gone."""
+
+    conversation: Conversation
+    identity: str | None
+
+
+Begin = Callable[[System, Storage, str], Awaitable[Began]]
+"""Lets a person (a user id) say something; `Storage` is the journal's, for what was left in it before."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scenario:
+    """`planted`: it begins while no dispatcher is there. `settings`: of its dispatchers."""
+
+    name: str
+    begin: Begin
+    ending: Ending
+    first: tuple[Strike, ...] = ()
+    planted: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+FOLLOW_UP = "what is in this repository?"
+LONG = "\n\n".join(f"Paragraph {i}. {'word ' * 60}".strip() for i in range(200))  # three messages and a file
+WORK = """run ```
+python3 - <<'END'
+import pathlib, time
+file = pathlib.Path('half.txt')
+if file.exists():
+    print('went on with', file.read_text())
+else:
+    new = pathlib.Path('.git/half')
+    new.write_text('the first half')
+    new.rename(file)  # whole, whenever a checkpoint looks
+    time.sleep(40)
+END
+```"""
+_WENT_ON = Ending(says="went on with the first half", file="half.txt")
+_OFFERED = Ending("failed", "waited for more than two hours", run=False)
+_SAVED = Point(Write(GATEWAY, PUSH_CHECKPOINT), "after")
+_SAVING = {"PEERBOT_CHECKPOINT_SECONDS": "0.3"}
+
+
+def said(text: str, *, mention: bool = True) -> Begin:
+    """Somebody begins a thread with these words."""
+
+    async def begin(system: System, _storage: Storage, user: str) -> Began:
+        return Began(*await system.say(text, user=user, mention=mention))
+
+    return begin
+
+
+def said_before(text: str, hours: float, *, left: Literal["", "marker", "all"] = "", gone: bool = False) -> Begin:
+    """Somebody said it while nobody listened; `left`: what a dispatcher wrote of it. `gone`: it was deleted since."""
+
+    async def begin(system: System, storage: Storage, user: str) -> Began:
+        text_sent = f"{system.slack.mention()} {text}".strip()
+        ts = await system.slack.remember(user, system.slack.general, text_sent, seconds_ago=hours * 3600)
+        conversation = Conversation(system.slack.team, system.slack.general, ts)
+        item = _input(conversation, user, text_sent)
+        if left == "marker":
+            marker = Marker(recorded_at=now() - timedelta(minutes=11))
+            await storage.put_if_absent(paths.marker(conversation, item.id), marker.model_dump_json().encode())
+        elif left == "all":
+            await system.journal.mark(item)
+            await system.journal.record(item)
+        if gone:
+            await system.slack.delete(user, conversation.channel, ts)
+        return Began(conversation, None if gone else item.id)
+
+    return begin
+
+
+async def answered_before(system: System, _storage: Storage, user: str) -> Began:
+    """A long answer is written; its poster died over a minute ago, before it had posted anything."""
+    ts = await system.slack.remember(user, system.slack.general, f"{system.slack.mention()} hello", seconds_ago=120)
+    conversation = Conversation(system.slack.team, system.slack.general, ts)
+    item = _input(conversation, user, "hello")
+    await system.journal.mark(item)
+    await system.journal.record(item)
+    ended = now() - timedelta(seconds=61)
+    turn = Turn(k=1, run=None, answers=[item.id], status=TurnStatus.DONE, text=LONG, ended_at=ended)
+    assert await system.journal.write_turn(conversation, turn)
+    return Began(conversation, item.id)
+
+
+def _input(conversation: Conversation, user: str, text: str) -> Input:
+    ts = conversation.thread_ts
+    return Input(
+        team=conversation.team, channel=conversation.channel, thread_ts=ts, ts=ts, user=user, text=text, event_id="Ev1"
+    )
+
+
+def _ends_three_workers() -> tuple[Strike, ...]:
+    return (Strike(Point(Write(GATEWAY, "start"), "after")),) * 3
+
+
+FIRST_TURN = Scenario(
+    "a first turn",
+    said("Create a simple Python script that prints the first ten primes, and run it"),
+    Ending(file="primes.py"),
+)
+FOLLOWING_TURN = Scenario("a follow-up", said(FOLLOW_UP), Ending(file="primes.py"))  # in a conversation that is there
+
+OTHERS = (
+    Scenario("a worker killed in its turn", said(WORK), _WENT_ON, (Strike(_SAVED),), settings=_SAVING),
+    Scenario(
+        "a dispatcher drained in a turn",
+        said(WORK),
+        _WENT_ON,
+        (Strike(Point(Write("GitHub", PUSH_CHECKPOINT), "after"), signal.SIGTERM),),
+        settings=_SAVING,
+    ),
+    Scenario(
+        "a poster killed",
+        said("what can you do?"),
+        Ending(says="That is not among my pieces"),
+        (Strike(Point(Write("journal", "create turns/{n}.json"), "after")),),
+    ),
+    Scenario(
+        "three workers killed", said("hello"), Ending("failed", "several times", run=False), _ends_three_workers()
+    ),
+    Scenario(
+        "a long answer posted by another",
+        answered_before,
+        Ending(run=False, messages=3, files=1),
+        planted=True,
+    ),
+    Scenario("help", said(""), Ending("refused", "Tell me what to do", run=False)),
+    Scenario("what waited for three hours", said_before("hello", 3, left="all"), _OFFERED, planted=True),
+    Scenario("a marker without its input", said_before("hello", 2.5, left="marker"), _OFFERED, planted=True),
+    Scenario(
+        "a marker of a deleted message", said_before("hello", 0.5, left="marker", gone=True), Ending(), planted=True
+    ),
+    Scenario(
+        "what nobody heard", said_before("", 0.5), Ending("refused", "Tell me what to do", run=False), planted=True
+    ),
+)

@@ -1,0 +1,164 @@
+"""The Slack app's manifest: what Slack takes, what the product uses, and nothing else."""
+
+import ast
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from peerbot.errors import Refused
+from peerbot.local.slack import LocalSlack
+from peerbot.slack.api import call, new_session, web_client
+from peerbot.slack.manifest import APP_SCOPE, EVENTS, NO_SCOPE, SCOPES, Scope
+from peerbot.slack.past import _TYPES as KINDS_LOOKED_THROUGH
+
+ROOT = Path(__file__).parents[2]
+NPM = ROOT / "tests/npm/slack"
+
+
+def printed() -> dict[str, Any]:
+    """What `peerbot manifest` prints, read as Slack reads it."""
+    done = subprocess.run([sys.executable, "-m", "peerbot", "manifest"], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    document: dict[str, Any] = yaml.safe_load(done.stdout)
+    return document
+
+
+@pytest.mark.timeout(180)  # two thousand types are read
+@pytest.mark.skipif(
+    shutil.which("node") is None or not (NPM / "node_modules").is_dir(), reason="npm ci in tests/npm/slack"
+)
+async def test_slacks_own_type_of_a_manifest_takes_it() -> None:
+    takes = "AppsManifestCreateArguments"  # of `apps.manifest.create`, which takes what the page takes
+    node = await asyncio.create_subprocess_exec("node", str(NPM / "schemas.mjs"), takes, stdout=asyncio.subprocess.PIPE)
+    made, _ = await asyncio.wait_for(node.communicate(), 150)
+    schema = json.loads(made)[takes]
+    # Slack's type lets anything stand beside what it names; a name that it does not know is a mistake of ours.
+    schema["definitions"]["Manifest"]["additionalProperties"] = False
+    validator = Draft7Validator(schema)
+    document = printed()
+
+    assert [error.message for error in validator.iter_errors({"manifest": document})] == []
+    for spoiled in (
+        document | {"setings": {}},
+        document | {"oauth_config": {"scopes": {"bot": ["channels:histories"]}}},
+        document | {"settings": {"event_subscriptions": {"bot_events": ["message.channel"]}}},
+        {"settings": {}},
+    ):
+        assert list(validator.iter_errors({"manifest": spoiled})), spoiled
+
+
+def test_it_keeps_slacks_limits_and_is_for_socket_mode() -> None:
+    document = printed()
+
+    assert len(document["display_information"]["name"]) <= 35
+    assert len(document["display_information"]["description"]) <= 140
+    assert document["settings"]["socket_mode_enabled"] is True
+    assert document["settings"]["token_rotation_enabled"] is False
+    assert document["features"]["app_home"]["messages_tab_read_only_enabled"] is False
+    assert document["features"]["bot_user"]["display_name"] == "peerbotai"  # what the guide has people mention
+
+
+def test_each_scope_and_event_is_printed_with_its_reason() -> None:
+    done = subprocess.run([sys.executable, "-m", "peerbot", "manifest"], capture_output=True, text=True, check=True)
+    lines = [line.strip() for line in done.stdout.splitlines()]
+
+    for item in (*SCOPES, *EVENTS):
+        (line,) = [line for line in lines if line.split()[:2] == ["-", item.name]]
+        assert line.endswith(f"# {item.reason}")
+
+
+def methods_that_the_product_names() -> set[str]:
+    """Every Web API method that stands in the product's code as what is called."""
+    found = set()
+    for module in (ROOT / "src/peerbot").rglob("*.py"):
+        if "local" in module.parts or module.name in ("lanes.py", "manifest.py"):  # budgets, and what is tested here
+            continue
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_method(node.value):
+                found.add(node.value)
+    return found
+
+
+def _is_method(text: str) -> bool:
+    families = ("apps", "auth", "chat", "conversations", "files", "reactions", "team", "users", "agents", "views")
+    first, _, rest = text.partition(".")
+    return first in families and rest.replace(".", "").isalpha()
+
+
+def test_it_asks_for_what_the_product_calls_and_nothing_else() -> None:
+    named = {method for scope in SCOPES for method in scope.methods}
+
+    assert named | {*NO_SCOPE, "apps.connections.open"} == methods_that_the_product_names()
+    assert APP_SCOPE == "connections:write"
+    for scope in SCOPES:
+        assert scope.methods or scope.name in {event.scope for event in EVENTS}, f"{scope.name} is for nothing"
+
+
+def test_each_kind_of_channel_that_is_looked_through_is_heard_from_too() -> None:
+    families = {"channel": "channels", "group": "groups", "mpim": "mpim", "im": "im"}
+    heard = {event.name: event.scope for event in EVENTS}
+    scopes = {scope.name for scope in SCOPES}
+
+    for spoken in KINDS_LOOKED_THROUGH.values():
+        family = families[spoken]
+        assert heard[f"message.{family}"] == f"{family}:history"
+        assert {f"{family}:history", f"{family}:read"} <= scopes
+    assert set(heard.values()) <= scopes
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "chat.postMessage": {"text": "x"},
+    "chat.update": {"ts": "1.000001", "text": "x"},
+    "conversations.replies": {"ts": "1.000001"},
+    "reactions.add": {"timestamp": "1.000001", "name": "eyes"},
+    "reactions.remove": {"timestamp": "1.000001", "name": "eyes"},
+    "files.getUploadURLExternal": {"filename": "x", "length": 1},
+    "files.completeUploadExternal": {"files": [{"id": "F1"}]},
+}
+TYPES = {"channels": "public_channel", "groups": "private_channel", "im": "im", "mpim": "mpim"}
+
+
+async def refusal(slack: LocalSlack, scope: Scope, method: str) -> str:
+    """What Slack says when `method` is called as the scope is meant; empty where it is done."""
+    channels = {"channels": slack.general, "groups": "GPRIVATE", "im": slack.direct, "mpim": "GGROUP"}
+    family = scope.name.partition(":")[0]
+    asked = {"channel": channels.get(family, slack.general), **ARGUMENTS.get(method, {})}
+    if method == "users.conversations":
+        asked = {"types": TYPES[family]}
+    elif method == "users.info":
+        asked = {"user": slack.person}
+    client = web_client(slack.api_url, slack.bot_token)
+    async with new_session() as session:
+        client.session = session
+        try:
+            await call("a test", getattr(client, method.replace(".", "_"))(**asked))
+        except Refused as refused:
+            return str(refused)
+    return ""
+
+
+@pytest.mark.parametrize("scope", [scope for scope in SCOPES if scope.methods], ids=lambda scope: scope.name)
+async def test_without_a_scope_slack_refuses_what_it_is_for(scope: Scope) -> None:
+    async with LocalSlack() as slack:
+        slack.add_channel("GPRIVATE", "private", kind="private")
+        slack.add_channel("GGROUP", "group", kind="mpim")
+        for method in scope.methods:
+            assert "lacks" not in await refusal(slack, scope, method)
+        slack.grant([other.name for other in SCOPES if other is not scope])
+        for method in scope.methods:
+            assert f"lacks {scope.name}" in await refusal(slack, scope, method)
+
+
+def test_the_page_is_made_from_it() -> None:
+    script = ROOT / "scripts/slack_app_page.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,228 @@
+"""What Kubernetes' objects say of a run, by statuses as kubelet, scheduler and Job controller write them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Event, Pod
+
+from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.keys import Conversation
+from peerbot.runs.manifest import Size
+from peerbot.runs.port import Phase, RunState
+from peerbot.runs.verdict import Seen, judge
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+CONVERSATION = Conversation("T01", "C01", "1795489988.273013")
+SIZE = Size("2000m", "4Gi")
+
+
+def time(seconds: float) -> str:
+    return (NOW + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def job(*, age: float = 5.0, condition: dict[str, str] | None = None) -> Job:
+    status = {"conditions": [{"status": "True", **condition}]} if condition else {}
+    metadata = {"name": "claude-worker-x-1", "uid": "1", "creationTimestamp": time(-age)}
+    return Job.from_dict({"metadata": metadata, "status": status})
+
+
+def pod(status: dict[str, Any], *, deleted: float | None = None) -> Pod:
+    metadata = {"name": "claude-worker-x-1-abcde", "uid": "2"}
+    return Pod.from_dict(
+        {"metadata": metadata | ({"deletionTimestamp": time(deleted)} if deleted else {}), "status": status}
+    )
+
+
+def container(state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "containerStatuses": [
+            {"name": "worker", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+        ]
+    }
+
+
+def terminated(code: int, reason: str = "Error", message: str = "") -> dict[str, Any]:
+    return {
+        "phase": "Failed" if code else "Succeeded",
+        **container({"terminated": {"exitCode": code, "reason": reason, "message": message}}),
+    }
+
+
+def disrupted(reason: str, message: str = "") -> dict[str, Any]:
+    return {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}]}
+
+
+def unscheduled(message: str) -> dict[str, Any]:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return {"phase": "Pending", "conditions": [condition]}
+
+
+def verdict(job: Job, *pods: Pod, events: list[Event] | None = None, orphaned: bool = False) -> RunState:
+    return judge(CONVERSATION, 1, Seen(job, pods, events or [], orphaned=orphaned, size=SIZE), NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "end", "said", "detail"),
+    [
+        (terminated(0, "Completed"), RunEnd.FINISHED, "", "exit code 0"),
+        (terminated(75), RunEnd.CUT_OFF, "it lost its connection", "exit code 75"),
+        (terminated(1, message="Traceback …"), RunEnd.CRASHED, "it crashed", "Traceback …"),
+        (terminated(137, "OOMKilled"), RunEnd.OUT_OF_MEMORY, "it ran out of memory", "OOMKilled"),
+        (terminated(128, "StartError"), RunEnd.CRASHED, "its program could not be started", "StartError"),
+        (
+            {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory. Threshold…"},
+            RunEnd.EVICTED,
+            "it used too much memory for its node",
+            "low on resource",
+        ),
+        (
+            {
+                "phase": "Failed",
+                "reason": "Evicted",
+                "message": "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi.",
+                **disrupted("TerminationByKubelet", "Pod ephemeral local storage usage exceeds…"),
+            },
+            RunEnd.EVICTED,
+            "it used too much disk for its node",
+            "ephemeral",
+        ),
+        (
+            {**terminated(0, "Completed"), **disrupted("EvictionByEvictionAPI", "Eviction API: evicting")},
+            RunEnd.EVICTED,
+            "its node is being emptied",
+            "Eviction API",
+        ),
+        (
+            {**terminated(143), **disrupted("PreemptionByScheduler", "default-scheduler: preempting")},
+            RunEnd.EVICTED,
+            "it had to make room for something more important",
+            "preempting",
+        ),
+        ({"phase": "Failed", "reason": "DeadlineExceeded"}, RunEnd.DEADLINE, "its time was up", "DeadlineExceeded"),
+        ({"phase": "Failed", "reason": "NodeShutdown"}, RunEnd.NODE_LOST, "its node went away", "NodeShutdown"),
+        ({"phase": "Failed"}, RunEnd.NEVER_STARTED, "it never started", "no container has run"),
+    ],
+)
+def test_a_pod_that_ended_says_why(status: dict[str, Any], end: RunEnd, said: str, detail: str) -> None:
+    state = verdict(job(), pod(status))
+    assert (state.phase, state.end, state.said) == (Phase.ENDED, end, said)
+    assert detail in state.detail
+
+
+@pytest.mark.parametrize(
+    ("condition", "end"),
+    [
+        ({"type": "Complete", "reason": "CompletionsReached"}, RunEnd.FINISHED),
+        ({"type": "Failed", "reason": "DeadlineExceeded", "message": "Job was active longer than…"}, RunEnd.DEADLINE),
+        (
+            {
+                "type": "Failed",
+                "reason": "PodFailurePolicy",
+                "message": "Pod ns/x-abc has condition DisruptionTarget matching FailJob rule at index 0",
+            },
+            RunEnd.EVICTED,
+        ),
+        (
+            {
+                "type": "Failed",
+                "reason": "PodFailurePolicy",
+                "message": "Container worker for pod ns/x failed with exit code 137 matching FailJob rule at index 1",
+            },
+            RunEnd.OUT_OF_MEMORY,
+        ),
+        (
+            {
+                "type": "FailureTarget",
+                "reason": "PodFailurePolicy",
+                "message": "Container worker for pod ns/x failed with exit code 75 matching FailJob rule at index 1",
+            },
+            RunEnd.CUT_OFF,
+        ),
+        ({"type": "Failed", "reason": "BackoffLimitExceeded", "message": "Job has reached…"}, RunEnd.GONE),
+    ],
+)
+def test_a_job_whose_pod_is_gone_still_says_why(condition: dict[str, str], end: RunEnd) -> None:
+    assert verdict(job(condition=condition)).end is end
+
+
+def test_a_pod_whose_node_is_lost_is_given_up_when_its_time_to_end_is_over() -> None:
+    status = {"phase": "Running", **container({"running": {"startedAt": time(-60)}})}
+    lost = status | disrupted("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
+    assert verdict(job(age=90), pod(lost, deleted=20)).phase is Phase.RUNNING
+    assert verdict(job(age=90), pod(lost, deleted=-1)).end is RunEnd.NODE_LOST
+    assert verdict(job(age=90), pod(status, deleted=-1)).phase is Phase.RUNNING  # somebody deleted it; it may still end
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "0/3 nodes are available: 2 Insufficient cpu, 1 Insufficient memory. preemption: …",
+            "no node has enough CPU and memory free (it asks for 2000m CPU and 4Gi)",
+        ),
+        ("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.", "no node is of the kind"),
+        ("0/1 nodes are available: 1 node(s) had untolerated taint(s).", "no node takes it at the moment"),
+        ("no nodes available to schedule pods", "there is no node for it"),
+    ],
+)
+def test_a_pod_without_a_node_says_what_is_missing(message: str, said: str) -> None:
+    state = verdict(job(), pod(unscheduled(message)))
+    assert (state.phase, state.said.startswith(said)) == (Phase.STARTING, True)
+    assert message in state.detail
+
+
+def test_nothing_waits_for_ever() -> None:
+    late = verdict(job(age=901), pod(unscheduled("0/1 nodes are available: 1 Insufficient cpu.")))
+    assert (late.phase, late.end) == (Phase.ENDED, RunEnd.NOT_ADMITTED)
+    assert "CPU" in late.said
+
+
+def test_an_image_that_cannot_be_pulled_is_told_after_half_a_minute() -> None:
+    waiting = pod(
+        {"phase": "Pending", **container({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off…"}})}
+    )
+    assert verdict(job(age=10), waiting).said == ""
+    assert verdict(job(age=31), waiting).said == "its image can't be pulled"
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            'Error creating: pods "x" is forbidden: exceeded quota: team, requested: requests.cpu=2, used: …',
+            "the namespace's quota is used up (CPU)",
+        ),
+        (
+            'Error creating: admission webhook "policy.example.com" denied the request: no images from there',
+            "a rule of the cluster does not admit it",
+        ),
+        (
+            'Error creating: pods "x" is forbidden: violates PodSecurity "restricted:latest": …',
+            "a rule of the cluster does not admit it",
+        ),
+    ],
+)
+def test_a_job_that_gets_no_pod_says_why(message: str, said: str) -> None:
+    event = Event.from_dict(
+        {
+            "metadata": {"name": "e"},
+            "involvedObject": {},
+            "reason": "FailedCreate",
+            "type": "Warning",
+            "message": message,
+        }
+    )
+    assert verdict(job(), events=[event]).said == said
+
+
+def test_a_job_whose_dispatcher_died_before_it_released_it_never_starts() -> None:
+    assert verdict(job(), orphaned=True).end is RunEnd.NEVER_STARTED
+
+
+def test_a_run_that_begins_as_it_should_has_nothing_to_say() -> None:
+    creating = pod({"phase": "Pending", **container({"waiting": {"reason": "ContainerCreating"}})})
+    running = pod({"phase": "Running", **container({"running": {"startedAt": time(-1)}})})
+    assert [verdict(job()).said, verdict(job(), creating).said, verdict(job(), running).said] == ["", "", ""]
+    assert verdict(job(), running).phase is Phase.RUNNING
