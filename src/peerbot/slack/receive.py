@@ -241,6 +241,7 @@ class Receiver:
         """Close a socket that is one too many, and keep its place for a later try."""
         if connection.spare_until or self._closing:
             return
+        connection.client.auto_reconnect_enabled = False  # else the SDK asks for another as soon as Slack closes it
         log.warning("slack_socket_let_go", most=MOST_SOCKETS)
         seconds = self._pace.spare * random.uniform(0.5, 1.5)  # noqa: S311 - not all replicas at once
         connection.spare_until = time.time() + seconds
