@@ -287,9 +287,7 @@ async def test_a_replica_that_is_one_too_many_lets_its_sockets_go_and_has_them_w
         assert not spare.connected()
         let_go = [entry["event"] for entry in logged].count("slack_socket_let_go")
         assert let_go > 2, "each of its two places is tried again"
-        assert let_go <= opened(slack) - before <= let_go + 2, (
-            "one question a try; two may be under way"
-        )
+        assert let_go <= opened(slack) - before <= let_go + 2, "one question a try; two may be under way"
 
         await replicas.pop().close()
         await slack.wait_for(lambda: slack.connections == 10, SOON)
