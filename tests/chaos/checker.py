@@ -25,6 +25,7 @@ class Name(StrEnum):
     MARKER_LEFT = "a marker is left"
     NO_RECEIPT = "a turn has no receipt"
     RUN_OPEN = "a run is open"
+    RUN_REFUSED = "a run was refused, where nothing refuses any"
     WORK_LOST = "work that was saved is not on the branch"
     WORKED_AFTER = "a message was worked on after its turn was written"
     FORGOTTEN = "the session did not know an earlier message"
@@ -132,6 +133,9 @@ def _journal(seen: Seen) -> Iterator[tuple[Name, str]]:
         yield Name.NO_RECEIPT, f"turn {k}"
     for n in seen.documents("runs.json").keys() - seen.documents("runs.closed").keys():
         yield Name.RUN_OPEN, f"run {n}"
+    for n, closed in seen.documents("runs.closed").items():
+        if closed["reason"] == "not_admitted":
+            yield Name.RUN_REFUSED, f"run {n}: {closed['detail']}"
 
 
 def _work(seen: Seen) -> Iterator[tuple[Name, str]]:

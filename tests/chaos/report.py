@@ -1,6 +1,7 @@
 """What a chaos run says at its end: tables for people, the same as JSON, and the stories of what went wrong."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ class Report:
     figures: dict[str, Any]
     faults: dict[str, int]
     problems: list[Problem]
+    failed: dict[str, int]  # turns, by the beginning of what they say
 
     def markdown(self) -> str:
         """Two tables: the figures, and the faults by kind."""
@@ -28,13 +30,16 @@ class Report:
             "|---|---|",
             *(f"| {kind} | {times} |" for kind, times in self.faults.items()),
         ]
+        if self.failed:
+            lines += ["", "| a turn failed and said | times |", "|---|---|"]
+            lines += [f"| {said} | {times} |" for said, times in self.failed.items()]
         return "\n".join(lines) + "\n"
 
     def write(self, directory: Path) -> None:
         """Keep it as Markdown and JSON."""
         (directory / "report.md").write_text(self.markdown())
         problems = [str(problem) for problem in self.problems]
-        document = {"figures": self.figures, "faults": self.faults, "problems": problems}
+        document = {"figures": self.figures, "faults": self.faults, "failed": self.failed, "problems": problems}
         (directory / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False))
 
 
@@ -75,7 +80,8 @@ def report_of(system: ChaosSystem, plan: Plan, evidence: Evidence, problems: lis
         "longest wait after the last fault": f"{max(waited):.1f} s" if waited else "–",
         "time": f"{seconds:.0f} s",
     }
-    return Report(figures, {kind: system.blows.counts[kind] for kind in Kind}, problems)
+    failed = Counter(text.partition(".")[0][:80] for _, _, text in failed_turns(evidence))
+    return Report(figures, {kind: system.blows.counts[kind] for kind in Kind}, problems, dict(failed.most_common()))
 
 
 def write_stories(system: ChaosSystem, evidence: Evidence, problems: list[Problem], directory: Path) -> None:

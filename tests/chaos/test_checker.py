@@ -87,6 +87,10 @@ def a_run_is_open(seen: Seen) -> None:
     del seen.objects["runs/1.closed"]
 
 
+def a_run_was_refused(seen: Seen) -> None:
+    seen.objects["runs/1.closed"] = {"reason": "not_admitted", "detail": "it is closing"}
+
+
 def a_checkpoint_was_dropped(seen: Seen) -> None:
     del seen.branch["c001-m1.txt"]
 
@@ -123,6 +127,7 @@ PLANTED: dict[Callable[[Seen], None], set[Name]] = {
     a_marker_is_left: {Name.MARKER_LEFT},
     a_receipt_is_missing: {Name.NO_RECEIPT},
     a_run_is_open: {Name.RUN_OPEN},
+    a_run_was_refused: {Name.RUN_REFUSED},
     a_checkpoint_was_dropped: {Name.WORK_LOST},
     work_was_done_anew: {Name.WORK_LOST},
     a_message_was_worked_on_again: {Name.WORKED_AFTER},

@@ -18,7 +18,7 @@ from system import System
 
 from peerbot.conversation.keys import Conversation
 
-CONVERSATIONS_AT_ONCE = 10
+CONVERSATIONS_AT_ONCE = 16
 DISPATCHERS = 2
 BOUND_SECONDS = 180.0
 """From the last fault until a conversation has ended: an answer whose poster died is followed after a minute, a sweep
@@ -27,7 +27,7 @@ comes each minute, and a turn takes its time."""
 SETTINGS = {
     "PEERBOT_CHECKPOINT_SECONDS": "1",
     "WORKER_IDLE_SECONDS": "3",  # some replies find a worker that waits, some come too late
-    "WORKER_MAX_CONCURRENT": "6",
+    "WORKER_MAX_CONCURRENT": "9",
 }
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from html import escape
@@ -279,3 +280,18 @@ async def eventually(condition: Any, seconds: float = 30.0) -> None:
             except (PeerBotError, OSError, KeyError):
                 pass
             await asyncio.sleep(0.02)
+
+
+@contextlib.contextmanager
+def away(journal: Path) -> Iterator[None]:
+    """The journal's directory is not there, as a disk that is not mounted; what was in it is not changed by anybody."""
+    journal.rename(journal.with_name("away"))
+    before = _contents(journal.with_name("away"))
+    yield
+    assert not journal.exists(), "nobody made another journal in its place"
+    assert _contents(journal.with_name("away")) == before
+    journal.with_name("away").rename(journal)
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}

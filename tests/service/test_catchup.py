@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from system import System, eventually
+from system import System, away, eventually
 
 from peerbot.conversation.documents import Input, Marker, now
 from peerbot.conversation.keys import Conversation, input_id
@@ -85,6 +85,23 @@ async def test_a_hundred_missed_messages_of_chatter_cost_few_calls_and_no_write(
         assert calls.count("conversations.history") == 2  # one a channel
         assert len(calls) == 2 + 4  # and one for each kind of channel
         assert not (tmp_path / "journal" / "pending").exists()
+
+
+async def test_threads_are_read_from_the_newest_on(tmp_path: Path) -> None:
+    """Where there is more than a look back may read, what is left out is the oldest."""
+    async with System(tmp_path) as system:
+        system.slack.faults.retry_scale = 0.001
+        slack, other = system.slack, "C0000000077"
+        slack.add_channel(other, "other", members=[slack.person, slack.bot_user])
+        roots = [await slack.say(slack.person, channel, "?") for channel in (slack.general, other, slack.general)]
+        for root, channel in ((roots[2], slack.general), (roots[0], slack.general), (roots[1], other)):
+            await slack.say(slack.person, channel, "!", thread_ts=root)
+        await _given_up_by_slack(system)
+        await system.start()
+        await _caught_up(system)
+
+        read = [call.arguments["ts"] for call in slack.calls if call.method == "conversations.replies"]
+        assert read == [roots[1], roots[0], roots[2]]
 
 
 async def test_a_rate_limit_on_history_is_waited_out(tmp_path: Path) -> None:
@@ -255,3 +272,23 @@ async def test_a_reply_that_came_before_the_message_that_began_its_thread_is_ans
 
         assert turn.k <= later.k
         assert len(system.answers(conversation)) == later.k
+
+
+async def test_a_reply_that_came_before_and_could_not_be_recorded_is_answered_when_the_journal_is_back(
+    tmp_path: Path,
+) -> None:
+    """As above, but the journal goes away when the thread is read, for longer than it is tried at once."""
+    async with System(tmp_path) as system:
+        await system.start()
+        await _caught_up(system)
+        system.slack.remove_bot(system.slack.general)
+        conversation, _ = await system.say(QUESTION)
+        system.slack.invite_bot(system.slack.general)
+        _, reply = await system.say("what does the README say?", thread=conversation, mention=False)
+        await eventually(lambda: [line for line in system.logged("received") if not line["for_us"]])
+        system.slack.faults.add("conversations.replies", Fault(delay_seconds=4))
+        system.slack.redeliver(conversation.channel, conversation.thread_ts)
+        await eventually(lambda: system.logged("input_recorded"))
+        with away(tmp_path / "journal"):
+            await eventually(lambda: system.logged("replies_not_read"), 150)
+        await system.answer(conversation, reply)

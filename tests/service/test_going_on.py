@@ -169,6 +169,20 @@ async def test_a_dispatcher_that_ends_leaves_the_turn_to_the_next_with_what_was_
         assert ends[0] == "drained"
 
 
+async def test_who_is_to_be_placed_when_a_dispatcher_ends_is_answered_by_the_next(system: System) -> None:
+    """A dispatcher that closes starts no run any more, and does not take that for a run that nobody will have."""
+    system.github.faults.add("", delay_seconds=2)
+    conversation, identity = await system.say("run `echo my turn`")
+    await eventually(lambda: system.logged("input_recorded"), 20)
+    await system.end(system.dispatchers[0])
+    assert [line["step"] for line in system.logged("step")][-1] == "Reserve"
+    await system.start()
+    turn = await system.answer(conversation, identity)
+
+    assert (turn.status, turn.run) == ("done", 1)
+    assert "my turn" in turn.text
+
+
 async def test_a_worker_that_is_asked_to_end_saves_its_work_and_another_goes_on(tmp_path: Path) -> None:
     """SIGTERM to the worker alone, as an operator or a node that is drained sends it; its dispatcher stays."""
     async with System(tmp_path, {**FAST, "PEERBOT_CHECKPOINT_SECONDS": "30"}) as system:

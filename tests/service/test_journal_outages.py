@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faulty_proxy import Fault, faulty_proxy
 from s3_server import make_s3_bucket, s3_environment, s3_server
-from system import System, eventually
+from system import System, away, eventually
 
 from peerbot.conversation.keys import Conversation
 
@@ -27,21 +26,6 @@ os.remove('go')
 print('the agent came to its end')
 "
 ```"""
-
-
-@contextmanager
-def away(journal: Path) -> Iterator[None]:
-    """The journal's directory is not there, as a disk that is not mounted; what was in it is not changed by anybody."""
-    journal.rename(journal.with_name("away"))
-    before = _contents(journal.with_name("away"))
-    yield
-    assert not journal.exists(), "nobody made another journal in its place"
-    assert _contents(journal.with_name("away")) == before
-    journal.with_name("away").rename(journal)
-
-
-def _contents(directory: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
 
 
 async def at_work(system: System) -> Path:

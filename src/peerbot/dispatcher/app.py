@@ -187,11 +187,12 @@ class Dispatcher:
         await self._stack.aclose()
 
     async def _drain(self) -> None:
-        """No more looking around; send pollers away, end what runs end with us, let answers and streams come to an end.
+        """Place nobody any more; send pollers away, end what runs end with us, let answers and streams come to an end.
 
         The gateway takes nothing new from here on: workers in pods try again, and reach another replica.
         """
         await self._loops.close(0)
+        await self._reconciler.close()
         self._gateway.end()
         await self._runs.close()
         drained = self._tasks.close(self._settings.peerbot_drain_seconds)

@@ -110,31 +110,34 @@ class CatchUp:
         """
         conversation = item.conversation
         try:
-            if await self._journal.first_input(conversation) != item.id:
-                return
             async for attempt in stamina.retry_context(
                 on=Unavailable, attempts=LOOKS, timeout=None, wait_initial=1.0, wait_max=60.0
             ):
                 with attempt:
+                    if await self._journal.first_input(conversation) != item.id:
+                        return
                     past = Past(self._outbound, self._us)
                     channel = MemberOf(conversation.channel, item.channel_type or "")
                     await self._thread(past, channel, conversation.thread_ts, float(item.ts))
         except PeerBotError as error:
             log.warning("replies_not_read", conversation=str(conversation), reason=str(error), exc_info=error)
+            if isinstance(error, Unavailable):
+                self.missed(float(item.ts))  # looked at when the outage is over
 
     async def _look_back(self, since: float) -> None:
         await self._journal.ping()  # before Slack is asked for what can't be recorded
         began, past, recorded = time.monotonic(), Past(self._outbound, self._us), 0
-        read: set[str] = set()
+        threads: dict[tuple[str, str], tuple[float, MemberOf]] = {}
         async for channel in past.channels():
-            recorded += await self._unless_refused(self._channel(past, channel, since, read))
+            recorded += await self._unless_refused(self._channel(past, channel, since, threads))
         for state in await self._runs.list():  # threads that are too old to be found by what began them
             thread = state.conversation
-            if thread.thread_ts not in read and not past.used_up:
-                read.add(thread.thread_ts)
-                recorded += await self._unless_refused(
-                    self._thread(past, MemberOf(thread.channel, ""), thread.thread_ts, since)
-                )
+            threads.setdefault((thread.channel, thread.thread_ts), (since, MemberOf(thread.channel, "")))
+        # Where there is more than may be read, it is the newest that counts: Slack, or an earlier look, had the rest.
+        newest_first = sorted(threads.items(), key=lambda found: found[1][0], reverse=True)
+        for (_, thread_ts), (_, channel) in newest_first:
+            if not past.used_up:
+                recorded += await self._unless_refused(self._thread(past, channel, thread_ts, since))
         if past.used_up:
             log.warning("catch_up_cut", reason="there was more than one look back may read")
         log.info("caught_up", recorded=recorded, seconds=round(time.monotonic() - began, 1))
@@ -147,16 +150,20 @@ class CatchUp:
             log.warning("catch_up_refused", reason=str(refused))
             return 0
 
-    async def _channel(self, past: Past, channel: MemberOf, since: float, read: set[str]) -> int:
-        """Read a channel, and its threads that have new replies; returns how many inputs were new."""
+    async def _channel(
+        self,
+        past: Past,
+        channel: MemberOf,
+        since: float,
+        threads: dict[tuple[str, str], tuple[float, MemberOf]],
+    ) -> int:
+        """Read a channel; returns how many inputs were new, and adds its threads that have new replies to `threads`."""
         oldest = min(since, time.time() - ROOTS_SECONDS)
         messages = await past.in_channel(channel.id, oldest, pages=ROOT_PAGES)
-        recorded = await self._record(past, channel, messages, since)
         for message in messages:
-            if float(message.get("latest_reply") or 0) > since and not past.used_up:
-                read.add(str(message["ts"]))
-                recorded += await self._unless_refused(self._thread(past, channel, str(message["ts"]), since))
-        return recorded
+            if (latest := float(message.get("latest_reply") or 0)) > since:
+                threads[channel.id, str(message["ts"])] = (latest, channel)
+        return await self._record(past, channel, messages, since)
 
     async def _thread(self, past: Past, channel: MemberOf, thread_ts: str, since: float) -> int:
         return await self._record(past, channel, await past.in_thread(channel.id, thread_ts, since), since)

@@ -43,6 +43,11 @@ class Places:
                 del self._waiting[conversation]
             yield place
 
+    async def settled(self) -> None:
+        """Wait until nobody is being placed."""
+        async with self._placing:
+            pass
+
     def leave(self, conversation: Conversation) -> None:
         """Take a conversation that waits for no run out of the line."""
         self._waiting.pop(conversation, None)

@@ -7,6 +7,7 @@ call at any time, by any replica, as often as one likes.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -48,6 +49,9 @@ TRIED_FOR_SECONDS = 50.0
 CALL_UP_SECONDS = 10.0
 """How long it is waited for to find out who waits."""
 
+PLACED_WITHIN_SECONDS = 5.0
+"""How long a dispatcher that closes waits for what it is placing."""
+
 OTHERS_PLACE_WITHIN_SECONDS = 5.0
 """What was said just now is being placed by whoever recorded it; older than that, it waits."""
 
@@ -78,6 +82,7 @@ class Reconciler:
     _in_line: dict[Conversation, tuple[int, Work]] = field(default_factory=dict)  # the turn that waits, and its card
     _told: dict[Conversation, tuple[int, str]] = field(default_factory=dict)  # what their newest run waits for
     _calls: int = 0  # to look who is next, that were not heeded yet
+    _closing: bool = False
 
     def soon(self, conversation: Conversation) -> asyncio.Task[None] | None:
         """Reconcile in the background; calls that come meanwhile become one more look, and return None."""
@@ -86,6 +91,13 @@ class Reconciler:
             return None
         self._at_work[conversation] = False
         return self.spawn(self._until_quiet(conversation))
+
+    async def close(self) -> None:
+        """Place no run any more: what waits is for the other replicas. One that is being placed has its time."""
+        self._closing = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PLACED_WITHIN_SECONDS):
+                await self.places.settled()
 
     async def sweep(self) -> None:
         """Reconcile every conversation with something unanswered, in the background, whatever was missed."""
@@ -275,6 +287,8 @@ class Reconciler:
             await self.presenter.delayed(conversation, turn, "Kubernetes does not answer.")
             raise
         async with self.places.place(conversation, Waiting(first.ts, first.user)) as place:
+            if self._closing:
+                return False
             if place:
                 log.info("queued", place=place)
                 work = Work(n, begun.repository, begun.branch, first.user)

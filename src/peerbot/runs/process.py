@@ -15,7 +15,7 @@ from pathlib import Path
 
 from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, RunEnd
 from peerbot.conversation.keys import Conversation
-from peerbot.errors import Refused, Unavailable
+from peerbot.errors import Unavailable
 from peerbot.logs import logger
 from peerbot.protocol.heartbeat import SILENT_SECONDS
 from peerbot.runs import guard
@@ -82,7 +82,7 @@ class ProcessRuns(Runs):
     async def start(self, spec: RunSpec) -> None:
         """Start the run; success too where a run of this name exists already, alive or ended."""
         if self._closed:
-            raise Refused("No run is started any more: this dispatcher is closing.")
+            raise Unavailable("No run is started any more: this dispatcher is closing.")
         self._keep()
         try:
             folder = RunFolder.create(self._directory, spec.conversation, spec.run)
