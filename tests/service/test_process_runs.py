@@ -23,7 +23,7 @@ from run_processes import (
 )
 
 from peerbot.conversation.documents import RunEnd
-from peerbot.errors import Refused, Unavailable
+from peerbot.errors import Unavailable
 from peerbot.runs.port import Phase, RunEvent
 from peerbot.runs.process import ProcessRuns
 from peerbot.runs.sandbox import Sandbox
@@ -391,7 +391,7 @@ async def test_closing_ends_every_run_at_once_and_every_watch(stage: Stage) -> N
         assert {event.run async for event in changes} == {1, 2, 3}
         assert [event async for event in runs.watch()] == []
     await runs.close()
-    with pytest.raises(Refused):
+    with pytest.raises(Unavailable):
         await runs.start(spec(4))
     assert {state.end for state in await stage.runs(WAITS).list()} == {RunEnd.DRAINED}
 
