@@ -15,7 +15,7 @@ from peerbot.local.slack import Fault, LocalSlack
 # Real faults take real time: `make slow`.
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
-QUESTION = "what is in this repository?"
+QUESTION = "take 5 seconds"  # a turn that is over at once may have no card to wait for
 POSTS = "chat.postMessage"
 LONG = "\n\n".join(f"Paragraph {i}. {'word ' * 60}".strip() for i in range(80))  # three messages
 
