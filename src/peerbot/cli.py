@@ -102,7 +102,7 @@ async def _verify(options: argparse.Namespace) -> int:
     from peerbot.verify.app import verify  # noqa: PLC0415
 
     settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
-    logs.configure("WARNING", readable=sys.stderr.isatty())
+    logs.configure("ERROR", readable=sys.stderr.isatty())
     since = timedelta(hours=options.since) if options.since else None
     report = await verify(settings, _tell_error, since=since)
     print(report.model_dump_json(indent=2) if options.json else report.text())

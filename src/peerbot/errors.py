@@ -13,6 +13,8 @@
 Each carries a sentence for the person who reads it (`str(error)`) and, chained, the cause for the operator.
 """
 
+from collections.abc import Sequence
+
 
 class PeerBotError(Exception):
     """Something went wrong that we can name."""
@@ -22,7 +24,12 @@ class PeerBotError(Exception):
 
 
 class SettingsError(PeerBotError):
-    """The settings can't be used."""
+    """The settings can't be used. `problems` has each by itself, where several were found."""
+
+    def __init__(self, message: str | None = None, problems: Sequence[str] = ()) -> None:
+        listed = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{message}{listed}" if message else None)
+        self.problems = tuple(problems)
 
 
 class Unavailable(PeerBotError):

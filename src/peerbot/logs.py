@@ -14,7 +14,7 @@ import structlog
 def configure(level: str = "INFO", *, stream: TextIO | None = None, readable: bool = False) -> None:
     """Send our logs and the libraries' to `stream` (standard error by default), from `level` on.
 
-    The libraries' own logs appear from WARNING on, so that no library writes a payload into ours.
+    The libraries' own logs appear from WARNING on at the earliest, so that no library writes a payload into ours.
     """
     stream = stream or sys.stderr
     shared: list[structlog.typing.Processor] = [
@@ -46,7 +46,7 @@ def configure(level: str = "INFO", *, stream: TextIO | None = None, readable: bo
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
     logging.getLogger("peerbot").setLevel(level)
 
 

@@ -225,7 +225,7 @@ def _load(kind: type[_S], values: Mapping[str, Any]) -> _S:
     except ValidationError as error:
         problems += [_problem(item["loc"], item["type"], item["msg"]) for item in error.errors(include_input=False)]
     if problems:
-        raise SettingsError("The settings can't be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        raise SettingsError("The settings can't be used:", problems)
     return settings
 
 

@@ -19,7 +19,7 @@ from system import System, eventually
 
 from peerbot.conversation.documents import Input, Marker, Posted, Run, RunStarted, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
-from peerbot.local.slack import LocalSlack
+from peerbot.local.slack import Fault, LocalSlack
 from peerbot.settings import OutsideSettings
 from peerbot.verify.app import verify
 from peerbot.verify.report import Kind, Name, Report
@@ -180,6 +180,16 @@ async def test_what_the_product_left_behind_is_clean(world: World) -> None:
     counts = {name: report[name] for name in ("conversations", "inputs", "turns", "answers_posted")}
     assert counts == {"conversations": 2, "inputs": 3, "turns": 3, "answers_posted": 3}
     assert (report["slack"], report["lost"], report["doubled"], report["wrong"]) == (True, 0, 0, 0)
+
+
+async def test_a_slack_that_fails_for_a_moment_is_asked_again_without_a_word(world: World) -> None:
+    world.slack.faults.add("conversations.replies", Fault(status=503))
+
+    code, out, err = await world.verify("--json")
+
+    assert (code, err) == (0, "")
+    assert "http 503" in [call.outcome for call in world.slack.calls]
+    assert json.loads(out)["not_looked_at"] == []
 
 
 async def test_a_fault_is_told_with_its_place_and_what_to_do_and_the_exit_code_is_1(world: World) -> None:

@@ -48,7 +48,7 @@ def read() -> Known:
 def _as_far_as_possible(error: SettingsError) -> Known:
     findings: list[Finding] = []
     unusable: set[str] = set()
-    problems = [line.removeprefix("  - ") for line in str(error).splitlines()[1:]]  # the first says that there are some
+    problems = list(error.problems)
     while problems:
         names = {problem: _NAME.match(problem) for problem in problems}
         findings += [
