@@ -98,10 +98,11 @@ class System:
         return self.directory / "dispatcher.log"
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        """The dispatcher's log lines of one kind."""
+        """The dispatcher's log lines of one kind; one that is just being written is not there yet."""
         if not self.log_file.exists():
             return []
-        lines = (json.loads(line) for line in self.log_file.read_text().splitlines() if line.startswith("{"))
+        whole = self.log_file.read_text().rpartition("\n")[0].splitlines()
+        lines = (json.loads(line) for line in whole if line.startswith("{"))
         return [line for line in lines if line.get("event") == event]
 
     async def launch(self, **settings: str) -> asyncio.subprocess.Process:

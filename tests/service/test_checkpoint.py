@@ -1,11 +1,16 @@
 """Checkpoints in real repositories: the agent's own git is left alone, and what was saved comes back as it was."""
 
+import asyncio
 import os
 import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
+from system import eventually
 
 from peerbot.worker.checkpoint import LARGEST_FILE_BYTES, Checkpoints, Restored
 from peerbot.worker.workspace import Workspace, git_environment
@@ -203,6 +208,36 @@ async def test_the_first_work_in_an_empty_repository_comes_back(tmp_path: Path) 
     assert await second.checkpoints.restore(1)
     assert second.read() == {"new": "first"}
     assert second.git("status", "--porcelain") == "?? new"
+
+
+async def test_whoever_is_cancelled_when_git_has_just_ended_is_cancelled(origin: Path, tmp_path: Path) -> None:
+    """The system has forgotten git's process, and asyncio has not heard of it yet: there is nothing to kill any more.
+
+    What went wrong there hid the cancellation, and a turn waited for ever for its checkpoints to stop.
+    """
+    run = await started(origin, tmp_path / "one", 1)
+    running = asyncio.create_task(run.workspace.git("-c", "alias.pause=!sleep 0.3", "pause"))
+    await eventually(lambda: psutil.Process().children(recursive=True)[1:])  # git, and what it waits for
+    [git_process] = psutil.Process().children()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(30)  # the thread that waits for git gets no further than the system
+    try:
+        deadline = time.monotonic() + 5  # a Python whose loop itself waits for processes (3.12) forgets none before
+        while is_there(git_process.pid) and time.monotonic() < deadline:
+            pass
+        running.cancel()
+    finally:
+        sys.setswitchinterval(interval)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody else")

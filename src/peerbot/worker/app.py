@@ -57,6 +57,7 @@ PATIENCE_SECONDS, PATIENCE_SHARE = 75.0, 0.25
 SECRET_SECONDS = 90.0
 """How long a worker waits for its secret: a kubelet looks after a pod's files at least once a minute."""
 LAST_SAVE_SECONDS = 6.0
+ENDED_SECONDS = 10.0  # a turn's end waits no longer for what goes on beside the turn
 """How long a worker that is asked to end may take for its last checkpoint: less than its grace time."""
 
 
@@ -334,7 +335,9 @@ class Worker:
 
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
-    await asyncio.wait([task])
+    await asyncio.wait([task], timeout=ENDED_SECONDS)
+    if not task.done():
+        log.warning("not_ended", task=task.get_name())
 
 
 def _import_agent() -> ModuleType:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -173,7 +174,8 @@ class Workspace:
                     await process.wait()
             except BaseException as error:
                 if process.returncode is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it has ended, and asyncio is about to hear of it
+                        os.killpg(process.pid, signal.SIGKILL)
                     await process.wait()
                 if isinstance(error, TimeoutError):
                     raise GitFailed(f"`git {arguments[0]}` took longer than {GIT_SECONDS:.0f} seconds.") from error
