@@ -1,7 +1,7 @@
 """One cluster for all of `tests/cluster`; `make cluster-test` runs them, `make test` leaves them out."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import isolation
@@ -20,6 +20,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(_SECONDS))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the product's pods logged stands beside a failure: they are gone when one looks."""
+    report = yield
+    product = getattr(item, "funcargs", {}).get("product")
+    if report.when == "call" and report.failed and product:
+        report.sections += product.seen()
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -109,6 +109,28 @@ class Product:
                         return turn
                 await asyncio.sleep(0.2)
 
+    def seen(self) -> list[tuple[str, str]]:
+        """What there is to see of it where something went wrong, each with its title."""
+        asked = {
+            "pods": ("get", "pods,jobs", "-o", "wide"),
+            "events": ("get", "events", "--sort-by=.lastTimestamp"),
+            "dispatchers": ("logs", "-l", "app.kubernetes.io/component=dispatcher", "--prefix", "--tail=400"),
+            "workers": ("logs", "-l", "app.kubernetes.io/component=worker", "--prefix", "--tail=100"),
+        }
+        sections = []
+        for title, command in asked.items():
+            try:
+                sections.append((title, self.kubectl(*command, "-n", self.namespace)[-20_000:]))
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                sections.append((title, str(error)))
+        return sections
+
+    def cards(self, conversation: Conversation) -> str:
+        """What the thread shows beside answers."""
+        thread = self.slack.thread(conversation.channel, conversation.thread_ts)
+        ours = [message for message in thread if message.get("user") == self.slack.bot_user]
+        return str([message for message in ours if answered_turn(message) is None])
+
     def _run(self, program: Path, *arguments: str) -> str:
         environment = {
             "KUBECONFIG": str(self.plane.kubeconfig),
@@ -219,6 +241,22 @@ async def test_a_turn_whose_pod_is_evicted_goes_on_in_another(product: Product) 
     assert (turn.status, turn.run) == ("done", 2)
     ends = [run.closed.reason for run in await product.journal.runs(conversation) if run.closed]
     assert ends[0] is RunEnd.EVICTED
+
+
+async def test_a_thread_is_told_that_no_node_has_room_and_is_answered_when_there_is_a_worker_that_fits(
+    product: Product,
+) -> None:
+    """The operator mends the size and deletes the Job that can't be placed, as `docs/operate.md` says."""
+    too_much = ("--set", "worker.resources.requests.cpu=500", "--set", "worker.resources.limits.cpu=500")
+    await asyncio.to_thread(product.install, *too_much)
+    conversation, identity = await product.say("what is in this repository?")
+    said = "no node has enough CPU free (it asks for 500 CPU and 128Mi)"
+    await eventually(lambda: said in product.cards(conversation))
+
+    await asyncio.to_thread(product.install)
+    await asyncio.to_thread(product.kubectl, "delete", "job", conversation.job_name(1), "-n", "peerbot")
+    turn = await product.answer(conversation, identity)
+    assert (turn.status, turn.run) == ("done", 2)
 
 
 async def test_an_upgrade_without_tokens_keeps_those_that_the_cluster_has(product: Product) -> None:
