@@ -70,7 +70,7 @@ async def measure(directory: Path, *, quick: bool) -> Section:
     rounds, seconds = (1, 2.0) if quick else (5, 8.0)
     relayed: list[_Cost] = []
     beside: list[_Cost] = []
-    quiet = {"LOG_LEVEL": "INFO"}
+    quiet = {"LOG_LEVEL": "INFO", "PEERBOT_RUN_BUDGET_USD": "1000"}  # one run has all of it
     async with (
         upstream(seconds) as model,
         _nginx(directory / "nginx", model) as nginx,

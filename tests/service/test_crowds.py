@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from system import System, eventually
 
-from peerbot.conversation.documents import Turn
+from peerbot.conversation.documents import Input, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
 
 # They take their time: `make slow`.
@@ -107,3 +107,44 @@ async def test_one_with_many_threads_does_not_keep_another_waiting_behind_them_a
 
         expected = [first, many[0], one, *many[1:]]
         assert placed(system) == [str(conversation) for conversation, _ in expected]
+
+
+async def test_an_answer_that_waits_for_slack_is_not_looked_at_whenever_a_run_changes(tmp_path: Path) -> None:
+    """A crowd of such answers would keep the acks of what Slack sends waiting."""
+    async with System(tmp_path, {"WORKER_IDLE_SECONDS": "0"}) as system:
+        waiting = await written_and_not_posted(system)
+        await system.start()
+        await run_that_ends(system, 1)
+        before = looks(system, waiting)
+        await run_that_ends(system, 2)
+        await run_that_ends(system, 3)
+        assert looks(system, waiting) == before > 0
+
+
+async def written_and_not_posted(system: System) -> Conversation:
+    """Somebody else wrote the answer a moment ago, and has a minute to post it."""
+    ts = await system.slack.remember(system.slack.person, system.slack.general, "hello", seconds_ago=30)
+    conversation = Conversation(system.slack.team, system.slack.general, ts)
+    item = Input(
+        team=conversation.team,
+        channel=conversation.channel,
+        thread_ts=ts,
+        ts=ts,
+        user=system.slack.person,
+        text="hello",
+        event_id="Ev1",
+    )
+    await system.journal.mark(item)
+    await system.journal.record(item)
+    turn = Turn(k=1, run=None, answers=[item.id], status=TurnStatus.DONE, text="Hello", ended_at=now())
+    assert await system.journal.write_turn(conversation, turn)
+    return conversation
+
+
+async def run_that_ends(system: System, number: int) -> None:
+    await system.ask("hello")
+    await eventually(lambda: len(system.logged("process_ended")) == number, 60)
+
+
+def looks(system: System, conversation: Conversation) -> int:
+    return sum(line["conversation"] == str(conversation) for line in system.logged("step"))

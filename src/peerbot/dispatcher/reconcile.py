@@ -49,6 +49,9 @@ TRIED_FOR_SECONDS = 50.0
 CALL_UP_SECONDS = 10.0
 """How long it is waited for to find out who waits."""
 
+LOOKS_AT_ONCE, SLOW_LOOK_SECONDS = 8, 1.0
+"""Where many conversations are looked at: so many at once; one that takes longer goes on beside the next."""
+
 PLACED_WITHIN_SECONDS = 5.0
 """How long a dispatcher that closes waits for what it is placing."""
 
@@ -80,6 +83,7 @@ class Reconciler:
     spawn_waiting: Spawn
     _at_work: dict[Conversation, bool] = field(default_factory=dict)  # True: look once more when done
     _in_line: dict[Conversation, tuple[int, Work]] = field(default_factory=dict)  # the turn that waits, and its card
+    _need_no_run: dict[Conversation, tuple[str, ...]] = field(default_factory=dict)  # with these inputs unanswered
     _told: dict[Conversation, tuple[int, str]] = field(default_factory=dict)  # what their newest run waits for
     _calls: int = 0  # to look who is next, that were not heeded yet
     _closing: bool = False
@@ -100,9 +104,8 @@ class Reconciler:
                 await self.places.settled()
 
     async def sweep(self) -> None:
-        """Reconcile every conversation with something unanswered, in the background, whatever was missed."""
-        for conversation in await self.journal.pending():
-            self.soon(conversation)
+        """Reconcile every conversation with something unanswered, whatever was missed."""
+        await self._look_at_all(await self.journal.pending())
 
     def next_in_line(self) -> None:
         """A run changed: there may be a place for whoever waits, here or at another replica."""
@@ -120,30 +123,43 @@ class Reconciler:
             while self._calls:
                 self._calls = 1
                 if await self.places.free():
-                    with self.places.held():
-                        await self._look_at_all(await self._who_came_elsewhere())
+                    with self.places.held(), suppress(TimeoutError):
+                        async with asyncio.timeout(CALL_UP_SECONDS):
+                            await self._look_at_all(await self._who_came_elsewhere())
                     tried: set[Conversation] = set()
                     while called := set((await self.places.called())[0]) - tried:
                         tried |= called
-                        await self._look_at_all(called)  # one may have been answered meanwhile: its place is the next's
+                        # One may have been answered meanwhile: its place is the next's.
+                        await self._look_at_all(called, CALL_UP_SECONDS)
                     await self._tell_places()
                 self._calls -= 1
         finally:
             self._calls = 0
 
-    async def _look_at_all(self, conversations: Iterable[Conversation]) -> None:
-        looks = [look for conversation in conversations if (look := self.soon(conversation))]
-        if looks:
-            await asyncio.wait(looks, timeout=CALL_UP_SECONDS)
+    async def _look_at_all(self, conversations: Iterable[Conversation], slow: float = SLOW_LOOK_SECONDS) -> None:
+        """Look at all, a few at a time: what Slack sends meanwhile must not wait for its ack behind them all."""
+        left = iter(conversations)
+
+        async def one_by_one() -> None:
+            for conversation in left:
+                if look := self.soon(conversation):
+                    await asyncio.wait([look], timeout=slow)
+
+        await asyncio.gather(*(one_by_one() for _ in range(LOOKS_AT_ONCE)))
 
     async def _who_came_elsewhere(self) -> list[Conversation]:
-        """Who has a marker and no run, and stands not in line here: whoever recorded it may be another replica."""
+        """Who has a marker and no run, and stands not in line here: whoever recorded it may be another replica.
+
+        Left out is who needs none, as was seen here: a crowd of answers that wait for Slack is not looked at each time.
+        """
         running = {state.conversation for state in await self.runs.list() if state.phase is not Phase.ENDED}
         for conversation in running.intersection(self.places.line()):
             self._leaves_line(conversation)  # another replica placed it
         seen = running.union(self.places.line(), self._at_work)
         before = time.time() - OTHERS_PLACE_WITHIN_SECONDS
         pending = await self.journal.pending()
+        self._need_no_run = {c: i for c, i in self._need_no_run.items() if list(i) == pending.get(c)}
+        seen = seen.union(self._need_no_run)
         return [c for c, inputs in pending.items() if c not in seen and float(input_ts(inputs[0])) < before]
 
     async def _tell_places(self) -> None:
@@ -183,7 +199,10 @@ class Reconciler:
                 view = await self._view(conversation)
                 step = steps.next_step(view, now())
                 log.debug("step", step=type(step).__name__)
+                self._need_no_run.pop(conversation, None)
                 if not isinstance(step, steps.Reserve):
+                    if view.pending:
+                        self._need_no_run[conversation] = view.pending
                     self._leaves_line(conversation)
                 if view.runs and not view.runs[0].closed and view.runs[0].alive and view.runs[0].said:
                     await self._held_up(conversation, view.runs[0])
