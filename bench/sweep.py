@@ -18,6 +18,7 @@ import aiohttp
 
 from bench import seeds
 from bench.figures import Section, Table, milliseconds
+from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.policy import Us
 from peerbot.dispatcher.begin import Beginning
@@ -113,6 +114,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
                 outbound=outbound,
                 us=Us(slack.team, slack.bot_user),
                 admission=Admission(allow_direct_messages=True, allow_private_channels=True),
+                overtaken=_nothing,
             ),
             presenter=Presenter(
                 journal=journal,
@@ -161,6 +163,10 @@ async def _seconds(work: Callable[[], Coroutine[object, object, None]]) -> float
     began = time.monotonic()
     await work()
     return time.monotonic() - began
+
+
+async def _nothing(_newest: Input, _since: str) -> bool:
+    return False  # nobody writes here
 
 
 async def _recover(conversation: Conversation, identity: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from system import System, away, eventually
 
 from peerbot.conversation.documents import Input, Marker, now
-from peerbot.conversation.keys import Conversation, input_id
+from peerbot.conversation.keys import Conversation, input_id, input_ts
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.local.slack.store import Store
 
@@ -272,6 +272,40 @@ async def test_a_reply_that_came_before_the_message_that_began_its_thread_is_ans
 
         assert turn.k <= later.k
         assert len(system.answers(conversation)) == later.k
+
+
+async def test_messages_are_answered_in_their_order_though_an_events_replica_hangs(tmp_path: Path) -> None:
+    """The event of a follow-up does not arrive; the one after it does. Its event comes when both are answered."""
+    async with System(tmp_path) as system:
+        await system.start()
+        await _caught_up(system)
+        conversation, first = await system.say(QUESTION)
+        assert (await system.answer(conversation, first)).k == 1
+        system.slack.remove_bot(system.slack.general)
+        _, hanging = await system.say("what does the README say?", thread=conversation, mention=False)
+        system.slack.invite_bot(system.slack.general)
+        _, newest = await system.say(QUESTION, thread=conversation, mention=False)
+        turn = await system.answer(conversation, newest)
+
+        assert (turn.k, turn.answers) == (2, [hanging, newest])
+        system.slack.redeliver(conversation.channel, input_ts(hanging))
+        await eventually(lambda: [line for line in system.logged("received") if line["input"] == hanging])
+        await system.settled(conversation)
+        assert len(system.answers(conversation)) == 2
+
+
+async def test_an_answer_does_not_wait_for_slack_to_tell_what_was_said_before(tmp_path: Path) -> None:
+    """Slack can't be read for longer than a turn waits: what arrived is answered."""
+    async with System(tmp_path) as system:
+        await system.start()
+        await _caught_up(system)
+        conversation, first = await system.say(QUESTION)
+        await system.answer(conversation, first)
+        system.slack.faults.add("conversations.replies", Fault(error="internal_error"), times=20)
+        _, second = await system.say(QUESTION, thread=conversation, mention=False)
+
+        assert (await system.answer(conversation, second)).answers == [second]
+        assert system.logged("order_not_known")
 
 
 async def test_a_reply_that_came_before_and_could_not_be_recorded_is_answered_when_the_journal_is_back(

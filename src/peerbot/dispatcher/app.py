@@ -147,6 +147,7 @@ class Dispatcher:
             outbound=receiver.outbound,
             us=us,
             admission=Admission(settings.slack_allow_direct_messages, settings.slack_allow_private_channels),
+            overtaken=self._catch_up.overtaken,
         )
         self._presenter = Presenter(
             journal=self._journal,

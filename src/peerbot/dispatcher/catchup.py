@@ -1,8 +1,9 @@
 """What people wrote while nobody listened: read from Slack's history, into the same record as everything else.
 
-At start, after every gap in the connection, and after an outage of the journal. Slack sends an event again for six
-minutes, so mostly there is nothing to find, and nothing is written. What was recorded stays as it is; what was rightly
-ignored is ignored again, since the same policy reads it (docs/decisions/0013-catching-up.md).
+At start, after every gap in the connection, after an outage of the journal, and of one thread when a turn begins. Slack
+sends an event again for six minutes, so mostly there is nothing to find, and nothing is written. What was recorded
+stays as it is; what was rightly ignored is ignored again, since the same policy reads it
+(docs/decisions/0013-catching-up.md).
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.runs.port import Runs
+from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.past import MemberOf, Message, Past
 
@@ -41,6 +43,9 @@ ROOT_PAGES = 3
 
 LOOKS = 5
 """So often is it tried where Slack or the journal does not answer."""
+
+IN_ORDER_SECONDS = 4.0
+"""So long a turn waits for a look at what was said before what it answers."""
 
 _NEVER = "9999999999.999999-message"
 
@@ -123,6 +128,27 @@ class CatchUp:
             log.warning("replies_not_read", conversation=str(conversation), reason=str(error), exc_info=error)
             if isinstance(error, Unavailable):
                 self.missed(float(item.ts))  # looked at when the outage is over
+
+    async def overtaken(self, newest: Input, since: str) -> bool:
+        """Record what was said in the thread of `newest` after `since` (a `ts`) and has not arrived; True: there was.
+
+        Such a message's event waits in a replica that hangs, or is sent again later. It is in Slack before `newest` is,
+        so this look finds it: one call, of the urgent ones. Where Slack or the journal does not answer in time, its
+        event, or a look back, brings it.
+        """
+        conversation = newest.conversation
+        channel = MemberOf(conversation.channel, newest.channel_type or "")
+        try:
+            async with asyncio.timeout(IN_ORDER_SECONDS):
+                async for attempt in stamina.retry_context(
+                    on=Unavailable, attempts=LOOKS, timeout=None, wait_initial=0.2, wait_max=1.0
+                ):
+                    with attempt:
+                        past = Past(self._outbound, self._us, most_calls=1, urgency=Urgency.FIRST)
+                        return await self._thread(past, channel, conversation.thread_ts, float(since)) > 0
+        except (PeerBotError, TimeoutError) as error:
+            log.warning("order_not_known", conversation=str(conversation), reason=str(error) or "took too long")
+        return False
 
     async def _look_back(self, since: float) -> None:
         await self._journal.ping()  # before Slack is asked for what can't be recorded

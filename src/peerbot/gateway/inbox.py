@@ -1,5 +1,6 @@
 """The inputs of a conversation: who may have them answered, and how the agent reads them."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from peerbot.conversation.documents import Input, TurnStatus
@@ -24,6 +25,10 @@ _MOST_TURNS = 30
 _OURSELVES = "PeerBot (you)"
 
 
+Overtaken = Callable[[Input, str], Awaitable[bool]]
+"""Records what was said in the input's thread after that `ts` and has not arrived; True where there was something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Admission:
     """Who may use the bot, and where."""
@@ -35,12 +40,22 @@ class Admission:
 class Inbox:
     """Reads inputs from the journal and makes them readable. Holds caches only."""
 
-    def __init__(self, *, journal: Journal, people: People, outbound: Outbound, us: Us, admission: Admission) -> None:
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        people: People,
+        outbound: Outbound,
+        us: Us,
+        admission: Admission,
+        overtaken: Overtaken,
+    ) -> None:
         self._journal = journal
         self._people = people
         self._outbound = outbound
         self._us = us
         self._admission = admission
+        self._overtaken = overtaken
 
     async def fixed_answer(self, item: Input) -> str | None:
         """The one sentence that answers `item` without the agent: a refusal, or help for an empty message.
@@ -62,7 +77,8 @@ class Inbox:
 
     async def waiting(self, conversation: Conversation) -> list[PersonInput]:
         """The inputs that the agent is to answer now, oldest first, as it may read them."""
-        items = [i for i in await unanswered(self._journal, conversation) if await self.fixed_answer(i) is None]
+        found = await self._in_order(conversation)
+        items = [i for i in found if await self.fixed_answer(i) is None]
         if not items:
             return []
         context = await self._context(items[0]) if items[0].ts != items[0].thread_ts else ""
@@ -77,6 +93,17 @@ class Inbox:
             )
             for item in items
         ]
+
+    async def _in_order(self, conversation: Conversation) -> list[Input]:
+        """Read what waits for an answer, so that nothing said before the newest of it is missing: events overtake."""
+        found = await unanswered(self._journal, conversation)
+        if not found:
+            return found
+        newest, turn = found[-1], await self._journal.newest_turn(conversation)
+        since = max(map(input_ts, turn.answers)) if turn and turn.answers else found[0].ts
+        if newest.ts <= since or not await self._overtaken(newest, since):
+            return found
+        return [i for i in await unanswered(self._journal, conversation) if i.ts <= newest.ts]
 
     async def text(self, item: Input) -> str:
         """What somebody wrote, readable, without the mention of us."""

@@ -1,7 +1,7 @@
 """What Slack keeps of channels and threads, read back as the events that it once sent.
 
-For whoever was away while the events came. Each page is one call, of the least urgent; they are counted, so that a look
-back has an end.
+For whoever was away while the events came. Each page is one call, as a rule of the least urgent; they are counted, so
+that a look back has an end.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -36,9 +36,17 @@ class MemberOf:
 class Past:
     """One look back. Raises `Unavailable` where Slack does not answer for minutes, and `Refused` where it will not."""
 
-    def __init__(self, outbound: Outbound, us: Us, *, most_calls: int = MOST_CALLS) -> None:
+    def __init__(
+        self,
+        outbound: Outbound,
+        us: Us,
+        *,
+        most_calls: int = MOST_CALLS,
+        urgency: Urgency = Urgency.BACKGROUND,
+    ) -> None:
         self._outbound = outbound
         self._us = us
+        self._urgency = urgency
         self._calls_left = most_calls
 
     @property
@@ -95,7 +103,7 @@ class Past:
         self, doing: str, method: str, what: str, asked: Mapping[str, Any], *, pages: int = MOST_CALLS
     ) -> AsyncIterator[Message]:
         most = min(pages, self._calls_left)
-        async for page in self._outbound.pages(doing, method, Urgency.BACKGROUND, asked, most=most):
+        async for page in self._outbound.pages(doing, method, self._urgency, asked, most=most):
             self._calls_left -= 1
             for item in page.get(what) or ():
                 yield item
