@@ -114,8 +114,8 @@ class Trap:
 class Proxy:
     """Forwards everything to `upstream`, with the address of the upstream in JSON answers replaced by its own."""
 
-    def __init__(self, service: str, upstream: str, name: Name, trap: Trap) -> None:
-        self._service, self._upstream, self._name, self._trap = service, upstream, name, trap
+    def __init__(self, service: str, upstream: str, name: Name, trap: Trap, *, host: str = "127.0.0.1") -> None:
+        self._service, self._upstream, self._name, self._trap, self._host = service, upstream, name, trap, host
         self._session: aiohttp.ClientSession
         self._runner: web.AppRunner
         self.url = ""
@@ -126,7 +126,7 @@ class Proxy:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, self._host, 0).start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"
         return self

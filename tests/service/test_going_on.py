@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from system import System, eventually
 
+from peerbot.conversation.documents import RunEnd
 from peerbot.conversation.keys import Conversation
 
 pytestmark = pytest.mark.slow  # real faults take real time: `make slow`
@@ -173,9 +174,8 @@ async def test_who_is_to_be_placed_when_a_dispatcher_ends_is_answered_by_the_nex
     """A dispatcher that closes starts no run any more, and does not take that for a run that nobody will have."""
     system.github.faults.add("", delay_seconds=2)
     conversation, identity = await system.say("run `echo my turn`")
-    await eventually(lambda: system.logged("input_recorded"), 20)
+    await eventually(lambda: "Reserve" in [line["step"] for line in system.logged("step")], 20)
     await system.end(system.dispatchers[0])
-    assert [line["step"] for line in system.logged("step")][-1] == "Reserve"
     await system.start()
     turn = await system.answer(conversation, identity)
 
@@ -194,6 +194,9 @@ async def test_a_worker_that_is_asked_to_end_saves_its_work_and_another_goes_on(
         turn = await system.answer(conversation, identity)
 
         assert (turn.status, turn.run) == ("done", 2)
+        first = (await system.journal.runs(conversation))[0]
+        assert first.closed
+        assert first.closed.reason is RunEnd.DRAINED
         assert "went on with the first half" in turn.text
         assert len(system.answers(conversation)) == 1
         assert git(system, turn.repository or "", "show", f"{conversation.branch}:half.txt") == "the first half"

@@ -9,13 +9,11 @@ from lightkube.resources.core_v1 import Event, Pod
 
 from peerbot.conversation.documents import RunEnd
 from peerbot.conversation.keys import Conversation
-from peerbot.runs.manifest import Size
 from peerbot.runs.port import Phase, RunState
 from peerbot.runs.verdict import Seen, judge
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 CONVERSATION = Conversation("T01", "C01", "1795489988.273013")
-SIZE = Size("2000m", "4Gi")
 
 
 def time(seconds: float) -> str:
@@ -30,9 +28,10 @@ def job(*, age: float = 5.0, condition: dict[str, str] | None = None) -> Job:
 
 def pod(status: dict[str, Any], *, deleted: float | None = None) -> Pod:
     metadata = {"name": "claude-worker-x-1-abcde", "uid": "2"}
-    return Pod.from_dict(
-        {"metadata": metadata | ({"deletionTimestamp": time(deleted)} if deleted else {}), "status": status}
-    )
+    requests = {"cpu": "2000m", "memory": "4Gi"}
+    spec = {"containers": [{"name": "worker", "resources": {"requests": requests}}]}
+    metadata |= {"deletionTimestamp": time(deleted)} if deleted else {}
+    return Pod.from_dict({"metadata": metadata, "spec": spec, "status": status})
 
 
 def container(state: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def unscheduled(message: str) -> dict[str, Any]:
 
 
 def verdict(job: Job, *pods: Pod, events: list[Event] | None = None, orphaned: bool = False) -> RunState:
-    return judge(CONVERSATION, 1, Seen(job, pods, events or [], orphaned=orphaned, size=SIZE), NOW)
+    return judge(CONVERSATION, 1, Seen(job, pods, events or [], orphaned=orphaned), NOW)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +67,7 @@ def verdict(job: Job, *pods: Pod, events: list[Event] | None = None, orphaned: b
     [
         (terminated(0, "Completed"), RunEnd.FINISHED, "", "exit code 0"),
         (terminated(75), RunEnd.CUT_OFF, "it lost its connection", "exit code 75"),
+        (terminated(143), RunEnd.DRAINED, "", "exit code 143"),
         (terminated(1, message="Traceback …"), RunEnd.CRASHED, "it crashed", "Traceback …"),
         (terminated(137, "OOMKilled"), RunEnd.OUT_OF_MEMORY, "it ran out of memory", "OOMKilled"),
         (terminated(128, "StartError"), RunEnd.CRASHED, "its program could not be started", "StartError"),
@@ -139,6 +139,14 @@ def test_a_pod_that_ended_says_why(status: dict[str, Any], end: RunEnd, said: st
                 "message": "Container worker for pod ns/x failed with exit code 75 matching FailJob rule at index 1",
             },
             RunEnd.CUT_OFF,
+        ),
+        (
+            {
+                "type": "Failed",
+                "reason": "PodFailurePolicy",
+                "message": "Container worker for pod ns/x failed with exit code 143 matching FailJob rule at index 1",
+            },
+            RunEnd.DRAINED,
         ),
         ({"type": "Failed", "reason": "BackoffLimitExceeded", "message": "Job has reached…"}, RunEnd.GONE),
     ],
@@ -226,3 +234,15 @@ def test_a_run_that_begins_as_it_should_has_nothing_to_say() -> None:
     running = pod({"phase": "Running", **container({"running": {"startedAt": time(-1)}})})
     assert [verdict(job()).said, verdict(job(), creating).said, verdict(job(), running).said] == ["", "", ""]
     assert verdict(job(), running).phase is Phase.RUNNING
+
+
+@pytest.mark.parametrize("minutes", [-1, 1])
+def test_clocks_that_are_a_minute_apart_change_no_verdict(minutes: int) -> None:
+    """The API server's stamps against ours: what runs runs, and what waits waits."""
+    now = NOW + timedelta(minutes=minutes)
+    seen = Seen(job(age=5), [pod({"phase": "Running", **container({"running": {}})})])
+    assert judge(CONVERSATION, 1, seen, now).phase is Phase.RUNNING
+    seen = Seen(job(age=600), [pod(unscheduled("0/1 nodes are available: 1 Insufficient cpu."))])
+    assert judge(CONVERSATION, 1, seen, now).phase is Phase.STARTING
+    seen = Seen(job(age=1000), [pod(unscheduled("0/1 nodes are available: 1 Insufficient cpu."))])
+    assert judge(CONVERSATION, 1, seen, now).end is RunEnd.NOT_ADMITTED

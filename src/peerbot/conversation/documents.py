@@ -128,6 +128,12 @@ class RunEnd(StrEnum):
 CUT_OFF_EXIT_CODE = 75
 """With which a worker ends that was cut off: "a temporary failure" in sysexits.h."""
 
+DRAINED_EXIT_CODE = 143
+"""With which a worker ends that was asked to in the middle of a turn: 128 and SIGTERM's number, as shells say it.
+
+Not 0: Kubernetes would take the pod's work for done, and not say any more that it was evicted.
+"""
+
 
 class RunClosed(Document):
     """`runs/{n}.closed`: it ended; its tokens are dead."""

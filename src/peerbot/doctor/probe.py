@@ -97,7 +97,7 @@ async def _look(cluster: Cluster, made: Job) -> _Seen:
     pods = await _pods(cluster, name)
     about = pods[-1] if pods else made
     events = await _events(cluster, str(_meta(about).uid))
-    state = verdict.judge(NOBODY, 1, verdict.Seen(made, pods, events, size=cluster.size), datetime.now(UTC))
+    state = verdict.judge(NOBODY, 1, verdict.Seen(made, pods, events), datetime.now(UTC))
     statuses = (pods[-1].status.containerStatuses or []) if pods and pods[-1].status else []
     ended = next((status.state.terminated for status in statuses if status.state), None)
     conditions = (pods[-1].status.conditions or []) if pods and pods[-1].status else []

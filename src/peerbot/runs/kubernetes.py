@@ -120,11 +120,11 @@ class KubernetesRuns(Runs):
         except _Missing:
             return None
         pods = await self._pods_of(name)
-        seen = verdict.Seen(job, pods, orphaned=self._is_orphaned(conversation, run, job), size=self._size)
+        seen = verdict.Seen(job, pods, orphaned=self._is_orphaned(conversation, run, job))
         state = verdict.judge(conversation, run, seen, datetime.now(UTC))
         if state.phase is Phase.STARTING and not state.said:
             about = pods[-1] if pods else job
-            seen = verdict.Seen(job, pods, await self._events(about), size=self._size)
+            seen = verdict.Seen(job, pods, await self._events(about))
             state = verdict.judge(conversation, run, seen, datetime.now(UTC))
         if state.phase is Phase.ENDED and verdict.is_given_up(state, seen):
             log.info("job_given_up", conversation=str(conversation), run=run, reason=state.end, detail=state.detail)
@@ -305,6 +305,9 @@ class KubernetesRuns(Runs):
                 return await asking
         except ApiError as error:
             raise _failure(doing, error) from error
+        except httpx2.HTTPStatusError as error:  # not in Kubernetes' own form, as its 429 is not
+            reply = error.response
+            raise Unavailable(f"Kubernetes could not {doing} now: {reply.status_code} {reply.text[:200]}") from error
         except (httpx2.HTTPError, TimeoutError, OSError) as error:
             raise Unavailable(f"Kubernetes did not answer (to {doing}).") from error
 

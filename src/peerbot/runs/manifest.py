@@ -38,7 +38,7 @@ from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Secret
 
-from peerbot.conversation.documents import CUT_OFF_EXIT_CODE
+from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE
 from peerbot.conversation.keys import Conversation
 from peerbot.protocol.documents import secret_hash
 from peerbot.runs.port import RunSpec
@@ -154,7 +154,7 @@ def _failure_policy() -> PodFailurePolicy:
             PodFailurePolicyRule(
                 action="FailJob",
                 onExitCodes=PodFailurePolicyOnExitCodesRequirement(
-                    containerName=CONTAINER, operator="In", values=[CUT_OFF_EXIT_CODE, 137]
+                    containerName=CONTAINER, operator="In", values=[CUT_OFF_EXIT_CODE, 137, DRAINED_EXIT_CODE]
                 ),
             ),
         ]

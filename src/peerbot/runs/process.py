@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, RunEnd
+from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE, RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable
 from peerbot.logs import logger
@@ -261,7 +261,7 @@ class ProcessRuns(Runs):
             self._watchers.tell(RunEvent(state.conversation, state.run, woken=True))
 
 
-_GOOD_ENDS = {0: RunEnd.FINISHED, CUT_OFF_EXIT_CODE: RunEnd.CUT_OFF}
+_GOOD_ENDS = {0: RunEnd.FINISHED, CUT_OFF_EXIT_CODE: RunEnd.CUT_OFF, DRAINED_EXIT_CODE: RunEnd.DRAINED}
 """What a worker that ended as it wanted to says by its exit code."""
 
 

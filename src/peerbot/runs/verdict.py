@@ -17,10 +17,10 @@ from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, P
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 
-from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, RunEnd
+from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE, RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.guard import HUNG
-from peerbot.runs.manifest import CONTAINER, Size
+from peerbot.runs.manifest import CONTAINER
 from peerbot.runs.port import Phase, RunState
 
 LONGEST_WAIT = timedelta(minutes=15)
@@ -52,7 +52,6 @@ class Seen:
     pods: Sequence[Pod] = ()
     events: Sequence[Event] = ()
     orphaned: bool = False  # made by a dispatcher that died before it released it
-    size: Size | None = None  # what the pod asks for
 
 
 def judge(conversation: Conversation, run: int, seen: Seen, now: datetime) -> RunState:
@@ -113,7 +112,7 @@ def _why_failed(reason: str, message: str) -> tuple[RunEnd, str, str]:
         if "condition DisruptionTarget" in message:
             return RunEnd.EVICTED, "its node was emptied, or lost", detail
         if code := re.search(r"exit code (\d+)", message):
-            end = RunEnd.CUT_OFF if int(code[1]) == CUT_OFF_EXIT_CODE else RunEnd.OUT_OF_MEMORY
+            end = _OF_CODE.get(int(code[1]), RunEnd.OUT_OF_MEMORY)
             return end, _OF_END.get(end, ""), detail
     return RunEnd.GONE, "its pod is gone, and nothing says why", detail
 
@@ -140,7 +139,13 @@ def _pod_end(pod: Pod) -> tuple[RunEnd, str, str]:
     return end, said, _exit_detail(state.terminated)
 
 
-_OF_END = {RunEnd.OUT_OF_MEMORY: "it ran out of memory", RunEnd.CRASHED: "it crashed"}
+_OF_CODE = {CUT_OFF_EXIT_CODE: RunEnd.CUT_OFF, DRAINED_EXIT_CODE: RunEnd.DRAINED, HUNG: RunEnd.HUNG}
+_OF_END = {
+    RunEnd.OUT_OF_MEMORY: "it ran out of memory",
+    RunEnd.CRASHED: "it crashed",
+    RunEnd.CUT_OFF: "it lost its connection",
+    RunEnd.HUNG: "it hung",
+}
 
 
 def _exit(ended: ContainerStateTerminated) -> tuple[RunEnd, str]:
@@ -150,11 +155,8 @@ def _exit(ended: ContainerStateTerminated) -> tuple[RunEnd, str]:
         return RunEnd.CRASHED, "its program could not be started"
     if ended.exitCode == 0:
         return RunEnd.FINISHED, ""
-    if ended.exitCode == CUT_OFF_EXIT_CODE:
-        return RunEnd.CUT_OFF, "it lost its connection"
-    if ended.exitCode == HUNG:
-        return RunEnd.HUNG, "it hung"
-    return RunEnd.CRASHED, _OF_END[RunEnd.CRASHED]
+    end = _OF_CODE.get(ended.exitCode, RunEnd.CRASHED)
+    return end, _OF_END.get(end, "")
 
 
 def _exit_detail(ended: ContainerStateTerminated) -> str:
@@ -195,7 +197,7 @@ def _held_up(seen: Seen, pod: Pod | None, age: timedelta) -> tuple[str, str]:
         return _no_pod(seen)
     unscheduled = _condition(pod, "PodScheduled", "False")
     if unscheduled:
-        return _no_node(unscheduled.message or "", seen.size), f"{unscheduled.reason}: {unscheduled.message}"
+        return _no_node(unscheduled.message or "", pod), f"{unscheduled.reason}: {unscheduled.message}"
     state = _state(pod)
     waiting = state.waiting if state else None
     if waiting and waiting.reason in _IMAGE:
@@ -228,12 +230,11 @@ def _quota(message: str) -> str:
     return f" ({', '.join(dict.fromkeys(words))})" if words else ""
 
 
-def _no_node(message: str, size: Size | None) -> str:
+def _no_node(message: str, pod: Pod) -> str:
     """Say what the scheduler misses: `0/3 nodes are available: 2 Insufficient cpu, 1 node(s) had untolerated taint`."""
     short = [_SHORT_OF.get(name, name) for name in re.findall(r"Insufficient ([\w./-]*\w)", message)]
     if short:
-        asked = f" (it asks for {size.cpu} CPU and {size.memory})" if size else ""
-        return f"no node has enough {' and '.join(dict.fromkeys(short))} free{asked}"
+        return f"no node has enough {' and '.join(dict.fromkeys(short))} free{_asked(pod)}"
     if "node selector" in message or "node affinity" in message:
         return "no node is of the kind that it is to run on"
     if "taint" in message:
@@ -242,6 +243,15 @@ def _no_node(message: str, size: Size | None) -> str:
 
 
 # --- reading
+
+
+def _asked(pod: Pod) -> str:
+    """What the pod itself asks for: it may be of a release with other settings than ours."""
+    containers = [c for c in pod.spec.containers if c.name == CONTAINER] if pod.spec else []
+    requests = (containers[0].resources.requests if containers and containers[0].resources else None) or {}
+    asked = [f"{requests['cpu']} CPU"] if "cpu" in requests else []
+    asked += [requests["memory"]] if "memory" in requests else []
+    return f" (it asks for {' and '.join(asked)})" if asked else ""
 
 
 def _created(job: Job) -> datetime:

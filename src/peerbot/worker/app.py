@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from peerbot import logs
-from peerbot.conversation.documents import CUT_OFF_EXIT_CODE
+from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Conflict, PeerBotError, Refused, TurnFailed, Unavailable
 from peerbot.protocol.documents import Brief, PersonInput, TurnBegin, TurnResult
@@ -100,7 +100,7 @@ async def _served(environment: Mapping[str, str]) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.drain)
         try:
             if not await worker.serve():
-                return 0  # in the middle of a turn: the dispatcher closes the run, and another goes on
+                return DRAINED_EXIT_CODE  # the dispatcher closes the run, and another goes on
         except Refused as error:
             log.warning("run_over", reason=str(error))
             return 0
