@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test slow crashes chaos cluster-test check bench install npm tools lock docs clean
+.PHONY: help run test slow crashes chaos cluster-test cluster-bench check bench install npm tools lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -28,6 +28,9 @@ chaos: $(VENV)/.dev ## Hold 500 conversations while everything dies, and look fr
 
 cluster-test: $(VENV)/.dev ## Start a Kubernetes cluster of our own (root, Go 1.26), run the tests that need one, remove it
 	@$(BIN)/python tests/cluster/run.py $(ARGS)
+
+cluster-bench: $(VENV)/.dev ## Measure what we add in a cluster, beside a bare pod (as cluster-test)
+	@$(BIN)/python tests/cluster/run.py --bench $(ARGS)
 
 check: $(VENV)/.dev $(VENV)/.lint ## Lint, check types and layers, compare the generated docs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .

@@ -17,7 +17,9 @@ from bench import seeds
 from bench.figures import Figure, Section, mebibytes
 from bench.relay import played_run
 from bench.streams import upstream
+from peerbot.conversation.keys import Conversation
 from peerbot.conversation.progress import Progress, Step, StepStatus
+from peerbot.local.slack import LocalSlack
 from peerbot.worker.gateway import GatewayClient
 from tests.service.system import System
 
@@ -38,7 +40,10 @@ async def measure(directory: Path, *, quick: bool) -> Section:
         process = psutil.Process((await system.start()).pid)
         await asyncio.sleep(SETTLE_SECONDS)
         idle = process.memory_info().rss
-        await _know(system, directory / "journal", known)
+        for first in range(0, known, AT_ONCE):
+            those = list(seeds.conversations(system.slack.team, ROOM, first, AT_ONCE))
+            seeds.answered(directory / "journal", iter(those), refused=True)
+            await talk(system.slack, those)
         knowing = process.memory_info().rss
         busy = await _running(system, process, running, seconds)
     return Section(
@@ -56,16 +61,13 @@ async def measure(directory: Path, *, quick: bool) -> Section:
     )  # fmt: skip
 
 
-async def _know(system: System, journal: Path, count: int) -> None:
-    """Let people talk in threads that the journal knows: a guest's mention was refused in each."""
-    said = {"type": "message", "channel": ROOM, "channel_type": "channel", "user": system.slack.person}
-    for first in range(0, count, AT_ONCE):
-        threads = list(seeds.conversations(system.slack.team, ROOM, first, AT_ONCE))
-        seeds.answered(journal, iter(threads), refused=True)
-        for thread in threads:
-            reply = {"ts": f"{thread.thread_ts[:-1]}2", "thread_ts": thread.thread_ts, "text": "we were talking"}
-            system.slack.send_event(ROOM, said | reply)
-        await system.slack.wait_for(lambda: system.slack.undelivered == 0, 120)
+async def talk(slack: LocalSlack, threads: list[Conversation]) -> None:
+    """Let people go on talking in threads; returns when the dispatchers have heard all of it."""
+    said = {"type": "message", "channel": ROOM, "channel_type": "channel", "user": slack.person}
+    for thread in threads:
+        reply = {"ts": f"{thread.thread_ts[:-1]}2", "thread_ts": thread.thread_ts, "text": "we were talking"}
+        slack.send_event(ROOM, said | reply)
+    await slack.wait_for(lambda: slack.undelivered == 0, 120)
 
 
 async def _running(system: System, process: psutil.Process, count: int, seconds: float) -> int:

@@ -172,7 +172,7 @@ async def _at_work(system: System, work: str, deaths: _Deaths) -> tuple[Conversa
 
 
 def _folder(system: System, conversation: Conversation, run: int) -> Path:
-    return system.directory / "data" / "runs" / conversation.job_name(run)
+    return Path(system.directory) / "data" / "runs" / conversation.job_name(run)
 
 
 def _times(system: System, conversation: Conversation, run: int) -> Path:
@@ -194,7 +194,7 @@ def _worker_pid(system: System, conversation: Conversation, run: int) -> int | N
         for process in psutil.Process(started[0]["pid"]).children(recursive=True):
             line = process.cmdline()
             if "peerbot.worker" in line and "python" in Path(line[0]).name:
-                return process.pid
+                return int(process.pid)
     return None
 
 

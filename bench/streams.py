@@ -183,8 +183,13 @@ async def _nginx(directory: Path, upstream: str) -> AsyncIterator[tuple[int, str
     (directory / "nginx.conf").write_text(NGINX.format(upstream=urlsplit(upstream).netloc, port=port))
     process = await asyncio.create_subprocess_exec(program, "-p", str(directory), "-c", "nginx.conf", "-e", "stderr")
     try:
-        await eventually(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
+        await eventually(lambda: _listens(port))
         yield process.pid, f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         await process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 1):
+        return True

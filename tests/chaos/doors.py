@@ -57,9 +57,14 @@ class Door(Proxy):
     """A proxy with weather. `passed` hears of every call that the service answered and the caller still waits for."""
 
     def __init__(
-        self, service: str, upstream: str, passed: Callable[[web.Request, bytes, web.Response], None] | None = None
+        self,
+        service: str,
+        upstream: str,
+        passed: Callable[[web.Request, bytes, web.Response], None] | None = None,
+        *,
+        host: str = "127.0.0.1",
     ) -> None:
-        super().__init__(service, upstream, lambda *_: None, Trap(_nobody))
+        super().__init__(service, upstream, lambda *_: None, Trap(_nobody), host=host)
         self.weather = Weather()
         self._passed = passed
 

@@ -12,13 +12,16 @@ import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import aiohttp
-from doors import Asked, Push
-from processes import processes_below
-from world import BOUND_SECONDS, ChaosSystem, Course
+from crowd import BOUND_SECONDS, Course
+from doors import Asked, Notes, Push
+
+from peerbot.conversation.keys import Conversation
+from peerbot.local.github import LocalGitHub
+from peerbot.local.slack import LocalSlack
 
 _READS_AT_ONCE = 16
 
@@ -86,19 +89,50 @@ class Evidence:
     bound_seconds: float = BOUND_SECONDS
 
 
-async def gather(system: ChaosSystem) -> Evidence:
+class Story(Protocol):
+    """What was done to all, and when the last of it was over."""
+
+    story: list[str]
+
+    @property
+    def last_fault(self) -> float:
+        """Seconds since 1970."""
+
+
+class Scene(Protocol):
+    """Where it happened: all that is looked at."""
+
+    slack: LocalSlack
+    github: LocalGitHub
+    google: str
+    bucket: str
+    notes: Notes
+    courses: list[Course]
+    died: list[str]
+
+    @property
+    def blows(self) -> Story:
+        """What was done."""
+
+    def answers(self, conversation: Conversation) -> list[tuple[dict[str, Any], int]]:
+        """The final answers in a thread, with their turn."""
+
+    def left(self) -> list[str]:
+        """What still runs of runs."""
+
+
+async def gather(system: Scene) -> Evidence:
     """Read everything; changes nothing."""
     objects = await _objects(system)
     pushes: defaultdict[str, list[Push]] = defaultdict(list)
     for push in system.notes.pushes:
         pushes[_of_ref(push.ref)].append(push)
     seen = [await _seen(system, course, objects, pushes) for course in system.courses if course.conversation]
-    left = [" ".join(found.command)[:200] for found in processes_below(system.runs_folder)]
-    return Evidence(seen, left, await _verify(system), list(system.died))
+    return Evidence(seen, system.left(), await _verify(system), list(system.died))
 
 
 async def _seen(
-    system: ChaosSystem,
+    system: Scene,
     course: Course,
     objects: dict[str, dict[str, Any]],
     pushes: dict[str, list[Push]],
@@ -134,7 +168,7 @@ def _shown(message: dict[str, Any], turn: int) -> Shown:
     return Shown(message["ts"], turn, part, json.dumps(message.get("blocks", []), ensure_ascii=False))
 
 
-async def _files(system: ChaosSystem, repository: str, commit: str, own: str) -> dict[str, str]:
+async def _files(system: Scene, repository: str, commit: str, own: str) -> dict[str, str]:
     """The conversation's own files in a commit or branch; nothing where there is none."""
     path = system.github.repository_path(repository)
     listed = await asyncio.to_thread(
@@ -144,7 +178,7 @@ async def _files(system: ChaosSystem, repository: str, commit: str, own: str) ->
     return {path: blob for _, _, blob, path in rows if path.startswith(own)}
 
 
-async def _objects(system: ChaosSystem) -> dict[str, dict[str, Any]]:
+async def _objects(system: Scene) -> dict[str, dict[str, Any]]:
     """The bucket's documents by key, without transcripts: read from the server itself, not with the product's code."""
     found: dict[str, dict[str, Any]] = {}
     reading = asyncio.Semaphore(_READS_AT_ONCE)
@@ -168,7 +202,7 @@ async def _objects(system: ChaosSystem) -> dict[str, dict[str, Any]]:
     return found
 
 
-async def _verify(system: ChaosSystem) -> list[tuple[str, str, str]]:
+async def _verify(system: Scene) -> list[tuple[str, str, str]]:
     """What `peerbot verify` finds, as an operator would run it."""
     environment = {
         "PATH": os.environ["PATH"],

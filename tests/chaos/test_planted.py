@@ -17,11 +17,12 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 from checker import Name, judge
+from crowd import Course, Said
 from evidence import gather
 from gcs_server import gcs_server, make_bucket
 from plan import Message, Plan, Talk
 from slack_sdk.web.async_client import AsyncWebClient
-from world import ChaosSystem, Course, Said
+from world import ChaosSystem
 
 from peerbot import logs
 from peerbot.gateway.answers import turn_metadata

@@ -1,29 +1,19 @@
 """A system under chaos: two dispatchers that are replaced when they die, doors with weather, and people who write."""
 
 import asyncio
-import contextlib
 import json
-import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blows import Blows
-from doors import Door, Notes
-from plan import CHANNELS, PEOPLE, Blow, Message, Plan, Talk
+from crowd import Crowd
+from doors import Door
 from processes import Found, processes_below
 from system import System
 
-from peerbot.conversation.keys import Conversation
-
-CONVERSATIONS_AT_ONCE = 16
 DISPATCHERS = 2
-BOUND_SECONDS = 180.0
-"""From the last fault until a conversation has ended: an answer whose poster died is followed after a minute, a sweep
-comes each minute, and a turn takes its time."""
-
 SETTINGS = {
     "PEERBOT_CHECKPOINT_SECONDS": "1",
     "WORKER_IDLE_SECONDS": "3",  # some replies find a worker that waits, some come too late
@@ -31,35 +21,13 @@ SETTINGS = {
 }
 
 
-@dataclass
-class Said:
-    """A message that was sent."""
-
-    message: Message
-    identity: str
-    at: float
-
-
-@dataclass
-class Course:
-    """How a conversation went."""
-
-    talk: Talk
-    conversation: Conversation | None = None
-    said: list[Said] = field(default_factory=list)
-    answered: dict[str, float] = field(default_factory=dict)  # by input's id: when its answer was seen
-    turns: set[int] = field(default_factory=set)  # whose answer was seen
-    ended: float | None = None
-
-
-class ChaosSystem(System):
+class ChaosSystem(System, Crowd):
     """A system whose dispatchers keep their journal in a bucket, and reach everything through doors."""
 
     def __init__(self, directory: Path, *, google: str, bucket: str) -> None:
-        super().__init__(directory, {"PEERBOT_STORE": f"gs://{bucket}", **SETTINGS})
+        System.__init__(self, directory, {"PEERBOT_STORE": f"gs://{bucket}", **SETTINGS})
+        Crowd.__init__(self)
         self.google, self.bucket = google, bucket
-        self.notes = Notes()
-        self.courses: list[Course] = []
         self.died: list[str] = []  # dispatchers that ended and were not ended by us
         self.gave_up: list[str] = []  # those that could not even start, since what they need was away
         self._launched = 0
@@ -81,15 +49,9 @@ class ChaosSystem(System):
             "GITHUB_API_URL": f"{self.github_door.url}/api/v3",
             "ANTHROPIC_BASE_URL": self.model_door.url,
         }
-        for number in range(PEOPLE):
-            self.add_person(f"U{number:09d}", f"person-{number}")
-        members = [self.slack.person, self.slack.bot_user, *self.people]
-        self.channels = [f"C{number:09d}" for number in range(CHANNELS)]
-        for number, channel in enumerate(self.channels):
-            self.slack.add_channel(channel, f"team-{number}", members=members)
+        self.populate()
         self.blows = Blows(self)
-        self._bells: dict[str, asyncio.Event] = {}
-        self._spawn(self._ring())
+        self._spawn(self.ring())
         for _ in range(DISPATCHERS):
             self._spawn(self._keep_a_dispatcher())
         return self
@@ -153,78 +115,9 @@ class ChaosSystem(System):
         self._ending = True
         await asyncio.gather(*(self.end(dispatcher) for dispatcher in list(self.alive)))
 
-    # People
-
-    async def play(self, plan: Plan) -> None:
-        """Carry out a plan, until every message has its answer or the bound after the last fault is over."""
-        turns = asyncio.Semaphore(CONVERSATIONS_AT_ONCE)
-        begun = 0
-        due: dict[int, list[Blow]] = {}
-        for blow in plan.blows:
-            due.setdefault(blow.after, []).append(blow)
-
-        async def one(talk: Talk) -> None:
-            nonlocal begun
-            async with turns:
-                begun += 1
-                for blow in due.get(begun, ()):
-                    self.blows.strike(blow)
-                course = Course(talk)
-                self.courses.append(course)
-                await self._converse(course)
-
-        await asyncio.gather(*(one(talk) for talk in plan.talks))
-
-    async def _converse(self, course: Course) -> None:
-        for message in course.talk.messages:
-            await self._moment(course, message)
-            user = self.people[message.person]
-            thread = course.conversation
-            channel = self.channels[course.talk.number % CHANNELS]
-            course.conversation, identity = await self.say(
-                message.text, thread=thread, user=user, mention=not thread, channel=channel
-            )
-            self._bells.setdefault(course.conversation.thread_ts, asyncio.Event())
-            course.said.append(Said(message, identity, time.time()))
-        if await self._answered(course):
-            course.ended = time.time()
-
-    async def _moment(self, course: Course, message: Message) -> None:
-        """Wait until it is time for a message."""
-        if message.when == "during":
-            began = self.notes.began(course.said[-1].message.token)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(began.wait(), 30)
-        elif message.when == "after":
-            await self._answered(course)
-        if message.when != "first":
-            await asyncio.sleep(message.seconds)
-
-    async def _answered(self, course: Course) -> bool:
-        """Wait until all that was said is answered in Slack; False where the bound after the last fault is over."""
-        assert course.conversation
-        bell = self._bells[course.conversation.thread_ts]
-        while True:
-            bell.clear()
-            for k in {k for _, k in self.answers(course.conversation)} - course.turns:
-                if turn := await self.journal.turn(course.conversation, k):
-                    course.turns.add(k)
-                    for identity in turn.answers:
-                        course.answered.setdefault(identity, time.time())
-            if all(said.identity in course.answered for said in course.said):
-                return True
-            last = max(self.blows.last_fault, course.said[-1].at)
-            left = last + BOUND_SECONDS - time.time()
-            if left <= 0:
-                return False
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), min(left, 5))
-
-    async def _ring(self) -> None:
-        """Tell a conversation that its thread has changed."""
-        async for change in self.slack.watch():
-            if change.kind == "posted" and (bell := self._bells.get(change.thread_ts or change.ts)):
-                bell.set()
+    def left(self) -> list[str]:
+        """The processes of runs that are left, as they were started."""
+        return [" ".join(found.command)[:200] for found in processes_below(self.runs_folder)]
 
     def workers(self) -> list[Found]:
         """The workers that live."""

@@ -1,4 +1,6 @@
-"""Where the programs of a cluster come from: Kubernetes is built from the Go module proxy, the rest is Debian's.
+"""Where the programs of a cluster come from: Kubernetes and etcd are built from Go modules, the rest is Debian's.
+
+Debian's etcd (3.4) is too old for this Kubernetes: after a compaction its watches stand still for minutes.
 
 What is built goes into a cache outside the tree (`CLUSTER_TESTS_CACHE`, by default `~/.cache/peerbot-cluster`), once
 for each content of `tools/`. `python tests/cluster/binaries.py` makes sure of all of it and says how long that took.
@@ -16,15 +18,18 @@ from pathlib import Path
 from programs import tell
 
 _TOOLS = Path(__file__).parent / "tools"
+_POLICIES = _TOOLS / "policies"
+_ETCD = "etcd"
+_ENFORCER = "kube-router"  # of NetworkPolicies; a module of its own, as it wants an older client of Kubernetes
 _CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _NODE = ("kubelet", "kube-proxy")
 _DEBIAN = {  # program: package
-    "etcd": "etcd-server",
     "containerd": "containerd",
     "ctr": "containerd",
     "runc": "runc",
     "catatonit": "catatonit",
     "iptables": "iptables",
+    "ipset": "ipset",
     "nft": "nftables",
     "conntrack": "conntrack",
     "buildah": "buildah",
@@ -53,8 +58,8 @@ def kubernetes_version() -> str:
     return found[1]
 
 
-def kubernetes(name: str) -> str:
-    """The path of a program of Kubernetes, which was built before."""
+def built(name: str) -> str:
+    """The path of a program of Kubernetes, or etcd, which was built before."""
     program = _built() / name
     if not program.exists():
         raise Missing(f"{name} was not built yet: run `make cluster-test`, or `python tests/cluster/binaries.py`.")
@@ -81,19 +86,19 @@ def ensure(*, node: bool = True) -> None:
 
     Without a `node`, the control plane alone is all that has to be there.
     """
-    wanted = _DEBIAN if node else {"etcd": _DEBIAN["etcd"]}
-    missing = {package for name, package in wanted.items() if not shutil.which(name, path=_SEARCHED)}
+    missing = {package for name, package in _DEBIAN.items() if node and not shutil.which(name, path=_SEARCHED)}
     if node and not (_PLUGINS / "bridge").exists():
         missing.add("containernetworking-plugins")
     if missing:
         raise Missing(f"Some programs are missing: apt-get install {' '.join(sorted(missing))}")
-    if all((_built() / name).exists() for name in _CONTROL_PLANE + _NODE):
+    if all((_built() / name).exists() for name in (_ETCD, _ENFORCER, *_CONTROL_PLANE, *_NODE)):
         return
     _build()
 
 
 def _built() -> Path:
-    content = b"".join((_TOOLS / name).read_bytes() for name in ("go.mod", "go.sum", "tools.go"))
+    modules = [module / name for module in (_TOOLS, _POLICIES) for name in ("go.mod", "go.sum", "tools.go")]
+    content = b"".join(file.read_bytes() for file in modules)
     return cache() / "kubernetes" / f"{kubernetes_version()}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
@@ -116,14 +121,16 @@ def _build() -> None:
             f"-X {package}.gitMinor={minor}",
         ]
     packages = [f"k8s.io/kubernetes/cmd/{name}" for name in _CONTROL_PLANE + _NODE]
-    subprocess.run(
-        ["go", "build", "-mod=readonly", "-trimpath", "-ldflags", " ".join(flags), "-o", f"{unfinished}/", *packages],
-        cwd=_TOOLS,
-        check=True,
-        timeout=_BUILD_SECONDS,
-    )
+    _go_build(_TOOLS, f"{unfinished}/{_ETCD}", "-s -w", "go.etcd.io/etcd/server/v3")
+    _go_build(_TOOLS, f"{unfinished}/", " ".join(flags), *packages)
+    _go_build(_POLICIES, f"{unfinished}/", "-s -w", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router")
     unfinished.rename(into)
     tell(f"Built in {time.monotonic() - began:.0f} s: {into}")
+
+
+def _go_build(module: Path, into: str, flags: str, *packages: str) -> None:
+    command = ["go", "build", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o", into, *packages]
+    subprocess.run(command, cwd=module, check=True, timeout=_BUILD_SECONDS)
 
 
 if __name__ == "__main__":

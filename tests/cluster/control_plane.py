@@ -129,7 +129,7 @@ class ControlPlane:
 
     def program(self, name: str, *arguments: str) -> Program:
         """A program of Kubernetes, with a log in `directory`."""
-        return Program([binaries.kubernetes(name), *arguments], self.directory / f"{name}.log")
+        return Program([binaries.built(name), *arguments], self.directory / f"{name}.log")
 
     def _end(self) -> None:
         for program in (self.scheduler, self.controllers, self.api_server, self.etcd):
@@ -157,7 +157,7 @@ class ControlPlane:
         arguments = [f"--data-dir={self._memory / 'etcd'}", "--name=tests", f"--initial-cluster=tests={peers}"]
         arguments += [f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}"]
         arguments += [f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}"]
-        return Program([binaries.debian("etcd"), *arguments], self.directory / "etcd.log")
+        return Program([binaries.built("etcd"), *arguments], self.directory / "etcd.log")
 
     def _api_server(self) -> Program:
         alone = self.address.startswith("127.")  # pods that could reach the API server by its Service do not exist then

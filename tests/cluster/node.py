@@ -64,6 +64,10 @@ class Node:
         """Give the node an image, which pods then need not pull."""
         self._ctr("images", "import", str(archive))
 
+    def tag_image(self, name: str, other: str) -> None:
+        """Give an image that the node has another name, too."""
+        self._ctr("images", "tag", "--force", name, other)
+
     def ready(self) -> bool:
         """Whether the node takes pods."""
         try:
@@ -146,7 +150,7 @@ class Node:
             "nodeLeaseDurationSeconds": 16,
         }
         return self._program(
-            binaries.kubernetes("kubelet"),
+            binaries.built("kubelet"),
             f"--config={self._write('kubelet.json', json.dumps(configuration))}",
             f"--kubeconfig={kubeconfig}",
             f"--root-dir={isolation.state() / 'kubelet'}",
@@ -165,7 +169,7 @@ class Node:
             "conntrack": {"maxPerCore": 0},  # not ours to set: it is the machine's
         }
         file = self._write("proxy.json", json.dumps(configuration))
-        return self._program(binaries.kubernetes("kube-proxy"), f"--config={file}")
+        return self._program(binaries.built("kube-proxy"), f"--config={file}")
 
     def _dns(self) -> Program:
         file = Path(__file__).with_name("cluster_dns.py")

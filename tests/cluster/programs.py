@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 END_SECONDS = 20.0
@@ -25,6 +26,10 @@ def until(condition: Callable[[], object], seconds: float, what: str, tail: Call
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {seconds:.0f} s for {what}{last}\n{tail()}")
         time.sleep(_POLL_SECONDS)
+
+
+FIGURES: list[str] = []
+"""Tables that pytest shows at its end (`conftest.py`), whatever it captures."""
 
 
 def tell(text: str) -> None:
@@ -87,6 +92,15 @@ class Program:
         assert self._process, f"{self.name} was not started"
         self._process.kill()
         self._process.wait(END_SECONDS)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop it in the middle of what it does while the block runs, as on a machine that hangs."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def tail(self, lines: int = 12) -> str:
         """The end of its log."""

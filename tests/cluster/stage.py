@@ -13,7 +13,7 @@ import httpx2
 from control_plane import ControlPlane
 from lightkube import ApiError, Client
 from lightkube.models.coordination_v1 import LeaseSpec
-from lightkube.models.core_v1 import NodeCondition, NodeSpec, NodeStatus
+from lightkube.models.core_v1 import NodeCondition, NodeSpec, NodeStatus, Taint
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Node, Pod, PodStatus
@@ -27,8 +27,15 @@ _ROOM = {"cpu": "1000", "memory": "4000Gi", "ephemeral-storage": "40000Gi", "pod
 class StagedNode:
     """A node `name` that says it is well until `go_silent()`; pods that are deleted leave it at once."""
 
-    def __init__(self, plane: ControlPlane, name: str = "stage", room: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        name: str = "stage",
+        room: dict[str, str] | None = None,
+        taints: list[Taint] | None = None,
+    ) -> None:
         self.name = name
+        self._taints = taints
         self._plane = plane
         self._client = plane.client
         self._room = room or _ROOM
@@ -38,7 +45,8 @@ class StagedNode:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             labels = {"kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux"}
-            self._client.create(Node(metadata=ObjectMeta(name=self.name, labels=labels), spec=NodeSpec()))
+            spec = NodeSpec(taints=self._taints)
+            self._client.create(Node(metadata=ObjectMeta(name=self.name, labels=labels), spec=spec))
             stack.callback(self._client.delete, Node, self.name)
             ready = NodeCondition(type="Ready", status="True", reason="Played", lastHeartbeatTime=_now())
             status = NodeStatus(conditions=[ready], capacity=self._room, allocatable=self._room)

@@ -86,7 +86,7 @@ def test_more_than_the_node_has_is_unschedulable(control_plane: ControlPlane, na
 
 def test_a_drain_ends_a_pod_in_order_and_a_budget_holds_it(control_plane: ControlPlane, namespace: str) -> None:
     client = control_plane.client
-    spec = shell("trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.1; done")
+    spec = shell("trap 'echo asked; exit 143' TERM; echo up; while :; do sleep 0.1; done")
     client.create(job("drained", spec), namespace=namespace)
     pod = wait_for_pod(client, namespace, "drained", lambda pod: phase(pod) == "Running")
     name = pod.metadata.name
@@ -117,17 +117,19 @@ def test_services_and_names_work_in_a_pod(control_plane: ControlPlane, namespace
         script = f"""
             set -e
             get() {{ exec 3<>/dev/tcp/$1/$2; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3 | tail -1; echo; }}
-            get outside 80                                         # by Service, in its own namespace
+            until (get outside 80) 2>/dev/null; do sleep 0.1; done   # by Service, once kube-proxy knows of it
             get outside.{namespace}.svc.cluster.local 80
             get host.tests.internal {port}                         # straight to the test
             getent hosts kubernetes.default.svc.cluster.local
             ! getent hosts nobody.example.com
         """
-        client.create(job("asks", pod_spec(DEBIAN, "bash", "-c", script)), namespace=namespace)
-        ended = terminated(wait_for_pod(client, namespace, "asks", terminated))
-    assert ended.exitCode == 0, ended.message
-    assert ended.message.splitlines()[:3] == ["hello from the test"] * 3
-    assert ended.message.split()[-2:] == ["10.96.0.1", "kubernetes.default.svc.cluster.local"]
+        asks = job("asks", pod_spec(DEBIAN, "bash", "-c", script, activeDeadlineSeconds=60))
+        client.create(asks, namespace=namespace)
+        pod = wait_for_pod(client, namespace, "asks", terminated)
+    assert terminated(pod).exitCode == 0, terminated(pod).message
+    printed = [line for line in client.log(pod.metadata.name, namespace=namespace, newlines=False) if line]
+    assert printed[:3] == ["hello from the test"] * 3
+    assert printed[-1].split() == ["10.96.0.1", "kubernetes.default.svc.cluster.local"]
 
 
 def test_pods_outlive_the_api_server(control_plane: ControlPlane, node: Node, namespace: str) -> None:

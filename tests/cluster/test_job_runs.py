@@ -5,113 +5,21 @@ The node is played (`stage.py`), so that each verdict is quick to provoke; that 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from control_plane import ControlPlane
-from lightkube import AsyncClient, Client, KubeConfig
 from lightkube.models.core_v1 import ResourceQuotaSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod, PodEviction, ResourceQuota, Secret
-from lightkube.types import PatchType
 from programs import until
+from replicas import CONVERSATION, SECONDS, SECRET, Place, ended, heard, looked, spec
 from stage import StagedNode
 
 from peerbot.conversation.documents import RunEnd
-from peerbot.conversation.keys import Conversation
-from peerbot.errors import Refused, Unavailable
 from peerbot.runs import manifest
-from peerbot.runs.kubernetes import KubernetesRuns
-from peerbot.runs.port import Phase, RunEvent, RunSpec, RunState
+from peerbot.runs.port import Phase, RunEvent
 from peerbot.runs.worker_pod import WorkerPod
-
-CONVERSATION = Conversation("T01", "C01", "1795489988.273013")
-SECONDS = 30.0
-SECRET = "a-secret-of-one-run"
-
-
-def spec(run: int = 1, *, secret: str = SECRET) -> RunSpec:
-    environment = {"PEERBOT_GATEWAY_URL": "http://peerbot-gateway:3001", "PEERBOT_RUN_PATH": "/v1/runs/x"}
-    return RunSpec(CONVERSATION, run, secret, environment, user="U01", turn=3)
-
-
-class Place:
-    """A namespace, and replicas that run Jobs in it."""
-
-    def __init__(self, plane: ControlPlane, namespace: str) -> None:
-        self.plane, self.namespace = plane, namespace
-        self.client: Client = plane.client
-
-    @asynccontextmanager
-    async def replica(self, **pod: Any) -> AsyncIterator[KubernetesRuns]:
-        runs = self.runs(**pod)
-        try:
-            await runs.open()
-            yield runs
-        finally:
-            await runs.close()
-
-    def runs(self, **pod: Any) -> KubernetesRuns:
-        config = KubeConfig.from_file(self.plane.kubeconfig)
-        return KubernetesRuns(
-            AsyncClient(config=config, namespace=self.namespace, trust_env=False),
-            pod=WorkerPod(image="example.com/worker:1", serviceAccountName="default", **pod),
-            size=manifest.Size("100m", "64Mi"),
-            deadline_seconds=3600,
-        )
-
-    def job(self, run: int = 1) -> Job:
-        return self.client.get(Job, CONVERSATION.job_name(run), namespace=self.namespace)
-
-    def secrets(self) -> list[str]:
-        ours = self.client.list(Secret, namespace=self.namespace, labels={manifest.COMPONENT: "worker"})
-        return [str(secret.metadata.name) for secret in ours if secret.metadata]
-
-    def pods(self) -> list[Pod]:
-        return list(self.client.list(Pod, namespace=self.namespace))
-
-    async def pod(self) -> Pod:
-        """The run's pod, once the scheduler has put it somewhere."""
-        await asyncio.to_thread(until, lambda: any(p.spec.nodeName for p in self.pods()), SECONDS, "a pod with a node")
-        return next(pod for pod in self.pods() if pod.spec and pod.spec.nodeName)
-
-    async def patch(self, change: dict[str, Any], run: int = 1) -> None:
-        name = CONVERSATION.job_name(run)
-        self.client.patch(Job, name, change, namespace=self.namespace, patch_type=PatchType.MERGE)
-
-
-@pytest.fixture
-def place(control_plane: ControlPlane, namespace: str) -> Place:
-    return Place(control_plane, namespace)
-
-
-async def looked(
-    runs: KubernetesRuns, wanted: Callable[[RunState | None], bool], seconds: float = SECONDS
-) -> RunState | None:
-    """Look until it is as wanted."""
-    async with asyncio.timeout(seconds):
-        while True:
-            state = await runs.look(CONVERSATION, 1)
-            if wanted(state):
-                return state
-            await asyncio.sleep(0.1)
-
-
-async def ended(runs: KubernetesRuns, seconds: float = SECONDS) -> RunState:
-    state = await looked(runs, lambda state: state is not None and state.phase is Phase.ENDED, seconds)
-    assert state
-    return state
-
-
-async def heard(watch: AsyncIterator[RunEvent], wanted: Callable[[RunEvent], bool]) -> RunEvent:
-    async with asyncio.timeout(SECONDS):
-        async for event in watch:
-            if wanted(event):
-                return event
-    raise AssertionError("the watch ended")
 
 
 async def test_a_run_is_a_job_with_one_pod_and_a_secret_that_belongs_to_it(place: Place, stage: StagedNode) -> None:
@@ -195,64 +103,6 @@ async def test_a_wake_is_heard_by_every_replica(place: Place, stage: StagedNode)
             woken = RunEvent(CONVERSATION, 1, woken=True)
             assert [await heard(watch, lambda event: event.woken) for watch in watches] == [woken, woken]
         await one.wake(CONVERSATION, 7)  # there is none: nothing happens
-
-
-async def test_watches_go_on_after_the_api_server_was_killed_and_its_history_forgotten(
-    place: Place, stage: StagedNode
-) -> None:
-    async with place.replica() as runs:
-        watch = runs.watch()
-        await runs.start(spec(1))
-        await heard(watch, lambda event: event.run == 1)
-        place.plane.api_server.kill()
-        with pytest.raises(Unavailable, match="did not answer"):
-            await runs.look(CONVERSATION, 1)
-        await asyncio.to_thread(place.plane.start_api_server)
-        await asyncio.to_thread(place.plane.forget_history)
-        await looked_again(runs)
-        await runs.start(spec(2))
-        await heard(watch, lambda event: event.run == 2)
-        assert {state.run for state in await runs.list()} == {1, 2}
-
-
-async def looked_again(runs: KubernetesRuns) -> None:
-    """Wait until the API server answers again, and the mirrors are true."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await runs.list()
-                return
-            except Unavailable:
-                await asyncio.sleep(0.1)
-
-
-async def test_rights_that_are_taken_away_are_told_with_what_is_missing(
-    place: Place, control_plane: ControlPlane
-) -> None:
-    config = KubeConfig.from_file(control_plane.account(place.namespace, "default"))
-    client = AsyncClient(config=config, namespace=place.namespace, trust_env=False)
-    pod, size = WorkerPod(image="x"), manifest.Size("1", "1Gi")
-    runs = KubernetesRuns(client, pod=pod, size=size, deadline_seconds=60)
-    try:
-        with pytest.raises(Unavailable, match="does not let me see Jobs and pods"):
-            await runs.open()
-        with pytest.raises(Unavailable, match=r"does not let me make a run's Job.*its Role"):
-            await runs.start(spec())
-    finally:
-        await runs.close()
-
-
-async def test_what_an_admission_rule_refuses_is_refused(place: Place) -> None:
-    """Here by the API server's own validation: a quantity that is none."""
-    config = KubeConfig.from_file(place.plane.kubeconfig)
-    client = AsyncClient(config=config, namespace=place.namespace, trust_env=False)
-    runs = KubernetesRuns(client, pod=WorkerPod(image="x"), size=manifest.Size("much", "1Gi"), deadline_seconds=60)
-    try:
-        await runs.open()
-        with pytest.raises(Refused, match="Kubernetes refused to make a run's Job"):
-            await runs.start(spec())
-    finally:
-        await runs.close()
 
 
 # --- verdicts

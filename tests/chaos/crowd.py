@@ -1,0 +1,153 @@
+"""People who write to the bot, as a plan says, and wait for their answers: on one machine, or on a cluster."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, Protocol
+
+from doors import Notes
+from plan import CHANNELS, PEOPLE, Blow, Message, Plan, Talk
+
+from peerbot.conversation.keys import Conversation, input_id
+from peerbot.journal.journal import Journal
+from peerbot.local.narrate import answered_turn
+from peerbot.local.slack import LocalSlack
+
+CONVERSATIONS_AT_ONCE = 16
+BOUND_SECONDS = 180.0
+"""From the last fault until a conversation has ended: an answer whose poster died is followed after a minute, a sweep
+comes each minute, and a turn takes its time."""
+
+
+@dataclass
+class Said:
+    """A message that was sent."""
+
+    message: Message
+    identity: str
+    at: float
+
+
+@dataclass
+class Course:
+    """How a conversation went."""
+
+    talk: Talk
+    conversation: Conversation | None = None
+    said: list[Said] = field(default_factory=list)
+    answered: dict[str, float] = field(default_factory=dict)  # by input's id: when its answer was seen
+    turns: set[int] = field(default_factory=set)  # whose answer was seen
+    ended: float | None = None
+
+
+class Strikes(Protocol):
+    """Who makes faults."""
+
+    @property
+    def last_fault(self) -> float:
+        """When the last fault ended; seconds since 1970."""
+
+    def strike(self, blow: Blow) -> None:
+        """Let a fault happen when it is due."""
+
+
+class Crowd:
+    """People in their channels. Whoever is one brings `slack`, `journal` and `blows`, and runs `ring()` in a task."""
+
+    slack: LocalSlack
+    journal: Journal
+    blows: Strikes
+
+    def __init__(self) -> None:
+        self.notes = Notes()
+        self.courses: list[Course] = []
+        self.channels = [f"C{number:09d}" for number in range(CHANNELS)]
+        self.crowd = [f"U{number:09d}" for number in range(PEOPLE)]
+        self._bells: dict[str, asyncio.Event] = {}
+
+    def populate(self) -> None:
+        """Make the people and their channels, all in all of them."""
+        for number, user in enumerate(self.crowd):
+            self.slack.add_user(user, f"person-{number}", kind="member")
+        members = [self.slack.person, self.slack.bot_user, *self.crowd]
+        for number, channel in enumerate(self.channels):
+            self.slack.add_channel(channel, f"team-{number}", members=members)
+
+    def answers(self, conversation: Conversation) -> list[tuple[dict[str, Any], int]]:
+        """The final answers in the thread, with their turn."""
+        messages = self.slack.thread(conversation.channel, conversation.thread_ts)
+        found = [(message, answered_turn(message)) for message in messages]
+        return [(message, turn[1]) for message, turn in found if turn]
+
+    async def play(self, plan: Plan) -> None:
+        """Carry out a plan, until every message has its answer or the bound after the last fault is over."""
+        turns = asyncio.Semaphore(CONVERSATIONS_AT_ONCE)
+        begun = 0
+        due: dict[int, list[Blow]] = {}
+        for blow in plan.blows:
+            due.setdefault(blow.after, []).append(blow)
+
+        async def one(talk: Talk) -> None:
+            nonlocal begun
+            async with turns:
+                begun += 1
+                for blow in due.get(begun, ()):
+                    self.blows.strike(blow)
+                course = Course(talk)
+                self.courses.append(course)
+                await self.converse(course)
+
+        await asyncio.gather(*(one(talk) for talk in plan.talks))
+
+    async def converse(self, course: Course) -> None:
+        channel = self.channels[course.talk.number % CHANNELS]
+        for message in course.talk.messages:
+            await self._moment(course, message)
+            thread = course.conversation.thread_ts if course.conversation else None
+            text = escape(message.text, quote=False)
+            said = text if thread else f"{self.slack.mention()} {text}"
+            ts = await self.slack.say(self.crowd[message.person], channel, said, thread_ts=thread)
+            course.conversation = course.conversation or Conversation(self.slack.team, channel, ts)
+            self._bells.setdefault(course.conversation.thread_ts, asyncio.Event())
+            course.said.append(Said(message, input_id(ts, "message"), time.time()))
+        if await self._answered(course):
+            course.ended = time.time()
+
+    async def _moment(self, course: Course, message: Message) -> None:
+        """Wait until it is time for a message."""
+        if message.when == "during":
+            began = self.notes.began(course.said[-1].message.token)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(began.wait(), 30)
+        elif message.when == "after":
+            await self._answered(course)
+        if message.when != "first":
+            await asyncio.sleep(message.seconds)
+
+    async def _answered(self, course: Course) -> bool:
+        """Wait until all that was said is answered in Slack; False where the bound after the last fault is over."""
+        assert course.conversation
+        bell = self._bells[course.conversation.thread_ts]
+        while True:
+            bell.clear()
+            for k in {k for _, k in self.answers(course.conversation)} - course.turns:
+                if turn := await self.journal.turn(course.conversation, k):
+                    course.turns.add(k)
+                    for identity in turn.answers:
+                        course.answered.setdefault(identity, time.time())
+            if all(said.identity in course.answered for said in course.said):
+                return True
+            last = max(self.blows.last_fault, course.said[-1].at)
+            left = last + BOUND_SECONDS - time.time()
+            if left <= 0:
+                return False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(bell.wait(), min(left, 5))
+
+    async def ring(self) -> None:
+        """Tell a conversation that its thread has changed."""
+        async for change in self.slack.watch():
+            if change.kind == "posted" and (bell := self._bells.get(change.thread_ts or change.ts)):
+                bell.set()
