@@ -116,7 +116,7 @@ def test_services_and_names_work_in_a_pod(control_plane: ControlPlane, namespace
         client.create(slices, namespace=namespace)
         script = f"""
             set -e
-            get() {{ exec 3<>/dev/tcp/$1/$2; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3 | tail -1; echo; }}
+            get() {{ exec 3<>/dev/tcp/$1/$2 && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3 | grep hello; }}
             until (get outside 80) 2>/dev/null; do sleep 0.1; done   # by Service, once kube-proxy knows of it
             get outside.{namespace}.svc.cluster.local 80
             get host.tests.internal {port}                         # straight to the test

@@ -204,7 +204,7 @@ async def test_somebody_deletes_its_job(product: Product, times: Times) -> None:
 async def test_a_rule_refuses_its_job(product: Product, times: Times) -> None:
     with webhook(product.plane, product.namespace, job("sample", pod_spec("x")), lambda: "no robots here"):
         conversation, identity = await product.say(QUESTION)
-        said = "The worker could not be started: "
+        said = "The worker could not be started: a rule of the cluster does not admit it."
         await times.until_told(product, conversation, said, "a webhook that refuses the Job")
         turn = await product.answer(conversation, identity)
         assert turn.status == "failed"

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from html import escape
 from pathlib import Path
 from typing import Any, Self
@@ -194,7 +195,7 @@ class System:
         """The journal's objects of a conversation, its markers too."""
         journal = self.directory / "journal"
         found = (journal / kind / str(conversation) for kind in ("conversations", "pending"))
-        return [str(file.relative_to(journal)) for folder in found for file in folder.rglob("*") if file.is_file()]
+        return [str(file.relative_to(journal)) for folder in found for file in below(folder, "*")]
 
     async def settled(self, conversation: Conversation) -> None:
         """Wait until nothing of a conversation is marked as unanswered."""
@@ -281,6 +282,11 @@ async def eventually(condition: Any, seconds: float = 30.0) -> None:
             except (PeerBotError, OSError, KeyError):
                 pass
             await asyncio.sleep(0.02)
+
+
+def below(directory: Path, name: str) -> list[Path]:
+    """The files of a name below a directory in which others make and remove things meanwhile: `rglob` fails there."""
+    return [Path(root) / file for root, _, files in os.walk(directory) for file in files if fnmatch(file, name)]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from system import System, eventually
+from system import System, below, eventually
 
 from peerbot.conversation.documents import Input, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
@@ -24,7 +24,7 @@ Said = tuple[Conversation, str]
 async def answers(system: System, said: list[Said]) -> list[Turn]:
     """Wait for all answers, and until nothing is left to do."""
     turns = await asyncio.gather(*(system.answer(*one, SECONDS) for one in said))
-    await eventually(lambda: not any((system.directory / "journal" / "pending").rglob("*-message")), 120)
+    await eventually(lambda: not below(system.directory / "journal" / "pending", "*-message"), 120)
     return list(turns)
 
 

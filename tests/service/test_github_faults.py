@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from system import System, eventually
+from system import System, below, eventually
 
 from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
@@ -261,7 +261,7 @@ async def _meanwhile(thread: Thread, command: str, act: object) -> Turn:
     turn = asyncio.create_task(thread.run(waits))
 
     def found() -> list[Path]:
-        return list((thread.system.directory / "data").rglob(flag))
+        return below(thread.system.directory / "data", flag)
 
     await eventually(lambda: found() or turn.done(), 20)
     [file] = found()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from system import System, eventually
+from system import System, below, eventually
 
 from peerbot.conversation.documents import RunEnd
 from peerbot.conversation.keys import Conversation
@@ -157,7 +157,7 @@ async def test_a_dispatcher_that_ends_leaves_the_turn_to_the_next_with_what_was_
     async with System(tmp_path, {**FAST, "PEERBOT_CHECKPOINT_SECONDS": "30"}) as system:
         dispatcher = await system.start()
         conversation, identity = await system.say(WORK)
-        await eventually(lambda: list((tmp_path / "data").rglob("tries.txt")), 20)
+        await eventually(lambda: below(tmp_path / "data", "tries.txt"), 20)
         await system.end(dispatcher)
         assert await refs(system, conversation) == [conversation.checkpoint_ref(1)]
         await system.start()
@@ -188,7 +188,7 @@ async def test_a_worker_that_is_asked_to_end_saves_its_work_and_another_goes_on(
     async with System(tmp_path, {**FAST, "PEERBOT_CHECKPOINT_SECONDS": "30"}) as system:
         await system.start()
         conversation, identity = await system.say(WORK)
-        await eventually(lambda: list((tmp_path / "data").rglob("tries.txt")), 20)
+        await eventually(lambda: below(tmp_path / "data", "tries.txt"), 20)
         [supervisor] = system.supervisors()
         os.kill(supervisor, signal.SIGTERM)
         turn = await system.answer(conversation, identity)
@@ -210,7 +210,7 @@ async def test_a_supervisor_that_its_agent_has_stopped_is_ended_and_another_run_
         conversation, identity = await system.say(STOPS_ITS_SUPERVISOR)
         await eventually(lambda: system.logged("run_started"), 20)
         await saved(system, conversation)
-        [half] = (tmp_path / "data").rglob("half.txt")
+        [half] = below(tmp_path / "data", "half.txt")
         half.with_name("now").touch()
         waits = await system.say("run `echo my turn`")
         turn = await system.answer(conversation, identity, 180)

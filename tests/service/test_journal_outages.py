@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from faulty_proxy import Fault, faulty_proxy
 from s3_server import make_s3_bucket, s3_environment, s3_server
-from system import System, away, eventually
+from system import System, away, below, eventually
 
 from peerbot.conversation.keys import Conversation
 
@@ -30,14 +30,14 @@ print('the agent came to its end')
 
 async def at_work(system: System) -> Path:
     """Wait until the agent works; the file that lets it come to its end."""
-    await eventually(lambda: list((system.directory / "data").rglob("begun.txt")), 30)
-    [begun] = (system.directory / "data").rglob("begun.txt")
+    await eventually(lambda: below(system.directory / "data", "begun.txt"), 30)
+    [begun] = below(system.directory / "data", "begun.txt")
     return begun.with_name("go")
 
 
 def workers_say(system: System, event: str) -> list[dict[str, Any]]:
     """The lines of one kind in the logs of the runs."""
-    lines = [line for log in (system.directory / "data").rglob("worker.log") for line in log.read_text().splitlines()]
+    lines = [line for log in below(system.directory / "data", "worker.log") for line in log.read_text().splitlines()]
     return [found for line in lines if line.startswith("{") and (found := json.loads(line)).get("event") == event]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import pytest_asyncio
-from system import System, eventually
+from system import System, below, eventually
 
 from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
@@ -274,7 +274,7 @@ async def test_a_cli_that_is_killed_in_the_middle_of_a_tool_goes_on_where_it_was
         once = "f=pathlib.Path('half.txt'); there=f.exists(); f.write_text('it'); there or time.sleep(7153.25)"
         command = f"import pathlib, time; {once}"
         conversation, identity = await system.say(f'run ```\npython3 -c "{command}" && echo went on\n```')
-        await eventually(lambda: list((tmp_path / "data").rglob("half.txt")), 20)
+        await eventually(lambda: below(tmp_path / "data", "half.txt"), 20)
         await killed(system, times=1)
         turn = await system.answer(conversation, identity)
 
@@ -363,8 +363,8 @@ async def test_a_tool_that_prints_without_end_is_cut_off_and_its_output_is_not_k
 
         assert turn.status == "done"
         assert len(turn.text) < 50_000
-        journal = (tmp_path / "journal").rglob("*")
-        assert sum(file.stat().st_size for file in journal if file.is_file()) < 1_000_000
+    journal = (tmp_path / "journal").rglob("*")
+    assert sum(file.stat().st_size for file in journal if file.is_file()) < 1_000_000
 
 
 # --- a session that can't be taken up
