@@ -72,6 +72,11 @@ class Product:
         await asyncio.to_thread(self.install, *arguments)
         await self.settled()
 
+    async def uninstall(self) -> None:
+        """Take the release away; returns when its replicas are gone: one that ends still calls the world around it."""
+        await asyncio.to_thread(self.helm, "uninstall", "peerbot", "--namespace", self.namespace, "--wait")
+        await eventually(lambda: not self.pods("dispatcher"))
+
     async def settled(self) -> None:
         """Wait until no replica is ending: one that drains still takes what was on its way to it."""
         await eventually(lambda: not any(p.metadata and p.metadata.deletionTimestamp for p in self.pods("dispatcher")))
@@ -156,7 +161,7 @@ async def released(
         try:
             yield product
         finally:
-            await asyncio.to_thread(product.helm, "uninstall", "peerbot", "--namespace", product.namespace, "--wait")
+            await product.uninstall()
 
 
 @asynccontextmanager

@@ -242,7 +242,7 @@ async def scene(control_plane: ControlPlane, node: Node, tmp_path: Path) -> Asyn
         product.values.write_text(json.dumps(values))
         await asyncio.to_thread(product.install, *product.secrets())
         yield scene
-        await asyncio.to_thread(product.helm, "uninstall", "peerbot", "--namespace", "peerbot", "--wait")
+        await product.uninstall()
 
 
 async def test_twenty_conversations_get_every_answer_once_whatever_dies(scene: ClusterCrowd) -> None:

@@ -131,7 +131,7 @@ class Checkout:
         finally:
             if shell.returncode is None:
                 shell.send_signal(signal.SIGINT)
-                await shell.wait()
+            await shell.communicate()
 
     def write_values(self, example: str = "production") -> None:
         """Write `values-production.yaml` as the guide's block of that name has it, with this machine's sizes."""
@@ -162,7 +162,7 @@ async def checkout(control_plane: ControlPlane, node: Node, tmp_path: Path) -> A
         try:
             yield checkout
         finally:
-            await checkout.attempt("helm uninstall peerbot --namespace peerbot --wait")
+            await product.uninstall()
 
 
 async def test_the_guides_commands_in_its_order(checkout: Checkout) -> None:
