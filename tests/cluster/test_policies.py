@@ -38,6 +38,7 @@ async def fenced(
 
 
 async def test_the_doctor_finds_nothing_wrong_and_a_conversation_becomes_a_pull_request(fenced: Product) -> None:
+    await fenced.upgrade("--set", NAMES)  # whatever another test has set
     said = await asyncio.to_thread(fenced.helm, "test", "peerbot", "--namespace", "peerbot", "--logs")
     assert "✗" not in said
     assert "✓ worker network" in said
@@ -123,6 +124,7 @@ def listens(address: str, port: int) -> bool:
 
 async def test_nobody_reaches_a_worker_and_only_workers_the_gateway(fenced: Product) -> None:
     """A pod of somebody else's, in the same namespace."""
+    await fenced.upgrade("--set", NAMES)
     conversation, identity = await fenced.say("run `timeout 20 python3 -m http.server 8000`")
     await eventually(lambda: fenced.runs_of(conversation, "Running"))
     [pod] = fenced.runs_of(conversation, "Running")
