@@ -104,9 +104,12 @@ class ChaosSystem(System, Crowd):
         return self._launched
 
     async def settle(self, seconds: float) -> None:
-        """Wait until no process of a run is left, at most so long: what is left then is for the checker to see."""
+        """Wait until no process of a run and no marker is left, at most so long; what is left is for the checker.
+
+        A card that waits for Slack's budget keeps its answer's marker, until the sweep that comes every minute.
+        """
         for _ in range(round(seconds / 0.5)):
-            if not processes_below(self.runs_folder):
+            if not processes_below(self.runs_folder) and not await self.journal.pending():
                 return
             await asyncio.sleep(0.5)
 
