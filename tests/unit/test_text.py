@@ -81,7 +81,7 @@ def _decoded(text: str) -> str:
     return re.sub(r"\\([!@#<>&])", r"\1", text)
 
 
-_ACTIVE = re.compile(r"<(?:@|#[A-Z0-9]|!(?!--|\[CDATA|doctype))|@(?:channel|here|everyone)\b", re.I)
+_ACTIVE = re.compile(r"<(?:@|#[A-Z0-9]|!(?!--|\[CDATA|(?i:doctype)))|(?i:@(?:channel|here|everyone)\b)")
 
 
 @given(_texts)
