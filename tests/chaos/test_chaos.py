@@ -22,9 +22,6 @@ from peerbot import logs
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
-SETTLE_SECONDS = 90.0  # more than the minute between two sweeps
-"""From the last answer until no run is left: a worker waits a little for the next message, then closes its run."""
-
 
 @pytest.fixture
 def directory(request: pytest.FixtureRequest) -> Iterator[Path]:
@@ -62,7 +59,7 @@ async def test_every_message_gets_one_answer_whatever_dies(chaos: ChaosSystem, r
         async with asyncio.timeout(option("--minutes", 20) * 60):
             await chaos.play(plan)
             await chaos.blows.calm()
-            await chaos.settle(SETTLE_SECONDS)
+            await chaos.settle()
     finally:
         telling.cancel()
         evidence = await gather(chaos)

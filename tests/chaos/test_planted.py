@@ -205,7 +205,7 @@ async def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
                 for number, plant in enumerate(PLANTED, 1)
             ]
             await system.play(Plan(0, tuple(talks), ()))
-            await system.settle(30)
+            await system.settle()
             await system.end_dispatchers()
             yield system
 

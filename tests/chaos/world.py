@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from processes import Found, processes_below
 from system import System
 
 DISPATCHERS = 2
+SETTLE_SECONDS = 90.0  # more than the minute between two sweeps
 SETTINGS = {
     "PEERBOT_CHECKPOINT_SECONDS": "1",
     "WORKER_IDLE_SECONDS": "3",  # some replies find a worker that waits, some come too late
@@ -103,13 +105,15 @@ class ChaosSystem(System, Crowd):
         """How many dispatchers were started."""
         return self._launched
 
-    async def settle(self, seconds: float) -> None:
-        """Wait until no process of a run and no marker is left, at most so long; what is left is for the checker.
+    async def settle(self) -> None:
+        """Wait until no process of a run and no marker is left, for a bounded time; what is left is for the checker.
 
-        A card that waits for Slack's budget keeps its answer's marker, until the sweep that comes every minute.
+        A worker waits a little for the next message, then closes its run. A marker goes when its card is drawn,
+        which waits for Slack's budget, or with the sweep of a minute.
         """
-        for _ in range(round(seconds / 0.5)):
-            if not processes_below(self.runs_folder) and not await self.journal.pending():
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while processes_below(self.runs_folder) or await self.journal.pending():
+            if time.monotonic() > deadline:
                 return
             await asyncio.sleep(0.5)
 
