@@ -23,6 +23,7 @@ from control_plane import ControlPlane
 from lightkube.models.core_v1 import EmptyDirVolumeSource, EnvVar, Volume, VolumeMount
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.batch_v1 import Job
+from lightkube.types import CascadeType
 from node import Node
 from pods import job, pod_spec
 from product import BUCKET, Product, eventually, released
@@ -72,9 +73,15 @@ async def main() -> None:
         for measure in (turns, jobs, memory):
             began, before = time.monotonic(), os.getloadavg()[0]
             section = await measure(plane, Path(folder), quick=quick)
+            _clear(plane)
             load = f"load {before:.1f} before, {os.getloadavg()[0]:.1f} after"
             print(f"\n{section.markdown()}\n\n({time.monotonic() - began:.0f} s, {load})", flush=True)
     print(f"\n{sizes().markdown()}", flush=True)
+
+
+def _clear(plane: ControlPlane) -> None:
+    """Remove the Jobs, which outlive their release: each measurement counts its own."""
+    plane.client.deletecollection(Job, namespace=Product.namespace, cascade=CascadeType.BACKGROUND)
 
 
 # --- a turn
