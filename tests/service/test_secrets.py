@@ -99,10 +99,25 @@ sys.exit(main())
 """
 """A worker that leaves its bootstrap secret lying about."""
 
+IMPORTS_ITS_OWN = """
+import importlib.abc, os, sys, time
+
+class AfterTheCheckout(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        ends = time.monotonic() + 30
+        while name == "claude_agent_sdk" and not os.path.exists("/workspace/zipfile.py") and time.monotonic() < ends:
+            time.sleep(0.02)
+
+sys.meta_path.insert(0, AfterTheCheckout())
+from peerbot.worker.app import main
+sys.exit(main())
+"""
+"""A worker that imports from where it stands: what it does beside the checkout waits for it here."""
+
 LAUNCHES: Mapping[str, tuple[list[str], list[str]]] = {
     "a supervisor that nobody can read": ([sys.executable, "-I", "-c", READABLE], []),
     "a bootstrap secret that is removed": ([sys.executable, "-I", "-c", KEEPS_SECRET], []),
-    "a supervisor with imports of its own": ([sys.executable, "-m", "peerbot.worker"], []),
+    "a supervisor with imports of its own": ([sys.executable, "-c", IMPORTS_ITS_OWN], []),
     # (Its /tmp is the machine's then, and read-only: Claude Code needs another.)
     "files of its own": (["env", "CLAUDE_CODE_TMPDIR=/home/agent", "TMPDIR=/home/agent", *WORKER], ["host-files"]),
 }
