@@ -25,7 +25,7 @@ from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.model import DemoModel
 from peerbot.local.narrate import answered_turn
-from peerbot.local.slack import LocalSlack
+from peerbot.local.slack import Fault, LocalSlack
 from peerbot.local.slack.shapes import UserKind
 from peerbot.runs.sandbox import Sandbox, SandboxMissing
 
@@ -125,6 +125,11 @@ class System:
     async def end(self, dispatcher: asyncio.subprocess.Process, number: int = signal.SIGTERM) -> int:
         dispatcher.send_signal(number)
         return await asyncio.wait_for(dispatcher.wait(), 30)
+
+    def no_history(self) -> None:
+        """From here on Slack does not tell what was said."""
+        for method in ("conversations.replies", "conversations.history", "users.conversations"):
+            self.slack.faults.add(method, Fault(error="internal_error"), times=10_000)
 
     async def port(self, name: str = "port") -> int:
         return int(self.logged("dispatcher_started")[-1][name])

@@ -334,9 +334,11 @@ async def test_a_card_that_slack_keeps_waiting_does_not_come_after_the_end(tmp_p
 
 
 async def test_what_could_not_be_recorded_is_sent_again_by_slack_and_answered_once(tmp_path: Path) -> None:
+    """Whoever had it in memory is dead, and nobody else may read what was said."""
     async with System(tmp_path) as system:
-        system.slack.faults.retry_scale = 0.02
-        await system.start()
+        system.slack.faults.retry_scale = 0.1
+        system.no_history()
+        dispatcher = await system.start()
         journal = tmp_path / "journal"
         journal.rename(tmp_path / "away")
         journal.write_text("not a directory")
@@ -344,9 +346,11 @@ async def test_what_could_not_be_recorded_is_sent_again_by_slack_and_answered_on
         await eventually(lambda: system.logged("not_acked"))
         assert system.slack.undelivered > 0
         await eventually(lambda: system.reactions(conversation, identity) == {"hourglass_flowing_sand"})
-
+        await system.end(dispatcher, signal.SIGKILL)
         journal.unlink()
         (tmp_path / "away").rename(journal)
+
+        await system.start()
         turn = await system.answer(conversation, identity)
 
         assert turn.answers == [identity]

@@ -1,5 +1,6 @@
 """A journal that goes away in the middle of a conversation, for longer than anybody's retries, and comes back."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -43,6 +44,17 @@ def workers_say(system: System, event: str) -> list[dict[str, Any]]:
 
 def waits_for_the_journal(system: System, path: str) -> Callable[[], bool]:
     return lambda: any(line["path"].endswith(path) for line in system.logged("gateway_unavailable"))
+
+
+def slack_forgets(system: System) -> None:
+    """From here on Slack sends nothing again before the test is over, nor tells what was said."""
+    system.slack.faults.retry_scale = 1000
+    system.no_history()
+
+
+def given_up(system: System) -> set[str]:
+    """The messages that the journal did not take in the time of one try."""
+    return {line["input"] for line in system.logged("not_acked") if "takes longer" not in line["reason"]}
 
 
 async def answered_once(system: System, conversation: Conversation, identity: str, seconds: float = 90) -> str:
@@ -103,6 +115,43 @@ async def test_what_is_said_in_an_outage_that_outlasts_slack_is_answered_after_i
         assert first.closed
         assert first.closed.reason == "cut_off"
         assert not first.closed.reason.died_of_itself
+
+
+async def test_what_slack_does_not_send_again_nor_show_is_recorded_from_memory_in_its_order(tmp_path: Path) -> None:
+    async with System(tmp_path) as system:
+        await system.start()
+        thread, _ = await system.say("run `echo first`")
+        await eventually(lambda: system.answers(thread), 45)
+        await system.settled(thread)
+        slack_forgets(system)
+        with away(tmp_path / "journal"):
+            _, earlier = await system.say("run `echo earlier`", thread=thread, mention=False)
+            _, later = await system.say("run `echo later`", thread=thread)
+            other, its_identity = await system.say("run `echo other`")
+            await eventually(lambda: given_up(system) == {earlier, later, its_identity}, 60)
+            await eventually(lambda: system.reactions(other, its_identity) == {"hourglass_flowing_sand"})
+        assert "other" in await answered_once(system, other, its_identity)
+        await eventually(lambda: system.reactions(thread, later) == {"white_check_mark"}, 90)
+
+        answered = [turn.answers for k in (1, 2, 3) if (turn := await system.journal.turn(thread, k))]
+        assert [identity for turn in answered for identity in turn][-2:] == [earlier, later]
+        assert system.slack.undelivered > 0
+        assert not system.logged("caught_up")[1:]  # the first is the start's
+
+
+async def test_a_dispatcher_that_is_asked_to_end_records_what_it_has_in_memory(tmp_path: Path) -> None:
+    async with System(tmp_path) as system:
+        ending = await system.start()
+        slack_forgets(system)
+        with away(tmp_path / "journal"):
+            conversation, identity = await system.say("run `echo kept`")
+            await eventually(lambda: given_up(system) == {identity}, 60)
+            ending.terminate()
+            await eventually(lambda: system.slack.connections == 0, 30)
+        assert await asyncio.wait_for(ending.wait(), 30) == 0
+        await system.start()
+
+        assert "kept" in await answered_once(system, conversation, identity)
 
 
 async def test_rights_that_are_taken_away_in_a_turn_and_given_back_delay_it_and_no_more(tmp_path: Path) -> None:

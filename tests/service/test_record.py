@@ -9,6 +9,7 @@ from faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from gcs_server import gcs_server, make_bucket
 
 from peerbot.conversation.documents import Input
+from peerbot.conversation.policy import Candidate
 from peerbot.dispatcher.record import Recorder
 from peerbot.errors import Unavailable
 from peerbot.journal.gcs import GoogleStore
@@ -89,3 +90,14 @@ async def test_an_event_is_recorded_where_the_one_that_it_waited_for_failed(
     assert recorded.event_id == "Ev2"
     assert await replica.journal.pending_in(item.conversation) == [item.id]
     assert replica.told == [True]
+
+
+@pytest.mark.parametrize(("seconds", "for_us"), [(-1, False), (1, True)], ids=["before", "since"])
+async def test_a_late_reply_is_for_us_where_its_thread_was_a_conversation_when_it_was_said(
+    replicas: list[Replica], seconds: int, for_us: bool
+) -> None:
+    """Slack sends it again, after a minute, in a thread into which somebody has called us meanwhile."""
+    recorder, root = replicas[0].recorder, said("Ev0")
+    call, reply = (root.model_copy(update={"ts": f"{1795000060 + after}.000100"}) for after in (0, seconds))
+    await recorder(Candidate(call, sure=True))
+    assert await recorder(Candidate(reply, sure=False)) is for_us

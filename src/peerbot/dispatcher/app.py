@@ -42,6 +42,7 @@ from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Recorder
 from peerbot.dispatcher.tasks import Tasks
+from peerbot.dispatcher.unrecorded import Unrecorded
 from peerbot.errors import PeerBotError
 from peerbot.gateway.app import Gateway, Limits
 from peerbot.gateway.branches import Branches
@@ -102,6 +103,7 @@ class Dispatcher:
         self._gateway: Gateway
         self._journal: Journal
         self._catch_up: CatchUp
+        self._unrecorded: Unrecorded
 
     async def start(self) -> Ports:
         """Open everything, listen, and begin to receive. Raises `PeerBotError` where something can't be opened."""
@@ -125,6 +127,7 @@ class Dispatcher:
         github_session = await self._stack.enter_async_context(aiohttp.ClientSession())
         github = GitHub(github_session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
         recorder = Recorder(self._journal, self._recorded, self._not_recorded)
+        self._unrecorded = Unrecorded(recorder.once, self._tasks.spawn)
         receiver = Receiver(
             bot_token=settings.slack_bot_token.get_secret_value(),
             app_token=settings.slack_app_token.get_secret_value(),
@@ -289,9 +292,10 @@ class Dispatcher:
         self._reconciler.soon(item.conversation)
 
     def _not_recorded(self, candidate: Candidate) -> None:
-        """The journal did not take a message: show it, and find it in the thread where Slack stops sending it."""
+        """The journal did not take a message: show it, try again, and at last find it in Slack's history."""
         if candidate.sure:
             self._tasks.spawn(self._presenter.waits(candidate.input))
+        self._unrecorded.add(candidate)
         self._catch_up.missed(float(candidate.input.ts))
 
     def _run_started(self, conversation: Conversation, run: int) -> None:

@@ -47,8 +47,6 @@ LOOKS = 5
 IN_ORDER_SECONDS = 4.0
 """So long a turn waits for a look at what was said before what it answers."""
 
-_NEVER = "9999999999.999999-message"
-
 
 class CatchUp:
     """Looks back, one look at a time; gaps that come meanwhile become one more look."""
@@ -130,11 +128,12 @@ class CatchUp:
                 self.missed(float(item.ts))  # looked at when the outage is over
 
     async def overtaken(self, newest: Input, since: str) -> bool:
-        """Record what was said in the thread of `newest` after `since` (a `ts`) and has not arrived; True: there was.
+        """Record what was said in the thread of `newest` after `since` (a `ts`) and has not arrived.
 
         Such a message's event waits in a replica that hangs, or is sent again later. It is in Slack before `newest` is,
         so this look finds it: one call, of the urgent ones. Where Slack or the journal does not answer in time, its
-        event, or a look back, brings it.
+        event, or a look back, brings it. Returns whether the journal is to be read again: something was found, or the
+        look took its time in vain, in which it may have come by itself.
         """
         conversation = newest.conversation
         channel = MemberOf(conversation.channel, newest.channel_type or "")
@@ -148,7 +147,7 @@ class CatchUp:
                         return await self._thread(past, channel, conversation.thread_ts, float(since)) > 0
         except (PeerBotError, TimeoutError) as error:
             log.warning("order_not_known", conversation=str(conversation), reason=str(error) or "took too long")
-        return False
+        return True
 
     async def _look_back(self, since: float) -> None:
         await self._journal.ping()  # before Slack is asked for what can't be recorded
@@ -196,7 +195,7 @@ class CatchUp:
 
     async def _record(self, past: Past, channel: MemberOf, messages: Iterable[Message], since: float) -> int:
         """Record of one channel's or thread's messages, oldest first, what is for us and was missed."""
-        recorded, first = 0, ""
+        recorded = 0
         for message in messages:
             candidate = read_event(past.event(channel.id, message, channel.kind), self._us)
             if candidate is None or float(candidate.input.ts) <= since:
@@ -204,12 +203,7 @@ class CatchUp:
             item = candidate.input
             if await self._journal.input(item.conversation, item.id):
                 continue
-            if not candidate.sure:
-                # What was said before we were called into a thread was not for us then, and is not now.
-                first = first or await self._journal.first_input(item.conversation) or _NEVER
-                if item.ts < input_ts(first):
-                    continue
             if await self._recorder(candidate):
                 log.info("input_missed", conversation=str(item.conversation), input=item.id)
-                recorded, first = recorded + 1, ""
+                recorded += 1
         return recorded

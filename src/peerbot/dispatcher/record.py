@@ -1,10 +1,11 @@
 """Receive → record: the marker, then the input, before Slack gets its ack (step 2 of docs/architecture.md)."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from peerbot.conversation.documents import Input, TurnStatus
-from peerbot.conversation.keys import Conversation, input_id
+from peerbot.conversation.keys import Conversation, input_id, input_ts
 from peerbot.conversation.policy import Candidate
 from peerbot.errors import PeerBotError
 from peerbot.journal.journal import Journal
@@ -12,12 +13,14 @@ from peerbot.logs import logger
 
 log = logger(__name__)
 
+LATE_SECONDS = 2.0
+"""What comes later than that may have been said before its thread was a conversation."""
+
 
 class Recorder:
     """Writes what is for us into the journal.
 
-    `recorded` is told afterwards, `failed` of what could not be written (Slack sends it again, but not for ever). They
-    must return at once.
+    `recorded` is told afterwards, `failed` of what could not be written. They must return at once.
     """
 
     def __init__(
@@ -39,14 +42,17 @@ class Recorder:
         second input: it makes sure of the marker (its writer may have died before the input) and has the
         conversation reconciled.
         """
-        item = candidate.input
         try:
-            if not candidate.sure and not await self._takes_part(item.conversation):
-                return False
-            await self.record(item)
+            return await self.once(candidate)
         except (PeerBotError, asyncio.CancelledError):  # the latter: this dispatcher ends
             self._failed(candidate)
             raise
+
+    async def once(self, candidate: Candidate) -> bool:
+        """Do the same for whoever tries again by himself: `failed` is not told."""
+        if not candidate.sure and not await self._takes_part(candidate.input):
+            return False
+        await self.record(candidate.input)
         return True
 
     async def record(self, item: Input) -> None:
@@ -74,10 +80,19 @@ class Recorder:
             del self._under_way[name]
             done.set_result(recorded)
 
-    async def _takes_part(self, conversation: Conversation) -> bool:
-        """Whether a reply that does not mention us is for us: not where people talked and we only refused somebody."""
+    async def _takes_part(self, item: Input) -> bool:
+        """Whether a reply that does not mention us is for us.
+
+        It is not where it was said before we were called into the thread, nor where people talked and we only refused
+        somebody.
+        """
+        conversation = item.conversation
         if not await self._journal.knows(conversation):
             return False
+        if time.time() - float(item.ts) > LATE_SECONDS:
+            first = await self._journal.first_input(conversation)
+            if first and item.ts < input_ts(first):
+                return False
         began_with_us = input_id(conversation.thread_ts, "message")
         if await self._journal.conversation(conversation) or await self._journal.input(conversation, began_with_us):
             return True

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 
 from peerbot.errors import PeerBotError
 from peerbot.logs import logger
@@ -23,9 +24,11 @@ class Tasks:
         return task
 
     async def close(self, deadline_seconds: float) -> None:
-        """Let what runs come to its end for `deadline_seconds`, then cancel the rest."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=deadline_seconds)
+        """Let what runs, and what it starts meanwhile, come to its end for `deadline_seconds`, then cancel the rest."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline_seconds):
+                while self._running:
+                    await asyncio.wait(self._running)
         for task in list(self._running):
             task.cancel()
         if self._running:

@@ -26,7 +26,7 @@ _OURSELVES = "PeerBot (you)"
 
 
 Overtaken = Callable[[Input, str], Awaitable[bool]]
-"""Records what was said in the input's thread after that `ts` and has not arrived; True where there was something."""
+"""Records what was said in the input's thread after that `ts` and has not arrived; True: read the journal again."""
 
 
 @dataclass(frozen=True, slots=True)
