@@ -8,6 +8,7 @@ import logging
 import sys
 from typing import TextIO
 
+import stamina.instrumentation
 import structlog
 
 
@@ -48,9 +49,23 @@ def configure(level: str = "INFO", *, stream: TextIO | None = None, readable: bo
     root.handlers[:] = [handler]
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
     logging.getLogger("peerbot").setLevel(level)
+    stamina.instrumentation.set_on_retry_hooks([_tries_again])
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
     """Get a module's logger: `log = logger(__name__)`."""
     bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return bound
+
+
+def _tries_again(details: stamina.instrumentation.RetryDetails) -> None:
+    """One line a try, for who looks closely: the library's own would be a warning of each, and not say of what.
+
+    Whoever tries says by itself when it was in vain.
+    """
+    logger(__name__).debug(
+        "tries_again",
+        reason=str(details.caused_by) or repr(details.caused_by),
+        tried=details.retry_num,
+        seconds=round(details.wait_for, 2),
+    )

@@ -136,6 +136,8 @@ async def test_what_slack_does_not_send_again_nor_show_is_recorded_from_memory_i
         answered = [turn.answers for k in (1, 2, 3) if (turn := await system.journal.turn(thread, k))]
         assert [identity for turn in answered for identity in turn][-2:] == [earlier, later]
         assert system.slack.undelivered > 0
+        assert any("journal" in line["reason"] for line in system.logged("tries_again"))
+        assert not system.logged("stamina.retry_scheduled")
         assert not system.logged("caught_up")[1:]  # the first is the start's
 
 
