@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from checker import Name, Problem, failed_turns
+from crowd import Course
 from evidence import Evidence
 from plan import Kind, Plan
 from world import ChaosSystem
+
+SLOWEST = 5
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Report:
     faults: dict[str, int]
     problems: list[Problem]
     failed: dict[str, int]  # turns, by the beginning of what they say
+    slowest: dict[str, float]  # conversations: the longest wait in each, in seconds, the longest first
 
     def markdown(self) -> str:
         """Two tables: the figures, and the faults by kind."""
@@ -33,13 +37,21 @@ class Report:
         if self.failed:
             lines += ["", "| a turn failed and said | times |", "|---|---|"]
             lines += [f"| {said} | {times} |" for said, times in self.failed.items()]
+        lines += ["", "| longest in | message → answer |", "|---|---|"]
+        lines += [f"| {conversation} | {seconds:.1f} s |" for conversation, seconds in self.slowest.items()]
         return "\n".join(lines) + "\n"
 
     def write(self, directory: Path) -> None:
         """Keep it as Markdown and JSON."""
         (directory / "report.md").write_text(self.markdown())
         problems = [str(problem) for problem in self.problems]
-        document = {"figures": self.figures, "faults": self.faults, "failed": self.failed, "problems": problems}
+        document = {
+            "figures": self.figures,
+            "faults": self.faults,
+            "failed": self.failed,
+            "slowest": self.slowest,
+            "problems": problems,
+        }
         (directory / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False))
 
 
@@ -47,12 +59,9 @@ def report_of(system: ChaosSystem, plan: Plan, evidence: Evidence, problems: lis
     """Count."""
     names = [problem.name for problem in problems]
     runs = [reason for seen in evidence.conversations for reason in seen.documents("runs.closed").values()]
-    waits = sorted(
-        course.answered[said.identity] - said.at
-        for course in system.courses
-        for said in course.said
-        if said.identity in course.answered
-    )
+    longest = {str(course.conversation): max(found) for course in system.courses if (found := _waits(course))}
+    slowest = dict(sorted(longest.items(), key=lambda item: -item[1])[:SLOWEST])
+    waits = sorted(seconds for course in system.courses for seconds in _waits(course))
     waited = [seen.waited for seen in evidence.conversations if seen.waited is not None]
     saved = {(seen.conversation, path) for seen in evidence.conversations for save in seen.saves for path in save.files}
     figures = {
@@ -76,20 +85,31 @@ def report_of(system: ChaosSystem, plan: Plan, evidence: Evidence, problems: lis
             for name in names
         ),
         "message → answer, median": f"{waits[len(waits) // 2]:.1f} s" if waits else "–",
+        "message → answer, 99 of 100 within": f"{waits[len(waits) * 99 // 100]:.1f} s" if waits else "–",
         "message → answer, longest": f"{waits[-1]:.1f} s" if waits else "–",
         "longest wait after the last fault": f"{max(waited):.1f} s" if waited else "–",
         "time": f"{seconds:.0f} s",
     }
     failed = Counter(text.partition(".")[0][:80] for _, _, text in failed_turns(evidence))
-    return Report(figures, {kind: system.blows.counts[kind] for kind in Kind}, problems, dict(failed.most_common()))
+    return Report(
+        figures, {kind: system.blows.counts[kind] for kind in Kind}, problems, dict(failed.most_common()), slowest
+    )
 
 
-def write_stories(system: ChaosSystem, evidence: Evidence, problems: list[Problem], directory: Path) -> None:
-    """For each conversation with a problem: what was said, shown, kept, saved and logged; and what was done to all."""
+def _waits(course: Course) -> list[float]:
+    return [course.answered[said.identity] - said.at for said in course.said if said.identity in course.answered]
+
+
+def write_stories(system: ChaosSystem, evidence: Evidence, report: Report, directory: Path) -> None:
+    """For each conversation with a problem, and the slowest: what was said, shown, kept, saved and logged.
+
+    And what was done to all of them.
+    """
     (directory / "story.txt").write_text("\n".join([*system.blows.story, *system.gave_up, *system.died]) + "\n")
-    troubled = {problem.conversation for problem in problems}
+    problems = report.problems
+    told = {problem.conversation for problem in problems} | report.slowest.keys()
     for seen in evidence.conversations:
-        if seen.conversation not in troubled:
+        if seen.conversation not in told:
             continue
         lines = [f"# {seen.conversation}", "", *(str(p) for p in problems if p.conversation == seen.conversation)]
         lines += ["", "## said", *map(str, seen.asked), "", "## in the thread", *map(str, seen.shown)]

@@ -66,7 +66,7 @@ async def test_every_message_gets_one_answer_whatever_dies(chaos: ChaosSystem, r
         problems = judge(evidence)
         report = report_of(chaos, plan, evidence, problems, time.monotonic() - began)
         report.write(chaos.directory)
-        write_stories(chaos, evidence, problems, chaos.directory)
+        write_stories(chaos, evidence, report, chaos.directory)
         _tell(f"\n{report.markdown()}")
 
     assert [str(problem) for problem in problems] == [], f"the logs and a story of each conversation: {chaos.directory}"

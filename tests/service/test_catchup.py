@@ -1,6 +1,7 @@
 """What people wrote while nobody listened is found, and answered once; what is old is offered, not begun."""
 
 import asyncio
+import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -272,6 +273,27 @@ async def test_a_reply_that_came_before_the_message_that_began_its_thread_is_ans
 
         assert turn.k <= later.k
         assert len(system.answers(conversation)) == later.k
+
+
+async def test_a_reply_that_came_before_is_answered_though_whoever_was_to_look_for_it_died(tmp_path: Path) -> None:
+    """As above, but the dispatcher dies when it has recorded what began the thread, and no look back finds a thread."""
+    async with System(tmp_path) as system:
+        system.slack.faults.add("users.conversations", Fault(error="internal_error"), times=1000)
+        dispatcher = await system.start()
+        system.slack.remove_bot(system.slack.general)
+        conversation, first = await system.say(QUESTION)
+        system.slack.invite_bot(system.slack.general)
+        _, reply = await system.say("what does the README say?", thread=conversation, mention=False)
+        await eventually(lambda: [line for line in system.logged("received") if not line["for_us"]])
+        system.slack.faults.add("conversations.replies", Fault(delay_seconds=2))
+        system.slack.redeliver(conversation.channel, conversation.thread_ts)
+        await eventually(lambda: system.logged("input_recorded"))
+        await system.end(dispatcher, signal.SIGKILL)
+        await system.start()
+
+        turn = await system.answer(conversation, first)
+        later = await system.answer(conversation, reply)
+        assert turn.k <= later.k
 
 
 async def test_messages_are_answered_in_their_order_though_an_events_replica_hangs(tmp_path: Path) -> None:

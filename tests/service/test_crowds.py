@@ -1,7 +1,9 @@
 """Many people and many threads at once: everybody is answered, in turn, and Slack's budgets hold."""
 
 import asyncio
+import os
 import re
+import signal
 from datetime import datetime
 from pathlib import Path
 
@@ -107,6 +109,23 @@ async def test_one_with_many_threads_does_not_keep_another_waiting_behind_them_a
 
         expected = [first, many[0], one, *many[1:]]
         assert placed(system) == [str(conversation) for conversation, _ in expected]
+
+
+async def test_who_lost_a_worker_is_not_put_behind_all_who_came_later(tmp_path: Path) -> None:
+    async with System(tmp_path, {"WORKER_MAX_CONCURRENT": "1", "WORKER_IDLE_SECONDS": "0"}) as system:
+        others = [system.add_person(f"U0OTHER000{number}", f"Person {number}") for number in range(3)]
+        await system.start()
+        first = await system.say("take 6 seconds")
+        await eventually(lambda: system.logged("turn_begun"), 60)
+        later = [await system.say(QUESTION, user=other) for other in others]
+        await eventually(lambda: len({line["conversation"] for line in system.logged("queued")}) == 3, 60)
+        for worker in system.worker_pids():
+            os.kill(worker, signal.SIGKILL)
+        await answers(system, [first, *later])
+
+        came = [str(conversation) for conversation, _ in (first, *later)]
+        # Who is next may have been called up while it was seen that the worker is dead; nobody after that.
+        assert placed(system) in ([came[0], *came], [*came[:2], came[0], *came[2:]])
 
 
 async def test_an_answer_that_waits_for_slack_is_not_looked_at_whenever_a_run_changes(tmp_path: Path) -> None:

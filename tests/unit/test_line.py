@@ -46,6 +46,15 @@ def test_on_a_machine_for_one_people_alternate() -> None:
     assert line(waiting, [], ada=3.5) == [4, 2, 5, 3]
 
 
+def test_who_lost_a_place_is_not_put_behind_those_who_came_later() -> None:
+    waiting = threads("ada", 2) | threads("bob", 3) | threads("eve", 1)
+    assert line(waiting, [], ada=2.5) == [1, 3, 2]
+
+    waiting[thread(2)] = Waiting("2.000000", "ada", interrupted=True)
+    assert line(waiting, [], ada=2.5) == [1, 2, 3]
+    assert line(waiting, ["ada"], ada=2.5) == [1, 3, 2]
+
+
 def test_what_somebody_got_before_they_wrote_does_not_count_against_them() -> None:
     assert line(threads("ada", 10) | threads("bob", 11), [], ada=9.0) == [10, 11]
 

@@ -12,10 +12,11 @@ from peerbot.conversation.keys import Conversation
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A conversation that waits: since which message (its `ts`), and whose that is."""
+    """A conversation that waits: since which message (its `ts`), whose that is, and whether it lost a place."""
 
     since: str
     person: str
+    interrupted: bool = False
 
 
 def in_turn(
@@ -25,7 +26,8 @@ def in_turn(
 
     `running` names the person of each run that there is, `served_at` says when somebody last got a place, in seconds
     since 1970. Each person's conversations are served in the order in which they came. Of two people, who has fewer
-    places comes first; of those who have as many, who got none, or got theirs longer ago, since they wait.
+    places comes first; of those who have as many, who got none, or got theirs longer ago, since they wait. A place
+    whose run was interrupted was none: else whoever comes anew would be served before who has waited longest.
     """
     places = Counter(running)
     heads: defaultdict[str, deque[Conversation]] = defaultdict(deque)
@@ -33,9 +35,10 @@ def in_turn(
         heads[waiting[conversation].person].append(conversation)
 
     def before_others(person: str) -> tuple[int, float, str, str]:
-        since = waiting[heads[person][0]].since
+        first = waiting[heads[person][0]]
         last = served_at.get(person, 0.0)
-        return places[person], last if last > float(since) else 0.0, since, person
+        served = last > float(first.since) and not first.interrupted
+        return places[person], last if served else 0.0, first.since, person
 
     line: list[Conversation] = []
     while heads:

@@ -288,7 +288,7 @@ class Dispatcher:
         """An input is in the journal: show it, and place it. A second delivery is reconciled too (D2)."""
         if new:
             self._tasks.spawn(self._presenter.received(item))
-            self._loops.spawn(self._catch_up.begun(item))
+            self._tasks.spawn(self._catch_up.begun(item))
         self._reconciler.soon(item.conversation)
 
     def _not_recorded(self, candidate: Candidate) -> None:
@@ -299,8 +299,9 @@ class Dispatcher:
         self._catch_up.missed(float(candidate.input.ts))
 
     def _run_started(self, conversation: Conversation, run: int) -> None:
-        """A worker has called: what carried its secret may go."""
+        """A worker has called: what carried its secret may go, and what its thread said before it began is due."""
         self._tasks.spawn(self._runs.burn(conversation, run))
+        self._tasks.spawn(self._catch_up.run_started(conversation))
 
     def _run_closed(self, conversation: Conversation) -> None:
         """A worker closed its run: look for inputs once more (D3)."""

@@ -8,6 +8,7 @@ stays as it is; what was rightly ignored is ignored again, since the same policy
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Iterable
 
 import stamina
@@ -47,6 +48,9 @@ LOOKS = 5
 IN_ORDER_SECONDS = 4.0
 """So long a turn waits for a look at what was said before what it answers."""
 
+BEGUN_KEPT = 1000
+"""So many conversations are remembered whose thread was read when they began."""
+
 
 class CatchUp:
     """Looks back, one look at a time; gaps that come meanwhile become one more look."""
@@ -59,6 +63,7 @@ class CatchUp:
         self._us = us
         self._since: float | None = None  # of the look that is due, in seconds since 1970
         self._due = asyncio.Event()
+        self._read: deque[Conversation] = deque(maxlen=BEGUN_KEPT)  # as far as they had come when they began
 
     def at_start(self) -> None:
         """Look back over the time before this process."""
@@ -119,13 +124,22 @@ class CatchUp:
                 with attempt:
                     if await self._journal.first_input(conversation) != item.id:
                         return
-                    past = Past(self._outbound, self._us)
+                    past = Past(self._outbound, self._us, urgency=Urgency.FIRST)
                     channel = MemberOf(conversation.channel, item.channel_type or "")
                     await self._thread(past, channel, conversation.thread_ts, float(item.ts))
+                    self._read.append(conversation)
         except PeerBotError as error:
             log.warning("replies_not_read", conversation=str(conversation), reason=str(error), exc_info=error)
             if isinstance(error, Unavailable):
                 self.missed(float(item.ts))  # looked at when the outage is over
+
+    async def run_started(self, conversation: Conversation) -> None:
+        """Do the same once more where no turn was written yet: who recorded the first input may have died before."""
+        if conversation in self._read or await self._journal.turn_numbers(conversation):
+            return
+        first = await self._journal.first_input(conversation)
+        if first and (item := await self._journal.input(conversation, first)):
+            await self.begun(item)
 
     async def overtaken(self, newest: Input, since: str) -> bool:
         """Record what was said in the thread of `newest` after `since` (a `ts`) and has not arrived.

@@ -305,7 +305,9 @@ class Reconciler:
         except Unavailable:
             await self.presenter.delayed(conversation, turn, "Kubernetes does not answer.")
             raise
-        async with self.places.place(conversation, Waiting(first.ts, first.user)) as place:
+        before = await self.journal.run(conversation, n - 1) if n > 1 else None
+        interrupted = before is not None and bool(set(before.run.serves) & set(inputs))
+        async with self.places.place(conversation, Waiting(first.ts, first.user, interrupted)) as place:
             if self._closing:
                 return False
             if place:
@@ -336,8 +338,7 @@ class Reconciler:
                 await self.journal.close_run(conversation, n, refused)
                 return True
         log.info("run_placed", run=n, job=conversation.job_name(n), inputs=list(inputs))
-        before = await self.journal.run(conversation, n - 1) if n > 1 else None
-        note = goes_on(before.closed) if before and before.closed and set(before.run.serves) & set(inputs) else ""
+        note = goes_on(before.closed) if before and before.closed and interrupted else ""
         await self.presenter.starting(conversation, turn, Work.of(run, first.user), note)
         return False
 
