@@ -310,6 +310,23 @@ async def test_a_github_that_is_away_for_a_moment_delays_a_turn_and_no_more(thre
     assert thread.files(thread.conversation.branch) == {"README.md", "one.txt", "two.txt"}
 
 
+async def test_a_connection_that_breaks_at_any_fetch_of_a_checkout_costs_nothing(thread: Thread) -> None:
+    """What a file holds is not cloned: git asks for it when it writes the file, and asks once."""
+    await thread.run("echo one > one.txt")
+    github = thread.system.github
+    github.calls.clear()
+    await thread.elsewhere("true")
+    fetches = sum(call.path.endswith("git-upload-pack") for call in github.calls)
+    assert fetches >= 2, "the history, and the files"
+    for served in range(fetches):
+        if served:
+            github.faults.add("git-upload-pack$", count=served)  # as they are
+        github.faults.add("git-upload-pack$", dropped=True)
+        turn = await thread.elsewhere("true")
+        assert turn.status == "done", turn.text
+        assert not github.faults.planned
+
+
 async def test_a_push_that_github_took_and_did_not_confirm_is_found_to_be_there(thread: Thread) -> None:
     await thread.run("echo one > one.txt")
     thread.system.github.faults.add("git-receive-pack$", method="POST", dropped=True, served=True)

@@ -63,7 +63,7 @@ class CatchUp:
         self._us = us
         self._since: float | None = None  # of the look that is due, in seconds since 1970
         self._due = asyncio.Event()
-        self._read: deque[Conversation] = deque(maxlen=BEGUN_KEPT)  # as far as they had come when they began
+        self._read: deque[Conversation] = deque(maxlen=BEGUN_KEPT)  # read when they began, or about to be
 
     def at_start(self) -> None:
         """Look back over the time before this process."""
@@ -117,6 +117,7 @@ class CatchUp:
         began it (that was sent again, or went to another replica) was not, and Slack does not send it again.
         """
         conversation = item.conversation
+        self._read.append(conversation)
         try:
             async for attempt in stamina.retry_context(
                 on=Unavailable, attempts=LOOKS, timeout=None, wait_initial=1.0, wait_max=60.0
@@ -127,7 +128,6 @@ class CatchUp:
                     past = Past(self._outbound, self._us, urgency=Urgency.FIRST)
                     channel = MemberOf(conversation.channel, item.channel_type or "")
                     await self._thread(past, channel, conversation.thread_ts, float(item.ts))
-                    self._read.append(conversation)
         except PeerBotError as error:
             log.warning("replies_not_read", conversation=str(conversation), reason=str(error), exc_info=error)
             if isinstance(error, Unavailable):

@@ -133,8 +133,10 @@ class Checkpoints:
                     return False
                 await git("reset", "--quiet")
                 return True
-            await git("reset", "--quiet", "--hard", parent)  # commits of that run that were not pushed
-        await git("read-tree", "--reset", "-u", commit)
+            await self._workspace.patiently(
+                "reset", "--quiet", "--hard", parent
+            )  # commits of that run that were not pushed
+        await self._workspace.patiently("read-tree", "--reset", "-u", commit)
         await git(*(("reset", "--quiet") if parent else ("read-tree", "--empty")))
         return True
 

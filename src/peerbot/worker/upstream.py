@@ -174,17 +174,17 @@ class Upstream:
             except GitFailed as error:
                 log.warning("left_behind", commits=unpushed, detail=error.detail)
                 await git("rebase", "--abort")
-        await git("checkout", "--quiet", "--no-track", "-B", branch, start)
+        await workspace.patiently("checkout", "--quiet", "--no-track", "-B", branch, start)
         return unpushed
 
     async def _join(self, theirs: str | None) -> bool:
         """Bring GitHub's branch into ours; True where there was something new. Raises `Diverged`."""
-        workspace, git = self.workspace, self.workspace.git
+        workspace = self.workspace
         base, head = workspace.pushed, await workspace.head()
         if theirs is None or theirs == base:
             return False
         if head in (base, EMPTY_TREE):
-            await git("reset", "--quiet", "--hard", theirs)
+            await workspace.patiently("reset", "--quiet", "--hard", theirs)
         elif base is None or await workspace.is_ancestor(base, theirs):
             await self._try("merge", "--no-edit", theirs)
         else:  # rewritten: what is gone there stays gone

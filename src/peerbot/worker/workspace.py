@@ -84,7 +84,7 @@ class Workspace:
             self.pushed = await self.oid(f"refs/remotes/origin/{self.branch}")
             start = self.pushed or await self.oid(f"refs/remotes/origin/{self.default_branch}")
             if start:
-                await self.git("checkout", "--quiet", "--no-track", "-B", self.branch, start)
+                await self.patiently("checkout", "--quiet", "--no-track", "-B", self.branch, start)
             else:  # an empty repository: the branch begins with the first commit
                 await self.git("symbolic-ref", "HEAD", f"refs/heads/{self.branch}")
             self.fresh = True
@@ -136,7 +136,10 @@ class Workspace:
         return True
 
     async def patiently(self, *arguments: str) -> None:
-        """Run git against the gateway; what may pass is tried again, where it is away for `patience_seconds`."""
+        """Run git against the gateway; what may pass is tried again, where it is away for `patience_seconds`.
+
+        That is also for what writes files into the workspace: their contents were not cloned, and are fetched then.
+        """
         tried = 0
 
         def again(error: Exception) -> bool:
