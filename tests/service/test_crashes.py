@@ -155,9 +155,10 @@ async def _crash(lanes: list[Lane], choose: Callable[[dict[Scenario, list[Write]
         f"{scenario}, {point}: {outcome}" for (scenario, point), outcome in play.outcomes.items() if outcome.problems
     ]
     possible = 2 * sum(map(len, play.writes.values()))
+    missed = sum(not outcome.reached and not outcome.problems for outcome in play.outcomes.values())
     _tell(
         f"\n{len(cases)} of {possible} points in {time.monotonic() - began:.0f} s; "
-        f"{len(cases) - len(unwell)} ended well, {len(unwell)} did not"
+        f"{len(play.outcomes) - len(unwell) - missed} ended well, {len(unwell)} did not, {missed} did not come"
     )
 
     assert set(play.outcomes) == set(cases)

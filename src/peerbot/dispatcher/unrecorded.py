@@ -25,7 +25,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 """Between two tries, so that a message waits for no longer when the outage is over."""
 
 FIRST_PAUSE_SECONDS = 1.0
-"""Before the first: it was tried just now, and what else its thread said in that moment comes before it or after it."""
+"""Before the first: it was tried just now, and what else was said in its thread at that moment is added meanwhile."""
 
 MOST_CONVERSATIONS, MOST_MESSAGES = 500, 50
 """So many wait here, and so many messages in each; the rest is left to Slack and its history."""
