@@ -26,7 +26,7 @@ class Report:
     slowest: dict[str, float]  # conversations: the longest wait in each, in seconds, the longest first
 
     def markdown(self) -> str:
-        """Two tables: the figures, and the faults by kind."""
+        """Tables: the figures, the faults by kind, what failed turns said, and who waited longest."""
         lines = ["| what | |", "|---|---|", *(f"| {name} | {value} |" for name, value in self.figures.items())]
         lines += [
             "",

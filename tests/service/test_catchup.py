@@ -255,16 +255,22 @@ async def test_a_marker_stays_while_slack_does_not_answer(tmp_path: Path) -> Non
         assert datetime.now(UTC) > turn.ended_at
 
 
+async def _overtaken(system: System) -> tuple[Conversation, str, str]:
+    """A thread whose reply came, and was not for us, before what began it: the thread, what began it, and the reply."""
+    system.slack.remove_bot(system.slack.general)
+    conversation, first = await system.say(QUESTION)
+    system.slack.invite_bot(system.slack.general)
+    _, reply = await system.say("what does the README say?", thread=conversation, mention=False)
+    await eventually(lambda: [line for line in system.logged("received") if not line["for_us"]])
+    return conversation, first, reply
+
+
 async def test_a_reply_that_came_before_the_message_that_began_its_thread_is_answered_too(tmp_path: Path) -> None:
     """Events overtake each other: one is sent again after seconds, two go to two replicas."""
     async with System(tmp_path) as system:
         await system.start()
         await _caught_up(system)
-        system.slack.remove_bot(system.slack.general)
-        conversation, first = await system.say(QUESTION)
-        system.slack.invite_bot(system.slack.general)
-        _, reply = await system.say("what does the README say?", thread=conversation, mention=False)
-        await eventually(lambda: [line for line in system.logged("received") if not line["for_us"]])
+        conversation, first, reply = await _overtaken(system)
         assert system.answers(conversation) == []
 
         system.slack.redeliver(conversation.channel, conversation.thread_ts)
@@ -280,11 +286,7 @@ async def test_a_reply_that_came_before_is_answered_though_whoever_was_to_look_f
     async with System(tmp_path) as system:
         system.slack.faults.add("users.conversations", Fault(error="internal_error"), times=1000)
         dispatcher = await system.start()
-        system.slack.remove_bot(system.slack.general)
-        conversation, first = await system.say(QUESTION)
-        system.slack.invite_bot(system.slack.general)
-        _, reply = await system.say("what does the README say?", thread=conversation, mention=False)
-        await eventually(lambda: [line for line in system.logged("received") if not line["for_us"]])
+        conversation, first, reply = await _overtaken(system)
         system.slack.faults.add("conversations.replies", Fault(delay_seconds=2))
         system.slack.redeliver(conversation.channel, conversation.thread_ts)
         await eventually(lambda: system.logged("input_recorded"))
@@ -337,11 +339,7 @@ async def test_a_reply_that_came_before_and_could_not_be_recorded_is_answered_wh
     async with System(tmp_path) as system:
         await system.start()
         await _caught_up(system)
-        system.slack.remove_bot(system.slack.general)
-        conversation, _ = await system.say(QUESTION)
-        system.slack.invite_bot(system.slack.general)
-        _, reply = await system.say("what does the README say?", thread=conversation, mention=False)
-        await eventually(lambda: [line for line in system.logged("received") if not line["for_us"]])
+        conversation, _, reply = await _overtaken(system)
         system.slack.faults.add("conversations.replies", Fault(delay_seconds=4))
         system.slack.redeliver(conversation.channel, conversation.thread_ts)
         await eventually(lambda: system.logged("input_recorded"))

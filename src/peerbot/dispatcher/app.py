@@ -10,7 +10,8 @@
                          gateway/present.py                  gateway/app.py
 
 1. `Receiver` (slack/receive.py) hands over what may be for us, before the ack.
-2. `Recorder` (record.py) writes marker and input into the journal; then the ack goes out.
+2. `Recorder` (record.py) writes marker and input into the journal; then the ack goes out. What the journal does not
+   take, `Unrecorded` (unrecorded.py) tries again.
 3. `Reconciler` (reconcile.py) makes sure that a run serves the conversation: `conversation/next.py` decides.
 4. The run's worker (worker/app.py) calls the gateway (gateway/app.py) for its inputs and reports to it.
 5. `Presenter` (gateway/present.py) shows the progress and posts the answer.

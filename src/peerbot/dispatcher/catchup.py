@@ -51,8 +51,6 @@ IN_ORDER_SECONDS = 4.0
 BEGUN_KEPT = 1000
 """So many conversations are remembered whose thread was read when they began."""
 
-_NEVER = "9999999999.999999-message"
-
 
 class CatchUp:
     """Looks back, one look at a time; gaps that come meanwhile become one more look."""
@@ -211,7 +209,7 @@ class CatchUp:
 
     async def _record(self, past: Past, channel: MemberOf, messages: Iterable[Message], since: float) -> int:
         """Record of one channel's or thread's messages, oldest first, what is for us and was missed."""
-        recorded, first = 0, ""
+        recorded = 0
         for message in messages:
             candidate = read_event(past.event(channel.id, message, channel.kind), self._us)
             if candidate is None or float(candidate.input.ts) <= since:
@@ -219,12 +217,7 @@ class CatchUp:
             item = candidate.input
             if await self._journal.input(item.conversation, item.id):
                 continue
-            if not candidate.sure:
-                # Said before we were called into the thread: not for us, also where that was a moment ago.
-                first = first or await self._journal.first_input(item.conversation) or _NEVER
-                if item.ts < input_ts(first):
-                    continue
-            if await self._recorder(candidate):
+            if await self._recorder(candidate, late=True):
                 log.info("input_missed", conversation=str(item.conversation), input=item.id)
-                recorded, first = recorded + 1, ""
+                recorded += 1
         return recorded

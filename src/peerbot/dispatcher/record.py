@@ -14,7 +14,7 @@ from peerbot.logs import logger
 log = logger(__name__)
 
 LATE_SECONDS = 2.0
-"""What comes later than that may have been said before its thread was a conversation."""
+"""What Slack sends later than that, it sends again: its thread may have become a conversation meanwhile."""
 
 
 class Recorder:
@@ -34,23 +34,23 @@ class Recorder:
         self._under_way: dict[tuple[Conversation, str], asyncio.Future[bool]] = {}
         self._failed = failed
 
-    async def __call__(self, candidate: Candidate) -> bool:
+    async def __call__(self, candidate: Candidate, *, late: bool = False) -> bool:
         """Record `candidate` if it is for us; True where it was.
 
         Two creates, and for a reply without a mention a look-up, cached where it is asked often. When it returns, the
         input is in the journal; when it raises, Slack gets no ack and sends the event again. A second time is no
         second input: it makes sure of the marker (its writer may have died before the input) and has the
-        conversation reconciled.
+        conversation reconciled. `late`: it may have been said before its thread was a conversation, however new it is.
         """
         try:
-            return await self.once(candidate)
+            return await self.once(candidate, late=late)
         except (PeerBotError, asyncio.CancelledError):  # the latter: this dispatcher ends
             self._failed(candidate)
             raise
 
-    async def once(self, candidate: Candidate) -> bool:
+    async def once(self, candidate: Candidate, *, late: bool = True) -> bool:
         """Do the same for whoever tries again by himself: `failed` is not told."""
-        if not candidate.sure and not await self._takes_part(candidate.input):
+        if not candidate.sure and not await self._takes_part(candidate.input, late=late):
             return False
         await self.record(candidate.input)
         return True
@@ -80,7 +80,7 @@ class Recorder:
             del self._under_way[name]
             done.set_result(recorded)
 
-    async def _takes_part(self, item: Input) -> bool:
+    async def _takes_part(self, item: Input, *, late: bool) -> bool:
         """Whether a reply that does not mention us is for us.
 
         It is not where it was said before we were called into the thread, nor where people talked and we only refused
@@ -89,7 +89,7 @@ class Recorder:
         conversation = item.conversation
         if not await self._journal.knows(conversation):
             return False
-        if time.time() - float(item.ts) > LATE_SECONDS:
+        if late or time.time() - float(item.ts) > LATE_SECONDS:
             first = await self._journal.first_input(conversation)
             if first and item.ts < input_ts(first):
                 return False

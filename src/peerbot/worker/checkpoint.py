@@ -133,9 +133,8 @@ class Checkpoints:
                     return False
                 await git("reset", "--quiet")
                 return True
-            await self._workspace.patiently(
-                "reset", "--quiet", "--hard", parent
-            )  # commits of that run that were not pushed
+            # commits of that run that were not pushed
+            await self._workspace.patiently("reset", "--quiet", "--hard", parent)
         await self._workspace.patiently("read-tree", "--reset", "-u", commit)
         await git(*(("reset", "--quiet") if parent else ("read-tree", "--empty")))
         return True
