@@ -99,6 +99,19 @@ class TestOnS3:
         await eventually(lambda: system.reactions(conversation, identity) == {"white_check_mark"})
         assert len(system.answers(conversation)) == 1
 
+    async def test_a_store_that_refuses_one_write_leaves_no_sign_of_it_on_the_message(
+        self, system: System, proxy: FaultyProxy
+    ) -> None:
+        # A mention comes as two events: one of them meets the fault, and the other is recorded in the same moment.
+        proxy.plan = lambda method, number: Fault.FORBIDDEN if method == "PUT" and not proxy.faults else None
+        conversation, identity = await system.say(QUESTION)
+        await eventually(lambda: system.logged("not_acked"))
+        await eventually(lambda: system.answers(conversation), 45)
+
+        await eventually(lambda: system.reactions(conversation, identity) == {"white_check_mark"})
+        shown = [call.arguments["name"] for call in system.slack.calls if call.method == "reactions.add"]
+        assert "hourglass_flowing_sand" in shown
+
     async def test_a_store_that_is_away_for_ten_seconds_of_a_turn_delays_the_answer_and_no_more(
         self, system: System, proxy: FaultyProxy
     ) -> None:

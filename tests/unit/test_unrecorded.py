@@ -1,6 +1,7 @@
 """What the journal did not take, in memory: each message once, within bounds, and none keeps another waiting."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -29,10 +30,23 @@ class Store:
         return True
 
 
-async def tried_again(store: Store, candidates: list[Candidate]) -> list[str]:
+class Signs:
+    """What people see on the messages."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def waits(self, item: Input) -> None:
+        self.seen.append(item.ts)
+
+    async def waits_no_more(self, item: Input) -> None:
+        self.seen.remove(item.ts)
+
+
+async def tried_again(store: Store, candidates: list[Candidate], signs: Signs | None = None) -> list[str]:
     """What `store` has recorded when nothing waits any more."""
     tasks = Tasks()
-    unrecorded = Unrecorded(store.record, tasks.spawn)
+    unrecorded = Unrecorded(store.record, signs or Signs(), tasks.spawn)
     for candidate in candidates:
         unrecorded.add(candidate)
     await tasks.close(20)
@@ -52,6 +66,18 @@ async def test_what_can_never_be_recorded_keeps_nothing_else_waiting() -> None:
             raise Unreadable
 
     assert await tried_again(Store(refuse), [damaged, well]) == [well.input.ts]
+
+
+async def test_nothing_is_shown_on_what_may_not_be_for_us_and_only_what_was_not_recorded_keeps_its_sign() -> None:
+    damaged, well, other = said(1), said(2), replace(said(3), sure=False)
+
+    def refuse(ts: str, _: list[str]) -> None:
+        if ts == damaged.input.ts:
+            raise Unreadable
+
+    signs = Signs()
+    await tried_again(Store(refuse), [damaged, well, other, well], signs)
+    assert signs.seen == [damaged.input.ts]
 
 
 async def test_a_conversation_that_the_journal_does_not_take_keeps_no_other_waiting() -> None:

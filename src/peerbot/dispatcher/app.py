@@ -24,6 +24,7 @@ Everything here is a cache but the journal: any replica can serve any request, a
 import asyncio
 import secrets
 import socket
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Literal
@@ -64,6 +65,9 @@ from peerbot.slack.post import Poster
 from peerbot.slack.receive import Receiver
 
 log = logger(__name__)
+
+TRIED_BEFORE_SECONDS = 1.0
+"""What was said so long before it was recorded may have been tried before, by a replica that is dead."""
 
 SWEEP_SECONDS = 60.0
 
@@ -128,7 +132,6 @@ class Dispatcher:
         github_session = await self._stack.enter_async_context(aiohttp.ClientSession())
         github = GitHub(github_session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
         recorder = Recorder(self._journal, self._recorded, self._not_recorded)
-        self._unrecorded = Unrecorded(recorder.once, self._tasks.spawn)
         receiver = Receiver(
             bot_token=settings.slack_bot_token.get_secret_value(),
             app_token=settings.slack_app_token.get_secret_value(),
@@ -166,6 +169,7 @@ class Dispatcher:
             ),
             spawn=self._loops.spawn,
         )
+        self._unrecorded = Unrecorded(recorder.once, self._presenter, self._tasks.spawn)
         self._gateway = self._build_gateway(session, github, repositories, inbox, poster)
         ports = Ports(
             health=await self._serve(health_app(self._journal), settings.port, "PORT"),
@@ -289,13 +293,13 @@ class Dispatcher:
         """An input is in the journal: show it, and place it. A second delivery is reconciled too (D2)."""
         if new:
             self._tasks.spawn(self._presenter.received(item))
+            if time.time() - float(item.ts) > TRIED_BEFORE_SECONDS and not self._unrecorded.holds(item):
+                self._tasks.spawn(self._presenter.waits_no_more(item))
             self._tasks.spawn(self._catch_up.begun(item))
         self._reconciler.soon(item.conversation)
 
     def _not_recorded(self, candidate: Candidate) -> None:
         """The journal did not take a message: show it, try again, and at last find it in Slack's history."""
-        if candidate.sure:
-            self._tasks.spawn(self._presenter.waits(candidate.input))
         self._unrecorded.add(candidate)
         self._catch_up.missed(float(candidate.input.ts))
 

@@ -8,9 +8,12 @@ history comes last in Slack's budgets. Who wrote waits for seconds instead.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Protocol
 
 import stamina
 
+from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.policy import Candidate
 from peerbot.errors import PeerBotError, Unavailable
@@ -31,6 +34,22 @@ MOST_CONVERSATIONS, MOST_MESSAGES = 500, 50
 """So many wait here, and so many messages in each; the rest is left to Slack and its history."""
 
 
+class Shows(Protocol):
+    """Shows people which messages wait. Both never raise."""
+
+    async def waits(self, item: Input) -> None:
+        """Show that `item` could not be recorded yet."""
+
+    async def waits_no_more(self, item: Input) -> None:
+        """Take back that it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    candidate: Candidate
+    shown: asyncio.Task[None] | None  # None: it may not be for us, so nothing is shown on it
+
+
 class Unrecorded:
     """Tries again: the conversations side by side, and of the messages of one the oldest first.
 
@@ -41,21 +60,33 @@ class Unrecorded:
     def __init__(
         self,
         record: Callable[[Candidate], Awaitable[bool]],
-        spawn: Callable[[Coroutine[object, object, None]], object],
+        shows: Shows,
+        spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
     ) -> None:
         self._record = record
+        self._shows = shows
         self._spawn = spawn
-        self._waiting: dict[Conversation, dict[str, Candidate]] = {}
+        self._waiting: dict[Conversation, dict[str, _Waiting]] = {}
+
+    def holds(self, item: Input) -> bool:
+        """Whether `item` waits here, and what is shown on it is taken back from here."""
+        return item.id in self._waiting.get(item.conversation, {})
 
     def add(self, candidate: Candidate) -> None:
-        """Record `candidate` when the journal takes it. The same one twice is one; returns at once."""
+        """Record `candidate` when the journal takes it, and show that it waits. The same one twice is one.
+
+        Returns at once.
+        """
         item = candidate.input
+        if self.holds(item):
+            return
+        new = _Waiting(candidate, self._spawn(self._shows.waits(item)) if candidate.sure else None)
         waiting = self._waiting.get(item.conversation)
         if waiting is not None:
             if len(waiting) < MOST_MESSAGES:
-                waiting.setdefault(item.id, candidate)
+                waiting[item.id] = new
         elif len(self._waiting) < MOST_CONVERSATIONS:
-            self._waiting[item.conversation] = {item.id: candidate}
+            self._waiting[item.conversation] = {item.id: new}
             self._spawn(self._record_all(item.conversation))
 
     async def _record_all(self, conversation: Conversation) -> None:
@@ -76,14 +107,22 @@ class Unrecorded:
         finally:
             del self._waiting[conversation]
 
-    async def _record_first(self, waiting: dict[str, Candidate]) -> None:
+    async def _record_first(self, waiting: dict[str, _Waiting]) -> None:
         """Record the oldest. One that can't be recorded, whenever it is tried, is let go."""
-        oldest = min(waiting.values(), key=lambda candidate: candidate.input.ts).input.id
+        oldest = min(waiting.values(), key=lambda entry: entry.candidate.input.ts)
+        item = oldest.candidate.input
         try:
-            if await self._record(waiting[oldest]):
-                log.info("recorded_after_all", conversation=str(waiting[oldest].input.conversation), input=oldest)
+            if await self._record(oldest.candidate):
+                log.info("recorded_after_all", conversation=str(item.conversation), input=item.id)
+                self._spawn(self._take_back(item, oldest.shown))
         except Unavailable:
             raise
         except PeerBotError as error:
-            log.warning("not_recorded", input=oldest, reason=str(error), exc_info=error)
-        del waiting[oldest]
+            log.warning("not_recorded", input=item.id, reason=str(error), exc_info=error)
+        del waiting[item.id]
+
+    async def _take_back(self, item: Input, shown: asyncio.Task[None] | None) -> None:
+        """Take back what is shown on a message, when it is: Slack may have kept that waiting."""
+        if shown:
+            await asyncio.wait([shown])
+            await self._shows.waits_no_more(item)

@@ -6,7 +6,6 @@ never drawn over or after a final.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 
@@ -34,9 +33,6 @@ POST_SECONDS = 45.0
 
 PLACE_SECONDS = 5.0
 """How long, at the least, until a place in line is told anew."""
-
-LATE_SECONDS = 1.0
-"""What was recorded so late may have been tried before, here or by another replica."""
 
 CARD_EVENT = "peerbot_card"
 
@@ -126,13 +122,16 @@ class Presenter:
         """Show that a message was received and recorded."""
         if self._style.reactions:
             await self._quietly(self._poster.react(item.channel, item.ts, RECEIVED))
-            if time.time() - float(item.ts) > LATE_SECONDS:
-                await self._quietly(self._poster.unreact(item.channel, item.ts, WAITS))
 
     async def waits(self, item: Input) -> None:
         """Show that a message was seen and could not be recorded yet. The same from every replica and each time."""
         if self._style.reactions:
             await self._quietly(self._poster.react(item.channel, item.ts, WAITS))
+
+    async def waits_no_more(self, item: Input) -> None:
+        """Take back that a message could not be recorded yet. It need not have been shown."""
+        if self._style.reactions:
+            await self._quietly(self._poster.unreact(item.channel, item.ts, WAITS))
 
     def queued(self, conversation: Conversation, turn: int, work: Work, *, place: int) -> None:
         """Say that the turn waits for a free worker, and which place it has; later, when that has changed."""
