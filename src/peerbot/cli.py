@@ -6,6 +6,7 @@ Exit codes: 0 it worked; 1 it did not (the turn failed, a service was not there)
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Coroutine
@@ -90,6 +91,8 @@ async def _dispatcher(options: argparse.Namespace) -> int:
     logs.configure(settings.log_level, readable=sys.stderr.isatty())
     dispatcher = Dispatcher(settings, await open_runs(settings))
     await dispatcher.start()
+    gc.collect()
+    gc.freeze()  # what was imported stays: to look at all of it again keeps Slack's acks waiting
     try:
         await asyncio.Event().wait()
     finally:
