@@ -20,26 +20,26 @@ from bench import seeds
 from bench.figures import Section, Table, milliseconds
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.policy import Us
-from peerbot.dispatcher.begin import Beginning
-from peerbot.dispatcher.given_up import GivenUp
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
-from peerbot.gateway.inbox import Admission, Inbox
-from peerbot.gateway.present import Presenter, Style
-from peerbot.gateway.repositories import Repositories
 from peerbot.github.client import GitHub
+from peerbot.github.repositories import Repositories
 from peerbot.journal import paths
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
-from peerbot.runs.folder import HeldFolder, RunFolder
-from peerbot.runs.process import ProcessRuns
+from peerbot.runs.processes.folder import HeldFolder, RunFolder
+from peerbot.runs.processes.runs import ProcessRuns
 from peerbot.slack.api import new_session, web_client
+from peerbot.slack.events import Us
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
+from peerbot.thread.inbox import Admission, Inbox
+from peerbot.thread.present import Presenter, Style
+from peerbot.turns.begin import Beginning
+from peerbot.turns.given_up import GivenUp
 
 PAST, PRESENT = "C0PAST00001", "C0PRESENT01"
 TIMES = 5

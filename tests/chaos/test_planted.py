@@ -25,7 +25,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from world import ChaosSystem
 
 from peerbot import logs
-from peerbot.gateway.answers import turn_metadata
+from peerbot.thread.answers import turn_metadata
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 

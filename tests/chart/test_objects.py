@@ -10,7 +10,7 @@ import pytest
 import yaml
 from rendering import CHART, EXAMPLES, ROOT, TOKENS, helm, render, tokens_for
 
-from peerbot.runs import worker_pod
+from peerbot.runs.jobs import worker_pod
 from peerbot.settings import Settings
 
 WORKER = {

@@ -13,10 +13,10 @@ from lightkube.types import PatchType
 from programs import until
 
 from peerbot.conversation.keys import Conversation
-from peerbot.runs import manifest
-from peerbot.runs.kubernetes import KubernetesRuns
+from peerbot.runs.jobs import manifest
+from peerbot.runs.jobs.runs import KubernetesRuns
+from peerbot.runs.jobs.worker_pod import WorkerPod
 from peerbot.runs.port import Phase, RunEvent, RunSpec, RunState
-from peerbot.runs.worker_pod import WorkerPod
 
 CONVERSATION = Conversation("T01", "C01", "1795489988.273013")
 SECONDS = 30.0

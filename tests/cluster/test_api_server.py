@@ -31,10 +31,10 @@ from stage import StagedNode
 from webhook import webhook
 
 from peerbot.errors import Refused, Unavailable
-from peerbot.runs import manifest
-from peerbot.runs.kubernetes import KubernetesRuns
+from peerbot.runs.jobs import manifest
+from peerbot.runs.jobs.runs import KubernetesRuns
+from peerbot.runs.jobs.worker_pod import WorkerPod
 from peerbot.runs.port import Phase
-from peerbot.runs.worker_pod import WorkerPod
 
 
 async def test_watches_go_on_after_the_api_server_was_killed_and_its_history_forgotten(

@@ -17,6 +17,7 @@ from product import Product
 
 from peerbot.conversation.documents import Choice
 from peerbot.conversation.keys import Conversation
+from peerbot.journal import choices
 from peerbot.protocol.documents import run_path
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -73,7 +74,7 @@ async def bring_repository(product: Product, directory: Path) -> None:
     git(source, "commit", "--quiet", "--message", "The probes")
     await product.github.import_repository(REPOSITORY, source)
     choice = Choice(repository=REPOSITORY, chosen_by=product.slack.person)
-    await product.journal.choose("channel", f"{product.slack.team}-{product.slack.general}", choice)
+    await choices.choose(product.journal, "channel", f"{product.slack.team}-{product.slack.general}", choice)
 
 
 def git(directory: Path, *arguments: str) -> str:

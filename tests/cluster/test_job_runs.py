@@ -17,9 +17,9 @@ from replicas import CONVERSATION, SECONDS, SECRET, Place, ended, heard, looked,
 from stage import StagedNode
 
 from peerbot.conversation.documents import RunEnd
-from peerbot.runs import manifest
+from peerbot.runs.jobs import manifest
+from peerbot.runs.jobs.worker_pod import WorkerPod
 from peerbot.runs.port import Phase, RunEvent
-from peerbot.runs.worker_pod import WorkerPod
 
 
 async def test_a_run_is_a_job_with_one_pod_and_a_secret_that_belongs_to_it(place: Place, stage: StagedNode) -> None:

@@ -16,12 +16,12 @@ from crash_points import CrashSystem, Point, Strike, Trap, Write
 from crash_scenarios import FIRST_TURN, FOLLOW_UP, FOLLOWING_TURN, Began, Ending, Scenario
 from system import START_SECONDS, eventually
 
+from peerbot.conversation.decide import REPOST_AFTER
 from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.next import REPOST_AFTER
-from peerbot.gateway.present import CARD_EVENT
 from peerbot.journal import paths
 from peerbot.journal.open import open_storage
+from peerbot.thread.present import CARD_EVENT
 
 SETTLED_SECONDS = 180.0
 """From a crash until all is well again, on a busy machine."""

@@ -23,7 +23,7 @@ from multidict import CIMultiDict
 from system import System
 from yarl import URL
 
-from peerbot.gateway.present import CARD_EVENT
+from peerbot.thread.present import CARD_EVENT
 
 _HOP_BY_HOP = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 GATEWAY = "gateway"

@@ -13,25 +13,25 @@ from aiohttp import web
 from peerbot.claude.credentials import Credential
 from peerbot.conversation.documents import Input, Run
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.policy import Us
 from peerbot.gateway.app import Gateway, Limits
-from peerbot.gateway.branches import Branches
 from peerbot.gateway.git_relay import GitRelay
-from peerbot.gateway.inbox import Admission, Inbox
 from peerbot.gateway.model_relay import ModelRelay
-from peerbot.gateway.present import Presenter, Style
-from peerbot.gateway.repositories import Repositories
-from peerbot.gateway.turns import Turns
 from peerbot.github.client import GitHub
+from peerbot.github.repositories import Repositories
 from peerbot.journal.journal import Journal
 from peerbot.journal.storage import Storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.slack.api import new_session, web_client
+from peerbot.slack.events import Us
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
+from peerbot.thread.inbox import Admission, Inbox
+from peerbot.thread.present import Presenter, Style
+from peerbot.turns.branches import Branches
+from peerbot.turns.turns import Turns
 from peerbot.worker.gateway import GatewayClient
 from peerbot.worker.session import GatewaySessions
 

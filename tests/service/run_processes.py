@@ -17,8 +17,8 @@ import pytest
 
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.port import Phase, RunSpec, RunState
-from peerbot.runs.process import ProcessRuns
-from peerbot.runs.sandbox import Sandbox, SandboxMissing
+from peerbot.runs.processes.runs import ProcessRuns
+from peerbot.runs.processes.sandbox import Sandbox, SandboxMissing
 
 T = TypeVar("T")
 IGNORES_TERM = """
@@ -32,8 +32,8 @@ import asyncio, json, sys
 from pathlib import Path
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.port import RunSpec
-from peerbot.runs.process import ProcessRuns
-from peerbot.runs.sandbox import Sandbox
+from peerbot.runs.processes.runs import ProcessRuns
+from peerbot.runs.processes.sandbox import Sandbox
 
 async def main(directory, sandboxed, without, command):
     sandbox = Sandbox(without=without) if sandboxed else None

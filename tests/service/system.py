@@ -27,7 +27,7 @@ from peerbot.local.model import DemoModel
 from peerbot.local.narrate import answered_turn
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.local.slack.shapes import UserKind
-from peerbot.runs.sandbox import Sandbox, SandboxMissing
+from peerbot.runs.processes.sandbox import Sandbox, SandboxMissing
 
 ANSWER_SECONDS = 90.0  # a machine that is busy with other tests takes many times as long as a quiet one
 START_SECONDS = 60.0

@@ -13,15 +13,15 @@ from slack_sdk.web.async_client import AsyncWebClient
 from peerbot.conversation.documents import Input, Posted, Turn, TurnStatus
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused, Unavailable
-from peerbot.gateway.answers import Answers
-from peerbot.gateway.repositories import Repositories
 from peerbot.github.client import GitHub
+from peerbot.github.repositories import Repositories
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import new_session, web_client
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
+from peerbot.thread.answers import Answers
 
 SHORT = "All tests pass."
 LONG = "\n\n".join(f"Paragraph {i}. {'word ' * 60}".strip() for i in range(80))  # three messages

@@ -15,6 +15,7 @@ from system import System, eventually
 
 from peerbot.conversation.documents import Choice, Turn
 from peerbot.conversation.keys import Conversation
+from peerbot.journal import choices
 from peerbot.local.slack import Fault
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -215,7 +216,7 @@ async def test_an_empty_repository_gets_its_first_commit(system: System, tmp_pat
     channel = "C0EMPTY0001"
     system.slack.add_channel(channel, "empty")
     choice = Choice(repository="somebody/empty", chosen_by=system.slack.person)
-    await system.journal.choose("channel", f"{system.slack.team}-{channel}", choice)
+    await choices.choose(system.journal, "channel", f"{system.slack.team}-{channel}", choice)
     ts = await system.slack.say(system.slack.person, channel, f"{system.slack.mention()} {SCRIPT}")
     conversation = Conversation(system.slack.team, channel, ts)
 

@@ -22,6 +22,7 @@ from peerbot.conversation.documents import (
 )
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, Unavailable, Unreadable
+from peerbot.journal import choices
 from peerbot.journal.gcs import GoogleStore
 from peerbot.journal.journal import Journal, TurnFiles
 from peerbot.journal.open import open_storage
@@ -326,14 +327,14 @@ class TestSessions:
 
 class TestRepositories:
     async def test_a_name_stays_with_who_claimed_it_first(self, journal: Journal, replica: Journal) -> None:
-        assert await journal.claim_repository("acme", "user-ada", "T1/U1") == "T1/U1"
-        assert await replica.claim_repository("acme", "user-ada", "T1/U2") == "T1/U1"
-        assert await replica.claim_repository("acme", "user-ada", "T1/U1") == "T1/U1"
-        assert await replica.claim_repository("other", "user-ada", "T1/U2") == "T1/U2"
+        assert await choices.claim_repository(journal, "acme", "user-ada", "T1/U1") == "T1/U1"
+        assert await choices.claim_repository(replica, "acme", "user-ada", "T1/U2") == "T1/U1"
+        assert await choices.claim_repository(replica, "acme", "user-ada", "T1/U1") == "T1/U1"
+        assert await choices.claim_repository(replica, "other", "user-ada", "T1/U2") == "T1/U2"
 
     async def test_a_name_in_other_letters_is_the_same_name(self, journal: Journal) -> None:
-        assert await journal.claim_repository("Acme", "user-Ada", "T1/U1") == "T1/U1"
-        assert await journal.claim_repository("acme", "USER-ada", "T1/U2") == "T1/U1"
+        assert await choices.claim_repository(journal, "Acme", "user-Ada", "T1/U1") == "T1/U1"
+        assert await choices.claim_repository(journal, "acme", "USER-ada", "T1/U2") == "T1/U1"
 
 
 class TestDamage:

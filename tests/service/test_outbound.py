@@ -10,10 +10,11 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import new_session, web_client
+from peerbot.slack.blocks import Rendered
 from peerbot.slack.lanes import LONGEST_QUEUE, Urgency
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
-from peerbot.slack.render import Rendered, note
+from peerbot.slack.render import notice
 
 LINK = "chat.getPermalink"
 Hold = Callable[..., Awaitable["asyncio.Task[object]"]]
@@ -88,11 +89,11 @@ async def test_of_calls_as_urgent_the_first_goes_first(slack: LocalSlack, outbou
 async def test_an_edit_that_waited_shows_the_newest(slack: LocalSlack, outbound: Outbound) -> None:
     poster = Poster(outbound)
     conversation = Conversation(slack.team, slack.general, await slack.say(slack.person, slack.general, "hello"))
-    ts = await poster.post(conversation, note("first"))
+    ts = await poster.post(conversation, notice("first"))
     shown = "older"
 
     async def newest() -> Rendered:
-        return note(shown)
+        return notice(shown)
 
     slack.faults.add("chat.update", HELD)
     editing = asyncio.create_task(poster.update(conversation.channel, ts, newest))
@@ -147,12 +148,12 @@ async def test_an_edit_on_its_way_is_over_before_the_next(slack: LocalSlack, out
     """Who draws progress is cancelled when the turn ends; what Slack is about to take must not land after the end."""
     poster = Poster(outbound)
     conversation = Conversation(slack.team, slack.general, await slack.say(slack.person, slack.general, "hello"))
-    ts = await poster.post(conversation, note("first"))
+    ts = await poster.post(conversation, notice("first"))
     begun = asyncio.Event()
 
     async def progress() -> Rendered:
         begun.set()
-        return note("progress")
+        return notice("progress")
 
     slack.faults.add("chat.update", Fault(delay_seconds=0.5))
     editing = asyncio.create_task(poster.update(conversation.channel, ts, progress))
@@ -160,7 +161,7 @@ async def test_an_edit_on_its_way_is_over_before_the_next(slack: LocalSlack, out
     await asyncio.sleep(0)
     editing.cancel()
     await asyncio.gather(editing, return_exceptions=True)
-    await poster.update(conversation.channel, ts, note("the end"))
+    await poster.update(conversation.channel, ts, notice("the end"))
 
     assert slack.message(conversation.channel, ts)["text"] == "the end"
     assert [call.outcome for call in slack.calls if call.method == "chat.update"] == ["ok", "ok"]
@@ -178,11 +179,11 @@ async def test_replicas_that_share_slack_s_budgets_are_seldom_refused_and_finals
     async def final(poster: Poster, ts: str) -> None:
         before = asyncio.get_running_loop().time()
         conversation = Conversation(slack.team, slack.general, ts)
-        await poster.post(conversation, note("the answer"), urgency=Urgency.FINAL)
+        await poster.post(conversation, notice("the answer"), urgency=Urgency.FINAL)
         took.append(asyncio.get_running_loop().time() - before)
 
     async def comfort(poster: Poster, ts: str) -> None:
-        await poster.post(Conversation(slack.team, slack.general, ts), note("a card"))
+        await poster.post(Conversation(slack.team, slack.general, ts), notice("a card"))
         await poster.react(slack.general, ts, "eyes")
         await poster.unreact(slack.general, ts, "eyes")
 

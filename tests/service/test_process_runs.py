@@ -25,8 +25,8 @@ from run_processes import (
 from peerbot.conversation.documents import RunEnd
 from peerbot.errors import Unavailable
 from peerbot.runs.port import Phase, RunEvent
-from peerbot.runs.process import ProcessRuns
-from peerbot.runs.sandbox import Sandbox
+from peerbot.runs.processes.runs import ProcessRuns
+from peerbot.runs.processes.sandbox import Sandbox
 
 WAITS = "import time; print('up', flush=True); time.sleep(600)"
 ENDS_ON_TERM = """

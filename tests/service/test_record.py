@@ -9,11 +9,11 @@ from faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from gcs_server import gcs_server, make_bucket
 
 from peerbot.conversation.documents import Input
-from peerbot.conversation.policy import Candidate
 from peerbot.dispatcher.record import Recorder
 from peerbot.errors import Unavailable
 from peerbot.journal.gcs import GoogleStore
 from peerbot.journal.journal import Journal
+from peerbot.slack.events import Candidate
 
 
 @pytest.fixture(scope="module")

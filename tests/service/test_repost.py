@@ -11,8 +11,8 @@ from system import System, eventually
 
 from peerbot.conversation.documents import Input, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
-from peerbot.gateway.answers import turn_metadata
 from peerbot.local.slack import Fault
+from peerbot.thread.answers import turn_metadata
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from run_processes import IGNORES_TERM, Stage, ended, eventually, need_sandbox, 
 
 import peerbot
 from peerbot.conversation.documents import RunEnd
-from peerbot.runs.sandbox import PROTECTIONS, Sandbox
+from peerbot.runs.processes.sandbox import PROTECTIONS, Sandbox
 
 # Each prints what it could reach, and nothing where the protection holds.
 PROBES = {
@@ -279,7 +279,7 @@ def refusal(path: Path) -> str:
     """What somebody reads whose programs are all in `path`."""
     source = """
 from peerbot.errors import PeerBotError
-from peerbot.runs.sandbox import Sandbox
+from peerbot.runs.processes.sandbox import Sandbox
 try:
     Sandbox.find()
 except PeerBotError as error:

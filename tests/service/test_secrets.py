@@ -28,6 +28,7 @@ from system import System, eventually
 from peerbot.conversation.documents import Choice
 from peerbot.conversation.keys import Conversation
 from peerbot.gateway.app import Gateway
+from peerbot.journal import choices
 from peerbot.journal.journal import RunRecord
 from peerbot.protocol import documents as protocol
 from peerbot.protocol.documents import run_path
@@ -54,8 +55,8 @@ DISPATCHER = """
 import asyncio, json, sys
 from peerbot import logs
 from peerbot.dispatcher.app import Dispatcher
-from peerbot.runs.process import ProcessRuns
-from peerbot.runs.sandbox import Sandbox
+from peerbot.runs.processes.runs import ProcessRuns
+from peerbot.runs.processes.sandbox import Sandbox
 from peerbot.settings import load
 
 async def main(command, without):
@@ -180,7 +181,7 @@ class Planted(System):
         await self.github.import_repository(REPOSITORY, source)
         await self.github.import_repository("peerbot-community/other", source)
         choice = Choice(repository=REPOSITORY, chosen_by=self.slack.person)
-        await self.journal.choose("channel", f"{self.slack.team}-{self.slack.general}", choice)
+        await choices.choose(self.journal, "channel", f"{self.slack.team}-{self.slack.general}", choice)
 
     @property
     def credentials(self) -> dict[str, str]:

@@ -11,9 +11,11 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused, Unavailable
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import call, new_session, refusal_code, web_client
+from peerbot.slack.blocks import Rendered
+from peerbot.slack.card import card_message
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
-from peerbot.slack.render import Rendered, answer, card, note
+from peerbot.slack.render import answer, notice
 
 SOON = 30.0
 
@@ -37,7 +39,7 @@ async def conversation(slack: LocalSlack) -> Conversation:
 
 
 def shown_card(title: str = "Ada") -> Rendered:
-    return card(
+    return card_message(
         None,
         run_name="claude-worker-abc-1",
         repository_url="https://github.example/acme/web",
@@ -137,7 +139,7 @@ async def test_a_post_whose_answer_was_lost_is_not_posted_again(
     slack.faults.add("chat.postMessage", Fault(lost=True))
 
     with pytest.raises(Unavailable):
-        await poster.post(conversation, note("once"))
+        await poster.post(conversation, notice("once"))
 
     assert [message["text"] for message in slack.thread(conversation.channel, conversation.thread_ts)[1:]] == ["once"]
 
@@ -149,13 +151,13 @@ async def test_a_slack_in_trouble_is_unavailable(
     slack.faults.add("chat.postMessage", fault)
 
     with pytest.raises(Unavailable):
-        await poster.post(conversation, note("hello"))
+        await poster.post(conversation, notice("hello"))
 
 
 async def test_it_waits_as_long_as_slack_says(slack: LocalSlack, poster: Poster, conversation: Conversation) -> None:
     slack.faults.add("chat.postMessage", Fault(status=429, retry_after_seconds=0), times=2)
 
-    await poster.post(conversation, note("after a while"))
+    await poster.post(conversation, notice("after a while"))
 
     assert len(slack.thread(conversation.channel, conversation.thread_ts)) == 2
     assert [call.outcome for call in slack.calls] == ["http 429", "http 429", "ok"]
@@ -166,7 +168,7 @@ async def test_it_does_not_wait_for_minutes(slack: LocalSlack, poster: Poster, c
 
     async with asyncio.timeout(SOON):
         with pytest.raises(Unavailable):
-            await poster.post(conversation, note("hello"))
+            await poster.post(conversation, notice("hello"))
 
 
 async def test_a_channel_that_does_not_take_messages_is_refused_with_what_to_do(
@@ -176,9 +178,9 @@ async def test_a_channel_that_does_not_take_messages_is_refused_with_what_to_do(
     slack.archive_channel(slack.general)
 
     with pytest.raises(Refused, match="archived"):
-        await poster.post(conversation, note("hello"))
+        await poster.post(conversation, notice("hello"))
     with pytest.raises(Refused, match="Invite the bot") as refused:
-        await poster.post(Conversation(slack.team, "C0OTHER0001", "1700000000.000001"), note("hello"))
+        await poster.post(Conversation(slack.team, "C0OTHER0001", "1700000000.000001"), notice("hello"))
     assert refusal_code(refused.value) == "not_in_channel"
 
 
@@ -186,7 +188,7 @@ async def test_a_bad_token_is_refused_with_the_name_of_its_setting(
     slack: LocalSlack, conversation: Conversation
 ) -> None:
     with pytest.raises(Refused, match="SLACK_BOT_TOKEN"):
-        await Poster(Outbound(web_client(slack.api_url, "xoxb-wrong"))).post(conversation, note("hello"))
+        await Poster(Outbound(web_client(slack.api_url, "xoxb-wrong"))).post(conversation, notice("hello"))
 
 
 async def test_a_missing_scope_is_named(slack: LocalSlack, poster: Poster, conversation: Conversation) -> None:

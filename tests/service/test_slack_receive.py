@@ -14,15 +14,16 @@ from structlog.testing import capture_logs
 from system import eventually
 
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.policy import Candidate, Channel, Person, Us
-from peerbot.conversation.text import as_context
+from peerbot.conversation.policy import Channel, Person
 from peerbot.errors import Refused, Unavailable
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import new_session, web_client
+from peerbot.slack.events import Candidate, Us
 from peerbot.slack.history import earlier_messages
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.receive import Pace, Receiver
+from peerbot.slack.text import as_context
 
 SOON = 30.0  # seconds; what takes longer on a slow machine has failed
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerbot.conversation.policy import Channel, Person, Us, admit, read_event
+from peerbot.conversation.policy import Channel, Person, admit
+from peerbot.slack.events import Us, read_event
 
 US = Us(team="T1", bot_user="UBOT", trigger_phrase="@peerbotai")
 ROOT, TS = "1610241700.000100", "1610241741.000200"

@@ -11,7 +11,9 @@ from slack_sdk.models.blocks import Block
 
 from peerbot.conversation.documents import FileChange, PullRequest, Turn, TurnStatus
 from peerbot.conversation.progress import Progress, Step, StepStatus
-from peerbot.slack.render import Answer, Rendered, State, answer, card, note, plain, words
+from peerbot.slack.blocks import Rendered
+from peerbot.slack.card import State, card_message
+from peerbot.slack.render import Answer, answer, notice, plain, words
 
 REPOSITORY = "https://github.example/acme/web"
 BRANCH = f"{REPOSITORY}/tree/peerbot/2026-11-23-abc"
@@ -63,7 +65,7 @@ def shown_card(progress: Progress | None = None, state: State = "working", **mor
         "limit_minutes": 5.0,
         "requester": "Ada Lovelace",
     }
-    return card(progress, state=state, **(given | more))
+    return card_message(progress, state=state, **(given | more))
 
 
 def progress(*titles: str, current: int = -1, **more: Any) -> Progress:
@@ -415,7 +417,7 @@ def test_every_answer_keeps_slacks_limits(
 
 
 def test_a_note_is_one_plain_section() -> None:
-    rendered = note("Invite the bot to <!channel> & try again.")
+    rendered = notice("Invite the bot to <!channel> & try again.")
 
     assert_slack_takes(rendered)
     assert [block["type"] for block in rendered.blocks] == ["section"]

@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerbot.conversation.text import (
-    ThreadMessage,
-    as_context,
-    break_markdown,
-    harmless,
-    mentioned_users,
-    readable,
-    shorten,
-)
+from peerbot.conversation.parts import break_markdown, shorten
+from peerbot.slack.text import ThreadMessage, as_context, harmless, mentioned_users, readable
 
 NAMES = {"U2": "Ada Lovelace", "U3": "<b>&amp; Bob\n", "UBOT": "peerbot"}
 

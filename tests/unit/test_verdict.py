@@ -9,8 +9,8 @@ from lightkube.resources.core_v1 import Event, Pod
 
 from peerbot.conversation.documents import RunEnd
 from peerbot.conversation.keys import Conversation
+from peerbot.runs.jobs.verdict import Seen, judge
 from peerbot.runs.port import Phase, RunState
-from peerbot.runs.verdict import Seen, judge
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 CONVERSATION = Conversation("T01", "C01", "1795489988.273013")

@@ -1,1 +1,1 @@
-"""Claude: credentials and the relay to the model API."""
+"""The Claude API: its credential, its prices, and what a reply has used."""

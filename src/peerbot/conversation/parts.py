@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 _FENCE = re.compile(r"^\s{0,20}(`{3,30}|~{3,30})[^`]{0,100}$")
+_OPEN = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 _DELIMITER = re.compile(r"^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$")
 _ENDS = (". ", " ")
 
@@ -87,6 +88,40 @@ def _end(line: str, limit: int, weigh: Weigh) -> int:
         low, high = (middle, high) if weigh(line[:middle]) <= limit else (low, middle - 1)
     found = (line.rfind(mark, low // 2, low) + len(mark) for mark in _ENDS if mark in line[low // 2 : low])
     return next(found, low)
+
+
+def shorten(markdown: str, limit_chars: int, notice: str) -> str:
+    """Cut Markdown to `limit_chars`, where it can at the end of a paragraph, close an open fence, and add `notice`."""
+    if len(markdown) <= limit_chars:
+        return markdown
+    kept, _ = break_markdown(markdown, limit_chars - len(notice) - 2)
+    return f"{kept}\n\n{notice}"
+
+
+def break_markdown(markdown: str, limit_chars: int) -> tuple[str, str]:
+    """Break Markdown into what fits into `limit_chars` and the rest, where it can at the end of a paragraph or line.
+
+    A fence that is open at the break is closed before it and opened again after it.
+    """
+    if len(markdown) <= limit_chars:
+        return markdown, ""
+    room = limit_chars - 40  # for the closing fence
+    end = next((end for mark in ("\n\n", "\n", " ") if (end := markdown.rfind(mark, room // 2, room)) > 0), room)
+    kept, rest = markdown[:end].rstrip(), markdown[end:].lstrip("\n")
+    fence = _open_fence(kept)
+    return (f"{kept}\n{fence}", f"{fence}\n{rest}") if fence else (kept, rest)
+
+
+def _open_fence(markdown: str) -> str:
+    """The fence that is open at the end of the text, shortened to what closes it; empty where there is none."""
+    fence = ""
+    for line in markdown.split("\n"):
+        if found := _OPEN.match(line):
+            if not fence:
+                fence = found[1]
+            elif found[1].startswith(fence) and line.strip() == found[1]:
+                fence = ""
+    return fence[:36]
 
 
 def _units(markdown: str) -> list[_Unit]:

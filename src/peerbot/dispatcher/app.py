@@ -7,14 +7,14 @@
                  ▲                       ▲                      │ HTTP, run tokens
                  │                     watch ◀── runs/          ▼
                  └────── present ◀───────┴─────────────────  gateway
-                         gateway/present.py                  gateway/app.py
+                         thread/present.py                  gateway/app.py
 
 1. `Receiver` (slack/receive.py) hands over what may be for us, before the ack.
 2. `Recorder` (record.py) writes marker and input into the journal; then the ack goes out. What the journal does not
    take, `Unrecorded` (unrecorded.py) tries again.
-3. `Reconciler` (reconcile.py) makes sure that a run serves the conversation: `conversation/next.py` decides.
+3. `Reconciler` (reconcile.py) makes sure that a run serves the conversation: `conversation/decide.py` decides.
 4. The run's worker (worker/app.py) calls the gateway (gateway/app.py) for its inputs and reports to it.
-5. `Presenter` (gateway/present.py) shows the progress and posts the answer.
+5. `Presenter` (thread/present.py) shows the progress and posts the answer.
 6. `_watch` and `_sweep` here reconcile again whenever a run changes, and every minute.
 7. `CatchUp` (catchup.py) reads what was said while nobody listened, at start and after a gap.
 
@@ -35,11 +35,7 @@ from aiohttp import web
 from peerbot.claude.credentials import Credential
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.policy import Candidate
-from peerbot.dispatcher.begin import Beginning
 from peerbot.dispatcher.catchup import CatchUp
-from peerbot.dispatcher.given_up import GivenUp
-from peerbot.dispatcher.health import health_app
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Recorder
@@ -47,22 +43,26 @@ from peerbot.dispatcher.tasks import Tasks
 from peerbot.dispatcher.unrecorded import Unrecorded
 from peerbot.errors import PeerBotError
 from peerbot.gateway.app import Gateway, Limits
-from peerbot.gateway.branches import Branches
 from peerbot.gateway.git_relay import GitRelay
-from peerbot.gateway.inbox import Admission, Inbox
 from peerbot.gateway.model_relay import ModelRelay
-from peerbot.gateway.present import Presenter, Style
-from peerbot.gateway.repositories import Repositories
-from peerbot.gateway.turns import Turns
 from peerbot.github.client import GitHub
+from peerbot.github.repositories import Repositories
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.logs import logger
 from peerbot.runs.port import LONGEST_RUN_SECONDS, Runs
 from peerbot.settings import Settings
+from peerbot.slack.events import Candidate
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
 from peerbot.slack.receive import Receiver
+from peerbot.thread.inbox import Admission, Inbox
+from peerbot.thread.present import Presenter, Style
+from peerbot.turns.begin import Beginning
+from peerbot.turns.branches import Branches
+from peerbot.turns.given_up import GivenUp
+from peerbot.turns.turns import Turns
+from peerbot.web.health import health_app
 
 log = logger(__name__)
 

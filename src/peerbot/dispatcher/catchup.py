@@ -15,12 +15,12 @@ import stamina
 
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation, input_ts
-from peerbot.conversation.policy import Us, read_event
 from peerbot.dispatcher.record import Recorder
 from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.runs.port import Runs
+from peerbot.slack.events import Us, read_event
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.past import MemberOf, Message, Past

@@ -1,6 +1,6 @@
 """`reconcile(conversation)`: make sure that a run serves it, or that it is answered (step 3 of docs/architecture.md).
 
-Looks at the journal and the runs, lets `conversation/next.py` decide, takes that one step, and looks again. Safe to
+Looks at the journal and the runs, lets `conversation/decide.py` decide, takes that one step, and looks again. Safe to
 call at any time, by any replica, as often as one likes.
 """
 
@@ -14,22 +14,22 @@ from datetime import UTC, datetime
 import stamina
 from structlog.contextvars import bound_contextvars
 
-from peerbot.conversation import next as steps
+from peerbot.conversation import decide
 from peerbot.conversation.documents import RepostClaim, Run, RunClosed, RunEnd, Turn, TurnStatus, now
 from peerbot.conversation.ends import goes_on, waits
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.line import Waiting
-from peerbot.dispatcher.begin import Beginning
-from peerbot.dispatcher.given_up import GivenUp
 from peerbot.dispatcher.places import Places
 from peerbot.errors import PeerBotError, Refused, Unavailable, Unreadable
-from peerbot.gateway.inbox import Inbox
-from peerbot.gateway.present import Presenter, Work
 from peerbot.journal.answers import answered
 from peerbot.journal.journal import Journal, RunRecord
 from peerbot.logs import logger
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.runs.port import Phase, Runs, RunSpec
+from peerbot.thread.inbox import Inbox
+from peerbot.thread.present import Presenter, Work
+from peerbot.turns.begin import Beginning
+from peerbot.turns.given_up import GivenUp
 
 log = logger(__name__)
 
@@ -197,23 +197,23 @@ class Reconciler:
         with bound_contextvars(conversation=str(conversation)):
             for _ in range(MOST_STEPS):
                 view = await self._view(conversation)
-                step = steps.next_step(view, now())
+                step = decide.next_step(view, now())
                 log.debug("step", step=type(step).__name__)
                 self._need_no_run.pop(conversation, None)
-                if not isinstance(step, steps.Reserve):
+                if not isinstance(step, decide.Reserve):
                     if view.pending:
                         self._need_no_run[conversation] = view.pending
                     self._leaves_line(conversation)
                 if view.runs and not view.runs[0].closed and view.runs[0].alive and view.runs[0].said:
                     await self._held_up(conversation, view.runs[0])
-                if isinstance(step, steps.Look):
+                if isinstance(step, decide.Look):
                     self.spawn_waiting(self._look_at(conversation, step.at))
                     return
                 if not await self._take(conversation, step):
                     return
             log.warning("reconcile_unfinished", steps=MOST_STEPS)
 
-    async def _view(self, conversation: Conversation) -> steps.View:
+    async def _view(self, conversation: Conversation) -> decide.View:
         """Read what the decision looks at."""
         marked = await self.journal.pending_in(conversation)
         done = await answered(self.journal, conversation, marked)
@@ -223,7 +223,9 @@ class Reconciler:
         for files in await self.journal.turn_files(conversation):
             if files.written and not files.posted and (turn := await self.journal.turn(conversation, files.k)):
                 claim = await self.journal.repost_claim(conversation, files.k, files.claims)
-                unposted.append(steps.UnpostedTurn(files.k, claim.claimed_at if claim else turn.ended_at, files.claims))
+                unposted.append(
+                    decide.UnpostedTurn(files.k, claim.claimed_at if claim else turn.ended_at, files.claims)
+                )
         runs = await self._run_views(conversation, set(inputs))
         fixed: dict[str, str] = {}
         if not runs or runs[0].closed:
@@ -232,20 +234,20 @@ class Reconciler:
                     fixed[identity] = text
         said_at = {i: datetime.fromtimestamp(float(input_ts(i)), UTC) for i in inputs}
         orphans = {i: at for i in marked if i not in pending and (at := await self.journal.marked_at(conversation, i))}
-        return steps.View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans)
+        return decide.View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans)
 
-    async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[steps.RunView]:
+    async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[decide.RunView]:
         """The newest run, and those before it as long as they served what waits."""
         record = await self.journal.newest_run(conversation)
-        views: list[steps.RunView] = []
+        views: list[decide.RunView] = []
         while record and (not views or waiting & set(record.run.serves)):
             views.append(await self._run_view(conversation, record, live=not views))
             record = await self.journal.run(conversation, record.n - 1) if record.n > 1 else None
         return views
 
-    async def _run_view(self, conversation: Conversation, record: RunRecord, *, live: bool) -> steps.RunView:
+    async def _run_view(self, conversation: Conversation, record: RunRecord, *, live: bool) -> decide.RunView:
         state = await self.runs.look(conversation, record.n) if live and not record.closed else None
-        return steps.RunView(
+        return decide.RunView(
             n=record.n,
             serves=tuple(record.run.serves),
             reserved_at=record.run.reserved_at,
@@ -257,30 +259,30 @@ class Reconciler:
             said=state.said if state else "",
         )
 
-    async def _take(self, conversation: Conversation, step: steps.Step) -> bool:
+    async def _take(self, conversation: Conversation, step: decide.Step) -> bool:
         """Take a step; True where it is worth to look again at once."""
         match step:
-            case steps.Unmark(inputs):
+            case decide.Unmark(inputs):
                 await self._end(conversation, inputs)
-            case steps.Post(turn, claim):
+            case decide.Post(turn, claim):
                 await self._post_again(conversation, turn, claim)
-            case steps.Answer(inputs, text):
+            case decide.Answer(inputs, text):
                 await self._answer(conversation, inputs, text, TurnStatus.REFUSED)
-            case steps.GiveUp(inputs, last):
+            case decide.GiveUp(inputs, last):
                 await self._answer(
                     conversation, inputs, await self.given_up.words(conversation, last), TurnStatus.FAILED
                 )
-            case steps.Offer(inputs):
+            case decide.Offer(inputs):
                 await self._answer(conversation, inputs, _OFFER, TurnStatus.FAILED)
-            case steps.Recover(identity):
+            case decide.Recover(identity):
                 await self.recover(conversation, identity)
-            case steps.Close(run, reason, detail, said):
+            case decide.Close(run, reason, detail, said):
                 self._told.pop(conversation, None)
                 log.warning("run_died", run=run, reason=reason.value, detail=detail)
                 await self.journal.close_run(conversation, run, RunClosed(reason=reason, detail=detail, said=said))
-            case steps.Reserve(run, inputs):
+            case decide.Reserve(run, inputs):
                 return await self._place(conversation, run, inputs)
-            case steps.Wake(run):
+            case decide.Wake(run):
                 await self.runs.wake(conversation, run)
                 return False
             case _:
@@ -342,7 +344,7 @@ class Reconciler:
         await self.presenter.starting(conversation, turn, Work.of(run, first.user), note)
         return False
 
-    async def _held_up(self, conversation: Conversation, run: steps.RunView) -> None:
+    async def _held_up(self, conversation: Conversation, run: decide.RunView) -> None:
         """Say on the card of the turn that waits for `run` what that waits for; once, as long as it is the same."""
         if self._told.get(conversation) == (run.n, run.said):
             return

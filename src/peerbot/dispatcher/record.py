@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from peerbot.conversation.documents import Input, TurnStatus
 from peerbot.conversation.keys import Conversation, input_id, input_ts
-from peerbot.conversation.policy import Candidate
 from peerbot.errors import PeerBotError
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
+from peerbot.slack.events import Candidate
 
 log = logger(__name__)
 

@@ -15,9 +15,9 @@ import stamina
 
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.policy import Candidate
 from peerbot.errors import PeerBotError, Unavailable
 from peerbot.logs import logger
+from peerbot.slack.events import Candidate
 
 log = logger(__name__)
 

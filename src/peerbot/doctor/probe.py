@@ -24,7 +24,7 @@ from peerbot.doctor import inside
 from peerbot.doctor.cluster import NOBODY, Cluster, No, asked, nobodys_run, opened
 from peerbot.doctor.report import Finding, good, skipped, wrong
 from peerbot.errors import PeerBotError
-from peerbot.runs import manifest, verdict
+from peerbot.runs.jobs import manifest, verdict
 from peerbot.settings import Settings
 
 PROBE_SECONDS = 90.0

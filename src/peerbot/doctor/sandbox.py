@@ -1,7 +1,7 @@
 """The sandbox of process runs as the doctor looks at it: the product's own search, which starts Python in it once."""
 
 from peerbot.doctor.report import Finding, good, skipped, wrong
-from peerbot.runs.sandbox import Sandbox, SandboxMissing
+from peerbot.runs.processes.sandbox import Sandbox, SandboxMissing
 from peerbot.settings import Settings, Switch
 
 _CHECK = "sandbox"

@@ -1,1 +1,1 @@
-"""The API that workers use. It holds every credential; a worker holds none."""
+"""The door for workers: who calls, what they ask for, and the two relays. It holds every credential; a worker none."""

@@ -25,14 +25,9 @@ from peerbot.conversation.keys import Conversation
 from peerbot.conversation.progress import Progress
 from peerbot.errors import Conflict, PeerBotError, Refused, Unavailable
 from peerbot.gateway.access import Access, Caller, Role, named_run
-from peerbot.gateway.branches import Branches
 from peerbot.gateway.git_relay import GitRelay, GitTarget
-from peerbot.gateway.inbox import Inbox
 from peerbot.gateway.model_relay import ModelRelay
-from peerbot.gateway.present import Presenter, Work
-from peerbot.gateway.repositories import Repositories
-from peerbot.gateway.sessions import checked, session_so_far
-from peerbot.gateway.turns import Turns
+from peerbot.github.repositories import Repositories
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.protocol.documents import (
@@ -47,6 +42,11 @@ from peerbot.protocol.documents import (
     secret_hash,
 )
 from peerbot.protocol.sessions import LARGEST_BYTES
+from peerbot.thread.inbox import Inbox
+from peerbot.thread.present import Presenter, Work
+from peerbot.turns.branches import Branches
+from peerbot.turns.sessions import checked, session_so_far
+from peerbot.turns.turns import Turns
 
 log = logger(__name__)
 
@@ -184,7 +184,7 @@ class Gateway:
     async def begin(self, request: web.Request) -> web.Response:
         """Number the turn that begins, and show its card."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
-        begun = await self.turns.begin(caller)
+        begun = await self.turns.begin(caller.conversation, caller.record)
         log.info("turn_begun", conversation=str(caller.conversation), run=caller.record.n, turn=begun.turn)
         self.spawn(self.presenter.starting(caller.conversation, begun.turn, await self._work(caller)))
         return _json(begun)
@@ -248,13 +248,15 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
         result = TurnResult.model_validate_json(await request.read())
         with bound_contextvars(conversation=str(caller.conversation), run=caller.record.n):
-            turn, created = await self.turns.finish(caller, _number(request, "turn"), result)
+            turn, created = await self.turns.finish(
+                caller.conversation, caller.record, _number(request, "turn"), result
+            )
             if result.cause:
                 log.warning("turn_failed", turn=turn.k, cause=result.cause)
             if created:  # whoever created the turn posts it; a repeated call may come to another replica
                 self.spawn(self.presenter.final(caller.conversation, turn, await self._work(caller)))
                 if turn.began:
-                    self.spawn(self.turns.clear_checkpoints(caller))
+                    self.spawn(self.turns.clear_checkpoints(caller.conversation, caller.record))
         return _json(TurnFinished(turn=turn.k, pull_request=turn.pull_request))
 
     async def ready(self, request: web.Request) -> web.Response:

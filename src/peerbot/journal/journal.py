@@ -9,24 +9,22 @@ document is damaged, or of a newer release), and `ValueError` for names that are
 """
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from peerbot.conversation.documents import (
     Branch,
     Card,
-    Choice,
     Document,
     Input,
     Marker,
     Posted,
-    RepositoryName,
     RepostClaim,
     Run,
     RunClosed,
@@ -39,6 +37,7 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable, Unreadable
 from peerbot.journal import paths
 from peerbot.journal.granted import GrantedStorage
+from peerbot.journal.recent import Recent
 from peerbot.journal.storage import Storage
 from peerbot.logs import logger
 
@@ -46,8 +45,6 @@ log = logger(__name__)
 
 _D = TypeVar("_D", bound=Document)
 _T = TypeVar("_T")
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 _KNOWN_CONVERSATIONS = 50_000  # about 15 MB when full
 _KEPT_DOCUMENTS = 2_000  # a few KB each
@@ -80,8 +77,8 @@ class Journal:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._documents: _Recent[str, Document] = _Recent(_KEPT_DOCUMENTS)
-        self._known: _Recent[Conversation, bool] = _Recent(_KNOWN_CONVERSATIONS)
+        self._documents: Recent[str, Document] = Recent(_KEPT_DOCUMENTS)
+        self._known: Recent[Conversation, bool] = Recent(_KNOWN_CONVERSATIONS)
         self._reading = asyncio.Semaphore(_READS_AT_ONCE)
 
     # Recording
@@ -95,7 +92,7 @@ class Journal:
 
         `new`: this document was not recorded before; one that is there is another's, and is not read to see that.
         """
-        ours = await self._create(paths.input_document(input.conversation, input.id), input, new=new)
+        ours = await self.create(paths.input_document(input.conversation, input.id), input, new=new)
         self._known.put(input.conversation, True)
         return ours
 
@@ -141,40 +138,40 @@ class Journal:
 
     async def input(self, conversation: Conversation, input_id: str) -> Input | None:
         """Read an input."""
-        return await self._read(paths.input_document(conversation, input_id), Input)
+        return await self.read(paths.input_document(conversation, input_id), Input)
 
     # The conversation and its runs
 
     async def begin(self, conversation: Conversation, started: Started) -> Started:
         """Begin `conversation`; returns how it began: `started`, or what somebody wrote before."""
         key = paths.conversation_document(conversation)
-        if await self._create(key, started):
+        if await self.create(key, started):
             return started
-        return await self._read_existing(key, Started)
+        return await self.read_existing(key, Started)
 
     async def conversation(self, conversation: Conversation) -> Started | None:
         """Read how `conversation` began."""
-        return await self._read(paths.conversation_document(conversation), Started)
+        return await self.read(paths.conversation_document(conversation), Started)
 
     async def newest_branch(self, conversation: Conversation) -> Branch | None:
         """Read the branch that holds now; None as long as it is the conversation's first."""
-        numbers = await self._numbered(paths.branches(conversation))
-        return await self._read(paths.branch(conversation, max(numbers)), Branch) if numbers else None
+        numbers = await self.numbered(paths.branches(conversation))
+        return await self.read(paths.branch(conversation, max(numbers)), Branch) if numbers else None
 
     async def begin_branch(self, conversation: Conversation, branch: Branch) -> Branch:
         """Begin a branch; returns it, or what another wrote of that number before."""
         key = paths.branch(conversation, branch.i)
-        return branch if await self._create(key, branch) else await self._read_existing(key, Branch)
+        return branch if await self.create(key, branch) else await self.read_existing(key, Branch)
 
     async def runs(self, conversation: Conversation) -> list[RunRecord]:
         """Read all its runs, by number."""
-        kinds = await self._numbered(paths.runs(conversation))
+        kinds = await self.numbered(paths.runs(conversation))
         numbers = sorted(n for n, there in kinds.items() if "json" in there)
         return await self._all(self._run_record(conversation, n, kinds[n]) for n in numbers)
 
     async def newest_run(self, conversation: Conversation) -> RunRecord | None:
         """Read its run with the highest number."""
-        kinds = await self._numbered(paths.runs(conversation))
+        kinds = await self.numbered(paths.runs(conversation))
         numbers = [n for n, there in kinds.items() if "json" in there]
         if not numbers:
             return None
@@ -182,21 +179,21 @@ class Journal:
 
     async def run(self, conversation: Conversation, n: int) -> RunRecord | None:
         """Read run `n`."""
-        if await self._read(paths.run_document(conversation, n), Run) is None:
+        if await self.read(paths.run_document(conversation, n), Run) is None:
             return None
         return await self._run_record(conversation, n, {"started", "closed"})
 
     async def reserve(self, conversation: Conversation, run: Run) -> bool:
         """Reserve a run's number; True when it is ours to start."""
-        return await self._create(paths.run_document(conversation, run.n), run)
+        return await self.create(paths.run_document(conversation, run.n), run)
 
     async def run_started(self, conversation: Conversation, n: int, started: RunStarted) -> bool:
         """Note that run `n`'s worker called; False when one called before."""
-        return await self._create(paths.run_document(conversation, n, "started"), started)
+        return await self.create(paths.run_document(conversation, n, "started"), started)
 
     async def close_run(self, conversation: Conversation, n: int, closed: RunClosed) -> bool:
         """Close run `n`; False when it was closed before."""
-        return await self._create(paths.run_document(conversation, n, "closed"), closed)
+        return await self.create(paths.run_document(conversation, n, "closed"), closed)
 
     # Its turns
 
@@ -206,7 +203,7 @@ class Journal:
 
     async def turn_files(self, conversation: Conversation) -> list[TurnFiles]:
         """List what exists of each turn, ascending; a turn that only has its card is in progress."""
-        kinds = await self._numbered(paths.turns(conversation))
+        kinds = await self.numbered(paths.turns(conversation))
         return [
             TurnFiles(
                 k,
@@ -221,7 +218,7 @@ class Journal:
 
     async def turn(self, conversation: Conversation, k: int) -> Turn | None:
         """Read turn `k`."""
-        return await self._read(paths.turn_document(conversation, k), Turn)
+        return await self.read(paths.turn_document(conversation, k), Turn)
 
     async def newest_turn(self, conversation: Conversation) -> Turn | None:
         """Read the written turn with the highest number."""
@@ -230,35 +227,35 @@ class Journal:
 
     async def write_turn(self, conversation: Conversation, turn: Turn) -> bool:
         """Write a turn; False when another run's turn of this number is there."""
-        return await self._create(paths.turn_document(conversation, turn.k), turn)
+        return await self.create(paths.turn_document(conversation, turn.k), turn)
 
     async def card(self, conversation: Conversation, k: int) -> Card | None:
         """Read where turn `k`'s progress message is."""
-        return await self._read(paths.turn_document(conversation, k, "card"), Card)
+        return await self.read(paths.turn_document(conversation, k, "card"), Card)
 
     async def write_card(self, conversation: Conversation, k: int, card: Card) -> bool:
         """Note where turn `k`'s progress message is; False when it has one already."""
-        return await self._create(paths.turn_document(conversation, k, "card"), card)
+        return await self.create(paths.turn_document(conversation, k, "card"), card)
 
     async def posted(self, conversation: Conversation, k: int) -> Posted | None:
         """Read where turn `k`'s answer is."""
-        return await self._read(paths.turn_document(conversation, k, "posted"), Posted)
+        return await self.read(paths.turn_document(conversation, k, "posted"), Posted)
 
     async def write_posted(self, conversation: Conversation, k: int, posted: Posted) -> bool:
         """Note that turn `k`'s answer is in Slack; False when that was noted before."""
-        return await self._create(paths.turn_document(conversation, k, "posted"), posted)
+        return await self.create(paths.turn_document(conversation, k, "posted"), posted)
 
     async def repost_claim(self, conversation: Conversation, k: int, i: int) -> RepostClaim | None:
         """Read the `i`th claim to post turn `k` again; None where there is none, as for 0."""
-        return None if i == 0 else await self._read(paths.turn_document(conversation, k, f"repost-{i}"), RepostClaim)
+        return None if i == 0 else await self.read(paths.turn_document(conversation, k, f"repost-{i}"), RepostClaim)
 
     async def claim_repost(self, conversation: Conversation, k: int, i: int, claim: RepostClaim) -> bool:
         """Claim to post turn `k` again, for the `i`th time; False when somebody else has."""
-        return await self._create(paths.turn_document(conversation, k, f"repost-{i}"), claim)
+        return await self.create(paths.turn_document(conversation, k, f"repost-{i}"), claim)
 
     async def claim_telling(self, conversation: Conversation, told: Told) -> bool:
         """Claim to tell the thread that a document can't be read; False where that was done before."""
-        return await self._create(paths.told(conversation), told)
+        return await self.create(paths.told(conversation), told)
 
     # Sessions
 
@@ -293,28 +290,6 @@ class Journal:
         """Read commits that could not be pushed."""
         return await self._get(paths.work(conversation, turn, run))
 
-    # Names of repositories
-
-    async def claim_repository(self, owner: str, name: str, user: str) -> str:
-        """Claim a repository's name for `user` (`team/user`); returns whose it is: `user`, or who came before."""
-        key = paths.repository(owner, name)
-        if await self._create(key, RepositoryName(user=user)):
-            return user
-        return (await self._read_existing(key, RepositoryName)).user
-
-    # What was chosen
-
-    async def choice(self, kind: Literal["user", "channel"], identity: str) -> Choice | None:
-        """Read what holds for a user or a channel (`team-id`): the newest choice."""
-        numbers = await self._numbered(paths.choices(kind, identity))
-        return await self._read(paths.choice(kind, identity, max(numbers)), Choice) if numbers else None
-
-    async def choose(self, kind: Literal["user", "channel"], identity: str, choice: Choice) -> None:
-        """Choose anew; of two at once both are kept, and the later one holds."""
-        seq = max(await self._numbered(paths.choices(kind, identity)), default=0) + 1
-        while not await self._create(paths.choice(kind, identity, seq), choice):
-            seq += 1
-
     # The store itself
 
     async def ping(self) -> None:
@@ -331,13 +306,17 @@ class Journal:
         """Close the store. Idempotent."""
         await self._storage.close()
 
-    async def _create(self, key: str, document: Document, *, new: bool = False) -> bool:
+    # Documents, for the modules of this folder
+
+    async def create(self, key: str, document: Document, *, new: bool = False) -> bool:
+        """Create a document; whether the one that is there now is ours. `new`: nobody has tried this one before."""
         ours = await self._storage.put_if_absent(key, _bytes(document), new=new)
         if ours:
             self._documents.put(key, document)
         return ours
 
-    async def _read(self, key: str, kind: type[_D]) -> _D | None:
+    async def read(self, key: str, kind: type[_D]) -> _D | None:
+        """Read a document; None where there is none."""
         kept = self._documents.get(key)
         if isinstance(kept, kind):
             return kept
@@ -348,11 +327,20 @@ class Journal:
         self._documents.put(key, document)
         return document
 
-    async def _read_existing(self, key: str, kind: type[_D]) -> _D:
-        document = await self._read(key, kind)
+    async def read_existing(self, key: str, kind: type[_D]) -> _D:
+        """Read a document that was there a moment ago."""
+        document = await self.read(key, kind)
         if document is None:  # somebody deleted it by hand, this moment
             raise Unavailable(f"The journal's {key} was there and is gone. Try again.")
         return document
+
+    async def numbered(self, folder: str) -> dict[int, set[str]]:
+        """List a folder of numbered documents: their kinds by number."""
+        kinds: defaultdict[int, set[str]] = defaultdict(set)
+        async for key in self._storage.list(folder):
+            if (parsed := paths.parse_numbered(key)) is not None:
+                kinds[parsed[0]].add(parsed[1])
+        return kinds
 
     async def _get(self, key: str) -> bytes | None:
         async with self._reading:
@@ -361,41 +349,14 @@ class Journal:
     async def _all(self, reads: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
         return await asyncio.gather(*reads)
 
-    async def _numbered(self, folder: str) -> dict[int, set[str]]:
-        """List a folder of numbered documents: their kinds by number."""
-        kinds: defaultdict[int, set[str]] = defaultdict(set)
-        async for key in self._storage.list(folder):
-            if (parsed := paths.parse_numbered(key)) is not None:
-                kinds[parsed[0]].add(parsed[1])
-        return kinds
-
     async def _run_record(self, conversation: Conversation, n: int, there: set[str]) -> RunRecord:
-        run = await self._read_existing(paths.run_document(conversation, n), Run)
+        run = await self.read_existing(paths.run_document(conversation, n), Run)
         started = closed = None
         if "started" in there:
-            started = await self._read(paths.run_document(conversation, n, "started"), RunStarted)
+            started = await self.read(paths.run_document(conversation, n, "started"), RunStarted)
         if "closed" in there:
-            closed = await self._read(paths.run_document(conversation, n, "closed"), RunClosed)
+            closed = await self.read(paths.run_document(conversation, n, "closed"), RunClosed)
         return RunRecord(n, run, started, closed)
-
-
-class _Recent(Generic[_K, _V]):
-    """A mapping that forgets what was not used for longest."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._held: OrderedDict[_K, _V] = OrderedDict()
-
-    def get(self, key: _K) -> _V | None:
-        if key in self._held:
-            self._held.move_to_end(key)
-        return self._held.get(key)
-
-    def put(self, key: _K, value: _V) -> None:
-        self._held[key] = value
-        self._held.move_to_end(key)
-        if len(self._held) > self._size:
-            self._held.popitem(last=False)
 
 
 def _bytes(document: Document) -> bytes:

@@ -6,8 +6,8 @@ from html import unescape
 from typing import Any
 
 from peerbot.conversation.keys import Conversation
-from peerbot.gateway.answers import METADATA_EVENT
 from peerbot.local.slack import Change
+from peerbot.thread.answers import METADATA_EVENT
 
 MARKS = {"complete": "✓", "in_progress": "▸", "error": "✗"}
 

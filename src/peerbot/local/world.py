@@ -15,6 +15,7 @@ from peerbot.conversation.documents import Choice
 from peerbot.conversation.keys import Conversation
 from peerbot.dispatcher.app import Dispatcher
 from peerbot.errors import SettingsError
+from peerbot.journal import choices
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
@@ -117,7 +118,8 @@ class World:
         """Make a copy of a person's repository the one that the channel works on."""
         full_name = f"{self.github.organization}/{source.name}"
         await self.github.import_repository(full_name, source)
-        await self.journal.choose(
+        await choices.choose(
+            self.journal,
             "channel",
             f"{self.slack.team}-{self.slack.general}",
             Choice(repository=full_name, chosen_by=self.slack.person),

@@ -1,1 +1,1 @@
-"""Where runs run: a port, and one module for each place."""
+"""Where runs run: the port, and what both kinds of run share."""

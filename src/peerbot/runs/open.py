@@ -5,8 +5,8 @@ import sys
 from peerbot.errors import SettingsError
 from peerbot.logs import logger
 from peerbot.runs.port import Runs, backstop_seconds
-from peerbot.runs.process import ProcessRuns
-from peerbot.runs.sandbox import Sandbox, SandboxMissing
+from peerbot.runs.processes.runs import ProcessRuns
+from peerbot.runs.processes.sandbox import Sandbox, SandboxMissing
 from peerbot.settings import Runtime, Settings, Switch
 
 log = logger(__name__)
@@ -48,9 +48,9 @@ def open_processes(settings: Settings, *, demo: bool = False) -> ProcessRuns:
 
 async def _jobs(settings: Settings) -> Runs:
     # Here, so that process runs do not pay for a cluster's client: 0.2 s and 30 MB.
-    from peerbot.runs.kubernetes import KubernetesRuns, cluster_client  # noqa: PLC0415
-    from peerbot.runs.manifest import Size  # noqa: PLC0415
-    from peerbot.runs.worker_pod import WorkerPod  # noqa: PLC0415
+    from peerbot.runs.jobs.manifest import Size  # noqa: PLC0415
+    from peerbot.runs.jobs.runs import KubernetesRuns, cluster_client  # noqa: PLC0415
+    from peerbot.runs.jobs.worker_pod import WorkerPod  # noqa: PLC0415
 
     assert settings.peerbot_worker_pod, "the settings have checked it"
     pod = WorkerPod.read(settings.peerbot_worker_pod)

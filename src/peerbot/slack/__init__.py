@@ -1,1 +1,1 @@
-"""Slack: what comes in, who may ask, what people see."""
+"""Every format of Slack's: events and sockets in; texts, cards, answers and calls out; who people are."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.text import ThreadMessage
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
+from peerbot.slack.text import ThreadMessage
 
 _PAGES = 5
 _SAID = {None, "file_share", "thread_broadcast", "bot_message", "me_message"}

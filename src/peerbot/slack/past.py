@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.policy import Us
 from peerbot.errors import Refused
 from peerbot.logs import logger
 from peerbot.slack.api import refusal_code
+from peerbot.slack.events import Us
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
 

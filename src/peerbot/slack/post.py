@@ -13,9 +13,10 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.logs import logger
 from peerbot.slack.api import refusal_code
+from peerbot.slack.blocks import Rendered
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
-from peerbot.slack.render import Rendered, plain, words
+from peerbot.slack.render import plain, words
 
 log = logger(__name__)
 

@@ -24,10 +24,10 @@ from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.web.async_client import AsyncWebClient
 
-from peerbot.conversation.policy import Candidate, Us, read_event
 from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.logs import logger
 from peerbot.slack.api import bolt_log, new_session, refusal_code, sdk_log, web_client
+from peerbot.slack.events import Candidate, Us, read_event
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
 

@@ -1,8 +1,9 @@
 """D2 to D4 hold, however two dispatchers, their workers and their crashes interleave, with the real `next_step`.
 
-Hypothesis plays against the model (`next_model.py`, `next_programs.py`): it moves any actor by any number of writes,
+Hypothesis plays against the model (`decide_model.py`, `decide_programs.py`): it moves any actor by any number of
+writes,
 delivers events twice and late, kills dispatchers and runs between two writes, loses replies, and sets the clock. What
-is promised (`next_promises.py`) is checked after every write; at the end faults stop, and all must be answered.
+is promised (`decide_promises.py`) is checked after every write; at the end faults stop, and all must be answered.
 
 `HYPOTHESIS_PROFILE=deep` looks for longer.
 """
@@ -13,15 +14,14 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from decide_model import Input, Kind, Luck
+from decide_programs import World
+from decide_promises import check, check_the_end
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from next_model import Input, Kind, Luck
-from next_programs import World
-from next_promises import check, check_the_end
 
-from peerbot.conversation.documents import RunEnd
-from peerbot.conversation.next import (
+from peerbot.conversation.decide import (
     COMES_WITHIN,
     OFFER_AFTER,
     REPOST_AFTER,
@@ -37,6 +37,7 @@ from peerbot.conversation.next import (
     Wake,
     next_step,
 )
+from peerbot.conversation.documents import RunEnd
 
 ROUNDS = 30
 MOST_INPUTS = 4

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from next_model import (
+from decide_model import (
     IDLE,
     LET_GO_AT,
     POLL,
@@ -29,7 +29,7 @@ from next_model import (
     Turn,
 )
 
-from peerbot.conversation import next as steps
+from peerbot.conversation import decide as steps
 from peerbot.conversation.documents import RunClosed, RunEnd
 from peerbot.errors import Conflict, Refused, Unavailable
 
@@ -218,7 +218,7 @@ class World(Stage):
         if left and (yield from self.create(f"turns/{k}.json", turn)):
             self.spawn(dispatcher, "final", self.final(dispatcher, turn))
 
-    # gateway/present.py
+    # thread/present.py
 
     def final(self, dispatcher: Dispatcher, turn: Turn, *, claim: int = 0) -> Program[None]:
         since = self.clock if claim else turn.ended
@@ -263,7 +263,7 @@ class World(Stage):
             yield None
             self.journal.pop(f"pending/{i}", None)
 
-    # gateway/access.py, gateway/app.py, gateway/turns.py. Reads may be old, so they are not fenced here at all.
+    # gateway/access.py, gateway/app.py, turns/turns.py. Reads may be old, so they are not fenced here at all.
 
     def access(self, n: int) -> None:
         if self.closed(n) or f"runs/{n}.started" not in self.journal:

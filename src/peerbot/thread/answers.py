@@ -17,7 +17,7 @@ import stamina
 from peerbot.conversation.documents import Posted, Turn
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.errors import PeerBotError, Refused
-from peerbot.gateway.repositories import Repositories, branch_url
+from peerbot.github.repositories import Repositories, branch_url
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.slack.api import came_at_once, is_for_the_operator, refusal_code

@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from peerbot.conversation.documents import RunClosed, RunEnd
-from peerbot.conversation.next import (
+from peerbot.conversation.decide import (
     Answer,
     Close,
     GiveUp,
@@ -23,6 +22,7 @@ from peerbot.conversation.next import (
     Wake,
     next_step,
 )
+from peerbot.conversation.documents import RunClosed, RunEnd
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from peerbot.conversation.documents import KeptWork, PullRequest, Run, SessionRef, Turn, TurnStatus
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Conflict, PeerBotError
-from peerbot.gateway.access import Caller
-from peerbot.gateway.branches import Branches
-from peerbot.gateway.inbox import Inbox
 from peerbot.github.client import GitHub
 from peerbot.github.describe import pull_request_body, pull_request_title
 from peerbot.journal.answers import answered
-from peerbot.journal.journal import Journal
+from peerbot.journal.journal import Journal, RunRecord
 from peerbot.logs import logger
 from peerbot.protocol.documents import SessionPart, TurnBegin, TurnResult
 from peerbot.protocol.sessions import heard_in
 from peerbot.slack.post import Poster
+from peerbot.thread.inbox import Inbox
+from peerbot.turns.branches import Branches
 
 log = logger(__name__)
 
@@ -43,19 +42,18 @@ class Turns:
         self._poster = poster
         self._model_kind = model_kind
 
-    async def begin(self, caller: Caller) -> TurnBegin:
+    async def begin(self, conversation: Conversation, record: RunRecord) -> TurnBegin:
         """Number the turn that begins now: one after the last that is written.
 
         A run before may have worked on it already and have ended: then it goes on with the session of that one.
         """
-        conversation = caller.conversation
         numbers = await self._journal.turn_numbers(conversation)
         turn = max(numbers, default=0) + 1
         since = await unfinished_since(self._journal, conversation, turn)
         parts = [
             part
             for k in range(since, turn + 1)
-            for part in await self._journal.session_parts(conversation, k, before_run=caller.record.n)
+            for part in await self._journal.session_parts(conversation, k, before_run=record.n)
         ]
         if parts:
             log.info("turn_goes_on", turn=turn, since=since, parts=len(parts))
@@ -63,7 +61,7 @@ class Turns:
         if session_id is None:
             session = await last_session(self._journal, conversation, numbers)
             session_id = session.id if session else None
-        branch, new_branch = await self._branches.for_turn(conversation, turn, caller.record.run)
+        branch, new_branch = await self._branches.for_turn(conversation, turn, record.run)
         return TurnBegin(
             turn=turn,
             session_id=session_id,
@@ -74,37 +72,40 @@ class Turns:
             kept=await self._branches.kept(conversation),
         )
 
-    async def finish(self, caller: Caller, turn: int, result: TurnResult) -> tuple[Turn, bool]:
+    async def finish(
+        self, conversation: Conversation, record: RunRecord, turn: int, result: TurnResult
+    ) -> tuple[Turn, bool]:
         """Write turn `turn`; returns it, and whether this call created it. Idempotent by the result's nonce.
 
         It names the inputs that no turn before it names: the caller may have fetched them before another run's last
         turn came in late. Raises `Conflict` where another run wrote this turn first, or answered all of them: the
         caller's result is thrown away.
         """
-        written = await self._journal.turn(caller.conversation, turn)
+        written = await self._journal.turn(conversation, turn)
         if written is None:
             # Every turn before this one was written when its number was read, so this look can't miss one.
-            done = await answered(self._journal, caller.conversation, result.answers)
+            done = await answered(self._journal, conversation, result.answers)
             if left := [identity for identity in result.answers if identity not in done]:
-                document = await self._document(caller, turn, result.model_copy(update={"answers": left}))
-                if await self._journal.write_turn(caller.conversation, document):
+                document = await self._document(
+                    conversation, record.run, turn, result.model_copy(update={"answers": left})
+                )
+                if await self._journal.write_turn(conversation, document):
                     log.info("turn_written", turn=turn, status=document.status.value, answers=document.answers)
                     return document, True
-            written = await self._journal.turn(caller.conversation, turn)
+            written = await self._journal.turn(conversation, turn)
         if written is None or written.nonce != result.nonce:
             raise Conflict("Another run has answered this turn already.")
         return written, False
 
-    async def clear_checkpoints(self, caller: Caller) -> None:
+    async def clear_checkpoints(self, conversation: Conversation, record: RunRecord) -> None:
         """The turn is written: what was saved on its way is not needed any more. What fails is only logged."""
-        repository = caller.record.run.repository
+        repository = record.run.repository
         try:
-            await self._github.delete_refs(repository, f"peerbot/{caller.conversation.id}/")
+            await self._github.delete_refs(repository, f"peerbot/{conversation.id}/")
         except PeerBotError as error:
             log.warning("checkpoints_not_cleared", reason=str(error), exc_info=error)
 
-    async def _document(self, caller: Caller, turn: int, result: TurnResult) -> Turn:
-        run, conversation = caller.record.run, caller.conversation
+    async def _document(self, conversation: Conversation, run: Run, turn: int, result: TurnResult) -> Turn:
         branch = await self._branches.current(conversation, run)
         text = result.text
         pull_request = None

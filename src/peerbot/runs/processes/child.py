@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from peerbot.protocol.heartbeat import FD_VARIABLE
 from peerbot.runs import guard
-from peerbot.runs.folder import HeldFolder
-from peerbot.runs.sandbox import Launch, Sandbox
+from peerbot.runs.processes.folder import HeldFolder
+from peerbot.runs.processes.sandbox import Launch, Sandbox
 
 
 def base_environment() -> dict[str, str]:

@@ -15,14 +15,16 @@ from peerbot.conversation.documents import Card, Input, Run, RunEnd, Told, Turn,
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.progress import Progress
 from peerbot.errors import PeerBotError, Unavailable
-from peerbot.gateway.answers import Answers
-from peerbot.gateway.repositories import Repositories, branch_url
+from peerbot.github.repositories import Repositories, branch_url
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
-from peerbot.slack import render
+from peerbot.slack.blocks import Rendered
+from peerbot.slack.card import State, card_message
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.people import People
 from peerbot.slack.post import Newest, Poster
+from peerbot.slack.render import notice
+from peerbot.thread.answers import Answers
 
 log = logger(__name__)
 
@@ -71,7 +73,7 @@ def card_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
 class _Look:
     """What a card shows."""
 
-    state: render.State
+    state: State
     report: Progress | None = None
     place: int | None = None
     note: str = ""
@@ -156,7 +158,7 @@ class Presenter:
         try:
             async with self._drawing.setdefault((conversation, turn), asyncio.Lock()):
                 if await self._journal.card(conversation, turn) is None:
-                    said = render.note(f"{reason} I begin as soon as it does; you need not write again.")
+                    said = notice(f"{reason} I begin as soon as it does; you need not write again.")
                     ts = await self._poster.post(conversation, said, metadata=card_metadata(conversation, turn))
                     await self._journal.write_card(conversation, turn, Card(channel=conversation.channel, ts=ts))
         except PeerBotError as error:
@@ -170,7 +172,7 @@ class Presenter:
         said = f"I can't go on here: {reason} Nothing was changed. Tell whoever runs PeerBot; other threads go on."
         try:
             if await self._journal.claim_telling(conversation, Told(reason=reason)):
-                await self._poster.post(conversation, render.note(said))
+                await self._poster.post(conversation, notice(said))
                 log.info("unreadable_told", reason=reason)
         except PeerBotError as error:
             log.warning("unreadable_not_told", reason=str(error))
@@ -197,7 +199,7 @@ class Presenter:
         """Post a turn's answer, write the receipt, drop the markers. Raises what Slack or the journal raise.
 
         Nothing is posted where a receipt is there already, and an answer that Slack will never take here is let go
-        (`gateway/answers.py`). `claim`: the how manieth to post it again; 0 for who wrote the turn. It waits for the
+        (`thread/answers.py`). `claim`: the how manieth to post it again; 0 for who wrote the turn. It waits for the
         answer before it, and stops after 45 s (`Unavailable`): from 60 s on, another may claim it (D4).
         """
         live = self._live.pop((conversation, turn.k), None)
@@ -280,7 +282,7 @@ class Presenter:
     ) -> None:
         """Post the turn's card, or edit the one that is there; after the turn's end only into its last state."""
 
-        async def newest() -> render.Rendered | None:
+        async def newest() -> Rendered | None:
             if not last and await self._journal.turn(conversation, turn):
                 return None  # it ended while this waited for its turn
             return await self._rendered(conversation, work, look())
@@ -299,7 +301,7 @@ class Presenter:
         """Post a card and note it. Once it is on its way both are done, though this is cancelled: it would be lost."""
         on_its_way = False
 
-        async def shown() -> render.Rendered | None:
+        async def shown() -> Rendered | None:
             nonlocal on_its_way
             on_its_way = True
             return await newest()
@@ -317,9 +319,9 @@ class Presenter:
             await asyncio.gather(posting, return_exceptions=True)
             raise
 
-    async def _rendered(self, conversation: Conversation, work: Work, look: _Look) -> render.Rendered:
+    async def _rendered(self, conversation: Conversation, work: Work, look: _Look) -> Rendered:
         repository = await self._repositories.known(work.repository)
-        return render.card(
+        return card_message(
             look.report,
             run_name=conversation.job_name(work.run),
             repository=work.repository,

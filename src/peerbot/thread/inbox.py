@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 from peerbot.conversation.documents import Input, TurnStatus
 from peerbot.conversation.keys import Conversation, input_ts
-from peerbot.conversation.policy import Us, admit
-from peerbot.conversation.text import ThreadMessage, as_context, mentioned_users, readable
+from peerbot.conversation.policy import admit
 from peerbot.journal.answers import unanswered
 from peerbot.journal.journal import Journal
 from peerbot.protocol.documents import PersonInput
+from peerbot.slack.events import Us
 from peerbot.slack.history import earlier_messages
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
+from peerbot.slack.text import ThreadMessage, as_context, mentioned_users, readable
 
 EMPTY_MESSAGE = (
     "Tell me what to do in the same message, for example: “fix the failing test in `calc`” or "

@@ -24,11 +24,11 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, Refused, SettingsError, Unavailable
 from peerbot.logs import logger
 from peerbot.protocol.documents import secret_hash
-from peerbot.runs import manifest, verdict
-from peerbot.runs.mirror import Mirror
+from peerbot.runs.jobs import manifest, verdict
+from peerbot.runs.jobs.mirror import Mirror
+from peerbot.runs.jobs.worker_pod import WorkerPod
 from peerbot.runs.port import Phase, RunEvent, Runs, RunSpec, RunState
 from peerbot.runs.watchers import Watchers
-from peerbot.runs.worker_pod import WorkerPod
 
 CALL_SECONDS = 10.0
 SYNC_SECONDS = 10.0

@@ -1,6 +1,6 @@
 """What a thread is told when the tries of its messages are used up: why, what is saved where, and what to do.
 
-The next message goes on from what is saved (`gateway/turns.py`); the log says more, in `run_died`.
+The next message goes on from what is saved (`turns/turns.py`); the log says more, in `run_died`.
 """
 
 from peerbot.conversation.documents import RunClosed, RunEnd

@@ -8,11 +8,11 @@ import asyncio
 
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused
-from peerbot.gateway.turns import last_session, readable_parts, unfinished_since
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.protocol.documents import SessionWhole
 from peerbot.protocol.sessions import merge, pack, unpack
+from peerbot.turns.turns import last_session, readable_parts, unfinished_since
 
 log = logger(__name__)
 

@@ -3,11 +3,11 @@
 from collections import Counter
 from itertools import combinations
 
-from next_model import Run, Turn
-from next_programs import World
+from decide_model import Run, Turn
+from decide_programs import World
 
+from peerbot.conversation.decide import COMES_WITHIN, DEATHS, OFFER_AFTER, TRIES
 from peerbot.conversation.documents import RunEnd
-from peerbot.conversation.next import COMES_WITHIN, DEATHS, OFFER_AFTER, TRIES
 
 FROZEN_SECONDS = 15.0  # from the last moment at which a writer posts to the first at which another does
 

@@ -19,10 +19,10 @@ from peerbot.errors import Unavailable
 from peerbot.logs import logger
 from peerbot.protocol.heartbeat import SILENT_SECONDS
 from peerbot.runs import guard
-from peerbot.runs.child import Child
-from peerbot.runs.folder import HeldFolder, RunFolder, run_names, sweep
 from peerbot.runs.port import Phase, RunEvent, Runs, RunSpec, RunState
-from peerbot.runs.sandbox import Sandbox
+from peerbot.runs.processes.child import Child
+from peerbot.runs.processes.folder import HeldFolder, RunFolder, run_names, sweep
+from peerbot.runs.processes.sandbox import Sandbox
 from peerbot.runs.watchers import Watchers
 
 _LOOK_SECONDS = 0.2  # how often the shared folder is looked at

@@ -20,7 +20,7 @@ from lightkube.resources.core_v1 import Event, Pod
 from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE, RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.guard import HUNG
-from peerbot.runs.manifest import CONTAINER
+from peerbot.runs.jobs.manifest import CONTAINER
 from peerbot.runs.port import Phase, RunState
 
 LONGEST_WAIT = timedelta(minutes=15)

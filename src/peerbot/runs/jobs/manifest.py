@@ -41,8 +41,8 @@ from lightkube.resources.core_v1 import Secret
 from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE
 from peerbot.conversation.keys import Conversation
 from peerbot.protocol.documents import secret_hash
+from peerbot.runs.jobs.worker_pod import WorkerPod
 from peerbot.runs.port import RunSpec
-from peerbot.runs.worker_pod import WorkerPod
 
 COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
 THREAD, RUN, USER, TURN = "peerbot.dev/thread", "peerbot.dev/run", "peerbot.dev/user", "peerbot.dev/turn"

@@ -5,6 +5,7 @@ from peerbot.conversation.keys import Conversation
 from peerbot.conversation.names import repository_name
 from peerbot.errors import Refused
 from peerbot.github.client import GitHub, Repository
+from peerbot.journal import choices
 from peerbot.journal.journal import Journal
 from peerbot.slack.people import People
 
@@ -42,7 +43,7 @@ class Beginning:
 
     async def _chosen(self, conversation: Conversation) -> Repository | None:
         """The repository set for the channel, if one is."""
-        choice = await self._journal.choice("channel", f"{conversation.team}-{conversation.channel}")
+        choice = await choices.choice(self._journal, "channel", f"{conversation.team}-{conversation.channel}")
         if choice is None or choice.repository is None:
             return None
         repository = await self._github.repository(choice.repository)
@@ -59,8 +60,8 @@ class Beginning:
         handle = person.name if person else user
         owner = await self._github.owner(self._organization)
         name = repository_name(handle, user)
-        if await self._journal.claim_repository(owner.login, name, f"{team}/{user}") != f"{team}/{user}":
+        if await choices.claim_repository(self._journal, owner.login, name, f"{team}/{user}") != f"{team}/{user}":
             name = repository_name(handle, user, disambiguate=True)
-            if await self._journal.claim_repository(owner.login, name, f"{team}/{user}") != f"{team}/{user}":
+            if await choices.claim_repository(self._journal, owner.login, name, f"{team}/{user}") != f"{team}/{user}":
                 raise Refused(f"The repository name {name} belongs to somebody else.")
         return await self._github.ensure_repository(owner, name, description="Work of PeerBot")

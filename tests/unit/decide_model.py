@@ -1,7 +1,7 @@
 """The stage of the model: a journal, runs, Slack and a clock, and actors that a test moves step by step.
 
 An actor is a generator that yields before each write and between two looks, so that whoever moves it can interleave
-any two of them, stop one for good, or leave one frozen. What they do is in `next_programs.py`.
+any two of them, stop one for good, or leave one frozen. What they do is in `decide_programs.py`.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -23,7 +23,7 @@ SKEW = timedelta(minutes=10)  # journal/answers.py
 STOPS_POSTING, TRIED_FOR = 45.0, 50.0
 SLACK_TRIES_FOR = timedelta(minutes=6)  # to deliver an event that was not acked
 IDLE, POLL = 60.0, 25.0
-LET_GO_AT = 3  # gateway/answers.py
+LET_GO_AT = 3  # thread/answers.py
 
 
 @dataclass(eq=False)

@@ -1,0 +1,1 @@
+"""Runs as child processes of a dispatcher, each in a sandbox."""

@@ -1,0 +1,148 @@
+"""The card: a turn's progress as one message, edited in place. Pure."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from peerbot.conversation.parts import shorten
+from peerbot.conversation.progress import Progress, Step, StepStatus
+from peerbot.slack.blocks import (
+    TEXT_LIMIT,
+    Block,
+    Rendered,
+    code,
+    context,
+    count,
+    duration,
+    fit,
+    line,
+    link,
+    mrkdwn,
+)
+from peerbot.slack.text import harmless
+
+State = Literal["queued", "starting", "working", "done", "failed"]
+
+_TASKS = 12  # of 50; more is not read
+
+_MARKS = {
+    StepStatus.PENDING: "○",
+    StepStatus.IN_PROGRESS: "▸",
+    StepStatus.COMPLETE: "✓",
+    StepStatus.ERROR: "✗",
+}
+_WAITING = {
+    "queued": ("Wait for a free worker", StepStatus.PENDING),
+    "starting": ("Prepare the workspace", StepStatus.IN_PROGRESS),
+    "working": ("Read the message", StepStatus.IN_PROGRESS),
+    "done": ("Answer", StepStatus.COMPLETE),
+    "failed": ("Answer", StepStatus.ERROR),
+}
+
+
+def card_message(  # noqa: PLR0913 - a card shows this much
+    progress: Progress | None,
+    *,
+    run_name: str,
+    repository_url: str,
+    repository: str,
+    branch_url: str,
+    branch: str,
+    limit_minutes: float,
+    state: State,
+    requester: str,
+    place: int | None = None,
+    note: str = "",
+) -> Rendered:
+    """Show where a turn stands.
+
+    `requester` is a name (nobody is pinged), `place` counts from 1 while `queued`, `note` is a sentence of ours about
+    what it waits for, or why it was interrupted.
+    """
+    title = _card_title(progress, state, place)
+    steps = _shown_steps(progress, state)
+    facts = [
+        f"`{code(run_name, 80)}`",
+        link(repository_url, repository),
+        link(branch_url, branch),
+        f"requested by {mrkdwn(requester, 80)}",
+    ]
+    if progress is not None and state in ("working", "done", "failed"):
+        facts.append(duration(progress.seconds))
+        facts.append("1 step" if len(progress.steps) == 1 else f"{len(progress.steps)} steps")
+    facts.append(f"limit {limit_minutes:g} min")
+    blocks: list[Block] = [{"type": "plan", "title": title, "tasks": [_task(i, step) for i, step in enumerate(steps)]}]
+    narration = harmless(progress.narration).strip() if progress is not None and state == "working" else ""
+    said = shorten(narration, 600, "…") or shorten(harmless(note), 600, "…")
+    if said:
+        blocks.append({"type": "markdown", "text": said})
+    blocks.append(context(" · ".join(facts)))
+    lines = [
+        f"*{mrkdwn(title, 150)}*",
+        " · ".join(facts),
+        *([mrkdwn(note, 600)] if note else []),
+        *_step_lines(steps),
+    ]
+    return Rendered(fit(lines, TEXT_LIMIT), blocks)
+
+
+def _card_title(progress: Progress | None, state: State, place: int | None) -> str:
+    took = duration(progress.seconds) if progress is not None else ""
+    match state:
+        case "queued":
+            return f"Queued · {_ordinal(place)} in line" if place else "Queued"
+        case "starting":
+            return "Starting workspace"
+        case "done":
+            return f"Worked for {took}" if took else "Done"
+        case "failed":
+            return f"Ended without an answer after {took}" if took else "Ended without an answer"
+    return (line(progress.title, 150) if progress is not None else "") or "Working"
+
+
+def _shown_steps(progress: Progress | None, state: State) -> list[Step]:
+    """At most twelve steps around the current one; those before and after are counted. None is left spinning."""
+    steps = list(progress.steps) if progress is not None else []
+    if not steps:
+        title, status = _WAITING[state]
+        return [Step(id="0", title=title, status=status)]
+    ended = {"done": StepStatus.COMPLETE, "failed": StepStatus.ERROR}.get(state)
+    if ended is not None:
+        steps = [s.model_copy(update={"status": ended}) if s.status is StepStatus.IN_PROGRESS else s for s in steps]
+    if len(steps) <= _TASKS:
+        return steps
+    current = max((i for i, step in enumerate(steps) if step.status is not StepStatus.PENDING), default=0)
+    end = min(len(steps), max(current + 4, _TASKS - 2))
+    start = max(0, end - (_TASKS - 2))
+    shown = steps[start:end]
+    if start:
+        shown.insert(0, Step(id="", title=count(start, "earlier step"), status=StepStatus.COMPLETE))
+    if end < len(steps):
+        shown.append(Step(id="", title=count(len(steps) - end, "more step"), status=StepStatus.PENDING))
+    return shown
+
+
+def _task(index: int, step: Step) -> Block:
+    task: Block = {
+        "type": "task_card",
+        "task_id": f"step-{index}",  # unique in the message, whatever the steps are called
+        "title": line(step.title, 150) or "Step",
+        "status": step.status.value,
+    }
+    if output := line(step.output, 200):
+        text = {"type": "text", "text": output}
+        task["output"] = {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [text]}]}
+    return task
+
+
+def _step_lines(steps: Sequence[Step]) -> list[str]:
+    return [f"{_MARKS[step.status]} {mrkdwn(step.title, 150) or 'Step'}" for step in steps]
+
+
+def task_lines(tasks: Sequence[Block]) -> list[str]:
+    """The tasks of a `plan` block as lines of mrkdwn."""
+    return [f"{_MARKS[StepStatus(task['status'])]} {mrkdwn(task['title'], 150)}" for task in tasks]
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

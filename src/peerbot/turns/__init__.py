@@ -1,0 +1,1 @@
+"""What a turn begins with and what it leaves behind."""

@@ -1,0 +1,1 @@
+"""What browsers and probes see of a dispatcher."""
