@@ -53,7 +53,7 @@ async def test_the_secret_is_gone_once_it_is_burnt_and_goes_with_its_job_else(pl
         await runs.burn(CONVERSATION, 1)
         await runs.burn(CONVERSATION, 1)
         assert place.secrets() == [CONVERSATION.job_name(2)]
-        await runs.stop(CONVERSATION, 2)
+        place.client.delete(Job, CONVERSATION.job_name(2), namespace=place.namespace)
         await asyncio.to_thread(until, lambda: not place.secrets(), SECONDS, "the secret to go with its Job")
         assert await runs.look(CONVERSATION, 2) is None
 

@@ -140,14 +140,14 @@ async def test_how_a_worker_ends_says_why_its_run_ended(stage: Stage, source: st
     assert detail in state.detail
 
 
-async def test_stop_lets_the_worker_end_in_its_own_way(stage: Stage) -> None:
+async def test_closing_lets_the_worker_end_in_its_own_way(stage: Stage) -> None:
     """Only the worker is asked: what it has started is its own to end."""
     child = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('child asked', flush=True))\n"
     child += "print('child up', flush=True)\nwhile True: time.sleep(600)"
     runs = stage.runs(f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n{ENDS_ON_TERM}")
     await runs.start(spec())
     await eventually(lambda: stage.printed().count("up\n") == 2)
-    await runs.stop(CONVERSATION, 1)
+    await runs.close()
     assert "\nasked to end" in stage.printed()
     assert "child asked" not in stage.printed()
     state = await runs.look(CONVERSATION, 1)
@@ -156,12 +156,12 @@ async def test_stop_lets_the_worker_end_in_its_own_way(stage: Stage) -> None:
     assert stage.processes() == []
 
 
-async def test_a_worker_that_ignores_the_stop_is_killed_after_its_grace_time(stage: Stage) -> None:
+async def test_a_worker_that_ignores_that_is_killed_after_its_grace_time(stage: Stage) -> None:
     runs = stage.runs(IGNORES_TERM, grace_seconds=0.3)
     await runs.start(spec())
     await eventually(lambda: "up" in stage.printed())
     begun = time.monotonic()
-    await runs.stop(CONVERSATION, 1)
+    await runs.close()
     assert 0.3 <= time.monotonic() - begun < 3
     assert "no" in stage.printed()
     state = await runs.look(CONVERSATION, 1)
@@ -171,10 +171,10 @@ async def test_a_worker_that_ignores_the_stop_is_killed_after_its_grace_time(sta
     assert stage.processes() == []
 
 
-async def test_a_run_can_be_stopped_before_its_worker_is_up(stage: Stage) -> None:
+async def test_a_run_can_be_ended_before_its_worker_is_up(stage: Stage) -> None:
     runs = stage.runs(WAITS)
     await runs.start(spec())
-    await runs.stop(CONVERSATION, 1)
+    await runs.close()
     state = await runs.look(CONVERSATION, 1)
     assert state is not None
     assert state.end is RunEnd.DRAINED
@@ -193,7 +193,7 @@ async def test_nothing_that_a_worker_started_outlives_a_kill(stage: Stage) -> No
     runs = stage.runs(f"{LEAVES_ORPHAN}\n{IGNORES_TERM}", grace_seconds=0.2)
     await runs.start(spec())
     await eventually(lambda: "orphan" in stage.printed() and "up" in stage.printed())
-    await runs.stop(CONVERSATION, 1)
+    await runs.close()
     assert stage.processes() == []
 
 
@@ -303,7 +303,7 @@ async def test_every_dispatcher_of_the_machine_sees_and_hears_a_run(stage: Stage
         assert await anext(changes) == started
         await starter.wake(CONVERSATION, 1)
         assert await anext(changes) == woken
-        await starter.stop(CONVERSATION, 1)
+        await starter.close()
         assert await anext(changes) == RunEvent(CONVERSATION, 1, woken=False)
     assert await other.look(CONVERSATION, 1) == await starter.look(CONVERSATION, 1)
     note = json.loads((stage.folder() / "run.json").read_text())
@@ -331,17 +331,6 @@ async def test_a_wake_through_its_own_dispatcher_is_heard_at_once_by_every_watch
     for watcher in watchers:
         assert await anext(watcher) == RunEvent(CONVERSATION, 1, woken=True)
     assert time.monotonic() - begun < 0.1
-
-
-async def test_another_dispatcher_can_have_a_run_ended(stage: Stage) -> None:
-    starter, other = stage.runs(ENDS_ON_TERM), stage.runs(WAITS)
-    await starter.start(spec())
-    await eventually(lambda: "up" in stage.printed())
-    await other.stop(CONVERSATION, 1)
-    state = await other.look(CONVERSATION, 1)
-    assert state is not None
-    assert state.end is RunEnd.DRAINED
-    assert "asked to end" in stage.printed()
 
 
 async def test_what_a_worker_prints_is_kept_within_bounds_to_its_last_line(stage: Stage) -> None:
@@ -396,10 +385,9 @@ async def test_closing_ends_every_run_at_once_and_every_watch(stage: Stage) -> N
     assert {state.end for state in await stage.runs(WAITS).list()} == {RunEnd.DRAINED}
 
 
-async def test_a_run_that_never_was_is_none_and_may_be_woken_and_stopped(stage: Stage) -> None:
+async def test_a_run_that_never_was_is_none_and_may_be_woken(stage: Stage) -> None:
     runs = stage.runs(WAITS)
     await runs.wake(CONVERSATION, 1)
-    await runs.stop(CONVERSATION, 1)
     assert await runs.look(CONVERSATION, 1) is None
     assert await runs.list() == []
 

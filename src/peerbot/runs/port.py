@@ -94,8 +94,5 @@ class Runs(Protocol):
     async def burn(self, conversation: Conversation, run: int) -> None:
         """Remove what carried a run's bootstrap secret: its worker has called, and it opens nothing any more."""
 
-    async def stop(self, conversation: Conversation, run: int) -> None:
-        """End a run and all of its processes: SIGTERM, then SIGKILL after its grace time. Returns when it is gone."""
-
     async def close(self) -> None:
         """End the runs that end with us, and release what is held. Idempotent."""

@@ -159,19 +159,6 @@ class KubernetesRuns(Runs):
         with contextlib.suppress(_Missing):
             await self._call("burn a secret", self._client.delete(Secret, conversation.job_name(run)))
 
-    async def stop(self, conversation: Conversation, run: int) -> None:
-        """Delete the Job and wait until it and its pod are gone. Raises `Unavailable` where that takes too long."""
-        name = conversation.job_name(run)
-        try:
-            job = await self._call("look at a run", self._client.get(Job, name))
-        except _Missing:
-            return
-        try:
-            async with asyncio.timeout(manifest.GRACE_SECONDS + CALL_SECONDS):
-                await self._delete(name, _uid(job), wait=True)
-        except TimeoutError as error:
-            raise Unavailable(f"Run {run} of {conversation} did not end in time.") from error
-
     async def close(self) -> None:
         """End the watches. The runs go on: another replica looks after them. Idempotent."""
         for task in self._tasks:

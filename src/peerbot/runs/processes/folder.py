@@ -7,7 +7,6 @@
         lock           locked (flock) as long as one of the run's processes lives
         dispatcher     locked by the dispatcher that started it, until it has written how it ended
         wake           grows by a byte with every wake
-        stop           another dispatcher asks for its end
         end.json       how it ended
         worker.log     what the worker printed, the last of it
         workspace/ home/ tmp/     gone when it has ended
@@ -117,15 +116,6 @@ class RunFolder:
                 os.write(descriptor, b".")
             finally:
                 os.close(descriptor)
-
-    def ask_to_stop(self) -> None:
-        """Ask the dispatcher that started it to end it; nothing where it is gone."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.path / "stop").touch(0o600)
-
-    def is_asked_to_stop(self) -> bool:
-        """Whether somebody asked for its end."""
-        return (self.path / "stop").exists()
 
     def trim_log(self) -> None:
         """Cut the log back to its last part when it has grown too long. What is written meanwhile may be lost."""

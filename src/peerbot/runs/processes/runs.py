@@ -135,26 +135,6 @@ class ProcessRuns(Runs):
     async def burn(self, conversation: Conversation, run: int) -> None:
         """Nothing is left to do: the worker has removed the file itself, or it was a pipe."""
 
-    async def stop(self, conversation: Conversation, run: int) -> None:
-        """End a run: SIGTERM, then SIGKILL after its grace time; another dispatcher's is ended by that one.
-
-        Raises `Unavailable` where it has not ended in time.
-        """
-        own = self._own.get(conversation.job_name(run))
-        try:
-            async with asyncio.timeout(self._grace_seconds + _KILL_SECONDS):
-                if own is not None:
-                    self._begin_stop(own)
-                    await own.ended.wait()
-                    return
-                changes = self.watch()
-                folder = self._folder(conversation, run)
-                folder.ask_to_stop()
-                while (state := folder.state()) is not None and state.phase is not Phase.ENDED:
-                    await anext(changes)
-        except TimeoutError as error:
-            raise Unavailable(f"Run {run} of {conversation} did not end in time.") from error
-
     async def close(self) -> None:
         """End the runs that we started, end the watches, and release what is held. Idempotent."""
         self._closed = True
@@ -222,8 +202,6 @@ class ProcessRuns(Runs):
                 self._look_around()
                 for own in list(self._own.values()):
                     own.folder.trim_log()
-                    if own.folder.is_asked_to_stop():
-                        self._begin_stop(own)
             except OSError:
                 log.exception("runs_not_seen", directory=str(self._directory))
 
