@@ -20,8 +20,10 @@ from bench import seeds
 from bench.figures import Section, Table, milliseconds
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
+from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
+from peerbot.dispatcher.record import Recorder
 from peerbot.github.client import GitHub
 from peerbot.github.repositories import Repositories
 from peerbot.journal import paths
@@ -32,7 +34,7 @@ from peerbot.local.slack import LocalSlack
 from peerbot.runs.processes.folder import HeldFolder, RunFolder
 from peerbot.runs.processes.runs import ProcessRuns
 from peerbot.slack.api import new_session, web_client
-from peerbot.slack.events import Us
+from peerbot.slack.events import Candidate, Us
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
@@ -105,6 +107,9 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
 
         outbound = Outbound(client)
         people, poster = People(outbound), Poster(outbound)
+        us = Us(slack.team, slack.bot_user)
+        recorder = Recorder(journal, _Nothing())
+        catch_up = CatchUp(journal=journal, recorder=recorder, runs=runs, outbound=outbound, us=us)
         reconciler = Reconciler(
             journal=journal,
             runs=runs,
@@ -112,9 +117,9 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
                 journal=journal,
                 people=people,
                 outbound=outbound,
-                us=Us(slack.team, slack.bot_user),
+                us=us,
                 admission=Admission(allow_direct_messages=True, allow_private_channels=True),
-                overtaken=_nothing,
+                overtaken=catch_up.overtaken,
             ),
             presenter=Presenter(
                 journal=journal,
@@ -129,7 +134,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             places=Places(runs, journal, 10),
             name="bench",
             worker_environment={},
-            recover=_recover,
+            catch_up=catch_up,
             spawn=spawn,
             spawn_waiting=spawn,
         )
@@ -165,9 +170,11 @@ async def _seconds(work: Callable[[], Coroutine[object, object, None]]) -> float
     return time.monotonic() - began
 
 
-async def _nothing(_newest: Input, _since: str) -> bool:
-    return False  # nobody writes here
+class _Nothing:
+    """Nobody writes here."""
 
+    def recorded(self, item: Input, new: bool) -> None:
+        raise AssertionError(f"{item.id} was recorded (new: {new})")
 
-async def _recover(conversation: Conversation, identity: str) -> None:
-    raise AssertionError(f"{conversation} has its input {identity}")
+    def not_recorded(self, candidate: Candidate) -> None:
+        raise AssertionError(f"{candidate.input.id} was not recorded")

@@ -36,7 +36,13 @@ class Replica:
     def __init__(self, folder: str) -> None:
         self.journal = Journal(GoogleStore("bucket", folder=folder, deadline_seconds=0.6))
         self.told: list[bool] = []
-        self.recorder = Recorder(self.journal, lambda _, new: self.told.append(new))
+        self.recorder = Recorder(self.journal, self)
+
+    def recorded(self, _item: Input, new: bool) -> None:
+        self.told.append(new)
+
+    def not_recorded(self, candidate: Candidate) -> None:
+        raise AssertionError("only the caller is to hear of it")
 
     async def record(self, event: str) -> None:
         await self.recorder.record(said(event))

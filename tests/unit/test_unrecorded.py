@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from peerbot.conversation.documents import Input
-from peerbot.dispatcher.tasks import Tasks
 from peerbot.dispatcher.unrecorded import MOST_CONVERSATIONS, MOST_MESSAGES, Unrecorded
 from peerbot.errors import Unavailable, Unreadable
 from peerbot.slack.events import Candidate
+from peerbot.tasks import Tasks
 
 
 def said(number: int, *, thread: int = 0) -> Candidate:

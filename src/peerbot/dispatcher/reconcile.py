@@ -6,7 +6,7 @@ call at any time, by any replica, as often as one likes.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from peerbot.conversation.documents import RepostClaim, Run, RunClosed, RunEnd, 
 from peerbot.conversation.ends import goes_on, waits
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.line import Waiting
+from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
 from peerbot.errors import PeerBotError, Refused, Unavailable, Unreadable
 from peerbot.journal.answers import answered
@@ -26,6 +27,7 @@ from peerbot.journal.journal import Journal, RunRecord
 from peerbot.logs import logger
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.runs.port import Phase, Runs, RunSpec
+from peerbot.tasks import Spawn
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Work
 from peerbot.turns.begin import Beginning
@@ -58,15 +60,13 @@ PLACED_WITHIN_SECONDS = 5.0
 OTHERS_PLACE_WITHIN_SECONDS = 5.0
 """What was said just now is being placed by whoever recorded it; older than that, it waits."""
 
-Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
-
 
 @dataclass(slots=True)
 class Reconciler:
     """Brings conversations forward, each by one task at a time.
 
     `spawn` starts background tasks for the owner, `spawn_waiting` those that only wait for a time; `worker_environment`
-    is what every worker gets; `recover` reads an input that was marked and never written from Slack.
+    is what every worker gets; `catch_up` reads an input that was marked and never written from Slack.
     """
 
     journal: Journal
@@ -76,9 +76,9 @@ class Reconciler:
     beginning: Beginning
     given_up: GivenUp
     places: Places
+    catch_up: CatchUp
     name: str
     worker_environment: dict[str, str]
-    recover: Callable[[Conversation, str], Awaitable[None]]
     spawn: Spawn
     spawn_waiting: Spawn
     _at_work: dict[Conversation, bool] = field(default_factory=dict)  # True: look once more when done
@@ -275,7 +275,7 @@ class Reconciler:
             case decide.Offer(inputs):
                 await self._answer(conversation, inputs, _OFFER, TurnStatus.FAILED)
             case decide.Recover(identity):
-                await self.recover(conversation, identity)
+                await self.catch_up.recover(conversation, identity)
             case decide.Close(run, reason, detail, said):
                 self._told.pop(conversation, None)
                 log.warning("run_died", run=run, reason=reason.value, detail=detail)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 from peerbot.conversation.documents import Input, TurnStatus
 from peerbot.conversation.keys import Conversation, input_id, input_ts
@@ -17,22 +17,23 @@ LATE_SECONDS = 2.0
 """What Slack sends later than that, it sends again: its thread may have become a conversation meanwhile."""
 
 
+class Next(Protocol):
+    """Where a message goes from here. Both return at once."""
+
+    def recorded(self, item: Input, new: bool) -> None:
+        """Take over an input that is in the journal. `new` is false if it was there already."""
+
+    def not_recorded(self, candidate: Candidate) -> None:
+        """Take over a message that the journal did not take."""
+
+
 class Recorder:
-    """Writes what is for us into the journal.
+    """Writes what is for us into the journal, and hands over to `following`."""
 
-    `recorded` is told afterwards, `failed` of what could not be written. They must return at once.
-    """
-
-    def __init__(
-        self,
-        journal: Journal,
-        recorded: Callable[[Input, bool], None],
-        failed: Callable[[Candidate], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, journal: Journal, following: Next) -> None:
         self._journal = journal
-        self._recorded = recorded
+        self._following = following
         self._under_way: dict[tuple[Conversation, str], asyncio.Future[bool]] = {}
-        self._failed = failed
 
     async def __call__(self, candidate: Candidate, *, late: bool = False) -> bool:
         """Record `candidate` if it is for us; True where it was.
@@ -45,11 +46,11 @@ class Recorder:
         try:
             return await self.once(candidate, late=late)
         except (PeerBotError, asyncio.CancelledError):  # the latter: this dispatcher ends
-            self._failed(candidate)
+            self._following.not_recorded(candidate)
             raise
 
     async def once(self, candidate: Candidate, *, late: bool = True) -> bool:
-        """Do the same for whoever tries again by himself: `failed` is not told."""
+        """Do the same for a caller that tries again by itself: `not_recorded` is not called."""
         if not candidate.sure and not await self._takes_part(candidate.input, late=late):
             return False
         await self.record(candidate.input)
@@ -65,7 +66,7 @@ class Recorder:
         if not recorded:
             new = await self._write(item)
         log.info("input_recorded", conversation=str(item.conversation), input=item.id, new=new)
-        self._recorded(item, new)
+        self._following.recorded(item, new)
 
     async def _write(self, item: Input) -> bool:
         """Write the marker, then the input; False where it was there. Whoever wants the same meanwhile can wait."""

@@ -7,7 +7,7 @@ history comes last in Slack's budgets. Who wrote waits for seconds instead.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, Unavailable
 from peerbot.logs import logger
 from peerbot.slack.events import Candidate
+from peerbot.tasks import Spawn
 
 log = logger(__name__)
 
@@ -61,7 +62,7 @@ class Unrecorded:
         self,
         record: Callable[[Candidate], Awaitable[bool]],
         shows: Shows,
-        spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+        spawn: Spawn,
     ) -> None:
         self._record = record
         self._shows = shows

@@ -13,7 +13,7 @@ It holds every credential; nothing that it answers carries one.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -42,6 +42,7 @@ from peerbot.protocol.documents import (
     secret_hash,
 )
 from peerbot.protocol.sessions import LARGEST_BYTES
+from peerbot.tasks import Spawn
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Work
 from peerbot.turns.branches import Branches
@@ -86,7 +87,7 @@ class Gateway:
     limits: Limits
     started: Callable[[Conversation, int], None]  # told when a worker has traded its secret: burn it
     closed: Callable[[Conversation], None]  # told when a worker closed its run: reconcile
-    spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
+    spawn: Spawn
     access: Access = field(init=False)
     _waiting: dict[Conversation, set[asyncio.Event]] = field(default_factory=dict)
     _ending: asyncio.Event = field(default_factory=asyncio.Event)

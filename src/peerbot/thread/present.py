@@ -24,6 +24,7 @@ from peerbot.slack.lanes import Urgency
 from peerbot.slack.people import People
 from peerbot.slack.post import Newest, Poster
 from peerbot.slack.render import notice
+from peerbot.tasks import Spawn
 from peerbot.thread.answers import Answers
 
 log = logger(__name__)
@@ -107,7 +108,7 @@ class Presenter:
         repositories: Repositories,
         people: People,
         style: Style,
-        spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+        spawn: Spawn,
     ) -> None:
         self._journal = journal
         self._poster = poster

@@ -1,13 +1,16 @@
 """Background tasks with an owner: named in the log when they fail, awaited when the owner closes."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 from peerbot.errors import PeerBotError
 from peerbot.logs import logger
 
 log = logger(__name__)
+
+Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
+"""Starts a background task, which belongs to whoever handed this out."""
 
 
 class Tasks:
