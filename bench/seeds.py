@@ -15,12 +15,12 @@ from peerbot.conversation.documents import (
     Posted,
     Run,
     RunClosed,
-    RunEnd,
     RunStarted,
     Started,
     Turn,
     TurnStatus,
 )
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import paths
 

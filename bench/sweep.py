@@ -41,7 +41,7 @@ from peerbot.slack.post import Poster
 from peerbot.thread.inbox import Admission, Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.turns.begin import Beginning
-from peerbot.turns.given_up import GivenUp
+from peerbot.turns.given_up import GivingUp
 
 PAST, PRESENT = "C0PAST00001", "C0PRESENT01"
 TIMES = 5
@@ -130,7 +130,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
                 spawn=spawn,
             ),
             beginning=Beginning(journal=journal, github=forge, people=people, organization="peerbot-community"),
-            given_up=GivenUp(journal=journal, github=forge),
+            giving_up=GivingUp(journal=journal, github=forge),
             places=Places(runs, journal, 10),
             name="bench",
             worker_environment={},

@@ -16,10 +16,11 @@ from programs import until
 from replicas import CONVERSATION, SECONDS, SECRET, Place, ended, heard, looked, spec
 from stage import StagedNode
 
-from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.ends import RunEnd
 from peerbot.runs.jobs import manifest
 from peerbot.runs.jobs.worker_pod import WorkerPod
 from peerbot.runs.port import Phase, RunEvent
+from peerbot.slack.words import how_it_ended
 
 
 async def test_a_run_is_a_job_with_one_pod_and_a_secret_that_belongs_to_it(place: Place, stage: StagedNode) -> None:
@@ -134,7 +135,7 @@ async def test_a_run_that_ended_says_why_and_gets_no_second_pod(
         happens(stage, pod)
         await heard(watch, lambda event: not event.woken)
         state = await ended(runs)
-        assert (state.end, state.said) == (end, said)
+        assert (state.end, how_it_ended(end, state.said)) == (end, said)
         await asyncio.to_thread(until, lambda: place.job().status.conditions, SECONDS, "the Job to have failed")
         assert len(place.pods()) == 1
 
@@ -213,7 +214,7 @@ async def test_a_run_whose_node_is_lost_is_given_up_and_its_job_removed(place: P
             await looked(runs, lambda state: state is not None and state.phase is Phase.RUNNING)
             node.go_silent()
             state = await ended(runs, 180)
-            assert (state.end, state.said) == (RunEnd.NODE_LOST, "its node was lost")
+            assert (state.end, how_it_ended(RunEnd.NODE_LOST, state.said)) == (RunEnd.NODE_LOST, "its node was lost")
 
 
 async def test_a_job_that_somebody_deleted_is_gone(place: Place, stage: StagedNode) -> None:

@@ -21,7 +21,7 @@ from programs import FIGURES
 from stage import StagedNode
 from webhook import webhook
 
-from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]

@@ -28,6 +28,7 @@ from peerbot.local.narrate import answered_turn
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.local.slack.shapes import UserKind
 from peerbot.runs.processes.sandbox import Sandbox, SandboxMissing
+from peerbot.slack.render import turn_words
 
 ANSWER_SECONDS = 90.0  # a machine that is busy with other tests takes many times as long as a quiet one
 START_SECONDS = 60.0
@@ -307,3 +308,8 @@ def away(journal: Path) -> Iterator[None]:
 
 def _contents(directory: Path) -> dict[str, bytes]:
     return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+def words(turn: Turn) -> str:
+    """What a turn says, as people read it: the agent's own words, and ours."""
+    return turn_words(turn.text, turn.notes)

@@ -14,12 +14,12 @@ from peerbot.conversation.documents import (
     RepostClaim,
     Run,
     RunClosed,
-    RunEnd,
     RunStarted,
     Started,
     Turn,
     TurnStatus,
 )
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, Unavailable, Unreadable
 from peerbot.journal import choices

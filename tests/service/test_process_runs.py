@@ -22,7 +22,7 @@ from run_processes import (
     start_dispatcher,
 )
 
-from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.ends import RunEnd
 from peerbot.errors import Unavailable
 from peerbot.runs.port import Phase, RunEvent
 from peerbot.runs.processes.runs import ProcessRuns

@@ -16,7 +16,7 @@ import pytest
 from run_processes import IGNORES_TERM, Stage, ended, eventually, need_sandbox, spec
 
 import peerbot
-from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.ends import RunEnd
 from peerbot.runs.processes.sandbox import PROTECTIONS, Sandbox
 
 # Each prints what it could reach, and nothing where the protection holds.

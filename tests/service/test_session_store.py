@@ -15,7 +15,8 @@ from gateway_server import WORKSPACE, GatewayServer, PlayedRun
 from gcs_server import gcs_server, make_bucket
 from s3_server import make_s3_bucket, s3_environment, s3_server
 
-from peerbot.conversation.documents import Input, RunClosed, RunEnd
+from peerbot.conversation.documents import Input, RunClosed
+from peerbot.conversation.ends import RunEnd
 from peerbot.errors import Conflict, Refused
 from peerbot.journal.open import open_storage
 from peerbot.journal.storage import Storage

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Literal, TypeVar
 
-from peerbot.conversation.documents import RunClosed, RunEnd
+from peerbot.conversation.documents import RunClosed
+from peerbot.conversation.ends import RunEnd
 from peerbot.errors import Unavailable
 
 T = TypeVar("T")

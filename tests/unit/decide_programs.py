@@ -30,7 +30,9 @@ from decide_model import (
 )
 
 from peerbot.conversation import decide as steps
-from peerbot.conversation.documents import RunClosed, RunEnd
+from peerbot.conversation.documents import RunClosed
+from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.notes import NothingAsked
 from peerbot.errors import Conflict, Refused, Unavailable
 
 
@@ -156,7 +158,9 @@ class World(Stage):
         refused = [i for i in inputs if self.inputs[i].kind == "refused" and (not runs or runs[0].closed)]
         pending = tuple(i for i in marked if i in done or i in inputs)
         said_at = {i: self.inputs[i].said_at for i in inputs}
-        return steps.View(pending, done, unposted, tuple(runs), dict.fromkeys(refused, "no"), said_at, orphans)
+        return steps.View(
+            pending, done, unposted, tuple(runs), dict.fromkeys(refused, NothingAsked()), said_at, orphans
+        )
 
     def run_view(self, run: Run, *, live: bool) -> Program[steps.RunView]:
         yield None

@@ -22,11 +22,14 @@ from peerbot.conversation.decide import (
     Wake,
     next_step,
 )
-from peerbot.conversation.documents import RunClosed, RunEnd
+from peerbot.conversation.documents import RunClosed
+from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.notes import NothingAsked, Refusal, Refused
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
 X, Y, Z = "1.000001-message", "2.000001-message", "3.000001-message"
+GUEST = Refused(why=Refusal.GUEST)
 OF_THEMSELVES = [RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE, RunEnd.HUNG]
 
 
@@ -202,16 +205,16 @@ def test_an_open_run_is_looked_after_before_anything_is_given_up() -> None:
 
 
 def test_what_needs_no_agent_is_answered_without_a_run() -> None:
-    assert step(waiting=(X, Y), fixed={Y: "Guests can't."}) == Answer((Y,), "Guests can't.")
+    assert step(waiting=(X, Y), fixed={Y: GUEST}) == Answer((Y,), GUEST)
 
 
 def test_what_has_the_same_answer_is_answered_together_and_the_oldest_first() -> None:
-    fixed = {X: "Guests can't.", Y: "Say what to do.", Z: "Guests can't."}
-    assert step(waiting=(X, Y, Z), fixed=fixed) == Answer((X, Z), "Guests can't.")
+    fixed = {X: GUEST, Y: NothingAsked(), Z: GUEST}
+    assert step(waiting=(X, Y, Z), fixed=fixed) == Answer((X, Z), GUEST)
 
 
 def test_what_needs_no_agent_waits_while_a_run_is_open() -> None:
-    assert step(waiting=(X,), fixed={X: "Guests can't."}, runs=runs(living())) == Wake(1)
+    assert step(waiting=(X,), fixed={X: GUEST}, runs=runs(living())) == Wake(1)
 
 
 # What is old, and what was never written
@@ -238,7 +241,7 @@ def test_what_was_tried_in_the_last_two_hours_is_not_old() -> None:
 
 def test_what_is_old_and_needs_no_agent_or_was_given_up_is_answered_with_that() -> None:
     old = {X: ago(9000)}
-    assert step(waiting=(X,), said_at=old, fixed={X: "Guests can't."}) == Answer((X,), "Guests can't.")
+    assert step(waiting=(X,), said_at=old, fixed={X: GUEST}) == Answer((X,), GUEST)
     died = [ended(n, RunEnd.CRASHED) for n in (1, 2, 3)]
     assert step(waiting=(X,), said_at=old, runs=runs(*died)) == given_up(died)
 

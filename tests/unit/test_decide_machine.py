@@ -37,7 +37,7 @@ from peerbot.conversation.decide import (
     Wake,
     next_step,
 )
-from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.ends import RunEnd
 
 ROUNDS = 30
 MOST_INPUTS = 4

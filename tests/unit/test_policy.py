@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peerbot.conversation.notes import Refusal, Refused
 from peerbot.conversation.policy import Channel, Person, admit
 from peerbot.slack.events import Us, read_event
+from peerbot.slack.words import note_words
 
 US = Us(team="T1", bot_user="UBOT", trigger_phrase="@peerbotai")
 ROOT, TS = "1610241700.000100", "1610241741.000200"
@@ -230,16 +232,17 @@ REFUSED = {
 }
 
 
-def decide(**given: Any) -> str | None:
+def decide(**given: Any) -> Refusal | None:
     defaults = {"person": ADA, "channel": GENERAL, "allow_direct_messages": True, "allow_private_channels": False}
     return admit(**(defaults | given))
 
 
 @pytest.mark.parametrize(("given", "why"), REFUSED.values(), ids=REFUSED.keys())
 def test_who_may_not_use_the_bot_is_refused_with_a_sentence(given: dict[str, Any], why: str) -> None:
-    sentence = decide(**given)
+    refusal = decide(**given)
 
-    assert sentence is not None
+    assert refusal is not None
+    sentence = note_words(Refused(why=refusal))
     assert why in sentence
     assert sentence.endswith(".")
 

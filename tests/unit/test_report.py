@@ -4,7 +4,8 @@ from typing import Any
 
 from claude_agent_sdk import AssistantMessage, ToolResultBlock, ToolUseBlock, UserMessage
 
-from peerbot.worker.report import MOST_NAMED, Report
+from peerbot.slack.words import MOST_NAMED, note_words
+from peerbot.worker.report import Report
 
 
 def calls(report: Report, tool: str, arguments: dict[str, Any], identity: str = "t1") -> None:
@@ -13,6 +14,11 @@ def calls(report: Report, tool: str, arguments: dict[str, Any], identity: str = 
 
 def answers(report: Report, identity: str = "t1") -> None:
     report.take(UserMessage(content=[ToolResultBlock(identity, "ok")]))
+
+
+def standing(report: Report) -> str:
+    """What the thread reads of the turn, but for the sentence that it was stopped."""
+    return note_words(report.time_up(5)).partition("\n\n")[2]
 
 
 def test_its_own_list_says_what_is_done_and_what_is_left() -> None:
@@ -25,18 +31,18 @@ def test_its_own_list_says_what_is_done_and_what_is_left() -> None:
     ]
     calls(report, "TodoWrite", {"todos": todos})
     calls(report, "Bash", {"command": "ls", "description": "List the files"})
-    assert report.standing() == "**Done:** Find the test  \n**Left:** Mend the code; Commit"
+    assert standing(report) == "**Done:** Find the test  \n**Left:** Mend the code; Commit"
 
 
 def test_without_a_list_its_steps_do() -> None:
     report = Report()
     report.step("Check out the repository")
-    assert report.standing() == ""
+    assert standing(report) == ""
     calls(report, "Write", {"file_path": "/workspace/primes.py"})
     answers(report)
-    assert report.standing() == "**Done:** Write primes.py"
+    assert standing(report) == "**Done:** Write primes.py"
     calls(report, "Bash", {"command": "python3 primes.py", "description": "Run primes.py"}, "t2")
-    assert report.standing() == "**Done:** Write primes.py  \n**Left:** Run primes.py"
+    assert standing(report) == "**Done:** Write primes.py  \n**Left:** Run primes.py"
 
 
 def test_of_many_steps_the_last_are_named() -> None:
@@ -45,4 +51,4 @@ def test_of_many_steps_the_last_are_named() -> None:
         calls(report, "Read", {"file_path": f"{number}.txt"}, f"t{number}")
         answers(report, f"t{number}")
     named = "; ".join(f"Read {number}.txt" for number in range(3, MOST_NAMED + 3))
-    assert report.standing() == f"**Done:** 3 more; {named}"
+    assert standing(report) == f"**Done:** 3 more; {named}"

@@ -7,7 +7,7 @@ import pytest
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 
-from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.jobs.verdict import Seen, judge
 from peerbot.runs.port import Phase, RunState
@@ -66,10 +66,10 @@ def verdict(job: Job, *pods: Pod, events: list[Event] | None = None, orphaned: b
     ("status", "end", "said", "detail"),
     [
         (terminated(0, "Completed"), RunEnd.FINISHED, "", "exit code 0"),
-        (terminated(75), RunEnd.CUT_OFF, "it lost its connection", "exit code 75"),
+        (terminated(75), RunEnd.CUT_OFF, "", "exit code 75"),
         (terminated(143), RunEnd.DRAINED, "", "exit code 143"),
-        (terminated(1, message="Traceback …"), RunEnd.CRASHED, "it crashed", "Traceback …"),
-        (terminated(137, "OOMKilled"), RunEnd.OUT_OF_MEMORY, "it ran out of memory", "OOMKilled"),
+        (terminated(1, message="Traceback …"), RunEnd.CRASHED, "", "Traceback …"),
+        (terminated(137, "OOMKilled"), RunEnd.OUT_OF_MEMORY, "", "OOMKilled"),
         (terminated(128, "StartError"), RunEnd.CRASHED, "its program could not be started", "StartError"),
         (
             {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory. Threshold…"},
@@ -100,9 +100,9 @@ def verdict(job: Job, *pods: Pod, events: list[Event] | None = None, orphaned: b
             "it had to make room for something more important",
             "preempting",
         ),
-        ({"phase": "Failed", "reason": "DeadlineExceeded"}, RunEnd.DEADLINE, "its time was up", "DeadlineExceeded"),
+        ({"phase": "Failed", "reason": "DeadlineExceeded"}, RunEnd.DEADLINE, "", "DeadlineExceeded"),
         ({"phase": "Failed", "reason": "NodeShutdown"}, RunEnd.NODE_LOST, "its node went away", "NodeShutdown"),
-        ({"phase": "Failed"}, RunEnd.NEVER_STARTED, "it never started", "no container has run"),
+        ({"phase": "Failed"}, RunEnd.NEVER_STARTED, "", "no container has run"),
     ],
 )
 def test_a_pod_that_ended_says_why(status: dict[str, Any], end: RunEnd, said: str, detail: str) -> None:

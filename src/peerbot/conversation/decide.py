@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from peerbot.conversation.documents import RunClosed, RunEnd
+from peerbot.conversation.documents import RunClosed
+from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.notes import Note
 
 COMES_WITHIN = timedelta(seconds=10)
 """A reserved run that has not come by then never will: only the reserver knew its secret (D3)."""
@@ -78,7 +80,7 @@ class View:
     answered: Mapping[str, int]  # those that a turn names, and which
     unposted: tuple[UnpostedTurn, ...] = ()
     runs: tuple[RunView, ...] = ()
-    fixed: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Note] = field(default_factory=dict)
     said_at: Mapping[str, datetime] = field(default_factory=dict)
     orphans: Mapping[str, datetime] = field(default_factory=dict)
 
@@ -117,10 +119,10 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answer these inputs without a run, with this text."""
+    """Answer these inputs without a run, with this note."""
 
     inputs: tuple[str, ...]
-    text: str
+    note: Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +213,8 @@ def _look_after(run: RunView, waiting: tuple[str, ...], now: datetime) -> Step:
 
 def _serve(view: View, newest: RunView | None, now: datetime) -> Step:
     """Inputs wait and no run is open."""
-    for text in dict.fromkeys(view.fixed.get(i, "") for i in view.waiting):
-        if text:
-            return Answer(tuple(i for i in view.waiting if view.fixed.get(i) == text), text)
+    if note := next((view.fixed[i] for i in view.waiting if i in view.fixed), None):
+        return Answer(tuple(i for i in view.waiting if view.fixed.get(i) == note), note)
     if newest and newest.closed and (exhausted := tuple(i for i in view.waiting if _used_up(i, view.runs))):
         return GiveUp(exhausted, newest.closed)
     if all(_waited_too_long(i, view, now) for i in view.waiting):  # with a fresh one among them, somebody asked

@@ -11,7 +11,9 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, input_id
+from peerbot.conversation.notes import Note
 
 
 def now() -> datetime:
@@ -102,39 +104,6 @@ class RunStarted(Document):
     started_at: AwareDatetime = Field(default_factory=now)
 
 
-class RunEnd(StrEnum):
-    """Why a run ended."""
-
-    FINISHED = "finished"  # its worker closed it itself
-    NEVER_STARTED = "never_started"
-    NOT_ADMITTED = "not_admitted"  # where runs run did not take it, and will not: another try would not, either
-    CRASHED = "crashed"
-    OUT_OF_MEMORY = "out_of_memory"
-    DEADLINE = "deadline"
-    HUNG = "hung"  # it gave no sign of life
-    EVICTED = "evicted"
-    NODE_LOST = "node_lost"
-    DRAINED = "drained"
-    DISPATCHER_ENDED = "dispatcher_ended"
-    CUT_OFF = "cut_off"  # its worker reached no gateway, or the gateway no journal, for too long
-    GONE = "gone"  # nothing is left that could say why
-
-    @property
-    def died_of_itself(self) -> bool:
-        """Whether it counts as a try of its inputs (D3)."""
-        return self in (RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE, RunEnd.HUNG)
-
-
-CUT_OFF_EXIT_CODE = 75
-"""With which a worker ends that was cut off: "a temporary failure" in sysexits.h."""
-
-DRAINED_EXIT_CODE = 143
-"""With which a worker ends that was asked to in the middle of a turn: 128 and SIGTERM's number, as shells say it.
-
-Not 0: Kubernetes would take the pod's work for done, and not say any more that it was evicted.
-"""
-
-
 class RunClosed(Document):
     """`runs/{n}.closed`: it ended; its tokens are dead."""
 
@@ -190,7 +159,8 @@ class Turn(Document):
     run: int | None  # none: answered by the dispatcher itself
     answers: list[str]  # input ids
     status: TurnStatus
-    text: str  # the final answer, in the model's Markdown
+    text: str  # the agent's own words, in Markdown; before notes were kept, those were written into it
+    notes: list[Note] = Field(default_factory=list)  # what people are told besides
     repository: str | None = None
     branch: str | None = None
     commit: str | None = None

@@ -1,35 +1,55 @@
-"""What a thread is told of its workers: why one can't start, why one ended, and what happens next. Pure."""
+"""How a run ends: the ends that there are, and what the exit code of its worker says of it. Pure.
 
-from peerbot.conversation.documents import RunClosed, RunEnd
+`slack/words.py` has the words.
+"""
 
-_HOW_IT_ENDED = {
-    RunEnd.NEVER_STARTED: "it never started",
-    RunEnd.NOT_ADMITTED: "it could not be started",
-    RunEnd.CRASHED: "it crashed",
-    RunEnd.OUT_OF_MEMORY: "it ran out of memory",
-    RunEnd.DEADLINE: "its time was up",
-    RunEnd.HUNG: "it hung",
-    RunEnd.EVICTED: "its node had to stop it",
-    RunEnd.NODE_LOST: "its node was lost",
-    RunEnd.CUT_OFF: "it lost its connection",
+from enum import StrEnum
+
+
+class RunEnd(StrEnum):
+    """Why a run ended."""
+
+    FINISHED = "finished"  # its worker closed it itself
+    NEVER_STARTED = "never_started"
+    NOT_ADMITTED = "not_admitted"  # where runs run did not take it, and will not: another try would not, either
+    CRASHED = "crashed"
+    OUT_OF_MEMORY = "out_of_memory"
+    DEADLINE = "deadline"
+    HUNG = "hung"  # it gave no sign of life
+    EVICTED = "evicted"
+    NODE_LOST = "node_lost"
+    DRAINED = "drained"
+    DISPATCHER_ENDED = "dispatcher_ended"
+    CUT_OFF = "cut_off"  # its worker reached no gateway, or the gateway no journal, for too long
+    GONE = "gone"  # nothing is left that could say why
+
+    @property
+    def died_of_itself(self) -> bool:
+        """Whether it counts as a try of its inputs (D3)."""
+        return self in (RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE, RunEnd.HUNG)
+
+
+CUT_OFF_EXIT_CODE = 75
+"""With which a worker ends that was cut off: "a temporary failure" in sysexits.h."""
+
+DRAINED_EXIT_CODE = 143
+"""With which a worker ends that was asked to in the middle of a turn: 128 and SIGTERM's number, as shells say it.
+
+Not 0: Kubernetes would take the pod's work for done, and not say any more that it was evicted.
+"""
+
+
+HUNG_EXIT_CODE = 124
+"""The code of a run whose worker hung and was killed for it: `timeout` says the same of a command."""
+
+_BY_EXIT_CODE = {
+    0: RunEnd.FINISHED,
+    CUT_OFF_EXIT_CODE: RunEnd.CUT_OFF,
+    DRAINED_EXIT_CODE: RunEnd.DRAINED,
+    HUNG_EXIT_CODE: RunEnd.HUNG,
 }
 
 
-def why(closed: RunClosed) -> str:
-    """Why a run ended, as the end of a sentence."""
-    return closed.said or _HOW_IT_ENDED.get(closed.reason, "it was ended from outside")
-
-
-def waits(said: str) -> str:
-    """The worker has not begun, for this reason."""
-    return (
-        f"The worker can't start yet: {said}. It begins as soon as it can; if that takes more than 15 minutes, I stop "
-        "and say so here."
-    )
-
-
-def goes_on(before: RunClosed) -> str:
-    """Another worker goes on after one that ended; empty where there is nothing to tell."""
-    if before.reason in (RunEnd.FINISHED, RunEnd.DRAINED, RunEnd.DISPATCHER_ENDED):
-        return ""
-    return f"The worker before this one ended: {why(before)}. This one goes on from what was saved."
+def end_of(exit_code: int) -> RunEnd:
+    """Say how a run ended whose worker left this exit code (128 + n for signal n)."""
+    return _BY_EXIT_CODE.get(exit_code, RunEnd.CRASHED)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from peerbot.conversation.notes import Refusal
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -27,29 +29,20 @@ class Channel:
 
 def admit(
     *, person: Person | None, channel: Channel | None, allow_direct_messages: bool, allow_private_channels: bool
-) -> str | None:
-    """Decide whether this person may use the bot in this channel: None, or the sentence that refuses.
+) -> Refusal | None:
+    """Decide whether this person may use the bot in this channel: None, or why not.
 
-    Fails closed: where who or where could not be found out (None), the answer is no.
+    Fails closed: if the person or the channel could not be found out (None), the answer is no.
     """
     refusals = (
-        (person is None, "Who wrote this could not be found out, so nothing was started. Send the message again."),
-        (channel is None, "What kind of channel this is could not be found out, so nothing was started. Try again."),
-        (person and person.is_deactivated, "This account is deactivated, so nothing was started."),
-        (person and person.is_bot, "Only people can give work here, not bots."),
-        (person and person.is_outsider, "Members of other organizations can't use this bot."),
-        (person and person.is_guest, "Guests can't use this bot. A full member of the workspace can."),
-        (
-            channel and channel.is_shared_outside,
-            "This channel is shared with another organization, so no work is done here.",
-        ),
-        (
-            channel and channel.kind == "direct" and not allow_direct_messages,
-            "Direct messages are switched off for this bot. Mention it in a channel.",
-        ),
-        (
-            channel and channel.kind == "private" and not allow_private_channels,
-            "Private channels are switched off for this bot. Mention it in a public channel.",
-        ),
+        (person is None, Refusal.UNKNOWN_PERSON),
+        (channel is None, Refusal.UNKNOWN_CHANNEL),
+        (person and person.is_deactivated, Refusal.DEACTIVATED),
+        (person and person.is_bot, Refusal.BOT),
+        (person and person.is_outsider, Refusal.OUTSIDER),
+        (person and person.is_guest, Refusal.GUEST),
+        (channel and channel.is_shared_outside, Refusal.SHARED_CHANNEL),
+        (channel and channel.kind == "direct" and not allow_direct_messages, Refusal.DIRECT_MESSAGES_OFF),
+        (channel and channel.kind == "private" and not allow_private_channels, Refusal.PRIVATE_CHANNELS_OFF),
     )
-    return next((sentence for applies, sentence in refusals if applies), None)
+    return next((refusal for applies, refusal in refusals if applies), None)

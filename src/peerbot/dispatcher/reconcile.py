@@ -15,10 +15,11 @@ import stamina
 from structlog.contextvars import bound_contextvars
 
 from peerbot.conversation import decide
-from peerbot.conversation.documents import RepostClaim, Run, RunClosed, RunEnd, Turn, TurnStatus, now
-from peerbot.conversation.ends import goes_on, waits
+from peerbot.conversation.documents import RepostClaim, Run, RunClosed, Turn, TurnStatus, now
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.line import Waiting
+from peerbot.conversation.notes import NoRepository, Note, WaitedTooLong
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
 from peerbot.errors import PeerBotError, Refused, Unavailable, Unreadable
@@ -27,21 +28,17 @@ from peerbot.journal.journal import Journal, RunRecord
 from peerbot.logs import logger
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.runs.port import Phase, Runs, RunSpec
+from peerbot.slack.words import goes_on, waits
 from peerbot.tasks import Spawn
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Work
 from peerbot.turns.begin import Beginning
-from peerbot.turns.given_up import GivenUp
+from peerbot.turns.given_up import GivingUp
 
 log = logger(__name__)
 
 MOST_STEPS = 50
 """More in one go means that two replicas fight or that a step does not take: the sweep tries again."""
-
-_OFFER = (
-    "This has waited for more than two hours, so I have not begun with it unasked. Write here, for example “go on”, "
-    "and I take it up."
-)
 
 _NOT_ADMITTED = "a rule of the cluster does not admit it"
 
@@ -74,7 +71,7 @@ class Reconciler:
     inbox: Inbox
     presenter: Presenter
     beginning: Beginning
-    given_up: GivenUp
+    giving_up: GivingUp
     places: Places
     catch_up: CatchUp
     name: str
@@ -227,11 +224,11 @@ class Reconciler:
                     decide.UnpostedTurn(files.k, claim.claimed_at if claim else turn.ended_at, files.claims)
                 )
         runs = await self._run_views(conversation, set(inputs))
-        fixed: dict[str, str] = {}
+        fixed: dict[str, Note] = {}
         if not runs or runs[0].closed:
             for identity, item in inputs.items():
-                if text := await self.inbox.fixed_answer(item):
-                    fixed[identity] = text
+                if note := await self.inbox.fixed_answer(item):
+                    fixed[identity] = note
         said_at = {i: datetime.fromtimestamp(float(input_ts(i)), UTC) for i in inputs}
         orphans = {i: at for i in marked if i not in pending and (at := await self.journal.marked_at(conversation, i))}
         return decide.View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans)
@@ -266,14 +263,14 @@ class Reconciler:
                 await self._end(conversation, inputs)
             case decide.Post(turn, claim):
                 await self._post_again(conversation, turn, claim)
-            case decide.Answer(inputs, text):
-                await self._answer(conversation, inputs, text, TurnStatus.REFUSED)
+            case decide.Answer(inputs, note):
+                await self._answer(conversation, inputs, note, TurnStatus.REFUSED)
             case decide.GiveUp(inputs, last):
                 await self._answer(
-                    conversation, inputs, await self.given_up.words(conversation, last), TurnStatus.FAILED
+                    conversation, inputs, await self.giving_up.note(conversation, last), TurnStatus.FAILED
                 )
             case decide.Offer(inputs):
-                await self._answer(conversation, inputs, _OFFER, TurnStatus.FAILED)
+                await self._answer(conversation, inputs, WaitedTooLong(), TurnStatus.FAILED)
             case decide.Recover(identity):
                 await self.catch_up.recover(conversation, identity)
             case decide.Close(run, reason, detail, said):
@@ -293,11 +290,11 @@ class Reconciler:
         """Reserve and start run `n`, if there is a place for it."""
         first = await self.journal.input(conversation, inputs[0])
         assert first is not None, "the view has recorded inputs alone"
-        turn = max(await self.journal.turn_numbers(conversation), default=0) + 1
+        turn = await self.journal.next_turn(conversation)
         try:
             begun = await self.beginning.of(conversation, first)
         except Refused as error:
-            await self._answer(conversation, inputs, str(error), TurnStatus.FAILED)
+            await self._answer(conversation, inputs, NoRepository(reason=str(error)), TurnStatus.FAILED)
             return True
         except Unavailable:
             await self.presenter.delayed(conversation, turn, "GitHub does not answer, or asks me to wait.")
@@ -352,19 +349,21 @@ class Reconciler:
         record = await self.journal.run(conversation, run.n)
         first = await self.journal.input(conversation, run.serves[0])
         if record and first:
-            turn = max(await self.journal.turn_numbers(conversation), default=0) + 1
+            turn = await self.journal.next_turn(conversation)
             log.warning("run_held_up", run=run.n, reason=run.said, detail=run.detail)
             self.spawn(self.presenter.starting(conversation, turn, Work.of(record.run, first.user), waits(run.said)))
 
-    async def _answer(self, conversation: Conversation, inputs: tuple[str, ...], text: str, status: TurnStatus) -> None:
+    async def _answer(
+        self, conversation: Conversation, inputs: tuple[str, ...], note: Note, status: TurnStatus
+    ) -> None:
         """Answer inputs without a run. Where another writer takes the turn's number, the next look decides anew."""
-        k = max(await self.journal.turn_numbers(conversation), default=0) + 1
+        k = await self.journal.next_turn(conversation)
         # Another may have answered them since the view was read; who does so from here on takes our number.
         done = await answered(self.journal, conversation, inputs)
         left = [identity for identity in inputs if identity not in done]
         if not left:
             return
-        turn = Turn(k=k, run=None, answers=left, status=status, text=text)
+        turn = Turn(k=k, run=None, answers=left, status=status, text="", notes=[note])
         if await self.journal.write_turn(conversation, turn):
             log.info("turn_written", turn=k, status=status.value, answers=left)
             self.spawn(self._present(conversation, turn))  # it may wait for an answer that the next look posts

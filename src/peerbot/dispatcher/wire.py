@@ -37,7 +37,7 @@ from peerbot.thread.inbox import Admission, Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.turns.begin import Beginning
 from peerbot.turns.branches import Branches
-from peerbot.turns.given_up import GivenUp
+from peerbot.turns.given_up import GivingUp
 from peerbot.turns.turns import Turns
 from peerbot.web.health import health_app
 
@@ -246,7 +246,7 @@ class Wire:
             beginning=Beginning(
                 journal=journal, github=github, people=services.people, organization=settings.github_organization
             ),
-            given_up=GivenUp(journal=journal, github=github),
+            giving_up=GivingUp(journal=journal, github=github),
             places=Places(self.runs, journal, settings.worker_max_concurrent),
             name=self.name,
             worker_environment={

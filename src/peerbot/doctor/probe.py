@@ -26,6 +26,7 @@ from peerbot.doctor.report import Finding, good, skipped, wrong
 from peerbot.errors import PeerBotError
 from peerbot.runs.jobs import manifest, verdict
 from peerbot.settings import Settings
+from peerbot.slack.words import how_it_ended
 
 PROBE_SECONDS = 90.0
 _SURE_SECONDS = 15.0  # what holds a pod up for so long is no hiccup, unless it waits for a node: one may be on its way
@@ -102,7 +103,8 @@ async def _look(cluster: Cluster, made: Job) -> _Seen:
     ended = next((status.state.terminated for status in statuses if status.state), None)
     conditions = (pods[-1].status.conditions or []) if pods and pods[-1].status else []
     unscheduled = any(c.type == "PodScheduled" and c.status == "False" for c in conditions)
-    return _Seen(ended, state.said, state.detail, unscheduled)
+    said = state.said or (how_it_ended(state.end) if state.end else "")
+    return _Seen(ended, said, state.detail, unscheduled)
 
 
 async def _pods(cluster: Cluster, name: str) -> Sequence[Pod]:

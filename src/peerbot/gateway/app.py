@@ -20,7 +20,8 @@ from aiohttp import web
 from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
-from peerbot.conversation.documents import RunClosed, RunEnd, RunStarted
+from peerbot.conversation.documents import RunClosed, RunStarted
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.progress import Progress
 from peerbot.errors import Conflict, PeerBotError, Refused, Unavailable

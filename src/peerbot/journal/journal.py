@@ -158,6 +158,11 @@ class Journal:
         numbers = await self.numbered(paths.branches(conversation))
         return await self.read(paths.branch(conversation, max(numbers)), Branch) if numbers else None
 
+    async def branch(self, conversation: Conversation, first: str) -> str:
+        """Read which branch the conversation's work goes to now; `first` is the one that it began with."""
+        newest = await self.newest_branch(conversation)
+        return newest.branch if newest else first
+
     async def begin_branch(self, conversation: Conversation, branch: Branch) -> Branch:
         """Begin a branch; returns it, or what another wrote of that number before."""
         key = paths.branch(conversation, branch.i)
@@ -201,6 +206,10 @@ class Journal:
         """List the turns that are written, ascending."""
         return [files.k for files in await self.turn_files(conversation) if files.written]
 
+    async def next_turn(self, conversation: Conversation) -> int:
+        """Number the turn that comes next: one after the last that is written."""
+        return max(await self.turn_numbers(conversation), default=0) + 1
+
     async def turn_files(self, conversation: Conversation) -> list[TurnFiles]:
         """List what exists of each turn, ascending; a turn that only has its card is in progress."""
         kinds = await self.numbered(paths.turns(conversation))
@@ -210,7 +219,9 @@ class Journal:
                 written="json" in there,
                 card="card" in there,
                 posted="posted" in there,
-                claims=max((int(kind[7:]) for kind in there if kind.startswith("repost-")), default=0),
+                claims=max(
+                    (int(kind.removeprefix("repost-")) for kind in there if kind.startswith("repost-")), default=0
+                ),
             )
             for k, there in sorted(kinds.items())
             if there & {"json", "card", "posted"}
@@ -247,11 +258,13 @@ class Journal:
 
     async def repost_claim(self, conversation: Conversation, k: int, i: int) -> RepostClaim | None:
         """Read the `i`th claim to post turn `k` again; None where there is none, as for 0."""
-        return None if i == 0 else await self.read(paths.turn_document(conversation, k, f"repost-{i}"), RepostClaim)
+        return (
+            None if i == 0 else await self.read(paths.turn_document(conversation, k, f"{paths.CLAIM}{i}"), RepostClaim)
+        )
 
     async def claim_repost(self, conversation: Conversation, k: int, i: int, claim: RepostClaim) -> bool:
         """Claim to post turn `k` again, for the `i`th time; False when somebody else has."""
-        return await self.create(paths.turn_document(conversation, k, f"repost-{i}"), claim)
+        return await self.create(paths.turn_document(conversation, k, f"{paths.CLAIM}{i}"), claim)
 
     async def claim_telling(self, conversation: Conversation, told: Told) -> bool:
         """Claim to tell the thread that a document can't be read; False where that was done before."""

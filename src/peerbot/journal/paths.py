@@ -6,6 +6,7 @@ from peerbot.conversation.keys import Conversation, input_ts
 
 CONVERSATIONS = "conversations/"
 PENDING = "pending/"
+CLAIM = "repost-"
 _INPUT_ID = re.compile(r"\d{1,12}\.\d{6}-[a-z_]{1,30}")
 _PART = re.compile(r"/([1-9]\d{0,8})/part-(\d{6})\.json$")
 _NUMBERED = re.compile(r"([1-9]\d{0,8})\.([a-z]+(?:-[1-9]\d{0,8})?)")
@@ -137,6 +138,11 @@ def parse_numbered(key: str) -> tuple[int, str] | None:
     """Read number and kind of a run's or turn's document; None for files that this release does not know."""
     match = _NUMBERED.fullmatch(key.rpartition("/")[2])
     return (int(match[1]), match[2]) if match else None
+
+
+def parse_claim(kind: str) -> int:
+    """Read the number of a claim (`repost-2`); 0 for a document of another kind."""
+    return int(kind.removeprefix(CLAIM)) if kind.startswith(CLAIM) else 0
 
 
 def parse_session_part(key: str) -> tuple[int, int] | None:

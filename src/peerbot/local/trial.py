@@ -13,6 +13,7 @@ from peerbot.conversation.keys import Conversation
 from peerbot.local.narrate import Narrator
 from peerbot.local.talk import Timeline, answer_to, introduce, say, thread_in
 from peerbot.local.world import World
+from peerbot.slack.render import turn_words
 
 
 class Seconds(BaseModel):
@@ -89,7 +90,7 @@ async def _trial(world: World, conversation: Conversation, turn: Turn, seconds: 
         conversation=str(conversation),
         runs=[conversation.job_name(record.n) for record in await world.journal.runs(conversation)],
         status=turn.status,
-        answer=turn.text,
+        answer=turn_words(turn.text, turn.notes),
         branch=turn.branch if turn.commit else None,
         pull_request=turn.pull_request,
         files=turn.files,

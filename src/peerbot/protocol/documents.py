@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from peerbot.conversation.documents import FileChange, KeptWork, PullRequest
 from peerbot.conversation.keys import Conversation
+from peerbot.conversation.notes import Note
 
 
 def new_secret() -> str:
@@ -137,7 +138,8 @@ class TurnResult(Message):
     nonce: str = Field(default_factory=lambda: secrets.token_hex(8))
     answers: list[str]
     status: Literal["done", "failed"]
-    text: str
+    text: str  # the agent's own words
+    notes: list[Note] = Field(default_factory=list)  # what people are told besides
     cause: str = ""  # of a failure, for the operator's log
     title: str = ""  # of a pull request
     commit: str | None = None  # the branch's head, if this turn pushed

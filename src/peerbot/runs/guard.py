@@ -29,8 +29,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 
-HUNG = 124
-"""The exit code of a run whose worker hung; what `timeout` says of a command that it had to end."""
+HUNG = 124  # `HUNG_EXIT_CODE` of conversation/ends.py: this program starts without the package
 
 _LOOKS = 12
 

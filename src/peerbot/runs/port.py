@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from peerbot.conversation.documents import RunEnd
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 
 LONGEST_RUN_SECONDS = 3600.0

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peerbot.conversation.documents import FileChange, Turn, TurnStatus
+from peerbot.conversation.notes import NewSession, Note
 from peerbot.conversation.parts import break_markdown, split_markdown
 from peerbot.slack.blocks import (
     SECTION_LIMIT,
@@ -28,6 +29,7 @@ from peerbot.slack.blocks import (
 )
 from peerbot.slack.card import task_lines
 from peerbot.slack.text import harmless
+from peerbot.slack.words import note_words
 
 _MARKDOWN_LIMIT = 11_500  # of 12,000 a message
 _MESSAGE_LIMIT = 12_500  # of about 13,200, all blocks' JSON; Slack says it nowhere, and refuses what is longer
@@ -50,6 +52,14 @@ class Answer:
         return len(self.messages) + bool(self.file)
 
 
+def turn_words(text: str, notes: Sequence[Note]) -> str:
+    """Put together what a turn says, in Markdown: the agent's own words, and ours for the notes."""
+    first = [note for note in notes if isinstance(note, NewSession)]
+    rest = [note for note in notes if not isinstance(note, NewSession)]
+    parts = (*map(note_words, first), text.strip(), *map(note_words, rest))
+    return "\n\n".join(part for part in parts if part)
+
+
 def answer(
     turn: Turn,
     *,
@@ -66,7 +76,7 @@ def answer(
     either way. `seconds` is what people waited; the turn's own time where it is None. `missed`: what the thread should
     know of the answer before this one.
     """
-    words = harmless(turn.text).strip() or "The turn ended without an answer in words."
+    words = harmless(turn_words(turn.text, turn.notes)) or "The turn ended without an answer in words."
     if turn.status is TurnStatus.FAILED:
         words = f"⚠️ {words}"
     if missed:

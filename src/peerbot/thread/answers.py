@@ -24,25 +24,11 @@ from peerbot.slack.api import came_at_once, is_for_the_operator, refusal_code
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.post import Poster
 from peerbot.slack.render import Answer, answer
+from peerbot.slack.words import GONE, missed
 
 log = logger(__name__)
 
 METADATA_EVENT = "peerbot_turn"
-
-_GONE = {
-    "is_archived": "the channel was archived",
-    "channel_not_found": "I was not in the channel",
-    "not_in_channel": "I was not in the channel",
-    "thread_not_found": "the thread's first message was deleted",
-    "message_not_found": "the thread's first message was deleted",
-    "cannot_reply_to_message": "this message takes no replies",
-    "restricted_action": "I was not allowed to write here",
-    "restricted_action_read_only_channel": "I was not allowed to write here",
-    "restricted_action_thread_only_channel": "I was not allowed to write here",
-    "restricted_action_thread_locked": "the thread was locked",
-    "restricted_action_non_threadable_channel": "this channel has no threads",
-}
-"""Refusals that no waiting mends: the place that the answer is for takes it no more. What people are told of them."""
 
 _FILE = re.compile(r"answer-turn-(\d{1,9})-part-(\d{1,9})\.md")
 LET_GO_AT = 3
@@ -87,7 +73,7 @@ class Answers:
                     stamps = await self._post_missing(conversation, turn, again=claim > 0 or attempt.num > 1)
         except Refused as refused:
             code = refusal_code(refused)
-            if code not in _GONE and (is_for_the_operator(refused) or claim < LET_GO_AT):
+            if code not in GONE and (is_for_the_operator(refused) or claim < LET_GO_AT):
                 raise
             log.error("answer_refused", turn=turn.k, code=code, reason=str(refused))
             await self._journal.write_posted(conversation, turn.k, Posted(ts=[], refused=code))
@@ -114,7 +100,7 @@ class Answers:
                 comment = f"The rest of the answer: part {shown.parts} of {shown.parts}."
                 await self._poster.share(conversation, file, title="The rest of the answer", comment=comment)
             except Refused as refused:
-                if refusal_code(refused) in _GONE:
+                if refusal_code(refused) in GONE:
                     raise
                 log.warning("file_refused", turn=turn.k, reason=str(refused))
                 shown = await self._shown(conversation, turn, with_file=False)
@@ -169,16 +155,12 @@ class Answers:
     async def _shown(self, conversation: Conversation, turn: Turn, *, with_file: bool = True) -> Answer:
         repository = await self._repositories.known(turn.repository)
         before = await self._journal.posted(conversation, turn.k - 1) if turn.k > 1 else None
-        missed = ""
-        if before and before.refused:
-            why = _GONE.get(before.refused, "Slack refused it")
-            missed = f"My last answer could not be posted here: {why}. Ask me to say it again."
         return answer(
             turn,
             repository_url=repository.html_url if repository else "",
             branch_url=branch_url(repository, turn.branch),
             seconds=turn.seconds,
-            missed=missed,
+            missed=missed(before) if before else "",
             with_file=with_file,
         )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from peerbot.conversation.documents import Input, TurnStatus
 from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.conversation.notes import Note, NothingAsked, Refused
 from peerbot.conversation.policy import admit
 from peerbot.journal.answers import unanswered
 from peerbot.journal.journal import Journal
@@ -13,13 +14,8 @@ from peerbot.slack.events import Us
 from peerbot.slack.history import earlier_messages
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
+from peerbot.slack.render import turn_words
 from peerbot.slack.text import ThreadMessage, as_context, mentioned_users, readable
-
-EMPTY_MESSAGE = (
-    "Tell me what to do in the same message, for example: “fix the failing test in `calc`” or "
-    "“what does the deploy script do?”. I answer in this thread."
-)
-
 
 _NEVER = "9999999999.999999"
 _MOST_TURNS = 30
@@ -58,23 +54,21 @@ class Inbox:
         self._admission = admission
         self._overtaken = overtaken
 
-    async def fixed_answer(self, item: Input) -> str | None:
-        """The one sentence that answers `item` without the agent: a refusal, or help for an empty message.
+    async def fixed_answer(self, item: Input) -> Note | None:
+        """Find what answers `item` without the agent: a refusal, or help for an empty message.
 
-        Who somebody is that Slack does not tell us is refused too.
+        Somebody of whom Slack tells us nothing is refused, too.
         """
-        person = await self._people.person(item.user, item.team)
-        channel = await self._people.channel(item.channel)
         refusal = admit(
-            person=person,
-            channel=channel,
+            person=await self._people.person(item.user, item.team),
+            channel=await self._people.channel(item.channel),
             allow_direct_messages=self._admission.allow_direct_messages,
             allow_private_channels=self._admission.allow_private_channels,
         )
         if refusal:
-            return refusal
+            return Refused(why=refusal)
         began_thread = item.ts == item.thread_ts
-        return EMPTY_MESSAGE if began_thread and not await self._text(item) else None
+        return NothingAsked() if began_thread and not await self._text(item) else None
 
     async def waiting(self, conversation: Conversation) -> list[PersonInput]:
         """The inputs that the agent is to answer now, oldest first, as it may read them."""
@@ -118,8 +112,8 @@ class Inbox:
         )
         for k in (await self._journal.turn_numbers(conversation))[-_MOST_TURNS:]:
             turn = await self._journal.turn(conversation, k)
-            if turn and turn.text:
-                said.append(ThreadMessage(f"{turn.ended_at.timestamp():.6f}", _OURSELVES, turn.text))
+            if turn and (words := turn_words(turn.text, turn.notes)):
+                said.append(ThreadMessage(f"{turn.ended_at.timestamp():.6f}", _OURSELVES, words))
         said.sort(key=lambda message: float(message.ts))
         people = {message.author for message in said}.union(*(mentioned_users(message.text) for message in said))
         names = await self._people.names(people - {_OURSELVES})

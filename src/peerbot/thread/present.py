@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from structlog.contextvars import bound_contextvars
 
-from peerbot.conversation.documents import Card, Input, Run, RunEnd, Told, Turn, TurnStatus
+from peerbot.conversation.documents import Card, Input, Run, Told, Turn, TurnStatus
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.progress import Progress
 from peerbot.errors import PeerBotError, Unavailable
@@ -24,6 +25,7 @@ from peerbot.slack.lanes import Urgency
 from peerbot.slack.people import People
 from peerbot.slack.post import Newest, Poster
 from peerbot.slack.render import notice
+from peerbot.slack.words import delayed, unreadable
 from peerbot.tasks import Spawn
 from peerbot.thread.answers import Answers
 
@@ -159,7 +161,7 @@ class Presenter:
         try:
             async with self._drawing.setdefault((conversation, turn), asyncio.Lock()):
                 if await self._journal.card(conversation, turn) is None:
-                    said = notice(f"{reason} I begin as soon as it does; you need not write again.")
+                    said = notice(delayed(reason))
                     ts = await self._poster.post(conversation, said, metadata=card_metadata(conversation, turn))
                     await self._journal.write_card(conversation, turn, Card(channel=conversation.channel, ts=ts))
         except PeerBotError as error:
@@ -170,10 +172,9 @@ class Presenter:
 
         Claimed before it is said: a thread that is never told of it is better than one that is told every minute.
         """
-        said = f"I can't go on here: {reason} Nothing was changed. Tell whoever runs PeerBot; other threads go on."
         try:
             if await self._journal.claim_telling(conversation, Told(reason=reason)):
-                await self._poster.post(conversation, notice(said))
+                await self._poster.post(conversation, notice(unreadable(reason)))
                 log.info("unreadable_told", reason=reason)
         except PeerBotError as error:
             log.warning("unreadable_not_told", reason=str(error))

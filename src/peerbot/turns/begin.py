@@ -25,12 +25,8 @@ class Beginning:
         Raises `Refused` where GitHub will not have it, `Unavailable` where it does not answer.
         """
         if there := await self._journal.conversation(conversation):
-            newest = await self._journal.newest_branch(conversation)
-            return there.model_copy(update={"branch": newest.branch}) if newest else there
-        try:
-            repository = await self._chosen(conversation) or await self._own(conversation.team, first.user)
-        except Refused as error:
-            raise Refused(f"{error} Tell whoever runs PeerBot; once it is mended, write here again.") from error
+            return there.model_copy(update={"branch": await self._journal.branch(conversation, there.branch)})
+        repository = await self._chosen(conversation) or await self._own(conversation.team, first.user)
         return await self._journal.begin(
             conversation,
             Started(

@@ -32,8 +32,7 @@ class Branches:
 
     async def current(self, conversation: Conversation, run: Run) -> str:
         """Name the branch that the conversation's work goes to now."""
-        newest = await self._journal.newest_branch(conversation)
-        return newest.branch if newest else run.branch
+        return await self._journal.branch(conversation, run.branch)
 
     async def shown(self, conversation: Conversation, run: Run) -> str:
         """The same for a card, which may be a turn behind where another replica began the turn."""

@@ -22,8 +22,7 @@ async def session_so_far(journal: Journal, conversation: Conversation, turn: int
 
     What can't be read is left out: the worker sees that its session is not there, and begins another.
     """
-    before = [k for k in await journal.turn_numbers(conversation) if k < turn]
-    ref = await last_session(journal, conversation, before)
+    ref = await last_session(journal, conversation, turn)
     whole = await journal.session(conversation, ref.turn, ref.run) if ref else None
     parts = readable_parts(
         [

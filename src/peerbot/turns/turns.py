@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from peerbot.conversation.documents import KeptWork, PullRequest, Run, SessionRef, Turn, TurnStatus
 from peerbot.conversation.keys import Conversation
+from peerbot.conversation.notes import NewBranch, NoPullRequest
 from peerbot.errors import Conflict, PeerBotError
 from peerbot.github.client import GitHub
 from peerbot.github.describe import pull_request_body, pull_request_title
@@ -16,6 +17,7 @@ from peerbot.logs import logger
 from peerbot.protocol.documents import SessionPart, TurnBegin, TurnResult
 from peerbot.protocol.sessions import heard_in
 from peerbot.slack.post import Poster
+from peerbot.slack.render import turn_words
 from peerbot.thread.inbox import Inbox
 from peerbot.turns.branches import Branches
 
@@ -47,8 +49,7 @@ class Turns:
 
         A run before may have worked on it already and have ended: then it goes on with the session of that one.
         """
-        numbers = await self._journal.turn_numbers(conversation)
-        turn = max(numbers, default=0) + 1
+        turn = await self._journal.next_turn(conversation)
         since = await unfinished_since(self._journal, conversation, turn)
         parts = [
             part
@@ -59,7 +60,7 @@ class Turns:
             log.info("turn_goes_on", turn=turn, since=since, parts=len(parts))
         session_id = heard_in(readable_parts(parts))
         if session_id is None:
-            session = await last_session(self._journal, conversation, numbers)
+            session = await last_session(self._journal, conversation, turn)
             session_id = session.id if session else None
         branch, new_branch = await self._branches.for_turn(conversation, turn, record.run)
         return TurnBegin(
@@ -107,16 +108,16 @@ class Turns:
 
     async def _document(self, conversation: Conversation, run: Run, turn: int, result: TurnResult) -> Turn:
         branch = await self._branches.current(conversation, run)
-        text = result.text
+        notes = list(result.notes)
         pull_request = None
         if result.commit:
             try:
                 pull_request = await self._pull_request(conversation, run, branch, result)
             except PeerBotError as error:
                 log.warning("no_pull_request", reason=str(error), exc_info=error)
-                text += f"\n\n_The work is on the branch, but there is no pull request yet: {error}_"
+                notes.append(NoPullRequest(reason=str(error)))
         if new := await self._branches.of_turn(conversation, turn):
-            text += f"\n\n_{new.reason}, so this turn began a new branch from the default one: `{new.branch}`._"
+            notes.append(NewBranch(branch=new.branch, reason=new.reason))
         kept = KeptWork(turn=turn, run=run.n, base=result.base) if result.kept else None
         if not result.began:
             kept = await self._branches.kept(conversation)
@@ -127,7 +128,8 @@ class Turns:
             run=run.n,
             answers=result.answers,
             status=TurnStatus(result.status),
-            text=text,
+            text=result.text,
+            notes=notes,
             repository=run.repository,
             branch=branch,
             commit=result.commit,
@@ -157,7 +159,7 @@ class Turns:
             title=pull_request_title(request or result.title),
             body=pull_request_body(
                 request=request,
-                answer=result.text,
+                answer=turn_words(result.text, result.notes),
                 requester=first.user if first else "",
                 thread_url=await self._poster.permalink(conversation.channel, conversation.thread_ts),
                 run=conversation.job_name(run.n),
@@ -177,12 +179,12 @@ def readable_parts(parts: Sequence[bytes]) -> list[SessionPart]:
         return []
 
 
-async def last_session(journal: Journal, conversation: Conversation, numbers: list[int]) -> SessionRef | None:
-    """Find the newest turn's session; a turn without one (a refusal) is stepped over."""
-    for k in reversed(numbers):
-        turn = await journal.turn(conversation, k)
-        if turn and turn.session:
-            return turn.session
+async def last_session(journal: Journal, conversation: Conversation, turn: int) -> SessionRef | None:
+    """Find the newest session before `turn`; a turn without one (a refusal) is stepped over."""
+    for k in reversed(await journal.turn_numbers(conversation)):
+        before = await journal.turn(conversation, k) if k < turn else None
+        if before and before.session:
+            return before.session
     return None
 
 

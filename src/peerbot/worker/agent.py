@@ -26,12 +26,13 @@ from claude_agent_sdk import (
     SystemMessage,
 )
 
+from peerbot.conversation.notes import Claude, Failed, NewSession, SessionLoss, TimeUp
 from peerbot.logs import logger
 from peerbot.protocol.documents import Brief, TurnBegin
 from peerbot.worker import outcome
 from peerbot.worker.gateway import GatewayClient
 from peerbot.worker.leftovers import end_leftovers
-from peerbot.worker.outcome import GO_ON, Outcome
+from peerbot.worker.outcome import Outcome
 from peerbot.worker.prompts import INSTRUCTIONS, Asked, wrap_up
 from peerbot.worker.report import Report
 from peerbot.worker.session import GatewaySessions, SessionLost, SessionTooLong
@@ -48,10 +49,6 @@ _TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 (its name)
 
 WARNING_SHARE, LONGEST_WARNING_SECONDS = 0.2, 45.0
 """How much of a turn's time is left when the agent is told to wrap up: a share of it, but not more than that."""
-
-_DIED = f"Claude Code ended unexpectedly, and again when it was started anew. {GO_ON}"
-_ANEW = "_I could not take up my earlier session in this thread: {why}. I began a new one from what was said here._"
-_NOT_KEPT = "_This turn was too long for my memory to be kept. With your next message I go on from what was said here._"
 
 
 class Agent:
@@ -79,12 +76,12 @@ class Agent:
         try:
             return await self._insisted(begun.session_id, asked.first, asked.again, report, changed)
         except SessionLost as lost:
-            why = str(lost)
+            why = lost.why
         await self.close()
         self._sessions.begin_anew()
         prompt = asked.anew(await self._gateway.thread(begun.turn))
         found = await self._insisted(None, prompt, asked.again, report, changed)
-        return replace(found, note=_ANEW.format(why=why))
+        return replace(found, new_session=NewSession(why=why))
 
     async def stop(self) -> None:
         """Interrupt the agent in the middle of a turn; what it has said so far is kept. Raises nothing."""
@@ -95,14 +92,14 @@ class Agent:
             except (TimeoutError, ClaudeSDKError, OSError) as error:
                 log.warning("interrupt_failed", exc_info=error)
 
-    async def keep_session(self) -> str:
-        """Keep the transcript as the turn's whole; what people are to know where it can't be kept, else nothing."""
+    async def keep_session(self) -> bool:
+        """Keep the transcript as the turn's whole; False if it is too long for that."""
         try:
             await self._sessions.keep()
         except SessionTooLong:
             await self.close()
-            return _NOT_KEPT
-        return ""
+            return False
+        return True
 
     async def close(self) -> None:
         """End the CLI, which flushes its files first, and all that the agent left running. Idempotent."""
@@ -131,23 +128,21 @@ class Agent:
                     session, prompt = self._sessions.heard or session, again
             else:
                 if found.too_long and session:
-                    raise SessionLost("it had become too long for Claude")
+                    raise SessionLost(SessionLoss.TOO_LONG_FOR_CLAUDE)
                 return found
         if session and not report.heard:
-            raise SessionLost("Claude Code could not read it any more")
-        return Outcome("", self._sessions.heard, _DIED, cause)
+            raise SessionLost(SessionLoss.UNREADABLE)
+        return Outcome("", self._sessions.heard, Failed(why=Claude.DIED), cause)
 
     async def _tried(self, session: str | None, prompt: str, report: Report, changed: Callable[[], None]) -> Outcome:
         """Let the agent work until it ends, its time is over, or the CLI dies (`ClaudeSDKError`, `OSError`)."""
-        minutes = self._brief.turn_seconds / 60
         try:
             async with asyncio.timeout_at(self._over):
                 client = await self._connected(session)
                 await client.query(prompt)
                 result = await self._watched(client, report, changed)
         except TimeoutError:
-            sentence = outcome.over_time(minutes, report.waiting, report.standing(), report.last_words)
-            return await self._interrupted(report, changed, sentence)
+            return await self._interrupted(report, changed, report.time_up(self._brief.turn_seconds / 60))
         if self._background:
             await self.close()  # its end would begin a turn of its own
         found = outcome.read(result, report.error, budget_usd=self._brief.budget_usd, cost_usd=self._cost(result))
@@ -225,7 +220,7 @@ class Agent:
         with contextlib.suppress(ClaudeSDKError, OSError):  # whoever waits for the result hears of it
             await client.query(wrap_up(left))
 
-    async def _interrupted(self, report: Report, changed: Callable[[], None], sentence: str) -> Outcome:
+    async def _interrupted(self, report: Report, changed: Callable[[], None], over: TimeUp) -> Outcome:
         """The turn's time is over: stop the agent and all that it runs, keep what there is."""
         cause = "turn limit"
         cost = None
@@ -238,7 +233,7 @@ class Agent:
             log.warning("interrupt_failed", exc_info=error)
             cause += ", and the CLI did not stop"
         await self.close()  # the warning, where a long tool kept it waiting, would begin a turn of its own
-        return Outcome("", self._sessions.heard, sentence, cause, cost)
+        return Outcome("", self._sessions.heard, over, cause, cost)
 
     def _cost(self, result: ResultMessage) -> float | None:
         """What this turn cost: the CLI counts its whole life."""

@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from peerbot import logs
-from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE
+from peerbot.conversation.ends import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE
 from peerbot.conversation.keys import Conversation
+from peerbot.conversation.notes import NotBegun, SessionNotKept
 from peerbot.errors import Conflict, PeerBotError, Refused, TurnFailed, Unavailable
 from peerbot.protocol.documents import Brief, PersonInput, TurnBegin, TurnResult
 from peerbot.worker.checkpoint import Checkpoints
@@ -235,7 +236,8 @@ class Worker:
             return TurnResult(
                 answers=answers,
                 status="failed",
-                text=f"{error} Write here again to have it tried anew.",
+                text="",
+                notes=[NotBegun(reason=str(error))],
                 cause=detail_of(error.__cause__ or error),
                 began=False,
                 seconds=round(time.monotonic() - began, 3),
@@ -286,13 +288,14 @@ class Worker:
         report.step("Push the branch")
         changed.set()
         kept = await self._keep.turn(begun.turn, inputs, start)
-        session, not_kept = outcome.session_id, ""
-        if session and (not_kept := await agent.keep_session()):
-            session = None
+        session, lost = outcome.session_id, None
+        if session and not await agent.keep_session():
+            session, lost = None, SessionNotKept()
         return TurnResult(
             answers=[item.id for item in inputs],
             status="failed" if outcome.failure else "done",
-            text="\n\n".join(filter(None, (outcome.note, outcome.failure or outcome.text, kept.trouble, not_kept))),
+            text=outcome.text,
+            notes=[note for note in (outcome.new_session, outcome.failure, kept.trouble, lost) if note],
             cause="; ".join(filter(None, (outcome.cause, kept.cause))),
             title=inputs[0].text,
             commit=kept.commit,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from peerbot import logs
 from peerbot.conversation.documents import FileChange
+from peerbot.conversation.notes import NotPushed
 from peerbot.errors import PeerBotError
 from peerbot.protocol.documents import PersonInput
 from peerbot.worker.gateway import GatewayClient
@@ -26,7 +27,7 @@ class Kept:
     commit: str | None
     files: list[FileChange]
     saved: bool = False  # in the journal
-    trouble: str = ""  # for people
+    trouble: NotPushed | None = None  # for people
     cause: str = ""  # for the operator
 
 
@@ -77,18 +78,10 @@ class Keep:
             return False
 
     def _not_pushed(self, error: GitFailed, files: list[FileChange], *, saved: bool) -> Kept:
-        """Say that a turn's changes are not on the branch, what becomes of them, and what to do."""
-        reason = str(error).rstrip(".")
-        if saved:
-            then = "Write here again when that is mended, and I push it: until then it is kept."
-        else:
-            then = (
-                f"Write here again to have it pushed; I keep it for {self._idle_seconds:g} seconds, and do it anew "
-                "after that. If it fails again, ask whoever runs PeerBot."
-            )
-        if isinstance(error, Diverged):
-            then = "Write here again, and I bring both together: until then what I changed is kept."
-        trouble = f"⚠️ **What I changed is not on the branch yet, because it could not be pushed:** {reason}. {then}"
+        """Say that a turn's changes are not on the branch, and what becomes of them."""
+        trouble = NotPushed(
+            reason=str(error), kept=saved, diverged=isinstance(error, Diverged), waits_seconds=self._idle_seconds
+        )
         return Kept(None, files, saved, trouble, detail_of(error))
 
 

@@ -17,13 +17,13 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
+from peerbot.conversation.notes import TimeUp
 from peerbot.conversation.progress import Progress, Step, StepStatus
 from peerbot.worker.outcome import Waiting
 
 MOST_TITLE = 120
 MOST_NARRATION = 600
 MOST_STEPS = 200
-MOST_NAMED = 10
 
 _TODO = {"pending": StepStatus.PENDING, "in_progress": StepStatus.IN_PROGRESS, "completed": StepStatus.COMPLETE}
 
@@ -80,13 +80,20 @@ class Report:
             seconds=round(time.monotonic() - self._began, 1),
         )
 
-    def standing(self) -> str:
-        """What is done and what is left by the agent's own list, else by its steps: two lines of Markdown at most."""
+    def time_up(self, minutes: float) -> TimeUp:
+        """What people are told of a turn that reached its limit of `minutes`.
+
+        That is what it waited for, or what is done and left: by the agent's own list, or by its steps if it has none.
+        """
+        if self.waiting:
+            return TimeUp(minutes=minutes, waited_for=self.waiting.claude)
         steps = self._todos or [step for step in self._steps if not step.id.startswith("own-")]
-        done = [step.title for step in steps if step.status is StepStatus.COMPLETE]
-        left = [step.title for step in steps if step.status is not StepStatus.COMPLETE]
-        lines = [f"**{word}:** {_named(titles)}" for word, titles in (("Done", done), ("Left", left)) if titles]
-        return "  \n".join(lines)
+        return TimeUp(
+            minutes=minutes,
+            done=tuple(step.title for step in steps if step.status is StepStatus.COMPLETE),
+            left=tuple(step.title for step in steps if step.status is not StepStatus.COMPLETE),
+            last_words=self.last_words,
+        )
 
     def _said(self, block: object) -> bool:
         match block:
@@ -159,12 +166,6 @@ def _todo(number: int, todo: dict[str, Any]) -> Step:
         title=_short(str(todo.get("content", ""))) or "…",
         status=_TODO.get(str(todo.get("status")), StepStatus.PENDING),
     )
-
-
-def _named(titles: list[str]) -> str:
-    """The last of these, and how many came before."""
-    more = len(titles) - MOST_NAMED
-    return "; ".join([*([f"{more} more"] if more > 0 else []), *titles[-MOST_NAMED:]])
 
 
 def _waiting(data: dict[str, Any]) -> Waiting:

@@ -16,6 +16,7 @@ from claude_agent_sdk import (
     project_key_for_directory,
 )
 
+from peerbot.conversation.notes import SessionLoss
 from peerbot.errors import Refused, Unavailable
 from peerbot.logs import logger
 from peerbot.protocol.documents import SessionPart, SessionWhole
@@ -26,7 +27,11 @@ log = logger(__name__)
 
 
 class SessionLost(Exception):
-    """The agent's session can't be taken up again; the text says why, to people."""
+    """The agent's session can't be taken up again."""
+
+    def __init__(self, why: SessionLoss) -> None:
+        super().__init__(why.value)
+        self.why = why
 
 
 class SessionTooLong(Exception):
@@ -68,14 +73,14 @@ class GatewaySessions:
             parts = await self._all()
         except ValueError as error:
             log.error("session_unreadable", reason=str(error))
-            raise SessionLost("what I remembered of it is damaged") from error
+            raise SessionLost(SessionLoss.DAMAGED) from error
         if heard_in(part for part in parts if part.session_id == session_id) is None:
             log.error("session_unreadable", reason="it is not there")
-            raise SessionLost("what I remembered of it is damaged or gone")
+            raise SessionLost(SessionLoss.GONE)
         size = _bytes([part for part in parts if part.session_id == session_id])
         if size > LONGEST_TO_GO_ON_BYTES:
             log.warning("session_too_long", bytes=size)
-            raise SessionLost("it had become too long to go on with")
+            raise SessionLost(SessionLoss.TOO_LONG_TO_GO_ON)
 
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
         """Mirror a batch, in call order; entries with a uuid may come twice.

@@ -38,7 +38,7 @@ from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Secret
 
-from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE
+from peerbot.conversation.ends import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE
 from peerbot.conversation.keys import Conversation
 from peerbot.protocol.documents import secret_hash
 from peerbot.runs.jobs.worker_pod import WorkerPod

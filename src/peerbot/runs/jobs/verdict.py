@@ -17,9 +17,8 @@ from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, P
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 
-from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE, RunEnd
+from peerbot.conversation.ends import RunEnd, end_of
 from peerbot.conversation.keys import Conversation
-from peerbot.runs.guard import HUNG
 from peerbot.runs.jobs.manifest import CONTAINER
 from peerbot.runs.port import Phase, RunState
 
@@ -36,11 +35,11 @@ _SHORT_OF = {"cpu": "CPU", "memory": "memory", "ephemeral-storage": "disk", "pod
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _OVER = ("Succeeded", "Failed")
 _DISRUPTIONS = {
-    "DeletionByTaintManager": (RunEnd.NODE_LOST, "its node was lost"),
-    "DeletionByPodGC": (RunEnd.NODE_LOST, "its node was lost"),
+    "DeletionByTaintManager": (RunEnd.NODE_LOST, ""),
+    "DeletionByPodGC": (RunEnd.NODE_LOST, ""),
     "PreemptionByScheduler": (RunEnd.EVICTED, "it had to make room for something more important"),
     "EvictionByEvictionAPI": (RunEnd.EVICTED, "its node is being emptied"),
-    "TerminationByKubelet": (RunEnd.EVICTED, "its node had to stop it"),
+    "TerminationByKubelet": (RunEnd.EVICTED, ""),
 }
 
 
@@ -80,14 +79,14 @@ def is_given_up(state: RunState, seen: Seen) -> bool:
 
 
 def _ended(seen: Seen, now: datetime) -> tuple[RunEnd, str, str] | None:
-    """The end, a sentence for people and the details; None while it has not ended."""
+    """The end, words for people where there are better ones than the end's own, and the details; None: not ended."""
     if seen.orphaned:
         return RunEnd.NEVER_STARTED, "", "its dispatcher died before it could release it"
     for pod in reversed(seen.pods):
         if pod.status and pod.status.phase in _OVER:
             return _pod_end(pod)
         if _is_lost(pod, now):
-            return RunEnd.NODE_LOST, "its node was lost", _disruption_detail(pod)
+            return RunEnd.NODE_LOST, "", _disruption_detail(pod)
     if ended := _job_end(seen.job):
         return ended
     if seen.job.metadata and seen.job.metadata.deletionTimestamp and not seen.pods:
@@ -107,13 +106,13 @@ def _job_end(job: Job) -> tuple[RunEnd, str, str] | None:
 def _why_failed(reason: str, message: str) -> tuple[RunEnd, str, str]:
     detail = f"{reason}: {message}"
     if reason == "DeadlineExceeded":
-        return RunEnd.DEADLINE, "its time was up", detail
+        return RunEnd.DEADLINE, "", detail
     if reason == "PodFailurePolicy":
         if "condition DisruptionTarget" in message:
             return RunEnd.EVICTED, "its node was emptied, or lost", detail
         if code := re.search(r"exit code (\d+)", message):
-            end = _OF_CODE.get(int(code[1]), RunEnd.OUT_OF_MEMORY)
-            return end, _OF_END.get(end, ""), detail
+            end = end_of(int(code[1]))
+            return RunEnd.OUT_OF_MEMORY if end is RunEnd.CRASHED else end, "", detail
     return RunEnd.GONE, "its pod is gone, and nothing says why", detail
 
 
@@ -121,7 +120,7 @@ def _pod_end(pod: Pod) -> tuple[RunEnd, str, str]:
     """Read a pod that has come to its end."""
     assert pod.status
     if disruption := _disruption(pod):
-        end, said = _DISRUPTIONS.get(disruption.reason or "", (RunEnd.EVICTED, "its node had to stop it"))
+        end, said = _DISRUPTIONS.get(disruption.reason or "", (RunEnd.EVICTED, ""))
         if pod.status.reason == "Evicted":
             said = _why_evicted(pod.status.message or "")
         return end, said, _disruption_detail(pod)
@@ -130,33 +129,21 @@ def _pod_end(pod: Pod) -> tuple[RunEnd, str, str]:
     if pod.status.reason in ("NodeShutdown", "Terminated", "NodeLost", "NodeAffinity", "UnexpectedAdmissionError"):
         return RunEnd.NODE_LOST, "its node went away", f"{pod.status.reason}: {pod.status.message}"
     if pod.status.reason == "DeadlineExceeded":
-        return RunEnd.DEADLINE, "its time was up", f"DeadlineExceeded: {pod.status.message}"
+        return RunEnd.DEADLINE, "", f"DeadlineExceeded: {pod.status.message}"
     state = _state(pod)
     if state is None or state.terminated is None:
         detail = f"{pod.status.reason or pod.status.phase}: {pod.status.message or 'no container has run'}"
-        return RunEnd.NEVER_STARTED, "it never started", detail
+        return RunEnd.NEVER_STARTED, "", detail
     end, said = _exit(state.terminated)
     return end, said, _exit_detail(state.terminated)
 
 
-_OF_CODE = {CUT_OFF_EXIT_CODE: RunEnd.CUT_OFF, DRAINED_EXIT_CODE: RunEnd.DRAINED, HUNG: RunEnd.HUNG}
-_OF_END = {
-    RunEnd.OUT_OF_MEMORY: "it ran out of memory",
-    RunEnd.CRASHED: "it crashed",
-    RunEnd.CUT_OFF: "it lost its connection",
-    RunEnd.HUNG: "it hung",
-}
-
-
 def _exit(ended: ContainerStateTerminated) -> tuple[RunEnd, str]:
     if ended.reason == "OOMKilled":
-        return RunEnd.OUT_OF_MEMORY, _OF_END[RunEnd.OUT_OF_MEMORY]
+        return RunEnd.OUT_OF_MEMORY, ""
     if ended.reason in ("ContainerCannotRun", "StartError", "CreateContainerError"):
         return RunEnd.CRASHED, "its program could not be started"
-    if ended.exitCode == 0:
-        return RunEnd.FINISHED, ""
-    end = _OF_CODE.get(ended.exitCode, RunEnd.CRASHED)
-    return end, _OF_END.get(end, "")
+    return end_of(ended.exitCode), ""
 
 
 def _exit_detail(ended: ContainerStateTerminated) -> str:

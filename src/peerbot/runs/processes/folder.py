@@ -28,7 +28,8 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
-from peerbot.conversation.documents import RunEnd, now
+from peerbot.conversation.documents import now
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.port import Phase, RunState
 

@@ -13,12 +13,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peerbot.conversation.documents import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE, RunEnd
+from peerbot.conversation.ends import RunEnd, end_of
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable
 from peerbot.logs import logger
 from peerbot.protocol.heartbeat import SILENT_SECONDS
-from peerbot.runs import guard
 from peerbot.runs.port import Phase, RunEvent, Runs, RunSpec, RunState
 from peerbot.runs.processes.child import Child
 from peerbot.runs.processes.folder import HeldFolder, RunFolder, run_names, sweep
@@ -239,10 +238,6 @@ class ProcessRuns(Runs):
             self._watchers.tell(RunEvent(state.conversation, state.run, woken=True))
 
 
-_GOOD_ENDS = {0: RunEnd.FINISHED, CUT_OFF_EXIT_CODE: RunEnd.CUT_OFF, DRAINED_EXIT_CODE: RunEnd.DRAINED}
-"""What a worker that ended as it wanted to says by its exit code."""
-
-
 def _how_it_ended(own: _OwnRun, code: int) -> tuple[RunEnd, str]:
     """The reason, and for the operator the exit code and, of a run that died, the last that its worker printed."""
     detail = f"exit code {code}"
@@ -252,15 +247,12 @@ def _how_it_ended(own: _OwnRun, code: int) -> tuple[RunEnd, str]:
     detail += f" after {time.monotonic() - own.started:.1f} s"
     if own.too_long or own.stopping:
         return RunEnd.DEADLINE if own.too_long else RunEnd.DRAINED, detail
-    if code in _GOOD_ENDS:
-        return _GOOD_ENDS[code], detail
-    if tail := own.folder.log_tail():
+    end = end_of(code)
+    if end.died_of_itself and (tail := own.folder.log_tail()):
         detail += f": {tail}"
-    if code == guard.HUNG:
-        return RunEnd.HUNG, detail
     if code == 128 + signal.SIGKILL and _out_of_memory_kills() > own.out_of_memory_before:
         return RunEnd.OUT_OF_MEMORY, detail
-    return RunEnd.CRASHED, detail
+    return end, detail
 
 
 def _out_of_memory_kills() -> int:

@@ -1,0 +1,76 @@
+"""Notes: what a turn tells people is kept as facts, read by every release, and put into words in one place."""
+
+import json
+
+import pytest
+
+from peerbot.conversation import notes
+from peerbot.conversation.documents import Turn, TurnStatus
+from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.notes import Claude, Note, Refusal, SessionLoss
+from peerbot.slack.render import turn_words
+from peerbot.slack.words import note_words
+
+SAVED = notes.Saved(repository="acme/user-ada", folder="peerbot/abc/")
+NOTES: list[Note] = [
+    *(notes.Failed(why=why) for why in Claude),
+    *(notes.Refused(why=why) for why in Refusal),
+    *(notes.NewSession(why=why) for why in SessionLoss),
+    notes.BudgetUsedUp(budget_usd=10),
+    notes.TimeUp(minutes=5),
+    notes.TimeUp(minutes=5, waited_for=Claude.OVERLOADED),
+    notes.TimeUp(minutes=5, done=("Read it",), left=("Mend it",), last_words="I mend it."),
+    notes.NotBegun(reason="The repository could not be checked out."),
+    notes.SessionNotKept(),
+    notes.NotPushed(reason="GitHub said no.", kept=True, diverged=False, waits_seconds=60),
+    notes.NotPushed(reason="GitHub said no.", kept=False, diverged=False, waits_seconds=60),
+    notes.NotPushed(reason="Somebody pushed.", kept=True, diverged=True, waits_seconds=60),
+    notes.NoPullRequest(reason="GitHub said no."),
+    notes.NewBranch(branch="peerbot/x-2", reason="Pull request #1 was merged"),
+    *(notes.GivenUp(end=end, saved=SAVED) for end in RunEnd),
+    notes.GivenUp(end=RunEnd.CRASHED),
+    notes.GivenUp(end=RunEnd.CRASHED, saved=SAVED.model_copy(update={"known": False})),
+    notes.GivenUp(end=RunEnd.CRASHED, saved=SAVED.model_copy(update={"ref": "refs/peerbot/abc/1", "branch": "b"})),
+    notes.NotStarted(said="a rule of the cluster does not admit it"),
+    notes.WaitedTooLong(),
+    notes.NoRepository(reason="It is not there."),
+    notes.NothingAsked(),
+]
+
+
+def turn(*told: Note, text: str = "") -> Turn:
+    return Turn(k=1, run=None, answers=["1.000001-message"], status=TurnStatus.FAILED, text=text, notes=list(told))
+
+
+@pytest.mark.parametrize("note", NOTES, ids=repr)
+def test_the_journal_gives_a_note_back_as_it_was_and_it_reads_as_whole_sentences(note: Note) -> None:
+    kept = Turn.model_validate_json(turn(note).model_dump_json())
+    said = note_words(note)
+
+    assert kept.notes == [note]
+    assert said.rstrip("_")[-1] in ".:;" or "\n" in said
+    assert "None" not in said
+    assert "{" not in said
+
+
+def test_every_kind_of_note_is_among_these() -> None:
+    kinds = {
+        kind for kind in vars(notes).values() if isinstance(kind, type) and "kind" in getattr(kind, "model_fields", ())
+    }
+
+    assert {type(note) for note in NOTES} == kinds - {notes.Unknown}
+
+
+def test_a_note_that_only_a_newer_release_knows_is_left_out() -> None:
+    document = json.loads(turn(notes.SessionNotKept(), text="Done.").model_dump_json())
+    document["notes"].insert(0, {"kind": "of_tomorrow", "more": [1, 2]})
+    read = Turn.model_validate_json(json.dumps(document))
+
+    assert turn_words(read.text, read.notes) == f"Done.\n\n{note_words(notes.SessionNotKept())}"
+    assert Turn.model_validate_json(read.model_dump_json()).notes == read.notes
+
+
+def test_a_new_session_is_told_before_the_answer_and_the_rest_after_it() -> None:
+    new, lost = notes.NewSession(why=SessionLoss.GONE), notes.SessionNotKept()
+
+    assert turn_words("Done.", [lost, new]) == f"{note_words(new)}\n\nDone.\n\n{note_words(lost)}"
