@@ -1,4 +1,4 @@
-"""An answer whose poster died: found again or posted by another, and never twice (D4)."""
+"""An answer whose poster died: found again or posted by another, and never twice (decision 0003)."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A turn's end at a real gateway: of all turns, one names an input, whatever came in late (D2, D3)."""
+"""A turn's end at a real gateway: of all turns, one names an input, whatever came in late (decisions 0001 and 0002)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the design promises of a conversation in D2 to D4, as assertions about the model's world."""
+"""What decisions 0001 to 0003 promise of a conversation, as assertions about the model's world."""
 
 from collections import Counter
 from itertools import combinations
@@ -13,7 +13,7 @@ FROZEN_SECONDS = 15.0  # from the last moment at which a writer posts to the fir
 
 
 def check(world: World) -> None:
-    """Everything that D2 to D4 promise at every moment."""
+    """Everything that decisions 0001 to 0003 promise at every moment."""
     check_turns(world)
     check_markers(world)
     check_runs(world)

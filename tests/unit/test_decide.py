@@ -1,4 +1,4 @@
-"""What comes next in a conversation: each sentence of D2 to D4, as one look and one step."""
+"""What comes next in a conversation: each sentence of decisions 0001 to 0003, as one look and one step."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""D2 to D4 hold, however two dispatchers, their workers and their crashes interleave, with the real `next_step`.
+"""Decisions 0001 to 0003 hold with the real `next_step`, however dispatchers, workers and crashes interleave.
 
 Hypothesis plays against the model (`decide_model.py`, `decide_programs.py`): it moves any actor by any number of
 writes,

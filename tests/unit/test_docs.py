@@ -102,6 +102,22 @@ def test_every_decision_is_in_the_index() -> None:
     assert [page.name for page in folder.glob("0*.md") if f"({page.name})" not in index] == []
 
 
+def test_a_decision_is_named_by_a_page_that_exists() -> None:
+    files = [*MODULES, *ROOT.glob("tests/*/*.py"), *ROOT.glob("bench/*.py"), *PAGES]
+    texts = {path: path.read_text() for path in files}
+    named = {
+        page
+        for text in texts.values()
+        for numbers in re.findall(r"\b[Dd]ecisions? (\d{4}(?:(?:,| and| to) \d{4})*)", text)
+        for page in re.findall(r"\d{4}", numbers)
+    }
+    pages = {path.name[:4] for path in (ROOT / "docs/decisions").glob("0*.md")}
+
+    assert len(named) > 5
+    assert named <= pages
+    assert [str(path) for path, text in texts.items() if re.search(r"\(D\d+[,)–]", text)] == []
+
+
 def test_the_guides_settings_keep_their_defaults() -> None:
     defaults = {name: Settings.model_fields[name.lower()].default for name in GUIDE}
 

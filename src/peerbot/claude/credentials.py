@@ -1,4 +1,4 @@
-"""What the Claude API knows us by. It stays in the gateway: workers hold none of it (D5)."""
+"""What the Claude API knows us by. It stays in the gateway: workers hold none of it (decision 0004)."""
 
 from dataclasses import dataclass, field
 

@@ -13,10 +13,10 @@ from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.notes import Note
 
 COMES_WITHIN = timedelta(seconds=10)
-"""A reserved run that has not come by then never will: only the reserver knew its secret (D3)."""
+"""A reserved run that has not come by then never will: only the reserver knew its secret (decision 0002)."""
 
 REPOST_AFTER = timedelta(seconds=60)
-"""Whoever wrote a turn stops trying to post it at 45 s; from here on another may (D4)."""
+"""Whoever wrote a turn stops trying to post it at 45 s; from here on another may (decision 0003)."""
 
 MINUTELY = 10
 """So often an answer is claimed again each minute; then less and less often, since somebody has to mend something …"""
@@ -25,7 +25,10 @@ LONGEST_REPOST = timedelta(hours=1)
 """… but each hour."""
 
 OFFER_AFTER = timedelta(hours=2)
-"""An input so old, for which no run was reserved since, is not begun unasked: an outage, a restored bucket (D2)."""
+"""PeerBot does not begin an input this old unasked if no run was reserved for it since (decision 0001).
+
+There was an outage, or a bucket was restored.
+"""
 
 ORPHAN_AFTER = timedelta(minutes=10)
 """A marker without its input by then: who wrote it died between its two puts, and Slack did not send it again."""
@@ -223,7 +226,7 @@ def _serve(view: View, newest: RunView | None, now: datetime) -> Step:
 
 
 def _used_up(identity: str, runs: tuple[RunView, ...]) -> bool:
-    """Whether the tries of an input are used up (D3), or another would be no use."""
+    """Whether the tries of an input are used up (decision 0002), or another would be no use."""
     ends = [run.closed.reason for run in runs if run.closed and identity in run.serves]
     return (
         ends[:1] == [RunEnd.NOT_ADMITTED]

@@ -1,4 +1,4 @@
-"""The journal's documents: what was said, what was tried, what was answered (D2).
+"""The journal's documents: what was said, what was tried, what was answered (decision 0001).
 
 Each is written once and never changed, carries `schema: 1`, and a nonce by which its writer knows it again after a
 lost answer. Unknown keys are ignored, so that a replica of the release before can read them.

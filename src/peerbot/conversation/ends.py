@@ -25,7 +25,7 @@ class RunEnd(StrEnum):
 
     @property
     def died_of_itself(self) -> bool:
-        """Whether it counts as a try of its inputs (D3)."""
+        """Whether it counts as a try of its inputs (decision 0002)."""
         return self in (RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE, RunEnd.HUNG)
 
 

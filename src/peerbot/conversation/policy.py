@@ -1,4 +1,4 @@
-"""Who may use the bot, and where (D10). Pure, so that every kind of person is a row in a table of tests."""
+"""Who may use the bot, and where. Pure, so that every kind of person is a row in a table of tests."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Who calls: a run's supervisor or its agent, known by the hash of its token in the journal (D5)."""
+"""Who calls: a run's supervisor or its agent, known by the hash of its token in the journal (decision 0004)."""
 
 import hmac
 import time

@@ -1,4 +1,4 @@
-"""Which inputs are answered: by the turns that name them, never by age (D2)."""
+"""Which inputs are answered: by the turns that name them, never by age (decision 0001)."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The journal as typed documents: who asked what, what was tried, what was answered (D2–D4).
+"""The journal as typed documents: who asked what, what was tried, what was answered (decisions 0001 to 0003).
 
 Every write is a create: it returns whether the document there is *ours* now, and the same write again returns the
 same, so every caller may repeat itself. Nothing is overwritten, so what was read once may be kept in memory; that

@@ -1,4 +1,4 @@
-"""The journal's keys (D2): the one place that makes them and reads them back."""
+"""The journal's keys (decision 0001): the one place that makes them and reads them back."""
 
 import re
 

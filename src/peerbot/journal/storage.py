@@ -1,4 +1,4 @@
-"""The storage port: the four operations that the journal needs (D2), and nothing else.
+"""The storage port: the four operations that the journal needs (decision 0001), and nothing else.
 
 `journal/gcs.py` serves `gs://…`, `journal/s3.py` `s3://…`, `journal/directory.py` `file://…`; the URL chooses. All
 pass `tests/service/storage_conformance.py`, the buckets against servers that we did not write.

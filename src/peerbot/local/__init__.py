@@ -1,1 +1,1 @@
-"""The laptop mode: the same product against servers of our own (D6)."""
+"""The laptop mode: the same product against servers of our own (decision 0005)."""

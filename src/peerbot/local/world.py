@@ -1,4 +1,4 @@
-"""The laptop's world: the real dispatcher and worker, with servers of our own in Slack's and GitHub's place (D6).
+"""The laptop's world: the real dispatcher and worker, with our own servers as Slack and GitHub (decision 0005).
 
 Claude's place is taken by the demo model where no key is found. The production code is the same, and does not know.
 """

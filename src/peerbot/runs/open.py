@@ -1,4 +1,4 @@
-"""Where runs run, as the settings choose it; and the rule that a real model's agent has a sandbox (D7)."""
+"""Where runs run, as the settings choose it; and the rule that a real model's agent has a sandbox (decision 0006)."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The port: where runs run. `process.py` is a child process, `kubernetes.py` a Job (D7).
+"""The port: where runs run. `process.py` is a child process, `kubernetes.py` a Job (decision 0006).
 
 A run is known by its name (`Conversation.job_name`), which both replicas make alike: starting a run that exists is
 success, as `AlreadyExists` is for a Job.
@@ -17,7 +17,7 @@ LONGEST_RUN_SECONDS = 3600.0
 
 
 def backstop_seconds(turn_seconds: float) -> float:
-    """When a run is ended from outside, whatever it does: far above anything that it may take (D9)."""
+    """When a run is ended from outside, whatever it does: far above anything that it may take (decision 0012)."""
     return LONGEST_RUN_SECONDS + 2 * turn_seconds + 600
 
 

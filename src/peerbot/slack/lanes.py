@@ -31,7 +31,7 @@ class Urgency(IntEnum):
 
 
 PATIENCE_SECONDS = {
-    Urgency.FINAL: 45.0,  # then another replica may post it (D4)
+    Urgency.FINAL: 45.0,  # then another replica may post it (decision 0003)
     Urgency.FIRST: 45.0,
     Urgency.PROGRESS: 20.0,
     Urgency.COMFORT: 180.0,  # it is still right when it comes late; fifty messages lose their 👀 in this time

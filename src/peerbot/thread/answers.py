@@ -1,4 +1,4 @@
-"""A turn's answer on its way to Slack: in parts, each there exactly once, and a receipt when all of them are (D4).
+"""A turn's answer on its way to Slack: each part arrives once, then comes the receipt (decision 0003).
 
 A message carries its turn and part in its metadata, a file (which takes none) in its name. So whoever goes on after a
 poster that died finds the parts that are there and posts only those that are missing, in order.
@@ -174,7 +174,7 @@ class _Found:
 
 
 def turn_metadata(conversation: Conversation, turn: int, part: int = 1) -> dict[str, object]:
-    """What marks a message as a part of a turn's answer, so that it is found again (D4).
+    """What marks a message as a part of a turn's answer, so that it is found again (decision 0003).
 
     Any app may read it: no secret.
     """

@@ -1,4 +1,4 @@
-"""What a thread sees of a turn: 👀, one card edited in place, the answer, ✅ or ⚠️ (D4, D10).
+"""What a thread sees of a turn: 👀, one card edited in place, the answer, ✅ or ⚠️ (decisions 0003 and 0007).
 
 Order of a turn's end: answer → receipt → reactions and the card's last state → markers. Progress is a whole document
 each time and the newest wins: what a card shows is looked up when Slack has room for it (`slack/outbound.py`). It is
@@ -202,7 +202,7 @@ class Presenter:
 
         Nothing is posted where a receipt is there already, and an answer that Slack will never take here is let go
         (`thread/answers.py`). `claim`: the how manieth to post it again; 0 for who wrote the turn. It waits for the
-        answer before it, and stops after 45 s (`Unavailable`): from 60 s on, another may claim it (D4).
+        answer before it, and stops after 45 s (`Unavailable`): from 60 s on, another may claim it (decision 0003).
         """
         live = self._live.pop((conversation, turn.k), None)
         if live and live.task:

@@ -1,4 +1,4 @@
-"""The agent's transcript: parts while a turn runs, one compressed whole at its end (D2).
+"""The agent's transcript: parts while a turn runs, one compressed whole at its end (decision 0001).
 
 A turn that goes on in another run finds what the runs before it left: the whole of the turn before, then each run's
 parts in order. Entries are Claude Code's own; nothing here looks into them beyond their key and uuid.

@@ -1,4 +1,4 @@
-"""A turn's begin and end, in the order that loses nothing: pull request → turn → answer (D3, D4).
+"""A turn's begin and end, in the order that loses nothing: pull request → turn → answer (decisions 0002 and 0003).
 
 The worker has pushed and saved the session before it calls `finish`.
 """

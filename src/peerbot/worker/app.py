@@ -10,8 +10,9 @@
                                                               ├ keep the session                    session.py
                                                               └ finish: pull request, turn, answer  (the gateway)
 
-It holds two tokens and no credential (D5). It closes its run before it ends, so that the dispatcher looks for inputs
-once more (D3). On SIGTERM it interrupts the agent, saves a checkpoint and ends; another run goes on with the turn.
+It holds two tokens and no credential (decision 0004). It closes its run before it ends, so that the dispatcher looks
+for inputs once more (decision 0002). On SIGTERM it interrupts the agent, saves a checkpoint and ends; another run goes
+on with the turn.
 """
 
 import asyncio
@@ -206,7 +207,7 @@ class Worker:
             await asyncio.wait([doing, drained])
 
     async def _turn(self, inputs: Sequence[PersonInput]) -> None:
-        """One turn, in the order that loses nothing: work → push → session → finish (D4)."""
+        """One turn, in the order that loses nothing: work → push → session → finish (decision 0003)."""
         began = time.monotonic()
         begun = await self._gateway.begin()
         with structlog.contextvars.bound_contextvars(turn=begun.turn):

@@ -1,4 +1,4 @@
-"""Checkpoints: what the agent has changed and not committed, saved every half minute where the next run finds it (D5).
+"""Checkpoints: uncommitted changes of the agent, saved where the next run finds them (decision 0004).
 
 A checkpoint is a commit on top of the workspace's head that holds its files as they are. It is made beside the agent:
 with an index of its own, so that the agent's stays as it is, byte for byte, and on a ref of its own

@@ -1,7 +1,7 @@
 """The workspace: a checkout on the conversation's branch, and what becomes of it at a turn's end.
 
-git runs here as if the agent had started it (D5): in a clean environment, with an explicit URL, with the agent's token
-alone. A repository's own configuration may run programs; there is nothing for them to steal.
+git runs here as if the agent had started it (decision 0004): in a clean environment, with an explicit URL, with the
+agent's token alone. A repository's own configuration may run programs; there is nothing for them to steal.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The local GitHub as a server: one directory, one port (on loopback, unless told otherwise), one token.
 
-PeerBot's production client and git itself talk to it as they do to GitHub (D6). Its REST API lies under
+PeerBot's production client and git itself talk to it as they do to GitHub (decision 0005). Its REST API lies under
 `/api/v3`, where GitHub Enterprise has it, its repositories at `/{owner}/{name}.git`.
 """
 

@@ -73,7 +73,7 @@ class Size:
 
 
 def labels(pod: WorkerPod) -> dict[str, str]:
-    """What every worker of this release has, Job and pod; `app.kubernetes.io/name` is not the chart's (D11)."""
+    """Label the Job and the pod of a worker; `app.kubernetes.io/name` is not the chart's (decision 0018)."""
     return {
         **pod.labels,
         "app.kubernetes.io/name": "peerbot-worker",

@@ -1,4 +1,4 @@
-"""Runs as Kubernetes Jobs, one pod each (D1, D7): implements the port `Runs`.
+"""Runs as Kubernetes Jobs, one pod each (decisions 0018 and 0006): implements the port `Runs`.
 
 A mirror of Jobs and one of pods (`mirror.py`) tell every replica what changes; whatever is decided on is looked at anew
 (`look`). What a Job's state means is said in `verdict.py`, what it is made of in `manifest.py`. A Job that will never
@@ -35,7 +35,7 @@ SYNC_SECONDS = 10.0
 """How long it is waited for a mirror that is not true at the moment."""
 
 RELEASED_WITHIN_SECONDS = 10.0
-"""A Job that is still suspended after this belongs to a dispatcher that died: only it knew the secret (D3)."""
+"""If a Job is still suspended after this, its dispatcher died, and only that one knew the secret (decision 0002)."""
 
 LOOK_SECONDS = 3.0
 """How often runs that have not begun are looked at, so that their threads are told what they wait for."""

@@ -1,4 +1,6 @@
-"""The folder of runs that the dispatchers of one machine share (D7): what they know of each other's runs is here.
+"""The folder of runs that the dispatchers of one machine share (decision 0006).
+
+What they know of each other's runs is here.
 
 ::
 

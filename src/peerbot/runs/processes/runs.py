@@ -1,4 +1,4 @@
-"""Runs as child processes of the dispatcher, on one machine: in bubblewrap, or without a sandbox (D7).
+"""Runs as child processes of the dispatcher, on one machine: in bubblewrap, or without a sandbox (decision 0006).
 
 What the dispatchers of the machine know of each other's runs is in the folder that they share (`folder.py`); each
 looks there five times a second. A run ends with the dispatcher that started it.
