@@ -16,7 +16,7 @@ from crash_points import CrashSystem, Point, Strike, Trap, Write
 from crash_scenarios import FIRST_TURN, FOLLOW_UP, FOLLOWING_TURN, Began, Ending, Scenario
 from system import START_SECONDS, eventually, words
 
-from peerbot.conversation.decide import REPOST_AFTER
+from peerbot.conversation.deadlines import REPOST_AFTER
 from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import paths

@@ -76,7 +76,7 @@ else:
 END
 ```"""
 _WENT_ON = Ending(says="went on with the first half", file="half.txt")
-_OFFERED = Ending("failed", "waited for more than two hours", run=False)
+_OFFERED = Ending("failed", "waited for more than 2 hours", run=False)
 _SAVED = Point(Write(GATEWAY, PUSH_CHECKPOINT), "after")
 _SAVING = {"PEERBOT_CHECKPOINT_SECONDS": "0.3"}
 

@@ -6,7 +6,8 @@ from itertools import combinations
 from decide_model import Run, Turn
 from decide_programs import World
 
-from peerbot.conversation.decide import COMES_WITHIN, DEATHS, OFFER_AFTER, TRIES
+from peerbot.conversation.deadlines import COMES_WITHIN, OFFER_AFTER
+from peerbot.conversation.decide import DEATHS, TRIES
 from peerbot.conversation.ends import RunEnd
 
 FROZEN_SECONDS = 15.0  # from the last moment at which a writer posts to the first at which another does

@@ -21,10 +21,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from peerbot.conversation.deadlines import COMES_WITHIN, OFFER_AFTER, REPOST_AFTER
 from peerbot.conversation.decide import (
-    COMES_WITHIN,
-    OFFER_AFTER,
-    REPOST_AFTER,
     TRIES,
     Close,
     GiveUp,

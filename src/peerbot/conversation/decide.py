@@ -8,30 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from peerbot.conversation.deadlines import COMES_WITHIN, OFFER_AFTER, ORPHAN_AFTER, REPOST_AFTER
 from peerbot.conversation.documents import RunClosed
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.notes import Note
-
-COMES_WITHIN = timedelta(seconds=10)
-"""A reserved run that has not come by then never will: only the reserver knew its secret (decision 0002)."""
-
-REPOST_AFTER = timedelta(seconds=60)
-"""Whoever wrote a turn stops trying to post it at 45 s; from here on another may (decision 0003)."""
 
 MINUTELY = 10
 """So often an answer is claimed again each minute; then less and less often, since somebody has to mend something …"""
 
 LONGEST_REPOST = timedelta(hours=1)
 """… but each hour."""
-
-OFFER_AFTER = timedelta(hours=2)
-"""PeerBot does not begin an input this old unasked if no run was reserved for it since (decision 0001).
-
-There was an outage, or a bucket was restored.
-"""
-
-ORPHAN_AFTER = timedelta(minutes=10)
-"""A marker without its input by then: who wrote it died between its two puts, and Slack did not send it again."""
 
 TRIES = 3
 """Runs of an input that may die of themselves before it is answered with the reason."""
@@ -236,7 +222,7 @@ def _used_up(identity: str, runs: tuple[RunView, ...]) -> bool:
 
 
 def _waited_too_long(identity: str, view: View, now: datetime) -> bool:
-    """Whether an input is too old to be begun unasked: neither said nor tried in the last two hours."""
+    """Whether an input is too old to be begun unasked: neither said nor tried lately (`OFFER_AFTER`)."""
     tried = [run.reserved_at for run in view.runs if identity in run.serves]
     said = view.said_at.get(identity)
     return said is not None and now - max([said, *tried]) >= OFFER_AFTER

@@ -28,6 +28,7 @@ import socket
 import time
 from contextlib import AsyncExitStack
 
+from peerbot.conversation.deadlines import SWEEP_SECONDS
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
 from peerbot.dispatcher.wire import ModelKind, Parts, Ports, Wire
@@ -42,8 +43,6 @@ log = logger(__name__)
 
 TRIED_BEFORE_SECONDS = 1.0
 """A message that is recorded so long after it was said may have been tried before, by a replica that is dead."""
-
-SWEEP_SECONDS = 60.0
 
 
 class Dispatcher:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Iterable
 
 import stamina
 
+from peerbot.conversation.deadlines import OFFER_AFTER
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.dispatcher.record import Recorder
@@ -26,9 +27,6 @@ from peerbot.slack.outbound import Outbound
 from peerbot.slack.past import MemberOf, Message, Past
 
 log = logger(__name__)
-
-AT_START_SECONDS = 2 * 3600.0
-"""How far a start looks back: nothing remembers when the last dispatcher ended."""
 
 LONGEST_GAP_SECONDS = 24 * 3600.0
 """How far a gap is looked into, whose beginning is known."""
@@ -67,7 +65,7 @@ class CatchUp:
 
     def at_start(self) -> None:
         """Look back over the time before this process."""
-        self.missed(time.time() - AT_START_SECONDS)
+        self.missed(time.time() - OFFER_AFTER.total_seconds())
 
     def missed(self, since: float) -> None:
         """Look back to `since` (seconds since 1970), soon."""

@@ -15,6 +15,7 @@ import stamina
 from structlog.contextvars import bound_contextvars
 
 from peerbot.conversation import decide
+from peerbot.conversation.deadlines import RETRY_SECONDS
 from peerbot.conversation.documents import RepostClaim, Run, RunClosed, Turn, TurnStatus, now
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, input_ts
@@ -41,9 +42,6 @@ MOST_STEPS = 50
 """More in one go means that two replicas fight or that a step does not take: the sweep tries again."""
 
 _NOT_ADMITTED = "a rule of the cluster does not admit it"
-
-TRIED_FOR_SECONDS = 50.0
-"""How long a service that does not answer is asked again; after that the sweep comes by."""
 
 CALL_UP_SECONDS = 10.0
 """How long it is waited for to find out who waits."""
@@ -175,7 +173,7 @@ class Reconciler:
             while True:
                 # Somebody waits, and a sweep only comes every minute.
                 async for attempt in stamina.retry_context(
-                    on=Unavailable, attempts=None, timeout=TRIED_FOR_SECONDS, wait_initial=1.0, wait_max=10.0
+                    on=Unavailable, attempts=None, timeout=RETRY_SECONDS, wait_initial=1.0, wait_max=10.0
                 ):
                     with attempt:
                         await self.reconcile(conversation)

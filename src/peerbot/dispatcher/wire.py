@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from peerbot.claude.credentials import Credential
+from peerbot.conversation.deadlines import LONGEST_RUN_SECONDS
 from peerbot.conversation.keys import Conversation
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
@@ -25,7 +26,7 @@ from peerbot.github.client import GitHub
 from peerbot.github.repositories import Repositories
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
-from peerbot.runs.port import LONGEST_RUN_SECONDS, Runs
+from peerbot.runs.port import Runs
 from peerbot.settings import Runtime, Settings
 from peerbot.slack.events import Us
 from peerbot.slack.outbound import Outbound

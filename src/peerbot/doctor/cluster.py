@@ -14,13 +14,14 @@ from lightkube.resources.authentication_v1 import SelfSubjectReview
 from lightkube.resources.authorization_v1 import SelfSubjectAccessReview
 from lightkube.resources.node_v1 import RuntimeClass
 
+from peerbot.conversation.deadlines import backstop_seconds
 from peerbot.conversation.keys import Conversation
 from peerbot.doctor.report import Finding, good, skipped, wrong
 from peerbot.errors import PeerBotError, SettingsError, Unavailable
 from peerbot.runs.jobs.manifest import Size, job
 from peerbot.runs.jobs.runs import cluster_client
 from peerbot.runs.jobs.worker_pod import WorkerPod
-from peerbot.runs.port import RunSpec, backstop_seconds
+from peerbot.runs.port import RunSpec
 from peerbot.settings import Settings
 
 RIGHTS = {

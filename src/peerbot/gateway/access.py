@@ -7,15 +7,13 @@ from enum import StrEnum
 
 from aiohttp import web
 
+from peerbot.conversation.deadlines import OUTAGE_SECONDS
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Conflict, Refused, Unavailable
 from peerbot.journal.journal import Journal, RunRecord
 from peerbot.protocol.documents import secret_hash
 
 READS_MAY_BE_OLD_SECONDS = 2.0
-
-OUTAGE_SECONDS = 30 * 60.0
-"""How old a look-up may be for a read while the journal is away: nobody can close a run then, and its agent goes on."""
 
 ASKED_AGAIN_SECONDS = 5.0
 """Where the journal was away at the last look, reads do not wait for it again before this."""

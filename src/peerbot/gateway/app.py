@@ -20,6 +20,7 @@ from aiohttp import web
 from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
+from peerbot.conversation.deadlines import POLL_SECONDS
 from peerbot.conversation.documents import RunClosed, RunStarted
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
@@ -52,7 +53,6 @@ from peerbot.turns.turns import Turns
 
 log = logger(__name__)
 
-LONGEST_POLL_SECONDS = 25.0
 SMALL_BODY_BYTES = 4096
 LARGEST_BODY_BYTES = 72 * 1024 * 1024
 PREFIX = "/v1/runs/{team}/{channel}/{thread_ts}/{run:[0-9]{1,6}}"
@@ -164,7 +164,7 @@ class Gateway:
     async def inputs(self, request: web.Request) -> web.Response:
         """Hand over the unanswered inputs; wait for one, up to `wait` seconds, where there is none."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
-        wait = min(float(request.query.get("wait", "0")), LONGEST_POLL_SECONDS)
+        wait = min(float(request.query.get("wait", "0")), POLL_SECONDS)
         woken = asyncio.Event()
         self._waiting.setdefault(caller.conversation, set()).add(woken)
         try:

@@ -2,9 +2,10 @@
 
 import sys
 
+from peerbot.conversation.deadlines import backstop_seconds
 from peerbot.errors import SettingsError
 from peerbot.logs import logger
-from peerbot.runs.port import Runs, backstop_seconds
+from peerbot.runs.port import Runs
 from peerbot.runs.processes.runs import ProcessRuns
 from peerbot.runs.processes.sandbox import Sandbox, SandboxMissing
 from peerbot.settings import Runtime, Settings, Switch

@@ -12,14 +12,6 @@ from typing import Protocol
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 
-LONGEST_RUN_SECONDS = 3600.0
-"""After this a worker takes no new turn: its run closes, and the next message starts another."""
-
-
-def backstop_seconds(turn_seconds: float) -> float:
-    """When a run is ended from outside, whatever it does: far above anything that it may take (decision 0012)."""
-    return LONGEST_RUN_SECONDS + 2 * turn_seconds + 600
-
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:

@@ -12,6 +12,7 @@ import random
 from enum import IntEnum
 from itertools import count
 
+from peerbot.conversation.deadlines import POST_SECONDS
 from peerbot.errors import Unavailable
 
 
@@ -31,7 +32,7 @@ class Urgency(IntEnum):
 
 
 PATIENCE_SECONDS = {
-    Urgency.FINAL: 45.0,  # then another replica may post it (decision 0003)
+    Urgency.FINAL: POST_SECONDS,
     Urgency.FIRST: 45.0,
     Urgency.PROGRESS: 20.0,
     Urgency.COMFORT: 180.0,  # it is still right when it comes late; fifty messages lose their 👀 in this time

@@ -4,6 +4,7 @@ Pure. The journal keeps facts (`conversation/notes.py`); nothing else words them
 """
 
 from peerbot.conversation import notes
+from peerbot.conversation.deadlines import LONGEST_START, OFFER_AFTER, spoken
 from peerbot.conversation.documents import Posted, RunClosed
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.notes import Claude, Note, Refusal, SessionLoss
@@ -120,8 +121,8 @@ def note_words(note: Note) -> str:  # noqa: PLR0911, PLR0912 - a sentence a kind
             )
         case notes.WaitedTooLong():
             return (
-                "This has waited for more than two hours, so I have not begun with it unasked. Write here, for "
-                "example “go on”, and I take it up."
+                f"This has waited for more than {spoken(OFFER_AFTER)}, so I have not begun with it unasked. Write "
+                "here, for example “go on”, and I take it up."
             )
         case notes.NoRepository(reason=reason):
             return f"{reason} Tell whoever runs PeerBot; once it is mended, write here again."
@@ -195,8 +196,8 @@ def how_it_ended(end: RunEnd, said: str = "") -> str:
 def waits(said: str) -> str:
     """Say that the worker has not begun, for this reason."""
     return (
-        f"The worker can't start yet: {said}. It begins as soon as it can; if that takes more than 15 minutes, I stop "
-        "and say so here."
+        f"The worker can't start yet: {said}. It begins as soon as it can; if that takes more than "
+        f"{spoken(LONGEST_START)}, I stop and say so here."
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from structlog.contextvars import bound_contextvars
 
+from peerbot.conversation.deadlines import POST_SECONDS
 from peerbot.conversation.documents import Card, Input, Run, Told, Turn, TurnStatus
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, input_ts
@@ -32,9 +33,6 @@ from peerbot.thread.answers import Answers
 log = logger(__name__)
 
 RECEIVED, DONE, WARNING, WAITS = "eyes", "white_check_mark", "warning", "hourglass_flowing_sand"
-
-POST_SECONDS = 45.0
-"""How long whoever created a turn, or claimed to post it again, may try."""
 
 PLACE_SECONDS = 5.0
 """How long, at the least, until a place in line is told anew."""
@@ -202,7 +200,7 @@ class Presenter:
 
         Nothing is posted where a receipt is there already, and an answer that Slack will never take here is let go
         (`thread/answers.py`). `claim`: the how manieth to post it again; 0 for who wrote the turn. It waits for the
-        answer before it, and stops after 45 s (`Unavailable`): from 60 s on, another may claim it (decision 0003).
+        answer before it, and stops after `POST_SECONDS` (`Unavailable`): later another may claim it (decision 0003).
         """
         live = self._live.pop((conversation, turn.k), None)
         if live and live.task:

@@ -5,16 +5,14 @@ One fault is one finding: what follows from it (the inputs that a missing turn a
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+from peerbot.conversation.deadlines import MENDED_WITHIN
 from peerbot.conversation.documents import Run, RunClosed, RunStarted
 from peerbot.conversation.keys import input_ts
 from peerbot.journal import paths
 from peerbot.verify.look import Seen
 from peerbot.verify.report import Finding, Name, NotLookedAt, Verdict, Waiting
-
-PATIENCE = timedelta(minutes=12)
-"""A marker's input is not written any more after ten, nor is an answer still on its way; then two sweeps came by."""
 
 
 @dataclass(slots=True)
@@ -180,7 +178,7 @@ def _all_posted(seen: Seen, identity: str) -> bool:
 def _late(seen: Seen, k: int, now: datetime) -> bool:
     """Whether turn `k` ended so long ago that its answer should be in Slack."""
     turn = seen.turn(k)
-    return turn is not None and now - turn.ended_at > PATIENCE
+    return turn is not None and now - turn.ended_at > MENDED_WITHIN
 
 
 def _never_recorded(seen: Seen, identity: str, now: datetime) -> bool:
@@ -188,7 +186,7 @@ def _never_recorded(seen: Seen, identity: str, now: datetime) -> bool:
     marker = seen.markers.get(identity)
     if identity in seen.inputs or identity in seen.answered or marker is None:
         return False
-    return now - marker.recorded_at > PATIENCE
+    return now - marker.recorded_at > MENDED_WITHIN
 
 
 def _not_taken(seen: Seen) -> list[int]:

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from peerbot.conversation.deadlines import ORPHAN_AFTER, spoken
 from peerbot.conversation.keys import Conversation
 
 
@@ -36,7 +37,10 @@ class Name(StrEnum):
 
 MEANING: dict[Name, tuple[Kind, str]] = {
     Name.LOST_INPUT: (Kind.LOST, "Write its marker again (docs/verify.md), or ask its author to write again."),
-    Name.MARKER_WITHOUT_INPUT: (Kind.LOST, "A dispatcher that runs mends this after ten minutes. See its log."),
+    Name.MARKER_WITHOUT_INPUT: (
+        Kind.LOST,
+        f"A dispatcher mends this after {spoken(ORPHAN_AFTER)}. See its log.",
+    ),
     Name.UNPOSTED: (Kind.LOST, "See in the dispatcher's log (not_posted) why Slack does not take it, and mend that."),
     Name.ANSWER_GONE: (Kind.LOST, "Somebody deleted the message. The answer's text is in the turn's document."),
     Name.ANSWERED_TWICE: (Kind.DOUBLED, "Nothing is to be mended: keep the log, and report it."),

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from peerbot import logs
+from peerbot.conversation.deadlines import LAST_SAVE_SECONDS
 from peerbot.conversation.ends import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.notes import NotBegun, SessionNotKept
@@ -58,7 +59,6 @@ PATIENCE_SECONDS, PATIENCE_SHARE = 75.0, 0.25
 """How long a git server that is away is asked again: a share of a turn's time, but not more than that."""
 SECRET_SECONDS = 90.0
 """How long a worker waits for its secret: a kubelet looks after a pod's files at least once a minute."""
-LAST_SAVE_SECONDS = 6.0
 ENDED_SECONDS = 10.0  # a turn's end waits no longer for what goes on beside the turn
 """How long a worker that is asked to end may take for its last checkpoint: less than its grace time."""
 

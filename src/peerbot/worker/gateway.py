@@ -11,6 +11,7 @@ import aiohttp
 import stamina
 from pydantic import BaseModel
 
+from peerbot.conversation.deadlines import KEEP_SECONDS, POLL_SECONDS
 from peerbot.conversation.progress import Progress
 from peerbot.errors import Conflict, PeerBotError, Refused, Unavailable
 from peerbot.protocol.documents import (
@@ -31,13 +32,8 @@ _M = TypeVar("_M", bound=BaseModel)
 
 CALL_SECONDS = 30.0
 RETRY_SECONDS = 120.0
-POLL_SECONDS = 25.0
-
 PART_SECONDS = 10.0
 """How long a part of the transcript is offered: what is not taken goes out with the next, or with the whole."""
-
-KEEP_SECONDS = 20 * 60.0
-"""How long a turn that is done waits to be written: giving up would throw away what only this worker has."""
 
 
 class GatewayClient:

@@ -38,6 +38,7 @@ from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Secret
 
+from peerbot.conversation.deadlines import POD_GRACE_SECONDS
 from peerbot.conversation.ends import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE
 from peerbot.conversation.keys import Conversation
 from peerbot.protocol.documents import secret_hash
@@ -52,9 +53,6 @@ CONTAINER = "worker"
 SECRET_KEY = "bootstrap"  # noqa: S105 - its name, not its value
 
 USER_ID = 10001
-GRACE_SECONDS = 30
-"""From SIGTERM to SIGKILL: a last checkpoint takes up to 6 s (`worker/app.py`), a push that is under way longer."""
-
 KEPT_SECONDS = 3600
 """How long an ended Job, its pod and its log can be looked at."""
 
@@ -167,7 +165,7 @@ def _pod(spec: RunSpec, pod: WorkerPod, size: Size) -> PodSpec:
         serviceAccountName=pod.serviceAccountName,
         automountServiceAccountToken=False,
         enableServiceLinks=False,
-        terminationGracePeriodSeconds=GRACE_SECONDS,
+        terminationGracePeriodSeconds=POD_GRACE_SECONDS,
         securityContext=PodSecurityContext(
             runAsNonRoot=True,
             runAsUser=USER_ID,

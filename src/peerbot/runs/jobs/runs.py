@@ -20,6 +20,7 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod, Secret
 from lightkube.types import CascadeType, PatchType
 
+from peerbot.conversation.deadlines import COMES_WITHIN
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, Refused, SettingsError, Unavailable
 from peerbot.logs import logger
@@ -33,9 +34,6 @@ from peerbot.runs.watchers import Watchers
 CALL_SECONDS = 10.0
 SYNC_SECONDS = 10.0
 """How long it is waited for a mirror that is not true at the moment."""
-
-RELEASED_WITHIN_SECONDS = 10.0
-"""If a Job is still suspended after this, its dispatcher died, and only that one knew the secret (decision 0002)."""
 
 LOOK_SECONDS = 3.0
 """How often runs that have not begun are looked at, so that their threads are told what they wait for."""
@@ -247,7 +245,7 @@ class KubernetesRuns(Runs):
         if not (job.spec and job.spec.suspend):
             return False
         since = self._suspended_since.setdefault((conversation, run), time.monotonic())
-        return time.monotonic() - since > RELEASED_WITHIN_SECONDS
+        return time.monotonic() - since > COMES_WITHIN.total_seconds()
 
     async def _pods_of(self, name: str) -> Sequence[Pod]:
         """A Job's pods, the newest last; there is one, as a rule."""

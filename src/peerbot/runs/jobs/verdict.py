@@ -17,13 +17,11 @@ from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, P
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 
+from peerbot.conversation.deadlines import LONGEST_START, spoken
 from peerbot.conversation.ends import RunEnd, end_of
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.jobs.manifest import CONTAINER
 from peerbot.runs.port import Phase, RunState
-
-LONGEST_WAIT = timedelta(minutes=15)
-"""A run that has not begun by then is given up, and the thread told why."""
 
 IMAGE_PATIENCE = timedelta(seconds=30)
 """A registry may fail for a moment: the thread is not told before."""
@@ -63,10 +61,12 @@ def judge(conversation: Conversation, run: int, seen: Seen, now: datetime) -> Ru
         return RunState(conversation, run, Phase.RUNNING)
     age = now - _created(seen.job)
     said, detail = _held_up(seen, pod, age)
-    if age < LONGEST_WAIT:
+    if age < LONGEST_START:
         return RunState(conversation, run, Phase.STARTING, detail=detail, said=said)
     said = said or "it did not start, and Kubernetes does not say why"
-    return RunState(conversation, run, Phase.ENDED, RunEnd.NOT_ADMITTED, detail or "pending for 15 minutes", said)
+    return RunState(
+        conversation, run, Phase.ENDED, RunEnd.NOT_ADMITTED, detail or f"pending for {spoken(LONGEST_START)}", said
+    )
 
 
 def is_given_up(state: RunState, seen: Seen) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from peerbot.conversation.deadlines import PROCESS_GRACE_SECONDS
 from peerbot.conversation.ends import RunEnd, end_of
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable
@@ -58,7 +59,7 @@ class ProcessRuns(Runs):
         *,
         command: Sequence[str],
         sandbox: Sandbox | None,
-        grace_seconds: float = 10,
+        grace_seconds: float = PROCESS_GRACE_SECONDS,
         silent_seconds: float = SILENT_SECONDS,
         deadline_seconds: float = math.inf,
     ) -> None:
