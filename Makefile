@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test slow crashes chaos cluster-test cluster-bench check bench install npm tools lock docs clean
+.PHONY: help run test unit slow crashes chaos cluster-test cluster-bench check bench install npm tools lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -16,6 +16,9 @@ run: $(VENV)/.local ## Start everything on this machine, play a first conversati
 
 test: $(VENV)/.dev tools ## Run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+unit: $(VENV)/.dev ## Run the pure tests (under 20 s), without the long ones that play whole conversations
+	@$(BIN)/python -m pytest tests/unit -n 2 --dist worksteal -m "not machine" $(ARGS)
 
 slow: $(VENV)/.dev ## Run the tests of faults that take their time
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m slow $(ARGS)

@@ -193,6 +193,7 @@ def play(new_world: Callable[[], World], profile: settings) -> None:
     run_state_machine_as_test(Played, settings=profile)
 
 
+@pytest.mark.machine
 @pytest.mark.timeout(1800)
 def test_what_is_acked_is_answered_once_whatever_happens() -> None:
     """No interleaving of two dispatchers, workers and faults breaks a promise, and all is answered in the end."""
@@ -289,18 +290,21 @@ MUTATIONS: dict[Callable[[View, datetime], Step], str] = {
 }
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
 def test_the_machine_finds_a_wrong_decision(mutation: Callable[[View, datetime], Step]) -> None:
     with pytest.raises(AssertionError, match=MUTATIONS[mutation]):
         play(lambda: World(mutation), MUTATED)
 
 
+@pytest.mark.machine
 def test_the_machine_finds_answers_that_are_written_on_an_old_view() -> None:
     """The dispatcher's own answers are fenced: between its look and its turn another may have answered."""
     with pytest.raises(AssertionError, match="answered by two turns"):
         play(lambda: World(answer_is_fenced=False), MUTATED)
 
 
+@pytest.mark.machine
 def test_the_machine_finds_answers_that_do_not_wait_for_those_before() -> None:
     with pytest.raises(AssertionError, match="answers out of order"):
         play(lambda: World(answers_wait=False), MUTATED)
