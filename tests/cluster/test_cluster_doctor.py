@@ -194,7 +194,7 @@ async def test_without_any_right_what_needs_one_is_left_out(place: Place) -> Non
     assert (found["worker_job"]["outcome"], found["worker_pod"]["outcome"]) == ("skipped", "skipped")
 
 
-@pytest.mark.parametrize(("cpu", "word"), [("lots", "quantit"), ("8", "limit")])
+@pytest.mark.parametrize(("cpu", "word"), [("lots", "quantities must match"), ("8", "limit")])
 async def test_a_job_that_is_not_admitted_is_named(place: Place, cpu: str, word: str) -> None:
     place.accounts()
     place.pod = {"limits": {"cpu": "4"}}

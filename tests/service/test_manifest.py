@@ -47,7 +47,7 @@ async def test_slacks_own_type_of_a_manifest_takes_it() -> None:
 
     assert [error.message for error in validator.iter_errors({"manifest": document})] == []
     spoiled: list[dict[str, Any]] = [
-        document | {"setings": {}},
+        document | {"setting": {}},
         document | {"oauth_config": {"scopes": {"bot": ["channels:histories"]}}},
         document | {"settings": {"event_subscriptions": {"bot_events": ["message.channel"]}}},
         {"settings": {}},
