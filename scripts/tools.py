@@ -25,7 +25,10 @@ ACTIONLINT = ROOT / "requirements" / "actionlint"
 def main(names: list[str]) -> int:
     """Install what is missing of `names`, or of everything; returns the exit code."""
     TOOLS.mkdir(exist_ok=True)
-    known = {"helm": (HELM.read_text(), _get_helm), "actionlint": ((ACTIONLINT / "go.sum").read_text(), _get_actionlint)}
+    known = {
+        "helm": (HELM.read_text(), _get_helm),
+        "actionlint": ((ACTIONLINT / "go.sum").read_text(), _get_actionlint),
+    }
     for name in names or known:
         lock, get = known[name]
         stamp = TOOLS / f"{name}.lock"
