@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LINT := $(VENV)/lint/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test slow crashes chaos cluster-test cluster-bench check bench install npm tools lock docs clean
+.PHONY: help run test unit slow crashes chaos cluster-test cluster-bench check bench install npm tools lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -16,6 +17,9 @@ run: $(VENV)/.local ## Start everything on this machine, play a first conversati
 
 test: $(VENV)/.dev tools ## Run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+unit: $(VENV)/.dev ## Run the pure tests (under 20 s), without the long ones that play whole conversations
+	@$(BIN)/python -m pytest tests/unit -n 2 --dist worksteal -m "not machine" $(ARGS)
 
 slow: $(VENV)/.dev ## Run the tests of faults that take their time
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m slow $(ARGS)
@@ -32,10 +36,19 @@ cluster-test: $(VENV)/.dev ## Start a Kubernetes cluster of our own (root, Go 1.
 cluster-bench: $(VENV)/.dev ## Measure what we add in a cluster, beside a bare pod (as cluster-test)
 	@$(BIN)/python tests/cluster/run.py --bench $(ARGS)
 
-check: $(VENV)/.dev $(VENV)/.lint ## Lint, check types and layers, compare the generated docs
+check: $(VENV)/.dev $(VENV)/.lint tools ## Lint, check types, layers and spelling, compare what is made from other things
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@PYTHONPATH=src $(VENV)/lint/bin/lint-imports --no-logo
+	@PYTHONPATH=src $(LINT)/lint-imports --no-logo
+	@$(LINT)/codespell . .ci .devcontainer .github
+	@$(LINT)/shellcheck .ci/run scripts/*.sh
+	@$(BIN)/zizmor --offline --quiet .
+	@[ ! -x .tools/actionlint ] && [ -z "$$CI" ] || .tools/actionlint -shellcheck $(LINT)/shellcheck
+	@$(LINT)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	@$(LINT)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(LINT)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(LINT)/pre-commit validate-config
+	@$(BIN)/python scripts/version.py --check
 	@$(BIN)/python scripts/settings_page.py --check
 	@$(BIN)/python scripts/chart_page.py --check
 	@$(BIN)/python scripts/slack_app_page.py --check
@@ -51,10 +64,10 @@ npm: ## Install what some tests need from npm (Node.js 20); without it they are 
 		(cd $$(dirname $$package) && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --silent --no-audit --no-fund; }) || exit 1; \
 	done
 
-tools: $(VENV)/.dev ## Put helm and kubectl into .tools/, which the tests of the chart use
+tools: $(VENV)/.dev ## Put helm, kubectl and actionlint into .tools/, which tests and linters use
 	@$(BIN)/python scripts/tools.py
 
-lock: $(VENV)/.dev ## Make the lock files anew from pyproject.toml
+lock: $(VENV)/.dev ## Make the lock files again from pyproject.toml
 	@for extra in worker dispatcher local dev; do \
 		$(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-annotate --no-header --quiet -o requirements/$$extra.txt || exit 1; \
@@ -64,7 +77,8 @@ lock: $(VENV)/.dev ## Make the lock files anew from pyproject.toml
 	@$(BIN)/uv pip compile requirements/lint.in --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --quiet -o requirements/lint.txt
 
-docs: $(VENV)/.dev ## Make anew what is made from other things: pages of settings, values and the Slack app, the chart's schema
+docs: $(VENV)/.dev ## Make again what is made from other things: pages of settings, values and the Slack app, the chart's schema and version
+	@$(BIN)/python scripts/version.py
 	@$(BIN)/python scripts/settings_page.py
 	@$(BIN)/python scripts/chart_page.py
 	@$(BIN)/python scripts/slack_app_page.py

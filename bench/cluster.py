@@ -206,9 +206,8 @@ async def jobs(plane: ControlPlane, directory: Path, *, quick: bool) -> Section:
 
 
 def _released(product: Product) -> list[Job]:
-    labels = {"app.kubernetes.io/component": "worker"}
-    found = product.plane.client.list(Job, namespace=product.namespace, labels=labels)
-    return [one for one in found if one.spec and not one.spec.suspend]
+    jobs = product.plane.client.list(Job, namespace=product.namespace, labels={"app.kubernetes.io/component": "worker"})
+    return [one for one in jobs if one.spec and not one.spec.suspend]
 
 
 def _creates(product: Product, like: Job, count: int) -> list[float]:

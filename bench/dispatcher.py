@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+from gcs_server import gcs_server, make_bucket
+from system import System, eventually
 
 from bench.figures import Figure, Section, mebibytes, milliseconds
 from peerbot.journal.open import open_storage
-from tests.service.gcs_server import gcs_server, make_bucket
-from tests.service.system import System, eventually
 
 GUEST, ROOM, BUCKET = "U0GUEST0001", "D0GUEST0001", "peerbot-bench"
 SETTLE_SECONDS = 1.0

@@ -16,12 +16,13 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gcs_server import gcs_server, make_bucket
+from system import System, eventually
+
 from bench.figures import Figure, Section, milliseconds, percentile
 from bench.slow import slow_way
 from peerbot.journal.open import open_storage
 from peerbot.local.slack.socketmode import Ack
-from tests.service.gcs_server import gcs_server, make_bucket
-from tests.service.system import System, eventually
 
 EVENTS_A_SECOND = 50
 BUCKET, SLOW_SECONDS = "peerbot-bench", 0.02

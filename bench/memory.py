@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import psutil
+from system import System
 
 from bench import seeds
 from bench.figures import Figure, Section, mebibytes
@@ -21,7 +22,6 @@ from peerbot.conversation.keys import Conversation
 from peerbot.conversation.progress import Progress, Step, StepStatus
 from peerbot.local.slack import LocalSlack
 from peerbot.worker.gateway import GatewayClient
-from tests.service.system import System
 
 ROOM = "C0THREADS01"
 AT_ONCE = 20  # events on their way

@@ -18,10 +18,10 @@ from statistics import median
 from typing import Any
 
 import psutil
+from system import System, eventually
 
 from bench.figures import Section, Table, logged, now, percentile, seconds
 from peerbot.conversation.keys import Conversation
-from tests.service.system import System, eventually
 
 WORK_SECONDS = 100  # less than a command of Claude Code's may take (120 s)
 WRITE_SECONDS = 0.1  # between two times that the agent writes: the work's grain

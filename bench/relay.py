@@ -11,13 +11,13 @@ from statistics import median, quantiles
 
 import aiohttp
 from aiohttp import web
+from system import System
 
 from bench.figures import Figure, Section, milliseconds
 from peerbot.conversation.documents import Run
 from peerbot.conversation.keys import Conversation
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.worker.gateway import GatewayClient
-from tests.service.system import System
 
 PAUSE_SECONDS = 0.004
 STREAMS = 4  # of each kind, by turns

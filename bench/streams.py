@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import psutil
 from aiohttp import web
+from system import System, eventually
 
 from bench.figures import Figure, Section
 from bench.relay import played_run
-from tests.service.system import System, eventually
 
 CHUNKS_A_SECOND = 50  # of one stream: about as fast as a large model writes
 STREAMS = 20  # at once

@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import median
 
 import claude_agent_sdk
+from system import System, eventually
 
 from bench.figures import Clock, Figure, Section, Table, logged, milliseconds, now, seconds
 from bench.trial import try_once
 from peerbot.conversation.keys import Conversation
 from peerbot.local.model import DemoModel
 from peerbot.worker.agent import TOOLS
-from tests.service.system import System, eventually
 
 PROMPT = "Create a simple Python script that prints the first ten primes, and run it"
 FOLLOW_UP = "what is in this repository?"

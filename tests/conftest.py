@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +20,15 @@ settings.register_profile("ours", suppress_health_check=[HealthCheck.too_slow], 
 settings.load_profile("ours")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a chaos run: `make chaos ARGS="--conversations 50 --seed 7"`."""
+    chaos = parser.getgroup("chaos", "the chaos run")
+    chaos.addoption("--conversations", type=int, default=500, help="how many conversations are held")
+    chaos.addoption("--seed", type=int, default=1, help="the same seed makes the same plan of messages and faults")
+    chaos.addoption("--minutes", type=float, default=20, help="how long it may take, all told")
+    chaos.addoption("--into", default="", help="a directory for logs and reports; else a temporary one")
+
+
 @pytest.fixture(autouse=True)
 def logs_are_ours() -> None:
     """Structured logs into what pytest captures."""
@@ -27,7 +36,7 @@ def logs_are_ours() -> None:
 
 
 @pytest.fixture(autouse=True)
-async def no_task_is_left() -> "Iterator[None]":
+async def no_task_is_left() -> AsyncIterator[None]:
     """Whatever a test starts has ended when it ends."""
     before = asyncio.all_tasks()
     yield

@@ -124,10 +124,11 @@ class Blows:
         return True
 
     async def _event_again(self, blow: Blow) -> str:
-        said = [(course, said) for course in self._system.courses for said in course.said]
+        begun = [(course.conversation, course) for course in self._system.courses if course.conversation]
+        said = [(conversation, said) for conversation, course in begun for said in course.said]
         if chosen := _choose(said[-50:], blow):
-            course, again = chosen
-            self._system.slack.redeliver(course.conversation.channel, again.identity.partition("-")[0])
+            conversation, again = chosen
+            self._system.slack.redeliver(conversation.channel, again.identity.partition("-")[0])
             return again.message.token
         return ""
 

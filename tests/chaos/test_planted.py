@@ -133,6 +133,7 @@ async def an_answer_lost(planter: Planter, course: Course) -> None:
 
 
 async def answers_out_of_order(planter: Planter, course: Course) -> None:
+    assert course.conversation
     answer = planter.answer_to(course, 1)
     await planter.post_again(course, 1)
     await planter.slack.chat_delete(channel=course.conversation.channel, ts=str(answer["ts"]))

@@ -26,6 +26,8 @@ SETTINGS = {
 class ChaosSystem(System, Crowd):
     """A system whose dispatchers keep their journal in a bucket, and reach everything through doors."""
 
+    blows: Blows
+
     def __init__(self, directory: Path, *, google: str, bucket: str) -> None:
         System.__init__(self, directory, {"PEERBOT_STORE": f"gs://{bucket}", **SETTINGS})
         Crowd.__init__(self)

@@ -9,7 +9,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from kubernetes_validate import utils
-from rendering import CHART, EXAMPLES, TOKENS, Object, helm, render, tokens_for
+from rendering import CHART, EXAMPLES, NEEDS_HELM, TOKENS, Object, helm, render, tokens_for
+
+pytestmark = NEEDS_HELM
 
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from rendering import CHART, EXAMPLES, ROOT, TOKENS, helm, render, tokens_for
+from rendering import CHART, EXAMPLES, NEEDS_HELM, ROOT, TOKENS, helm, render, tokens_for
 
 from peerbot.runs.jobs import worker_pod
 from peerbot.settings import Settings
+
+pytestmark = NEEDS_HELM
 
 WORKER = {
     "app.kubernetes.io/name": "peerbot-worker",
@@ -96,7 +98,7 @@ def test_what_is_not_set_has_the_settings_own_defaults(monkeypatch: pytest.Monke
     in_pod = {"PEERBOT_RUNTIME", "PEERBOT_WORKER_POD", "PEERBOT_GATEWAY_URL"}
     for name, value in with_defaults.environment().items():
         monkeypatch.setenv(name, value)
-    tokens = dict(
+    tokens: dict[str, Any] = dict(
         zip(("slack_bot_token", "slack_app_token", "github_token", "anthropic_api_key"), TOKENS.values(), strict=True)
     )
     settings = Settings(**tokens)
@@ -106,7 +108,7 @@ def test_what_is_not_set_has_the_settings_own_defaults(monkeypatch: pytest.Monke
 
 
 def test_the_dispatcher_understands_what_it_is_told_of_workers(tmp_path: Path) -> None:
-    said = {
+    said: dict[str, dict[str, Any]] = {
         "global": {"imageRegistry": "registry.example/", "imagePullSecrets": ["pull"]},
         "worker": {
             "image": {"tag": "t", "pullPolicy": "Always"},

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from rendering import CHART, ROOT, TOKENS, refusal, render
+from rendering import CHART, NEEDS_HELM, ROOT, TOKENS, refusal, render
+
+pytestmark = NEEDS_HELM
 
 WRONG = {
     "Slack's app token for its bot token": (

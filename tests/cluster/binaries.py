@@ -3,7 +3,8 @@
 Debian's etcd (3.4) is too old for this Kubernetes: after a compaction its watches stand still for minutes.
 
 What is built goes into a cache outside the tree (`CLUSTER_TESTS_CACHE`, by default `~/.cache/peerbot-cluster`), once
-for each content of `tools/`. `python tests/cluster/binaries.py` makes sure of all of it and says how long that took.
+for each content of `tools/`. `python tests/cluster/binaries.py` makes sure of all of it and says how long that took;
+with `--missing` it only prints the packages of Debian that are missing.
 """
 
 import hashlib
@@ -86,14 +87,19 @@ def ensure(*, node: bool = True) -> None:
 
     Without a `node`, the control plane alone is all that has to be there.
     """
-    missing = {package for name, package in _DEBIAN.items() if node and not shutil.which(name, path=_SEARCHED)}
-    if node and not (_PLUGINS / "bridge").exists():
-        missing.add("containernetworking-plugins")
-    if missing:
-        raise Missing(f"Some programs are missing: apt-get install {' '.join(sorted(missing))}")
+    if node and (packages := missing()):
+        raise Missing(f"Some programs are missing: apt-get install {' '.join(packages)}")
     if all((_built() / name).exists() for name in (_ETCD, _ENFORCER, *_CONTROL_PLANE, *_NODE)):
         return
     _build()
+
+
+def missing() -> list[str]:
+    """The packages of Debian whose programs a node needs and are not there."""
+    packages = {package for name, package in _DEBIAN.items() if not shutil.which(name, path=_SEARCHED)}
+    if not (_PLUGINS / "bridge").exists():
+        packages.add("containernetworking-plugins")
+    return sorted(packages)
 
 
 def _built() -> Path:
@@ -134,7 +140,10 @@ def _go_build(module: Path, into: str, flags: str, *packages: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--missing"]:
+        sys.stdout.write(" ".join(missing()) + "\n")
+        sys.exit()
     try:
         ensure()
-    except Missing as missing:
-        sys.exit(f"cluster: {missing}")
+    except Missing as problem:
+        sys.exit(f"cluster: {problem}")

@@ -1,10 +1,10 @@
 """Jobs and pods as tests need them, and what became of them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from lightkube import ApiError, Client
-from lightkube.models.batch_v1 import JobSpec
+from lightkube.models.batch_v1 import JobSpec, JobStatus
 from lightkube.models.core_v1 import (
     Capabilities,
     Container,
@@ -18,10 +18,17 @@ from lightkube.models.core_v1 import (
 )
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.batch_v1 import Job
-from lightkube.resources.core_v1 import Pod
+from lightkube.resources.core_v1 import Pod, ResourceQuota
 from programs import until
 
 POD_SECONDS = 180.0  # 3 to 6 s on a machine with nothing else to do
+
+
+class HasMetadata(Protocol):
+    """An object of Kubernetes."""
+
+    @property
+    def metadata(self) -> ObjectMeta | None: ...
 
 
 def pod_spec(image: str, *command: str, limits: dict[str, str] | None = None, **spec: Any) -> PodSpec:
@@ -49,10 +56,21 @@ def job(name: str, spec: PodSpec) -> Job:
     return Job(metadata=ObjectMeta(name=name), spec=JobSpec(backoffLimit=0, template=PodTemplateSpec(spec=spec)))
 
 
+def job_status(client: Client, namespace: str, job: str) -> JobStatus:
+    """How a Job stands; nothing is set while the controller has not looked at it."""
+    return client.get(Job, job, namespace=namespace).status or JobStatus()
+
+
+def quota_holds(client: Client, namespace: str, quota: str) -> bool:
+    """Whether the controller has taken a quota up."""
+    status = client.get(ResourceQuota, quota, namespace=namespace).status
+    return bool(status and status.hard)
+
+
 def pod_of(client: Client, namespace: str, job: str) -> Pod | None:
     """The newest pod of a Job."""
-    pods = list(client.list(Pod, namespace=namespace, labels={"batch.kubernetes.io/job-name": job}))
-    return max(pods, key=lambda pod: pod.metadata.creationTimestamp) if pods else None
+    pods = client.list(Pod, namespace=namespace, labels={"batch.kubernetes.io/job-name": job})
+    return max(pods, key=lambda pod: str(metadata(pod).creationTimestamp), default=None)
 
 
 def wait_for_pod(
@@ -83,6 +101,24 @@ def gone(client: Client, kind: Any, name: str, namespace: str | None = None) -> 
     except ApiError as error:
         return bool(error.status.code == 404)
     return False
+
+
+def metadata(thing: HasMetadata) -> ObjectMeta:
+    """An object's metadata, which everything has that came from the API server."""
+    assert thing.metadata
+    return thing.metadata
+
+
+def name_of(thing: HasMetadata) -> str:
+    """The name that an object has."""
+    name = metadata(thing).name
+    assert name
+    return name
+
+
+def node_of(pod: Pod) -> str:
+    """The name of the node that the pod is on; "" while it is on none."""
+    return (pod.spec and pod.spec.nodeName) or ""
 
 
 def phase(pod: Pod) -> str:

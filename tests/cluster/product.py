@@ -91,8 +91,8 @@ class Product:
         return tuple(part for name, token in tokens.items() for part in ("--set", f"secrets.{name}={token}"))
 
     def pods(self, component: str) -> list[Pod]:
-        labels = {"app.kubernetes.io/component": component}
-        return list(self.plane.client.list(Pod, namespace=self.namespace, labels=labels))
+        found = self.plane.client.list(Pod, namespace=self.namespace, labels={"app.kubernetes.io/component": component})
+        return list(found)
 
     def runs_of(self, conversation: Conversation, phase: str) -> list[Pod]:
         """The conversation's pods that are in a phase."""

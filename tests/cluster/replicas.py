@@ -10,6 +10,7 @@ from lightkube import AsyncClient, Client, KubeConfig
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod, Secret
 from lightkube.types import PatchType
+from pods import node_of
 from programs import until
 
 from peerbot.conversation.keys import Conversation
@@ -65,8 +66,8 @@ class Place:
 
     async def pod(self) -> Pod:
         """The run's pod, once the scheduler has put it somewhere."""
-        await asyncio.to_thread(until, lambda: any(p.spec.nodeName for p in self.pods()), SECONDS, "a pod with a node")
-        return next(pod for pod in self.pods() if pod.spec and pod.spec.nodeName)
+        await asyncio.to_thread(until, lambda: any(map(node_of, self.pods())), SECONDS, "a pod with a node")
+        return next(filter(node_of, self.pods()))
 
     async def patch(self, change: dict[str, Any], run: int = 1) -> None:
         name = CONVERSATION.job_name(run)

@@ -6,6 +6,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import binaries
@@ -24,7 +25,7 @@ _GROUPS = ("cluster and not alone", "alone")  # the latter make clusters of thei
 
 def main(arguments: list[str]) -> int:
     """Run pytest with `arguments`, once for each group of tests; the first exit code that is not good."""
-    run = isolation.run
+    run: Callable[[list[str], float], int] = isolation.run
     if reason := isolation.why_not():
         binaries.ensure(node=False)
         tell(f"the control plane alone, as {reason}; tests that need a node are left out")

@@ -19,6 +19,7 @@ from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Node, Pod, PodStatus
 from lightkube.resources.core_v1 import NodeStatus as StatusOfNode
 from lightkube.types import PatchType
+from pods import metadata, name_of
 
 _BEAT_SECONDS = 2.0
 _ROOM = {"cpu": "1000", "memory": "4000Gi", "ephemeral-storage": "40000Gi", "pods": "5000"}
@@ -95,15 +96,8 @@ class StagedNode:
         self._patch(pod, {"phase": phase, "startTime": _stamp(), "containerStatuses": [container]})
 
     def _patch(self, pod: Pod, status: dict[str, Any]) -> None:
-        assert pod.metadata
-        assert pod.metadata.name
-        self._client.patch(
-            PodStatus,
-            pod.metadata.name,
-            {"status": status},
-            namespace=pod.metadata.namespace,
-            patch_type=PatchType.MERGE,
-        )
+        change, namespace = {"status": status}, metadata(pod).namespace
+        self._client.patch(PodStatus, name_of(pod), change, namespace=namespace, patch_type=PatchType.MERGE)
 
     def _live(self) -> None:
         with self._plane.client_of(self._plane.kubeconfig) as client:
@@ -119,8 +113,8 @@ class StagedNode:
             lease = Lease(metadata=ObjectMeta(name=self.name, namespace="kube-node-lease"), spec=spec)
             client.apply(lease, field_manager=self.name, force=True)
             for pod in client.list(Pod, namespace="*", fields={"spec.nodeName": self.name}):
-                if pod.metadata.deletionTimestamp:
-                    client.delete(Pod, pod.metadata.name, namespace=pod.metadata.namespace, grace_period=0)
+                if metadata(pod).deletionTimestamp:
+                    client.delete(Pod, name_of(pod), namespace=metadata(pod).namespace, grace_period=0)
         except (ApiError, httpx2.HTTPError):
             pass  # the API server is down, by the test's doing: again at the next beat
 

@@ -11,20 +11,32 @@ from control_plane import ControlPlane
 from lightkube import ApiError
 from lightkube.models.core_v1 import (
     EmptyDirVolumeSource,
+    PodSpec,
     ServicePort,
     ServiceSpec,
     Volume,
     VolumeMount,
 )
 from lightkube.models.discovery_v1 import Endpoint, EndpointConditions, EndpointPort
-from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
-from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import PodEviction, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 from node import Node
-from pods import POD_SECONDS, condition, gone, job, phase, pod_spec, terminated, wait_for_pod, waiting
+from pods import (
+    POD_SECONDS,
+    condition,
+    gone,
+    job,
+    job_status,
+    name_of,
+    phase,
+    pod_spec,
+    terminated,
+    wait_for_pod,
+    waiting,
+)
 from programs import until
 
 from images import DEBIAN
@@ -32,22 +44,22 @@ from images import DEBIAN
 pytestmark = pytest.mark.usefixtures("node")
 
 
-def shell(script: str, **more: object) -> object:
-    return pod_spec(DEBIAN, "sh", "-c", script, **more)
+def shell(script: str) -> PodSpec:
+    return pod_spec(DEBIAN, "sh", "-c", script)
 
 
 def test_a_job_runs_and_completes(control_plane: ControlPlane, namespace: str) -> None:
     client = control_plane.client
     client.create(job("works", shell("echo done by $(id -u)")), namespace=namespace)
-    until(lambda: client.get(Job, "works", namespace=namespace).status.succeeded, POD_SECONDS, "the Job's end")
+    until(lambda: job_status(client, namespace, "works").succeeded, POD_SECONDS, "the Job's end")
     pod = wait_for_pod(client, namespace, "works", terminated)
-    assert list(client.log(pod.metadata.name, namespace=namespace, newlines=False)) == ["done by 10001"]
+    assert list(client.log(name_of(pod), namespace=namespace, newlines=False)) == ["done by 10001"]
 
 
 def test_an_exit_code_and_the_last_words_are_kept(control_plane: ControlPlane, namespace: str) -> None:
     client = control_plane.client
     client.create(job("fails", shell("echo this is why; exit 7")), namespace=namespace)
-    until(lambda: client.get(Job, "fails", namespace=namespace).status.failed, POD_SECONDS, "the Job's end")
+    until(lambda: job_status(client, namespace, "fails").failed, POD_SECONDS, "the Job's end")
     ended = terminated(wait_for_pod(client, namespace, "fails", terminated))
     assert (ended.exitCode, ended.reason, ended.message) == (7, "Error", "this is why\n")
 
@@ -66,8 +78,9 @@ def test_too_much_scratch_is_an_eviction(control_plane: ControlPlane, namespace:
     spec.containers[0].volumeMounts = [VolumeMount(name="scratch", mountPath="/scratch")]
     client.create(job("full", spec), namespace=namespace)
     pod = wait_for_pod(client, namespace, "full", lambda pod: phase(pod) == "Failed", 2 * POD_SECONDS)
+    assert pod.status
     assert pod.status.reason == "Evicted"
-    assert "exceeds the limit" in pod.status.message
+    assert "exceeds the limit" in str(pod.status.message)
 
 
 def test_an_image_that_is_not_there_is_told(control_plane: ControlPlane, namespace: str) -> None:
@@ -89,9 +102,9 @@ def test_a_drain_ends_a_pod_in_order_and_a_budget_holds_it(control_plane: Contro
     spec = shell("trap 'echo asked; exit 143' TERM; echo up; while :; do sleep 0.1; done")
     client.create(job("drained", spec), namespace=namespace)
     pod = wait_for_pod(client, namespace, "drained", lambda pod: phase(pod) == "Running")
-    name = pod.metadata.name
+    name = name_of(pod)
     eviction = PodEviction(metadata=ObjectMeta(name=name, namespace=namespace))
-    budget = PodDisruptionBudgetSpec(minAvailable=1, selector={"matchLabels": {"job-name": "drained"}})
+    budget = PodDisruptionBudgetSpec(minAvailable=1, selector=LabelSelector(matchLabels={"job-name": "drained"}))
     client.create(PodDisruptionBudget(metadata=ObjectMeta(name="one"), spec=budget), namespace=namespace)
     until(lambda: _observed(control_plane, namespace), 30, "the budget to hold")
     with pytest.raises(ApiError) as refused:
@@ -100,7 +113,7 @@ def test_a_drain_ends_a_pod_in_order_and_a_budget_holds_it(control_plane: Contro
     client.delete(PodDisruptionBudget, "one", namespace=namespace)
     until(lambda: gone(client, PodDisruptionBudget, "one", namespace), 30, "the budget to be gone")
     client.create(eviction, name, namespace=namespace)
-    until(lambda: client.get(Job, "drained", namespace=namespace).status.failed, POD_SECONDS, "the pod's end")
+    until(lambda: job_status(client, namespace, "drained").failed, POD_SECONDS, "the pod's end")
 
 
 def test_services_and_names_work_in_a_pod(control_plane: ControlPlane, namespace: str) -> None:
@@ -127,7 +140,7 @@ def test_services_and_names_work_in_a_pod(control_plane: ControlPlane, namespace
         client.create(asks, namespace=namespace)
         pod = wait_for_pod(client, namespace, "asks", terminated)
     assert terminated(pod).exitCode == 0, terminated(pod).message
-    printed = [line for line in client.log(pod.metadata.name, namespace=namespace, newlines=False) if line]
+    printed = [line for line in client.log(name_of(pod), namespace=namespace, newlines=False) if line]
     assert printed[:3] == ["hello from the test"] * 3
     assert printed[-1].split() == ["10.96.0.1", "kubernetes.default.svc.cluster.local"]
 
@@ -138,7 +151,7 @@ def test_pods_outlive_the_api_server(control_plane: ControlPlane, node: Node, na
     wait_for_pod(client, namespace, "goes-on", lambda pod: phase(pod) == "Running")
     control_plane.api_server.kill()
     control_plane.start_api_server()
-    until(lambda: client.get(Job, "goes-on", namespace=namespace).status.succeeded, POD_SECONDS, "the Job's end")
+    until(lambda: job_status(client, namespace, "goes-on").succeeded, POD_SECONDS, "the Job's end")
     control_plane.api_server.wait_until(node.ready, POD_SECONDS)
 
 

@@ -20,6 +20,7 @@ from lightkube.models.rbac_v1 import PolicyRule, RoleRef, Subject
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod, ResourceQuota, ServiceAccount
 from lightkube.resources.rbac_authorization_v1 import Role, RoleBinding
+from pods import node_of, quota_holds
 from programs import until
 from stage import StagedNode
 from system import System
@@ -82,7 +83,7 @@ class Place:
         )
         try:
             if play:
-                await asyncio.to_thread(until, lambda: any(p.spec.nodeName for p in self.pods()), 60, "a probe pod")
+                await asyncio.to_thread(until, lambda: any(map(node_of, self.pods())), 60, "a probe pod")
                 play(self.pods()[0])
             async with asyncio.timeout(150):
                 out, _ = await doctor.communicate()
@@ -148,7 +149,9 @@ async def test_a_good_cluster_is_all_well(place: Place, stage: StagedNode) -> No
     assert pod.metadata.labels
     assert pod.metadata.labels["app.kubernetes.io/name"] == "peerbot-worker"  # what the worker's NetworkPolicy selects
     assert pod.spec.serviceAccountName == "claude-worker-sandbox"
-    assert pod.spec.containers[0].securityContext.readOnlyRootFilesystem
+    security = pod.spec.containers[0].securityContext
+    assert security
+    assert security.readOnlyRootFilesystem
     await asyncio.to_thread(until, lambda: not place.jobs() and not place.pods(), 30, "the probe to be gone")
 
 
@@ -191,7 +194,7 @@ async def test_without_any_right_what_needs_one_is_left_out(place: Place) -> Non
     assert (found["worker_job"]["outcome"], found["worker_pod"]["outcome"]) == ("skipped", "skipped")
 
 
-@pytest.mark.parametrize(("cpu", "word"), [("lots", "quantit"), ("8", "limit")])
+@pytest.mark.parametrize(("cpu", "word"), [("lots", "quantities must match"), ("8", "limit")])
 async def test_a_job_that_is_not_admitted_is_named(place: Place, cpu: str, word: str) -> None:
     place.accounts()
     place.pod = {"limits": {"cpu": "4"}}
@@ -207,9 +210,7 @@ async def test_a_quota_that_is_used_up_is_named(place: Place, stage: StagedNode)
     client, namespace = place.plane.client, place.namespace
     quota = ResourceQuota(metadata=ObjectMeta(name="pods"), spec=ResourceQuotaSpec(hard={"pods": "0"}))
     client.create(quota, namespace=namespace)
-    await asyncio.to_thread(
-        until, lambda: client.get(ResourceQuota, "pods", namespace=namespace).status.hard, 30, "the quota to hold"
-    )
+    await asyncio.to_thread(until, lambda: quota_holds(client, namespace, "pods"), 30, "the quota to hold")
     code, found = await place.doctor()
 
     assert code == 1

@@ -9,7 +9,7 @@ from lightkube.models.rbac_v1 import PolicyRule, RoleRef, Subject
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ConfigMap, Pod, ResourceQuota, ServiceAccount
 from lightkube.resources.rbac_authorization_v1 import Role, RoleBinding
-from pods import condition, job, pod_spec, wait_for_pod
+from pods import condition, job, metadata, pod_spec, quota_holds, wait_for_pod
 from programs import until
 
 
@@ -25,8 +25,9 @@ def test_a_job_gets_a_pod_that_says_why_it_waits(control_plane: ControlPlane, na
 
 def test_a_pod_that_may_do_too_much_is_refused(control_plane: ControlPlane, namespace: str) -> None:
     spec = pod_spec("none")
-    spec.containers[0].securityContext.privileged = True
-    spec.containers[0].securityContext.allowPrivilegeEscalation = None
+    security = spec.containers[0].securityContext
+    assert security
+    security.privileged, security.allowPrivilegeEscalation = True, None
     with pytest.raises(ApiError, match="violates PodSecurity") as refused:
         control_plane.client.create(Pod(metadata=ObjectMeta(name="bad"), spec=spec), namespace=namespace)
     assert refused.value.status.code == 403
@@ -53,7 +54,7 @@ def test_a_quota_that_is_used_up_is_told_by_the_job(control_plane: ControlPlane,
     client = control_plane.client
     quota = ResourceQuota(metadata=ObjectMeta(name="pods"), spec=ResourceQuotaSpec(hard={"pods": "0"}))
     client.create(quota, namespace=namespace)
-    until(lambda: client.get(ResourceQuota, "pods", namespace=namespace).status.hard, 30, "the quota to hold")
+    until(lambda: quota_holds(client, namespace, "pods"), 30, "the quota to hold")
     with pytest.raises(ApiError, match="exceeded quota") as refused:
         client.create(Pod(metadata=ObjectMeta(name="one"), spec=pod_spec("none")), namespace=namespace)
     assert refused.value.status.code == 403
@@ -74,7 +75,7 @@ def test_a_watch_from_before_a_compaction_is_gone(control_plane: ControlPlane, n
     first = client.create(ConfigMap(metadata=ObjectMeta(name="first")), namespace=namespace)
     client.create(ConfigMap(metadata=ObjectMeta(name="second")), namespace=namespace)
     control_plane.forget_history()
-    version = first.metadata.resourceVersion
+    version = metadata(first).resourceVersion
     with pytest.raises(ApiError) as gone:
         next(iter(client.watch(ConfigMap, namespace=namespace, resource_version=version)))
     assert gone.value.status.code == 410

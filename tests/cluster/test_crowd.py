@@ -200,7 +200,7 @@ class ClusterCrowd(crowd.Crowd):
         active = [str(job.metadata.name) for job in jobs if job.metadata and job.status and job.status.active]
         return [str(pod.metadata and pod.metadata.name) for pod in self.running("worker")] + active
 
-    async def play(self, talks: plan.Plan, blows: list[Blow]) -> None:
+    async def hold(self, talks: plan.Plan, blows: list[Blow]) -> None:
         """Hold the conversations, all at once, with the faults in between."""
         due: dict[int, list[Blow]] = {}
         for blow in blows:
@@ -248,7 +248,7 @@ async def scene(control_plane: ControlPlane, node: Node, tmp_path: Path) -> Asyn
 async def test_twenty_conversations_get_every_answer_once_whatever_dies(scene: ClusterCrowd) -> None:
     began = time.monotonic()
     talks, blows = plan.make_plan(SEED, CONVERSATIONS), make_blows(SEED)
-    await scene.play(talks, blows)
+    await scene.hold(talks, blows)
     try:
         await eventually(lambda: not scene.left())
     finally:

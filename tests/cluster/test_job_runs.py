@@ -12,6 +12,7 @@ from lightkube.models.core_v1 import ResourceQuotaSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod, PodEviction, ResourceQuota, Secret
+from pods import quota_holds
 from programs import until
 from replicas import CONVERSATION, SECONDS, SECRET, Place, ended, heard, looked, spec
 from stage import StagedNode
@@ -136,7 +137,9 @@ async def test_a_run_that_ended_says_why_and_gets_no_second_pod(
         await heard(watch, lambda event: not event.woken)
         state = await ended(runs)
         assert (state.end, how_it_ended(end, state.said)) == (end, said)
-        await asyncio.to_thread(until, lambda: place.job().status.conditions, SECONDS, "the Job to have failed")
+        await asyncio.to_thread(
+            until, lambda: (status := place.job().status) and status.conditions, SECONDS, "the Job to have failed"
+        )
         assert len(place.pods()) == 1
 
 
@@ -184,8 +187,9 @@ async def test_a_pod_that_finds_no_node_says_what_is_missing_and_starts_when_the
 async def test_a_quota_that_is_used_up_is_told(place: Place, stage: StagedNode) -> None:
     quota = ResourceQuota(metadata=ObjectMeta(name="team"), spec=ResourceQuotaSpec(hard={"requests.cpu": "50m"}))
     place.client.create(quota, namespace=place.namespace)
-    held = lambda: place.client.get(ResourceQuota, "team", namespace=place.namespace).status.hard  # noqa: E731
-    await asyncio.to_thread(until, held, SECONDS, "the quota to hold")
+    await asyncio.to_thread(
+        until, lambda: quota_holds(place.client, place.namespace, "team"), SECONDS, "the quota to hold"
+    )
     async with place.replica() as runs:
         await runs.start(spec())
         state = await looked(runs, lambda state: state is not None and state.said != "")

@@ -15,7 +15,7 @@ import pytest_asyncio
 from binaries import debian
 from control_plane import ControlPlane
 from node import Node
-from pods import job, pod_spec, terminated, wait_for_pod
+from pods import job, name_of, pod_spec, terminated, wait_for_pod
 from policies import Enforcer
 from product import Product, eventually, released
 
@@ -140,6 +140,6 @@ async def test_nobody_reaches_a_worker_and_only_workers_the_gateway(fenced: Prod
     client = fenced.plane.client
     client.create(job("stranger", pod_spec(DEBIAN, "bash", "-c", script)), namespace=fenced.namespace)
     ended = await asyncio.to_thread(wait_for_pod, client, fenced.namespace, "stranger", terminated)
-    printed = list(client.log(ended.metadata.name, namespace=fenced.namespace, newlines=False))
+    printed = list(client.log(name_of(ended), namespace=fenced.namespace, newlines=False))
     assert printed == ["reached peerbot-dispatcher 3000"]
     assert (await fenced.answer(conversation, identity)).status == "done"

@@ -220,7 +220,7 @@ def _arguments(request: web.Request, body: bytes) -> dict[str, object]:
     if request.content_type == "application/json":
         found: dict[str, object] = json.loads(body)
         return found
-    return dict(parse_qsl(body.decode())) | dict(request.query)
+    return {**dict(parse_qsl(body.decode())), **request.query}
 
 
 def github_write(request: web.Request, body: bytes) -> str | None:

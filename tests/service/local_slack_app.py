@@ -61,13 +61,13 @@ async def bolt(slack: LocalSlack, *, sockets: int = 1) -> AsyncIterator[Received
 
     handlers = [AsyncSocketModeHandler(app, slack.app_token, ping_interval=0.2) for _ in range(sockets)]
     for handler in handlers:
-        await handler.connect_async()
+        await handler.connect_async()  # type: ignore[no-untyped-call]
     await slack.wait_for(lambda: slack.connections >= sockets, SOON)
     try:
         yield received
     finally:
         for handler in handlers:
-            await handler.close_async()
+            await handler.close_async()  # type: ignore[no-untyped-call]
 
 
 async def delivered(slack: LocalSlack) -> None:

@@ -366,7 +366,7 @@ async def test_what_was_interrupted_before_an_answer_began_is_not_played_later(m
 
 
 async def test_what_a_new_run_asks_again_is_done_once(model: DemoModel) -> None:
-    messages = [{"role": "user", "content": "run `make`"}] * 2
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "run `make`"}] * 2
     first = await post(model, {"messages": messages, "tools": [{"name": "Bash"}]})
     result = {"type": "tool_result", "tool_use_id": first["content"][-1]["id"], "content": "made"}
     messages += [{"role": "assistant", "content": first["content"]}, {"role": "user", "content": [result]}]
@@ -380,7 +380,7 @@ async def test_what_a_new_run_asks_again_is_done_once(model: DemoModel) -> None:
 async def test_what_a_run_did_that_died_before_it_saved_anything_is_done_again(model: DemoModel) -> None:
     asked = [PersonInput(id="1.000001-message", user="UADA", name="Ada", text="write a script")]
     offered = {"tools": [{"name": "Write"}]}
-    messages = [{"role": "user", "content": prompt_of(asked)}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": prompt_of(asked)}]
     first = await post(model, {"messages": messages, **offered})
     result = {"type": "tool_result", "tool_use_id": first["content"][-1]["id"], "content": "Written."}
     messages += [{"role": "assistant", "content": first["content"]}, {"role": "user", "content": [result]}]

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -377,7 +378,7 @@ async def test_a_rate_limit_of_the_api_costs_the_pull_request_and_the_next_turn_
     ids=["revoked", "no right to write", "not seen"],
 )
 async def test_a_token_that_may_not_push_is_told_the_work_is_kept_and_pushed_when_it_is_mended(
-    thread: Thread, fault: dict[str, object], words: str
+    thread: Thread, fault: dict[str, Any], words: str
 ) -> None:
     await thread.run("echo one > one.txt")
     faults = thread.system.github.faults

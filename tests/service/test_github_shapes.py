@@ -251,7 +251,7 @@ def test_every_exchange_is_as_github_describes_it(calls: list[Call]) -> None:
         ("POST", "/pulls", 201, "response", ["number"], "1"),
         ("POST", "/pulls", 201, "response", ["head", "repo", "owner", "id"], None),
         ("POST", "/pulls", 201, "request", ["title"], 1),
-        ("POST", "/pulls", 201, "request", ["titel"], "T"),
+        ("POST", "/pulls", 201, "request", ["heading"], "T"),
         ("POST", "/pulls", 422, "response", ["errors", 0, "code"], None),
         ("GET", "/user-ada", 200, "response", ["private"], "yes"),
         ("GET", "/peerbot-community", 200, "response", ["followers"], "0"),

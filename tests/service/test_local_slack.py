@@ -82,13 +82,13 @@ async def test_a_channel_shared_with_others_says_so_and_whose_the_speaker_is(sla
 
 async def test_an_edit_and_a_deletion_are_messages_with_a_subtype(slack: LocalSlack) -> None:
     async with bolt(slack) as received:
-        ts = await slack.say(slack.person, slack.general, "frist")
+        ts = await slack.say(slack.person, slack.general, "almost first")
         await slack.edit(slack.person, slack.general, ts, "first")
         await slack.delete(slack.person, slack.general, ts)
         await delivered(slack)
     by_subtype = {event.get("subtype"): event for event in received.events}
     assert by_subtype["message_changed"]["message"]["text"] == "first"
-    assert by_subtype["message_changed"]["previous_message"]["text"] == "frist"
+    assert by_subtype["message_changed"]["previous_message"]["text"] == "almost first"
     assert by_subtype["message_deleted"]["deleted_ts"] == ts
     assert len({event["event_ts"] for event in received.events}) == 3
 

@@ -370,7 +370,7 @@ async def test_closing_ends_every_run_at_once_and_every_watch(stage: Stage) -> N
     runs = stage.runs(IGNORES_TERM, grace_seconds=0.5)
     for run in (1, 2, 3):
         await runs.start(spec(run))
-        await eventually(lambda run=run: "up" in stage.printed(run))
+    await eventually(lambda: all("up" in stage.printed(run) for run in (1, 2, 3)))
     changes = runs.watch()
     begun = time.monotonic()
     await asyncio.gather(runs.close(), runs.close())

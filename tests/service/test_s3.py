@@ -157,7 +157,7 @@ class TestFaults:
 async def calls(store: Storage) -> list[object]:
     """What each door of the store says."""
     doors = (store.get("a/b"), store.put_if_absent("a/b", b"x"), store.delete("a/b"), keys(store, "a/"))
-    return await asyncio.gather(*doors, return_exceptions=True)
+    return [*await asyncio.gather(*doors, return_exceptions=True)]
 
 
 async def test_a_bucket_that_does_not_exist_is_told_with_the_command_that_makes_it(bucket: str) -> None:

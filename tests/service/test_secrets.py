@@ -133,7 +133,7 @@ def caught(protection: str, report: Mapping[str, Any], run: RunRecord) -> bool:
             taken = {name for name, how in report["supervisor"].items() if how == "done"}
             return bool(taken) or run.started.supervisor_hash in hashes(report)
         case "a bootstrap secret that is removed":
-            return run.run.secret_hash == report["bootstrap"]
+            return bool(run.run.secret_hash == report["bootstrap"])
         case "a supervisor with imports of its own":
             return bool(report["machine"]["imported"])
         case "files of its own":

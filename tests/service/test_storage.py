@@ -281,9 +281,7 @@ class TestGooglesCredentials:
             await read
         await store.close()
 
-    async def test_who_gives_up_waiting_for_a_token_does_not_take_the_others_along(
-        self, tokens: list[asyncio.Event]
-    ) -> None:
+    async def test_who_gives_up_waiting_for_a_token_does_not_take_the_others_along(self, tokens: Tokens) -> None:
         store = GoogleStore("bucket", deadline_seconds=0.6)
         first, second = (asyncio.ensure_future(store.get(f"a/{n}")) for n in range(2))
         await asyncio.wait_for(tokens.asked.wait(), 5)

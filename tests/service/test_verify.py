@@ -476,7 +476,7 @@ async def test_since_leaves_out_what_was_silent_and_does_not_wait(world: World) 
     ],
 )
 async def test_wrong_settings_are_told_with_exit_code_2(
-    world: World, arguments: tuple[str, ...], environment: dict[str, str], told: str
+    world: World, arguments: tuple[str, ...], environment: dict[str, Any], told: str
 ) -> None:
     code, out, err = await world.verify(*arguments, **environment)
 

@@ -346,7 +346,8 @@ class World(Stage):
             if call.answered and not call.broken:
                 if call.error:
                     raise call.error
-                return call.value
+                value: T = call.value
+                return value
 
     def is_over(self, call: Call, dispatcher: Dispatcher) -> bool:
         return call.answered or call.broken or dispatcher not in self.dispatchers

@@ -35,8 +35,10 @@ def check_turns(world: World) -> None:
         for i in turn.answers if turn.gave_up else ():
             own, all_of_them = deaths(world, i)
             assert own >= TRIES or all_of_them >= DEATHS, f"gave up too early: {i}"
-        for i in turn.answers if turn.offered_at else ():
-            assert turn.offered_at - world.inputs[i].said_at >= OFFER_AFTER, f"offered too early: {i}"
+        for i in turn.answers:
+            assert not turn.offered_at or turn.offered_at - world.inputs[i].said_at >= OFFER_AFTER, (
+                f"offered too early: {i}"
+            )
 
 
 def check_markers(world: World) -> None:
@@ -74,8 +76,8 @@ def check_posts(world: World) -> None:
             assert second.looked_at < first.taken_at, f"turn {first.turn} was posted again by one who could see it"
             assert frozen or reset, f"turn {first.turn} was posted twice, and nobody was frozen"
 
-    first = list(dict.fromkeys(post.turn for post in world.posts))
-    assert first == sorted(first), f"answers out of order: {first}"
+    order = list(dict.fromkeys(post.turn for post in world.posts))
+    assert order == sorted(order), f"answers out of order: {order}"
 
 
 def check_the_end(world: World) -> None:

@@ -182,10 +182,21 @@ class Conversation(RuleBasedStateMachine):
             assert len(self.world.runs()) - before <= (TRIES + 1) * len(self.world.inputs), "too many runs"
 
 
+def play(new_world: Callable[[], World], profile: settings) -> None:
+    """Run the machine, each time in a world of its own."""
+
+    class Played(Conversation):
+        def __init__(self) -> None:
+            super().__init__(new_world())
+
+    run_state_machine_as_test(Played, settings=profile)
+
+
+@pytest.mark.machine
 @pytest.mark.timeout(1800)
 def test_what_is_acked_is_answered_once_whatever_happens() -> None:
     """No interleaving of two dispatchers, workers and faults breaks a promise, and all is answered in the end."""
-    run_state_machine_as_test(lambda: Conversation(World()), settings=PROFILE)
+    play(World, PROFILE)
 
 
 # The machine finds what is wrong: decisions that are, each in one thing
@@ -278,21 +289,24 @@ MUTATIONS: dict[Callable[[View, datetime], Step], str] = {
 }
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
 def test_the_machine_finds_a_wrong_decision(mutation: Callable[[View, datetime], Step]) -> None:
     with pytest.raises(AssertionError, match=MUTATIONS[mutation]):
-        run_state_machine_as_test(lambda: Conversation(World(mutation)), settings=MUTATED)
+        play(lambda: World(mutation), MUTATED)
 
 
+@pytest.mark.machine
 def test_the_machine_finds_answers_that_are_written_on_an_old_view() -> None:
     """The dispatcher's own answers are fenced: between its look and its turn another may have answered."""
     with pytest.raises(AssertionError, match="answered by two turns"):
-        run_state_machine_as_test(lambda: Conversation(World(answer_is_fenced=False)), settings=MUTATED)
+        play(lambda: World(answer_is_fenced=False), MUTATED)
 
 
+@pytest.mark.machine
 def test_the_machine_finds_answers_that_do_not_wait_for_those_before() -> None:
     with pytest.raises(AssertionError, match="answers out of order"):
-        run_state_machine_as_test(lambda: Conversation(World(answers_wait=False)), settings=MUTATED)
+        play(lambda: World(answers_wait=False), MUTATED)
 
 
 # What it takes thousands of examples to find, step by step

@@ -233,7 +233,12 @@ REFUSED = {
 
 
 def decide(**given: Any) -> Refusal | None:
-    defaults = {"person": ADA, "channel": GENERAL, "allow_direct_messages": True, "allow_private_channels": False}
+    defaults: dict[str, Any] = {
+        "person": ADA,
+        "channel": GENERAL,
+        "allow_direct_messages": True,
+        "allow_private_channels": False,
+    }
     return admit(**(defaults | given))
 
 

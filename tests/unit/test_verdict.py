@@ -1,9 +1,10 @@
 """What Kubernetes' objects say of a run, by statuses as kubelet, scheduler and Job controller write them."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+from lightkube.core.schema import DictMixin
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 
@@ -11,6 +12,8 @@ from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.jobs.verdict import Seen, judge
 from peerbot.runs.port import Phase, RunState
+
+K = TypeVar("K", bound=DictMixin)
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 CONVERSATION = Conversation("T01", "C01", "1795489988.273013")
@@ -20,10 +23,16 @@ def time(seconds: float) -> str:
     return (NOW + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def made(kind: type[K], document: dict[str, Any]) -> K:
+    thing = kind.from_dict(document)
+    assert isinstance(thing, kind)
+    return thing
+
+
 def job(*, age: float = 5.0, condition: dict[str, str] | None = None) -> Job:
     status = {"conditions": [{"status": "True", **condition}]} if condition else {}
     metadata = {"name": "claude-worker-x-1", "uid": "1", "creationTimestamp": time(-age)}
-    return Job.from_dict({"metadata": metadata, "status": status})
+    return made(Job, {"metadata": metadata, "status": status})
 
 
 def pod(status: dict[str, Any], *, deleted: float | None = None) -> Pod:
@@ -31,7 +40,7 @@ def pod(status: dict[str, Any], *, deleted: float | None = None) -> Pod:
     requests = {"cpu": "2000m", "memory": "4Gi"}
     spec = {"containers": [{"name": "worker", "resources": {"requests": requests}}]}
     metadata |= {"deletionTimestamp": time(deleted)} if deleted else {}
-    return Pod.from_dict({"metadata": metadata, "spec": spec, "status": status})
+    return made(Pod, {"metadata": metadata, "spec": spec, "status": status})
 
 
 def container(state: dict[str, Any]) -> dict[str, Any]:
@@ -213,14 +222,15 @@ def test_an_image_that_cannot_be_pulled_is_told_after_half_a_minute() -> None:
     ],
 )
 def test_a_job_that_gets_no_pod_says_why(message: str, said: str) -> None:
-    event = Event.from_dict(
+    event = made(
+        Event,
         {
             "metadata": {"name": "e"},
             "involvedObject": {},
             "reason": "FailedCreate",
             "type": "Warning",
             "message": message,
-        }
+        },
     )
     assert verdict(job(), events=[event]).said == said
 
