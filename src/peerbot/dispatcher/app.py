@@ -43,7 +43,7 @@ from peerbot.dispatcher.health import health_app
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Recorder
-from peerbot.dispatcher.tasks import Tasks
+from peerbot.dispatcher.tasks import Tasks, undisturbed
 from peerbot.dispatcher.unrecorded import Unrecorded
 from peerbot.errors import PeerBotError
 from peerbot.gateway.app import Gateway, Limits
@@ -193,7 +193,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Stop receiving, let what runs end within the drain time, and close everything. Idempotent."""
-        await self._stack.aclose()
+        await undisturbed(self._stack.aclose())
 
     async def _drain(self) -> None:
         """Place nobody any more; send pollers away, end what runs end with us, let answers and streams come to an end.

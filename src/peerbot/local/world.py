@@ -14,6 +14,7 @@ from peerbot import logs
 from peerbot.conversation.documents import Choice
 from peerbot.conversation.keys import Conversation
 from peerbot.dispatcher.app import Dispatcher
+from peerbot.dispatcher.tasks import undisturbed
 from peerbot.errors import SettingsError
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
@@ -55,12 +56,12 @@ class World:
         try:
             await self._start()
         except BaseException:
-            await self._stack.aclose()
+            await undisturbed(self._stack.aclose())
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+        await undisturbed(self._stack.aclose())
 
     async def _start(self) -> None:
         if shutil.which("git") is None:
