@@ -3,14 +3,31 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import TypeVar
 
 from peerbot.errors import PeerBotError
 from peerbot.logs import logger
 
 log = logger(__name__)
 
+_T = TypeVar("_T")
+
 Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 """Starts a background task, which belongs to whoever handed this out."""
+
+
+async def undisturbed(closing: Coroutine[object, object, _T]) -> _T:
+    """Close something in a task of its own, to its end, however often the task that calls this is cancelled.
+
+    A signal cancels that task, and the next signal cancels it again. In a cancelled task CPython before 3.11.4
+    (gh-102780; Debian 12 has 3.11.2) raises `CancelledError` where an `asyncio.timeout` runs out, so that the rest of
+    the closing is skipped. Every step of a closing has its own deadline.
+    """
+    task = asyncio.create_task(closing)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    return task.result()
 
 
 class Tasks:

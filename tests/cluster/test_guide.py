@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
+from child_process import started
 from control_plane import ControlPlane
 from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
 from node import Node
@@ -116,22 +117,18 @@ class Checkout:
 
     async def follow(self, command: str, wanted: str) -> None:
         """Run a command that goes on until one interrupts it, as one does when it has printed what is `wanted`."""
-        shell = await asyncio.create_subprocess_exec(
+        shell = started(
             *("bash", "-c", f"exec {command}"),
+            stop=signal.SIGINT,
             cwd=self.directory,
             env=self.environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        assert shell.stdout
-        try:
-            async with asyncio.timeout(SECONDS):
-                while wanted not in (line := (await shell.stdout.readline()).decode()):
-                    assert line, f"{command} ended before it printed {wanted}"
-        finally:
-            if shell.returncode is None:
-                shell.send_signal(signal.SIGINT)
-            await shell.communicate()
+        async with shell as process, asyncio.timeout(SECONDS):
+            assert process.stdout
+            while wanted not in (line := (await process.stdout.readline()).decode()):
+                assert line, f"{command} ended before it printed {wanted}"
 
     def write_values(self, example: str = "production") -> None:
         """Write `values-production.yaml` as the guide's block of that name has it, with this machine's sizes."""

@@ -14,7 +14,7 @@ from typing import Self
 
 from crash_points import CrashSystem, Point, Strike, Trap, Write
 from crash_scenarios import FIRST_TURN, FOLLOW_UP, FOLLOWING_TURN, Began, Ending, Scenario
-from system import START_SECONDS, eventually, words
+from system import START_SECONDS, eventually, full_text
 
 from peerbot.conversation.deadlines import REPOST_AFTER
 from peerbot.conversation.documents import Turn
@@ -253,8 +253,8 @@ class Lane:
         found, journal = [], self.system.journal
         if await journal.posted(conversation, turn.k) is None:
             found.append(f"turn {turn.k} has no receipt")
-        if turn.status != ending.status or ending.says not in words(turn) or (turn.run is not None) != ending.run:
-            found.append(f"turn {turn.k} of run {turn.run} is {turn.status}: {words(turn)[:200]}")
+        if turn.status != ending.status or ending.says not in full_text(turn) or (turn.run is not None) != ending.run:
+            found.append(f"turn {turn.k} of run {turn.run} is {turn.status}: {full_text(turn)[:200]}")
         cards = [
             message
             for message in self.system.cards(conversation)

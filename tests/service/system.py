@@ -65,10 +65,8 @@ class System:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for dispatcher in self.dispatchers:
-            if dispatcher.returncode is None:
-                dispatcher.terminate()
-        await asyncio.gather(*(asyncio.wait_for(dispatcher.wait(), 30) for dispatcher in self.dispatchers))
+        alive = [dispatcher for dispatcher in self.dispatchers if dispatcher.returncode is None]
+        await asyncio.gather(*(self.end(dispatcher) for dispatcher in alive))
         self.changed.cancel()
         await asyncio.wait([self.changed])
         await self._stack.aclose()
@@ -124,8 +122,14 @@ class System:
         return dispatcher
 
     async def end(self, dispatcher: asyncio.subprocess.Process, number: int = signal.SIGTERM) -> int:
+        """Send a signal; the exit code. A dispatcher that does not end in time fails the test, and is killed."""
         dispatcher.send_signal(number)
-        return await asyncio.wait_for(dispatcher.wait(), 30)
+        try:
+            return await asyncio.wait_for(dispatcher.wait(), 30)
+        finally:
+            if dispatcher.returncode is None:
+                dispatcher.kill()
+                await dispatcher.wait()
 
     def no_history(self) -> None:
         """From here on Slack does not tell what was said."""
@@ -310,6 +314,6 @@ def _contents(directory: Path) -> dict[str, bytes]:
     return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
 
 
-def words(turn: Turn) -> str:
+def full_text(turn: Turn) -> str:
     """What a turn says, as people read it: the agent's own words, and ours."""
     return turn_words(turn.text, turn.notes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from system import System, eventually, words
+from system import System, eventually, full_text
 
 from peerbot.conversation.keys import Conversation, input_id
 
@@ -37,7 +37,7 @@ async def test_an_empty_mention_is_answered_with_help_and_no_worker(system: Syst
 
     turn = await system.ask(words)
 
-    assert words(turn).startswith("Tell me what to do")
+    assert full_text(turn).startswith("Tell me what to do")
     assert turn.run is None
     assert (len(system.logged("run_placed")), system.model.requests) == (runs, requests)
 
@@ -48,7 +48,7 @@ async def test_what_was_meant_by_an_empty_mention_may_follow_in_its_thread(syste
 
     turn = await system.ask(QUESTION, thread=conversation, mention=False)
 
-    assert "README.md" in words(turn)
+    assert "README.md" in full_text(turn)
 
 
 async def test_forty_kilobytes_of_text_arrive_whole_at_the_model(system: System, thread: Conversation) -> None:
@@ -83,11 +83,11 @@ async def test_what_a_message_says_reaches_the_model_as_text_and_is_not_run(
     turn = await system.ask(sent, thread=thread, mention=False)
 
     assert f"Ada Lovelace ({system.slack.person}) wrote:\n{read}" in system.read_by_model()
-    assert "That is not among my pieces" in words(turn)
+    assert "That is not among my pieces" in full_text(turn)
     assert system.model.requests == before + 1, "a command or a file would have led to another request"
     assert turn.files == []
     assert "root:x:0:0" not in json.dumps(system.model.seen)
-    assert "Earlier in this thread you asked" in words(turn), "the session was not cleared"
+    assert "Earlier in this thread you asked" in full_text(turn), "the session was not cleared"
 
 
 async def test_a_reply_in_a_thread_of_others_is_ignored_and_nothing_is_written(system: System) -> None:

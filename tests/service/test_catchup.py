@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from system import System, away, eventually, words
+from system import System, away, eventually, full_text
 
 from peerbot.conversation.documents import Input, Marker, now
 from peerbot.conversation.keys import Conversation, input_id, input_ts
@@ -203,7 +203,7 @@ async def test_what_waited_through_a_long_outage_is_offered_once_and_begun_when_
         await system.settled(conversation)
 
         assert offer.run is None
-        assert "waited for more than 2 hours" in words(offer)
+        assert "waited for more than 2 hours" in full_text(offer)
         assert system.model.requests == 0
         after = await system.ask("go on", thread=conversation, mention=False)
 
@@ -229,7 +229,7 @@ async def test_a_marker_without_its_input_gets_it_from_slack(tmp_path: Path) -> 
         offer = await system.answer(conversation, identity)
 
         assert system.logged("input_recovered")
-        assert "waited for more than 2 hours" in words(offer)
+        assert "waited for more than 2 hours" in full_text(offer)
 
 
 async def test_a_marker_whose_message_is_gone_is_dropped(tmp_path: Path) -> None:

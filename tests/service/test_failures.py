@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from system import System, eventually, words
+from system import System, eventually, full_text
 
 from peerbot.conversation.documents import Choice, Turn
 from peerbot.conversation.keys import Conversation
@@ -78,7 +78,7 @@ async def test_what_claude_refuses_is_told_in_a_sentence_and_the_session_goes_on
     failed = await system.answer(conversation, identity)
 
     assert failed.status == "failed"
-    assert words(failed).startswith(sentence)
+    assert full_text(failed).startswith(sentence)
     assert cause in _causes(system, conversation, failed)
     await _warned(system, conversation, identity)
 
@@ -105,7 +105,7 @@ async def test_a_rate_limit_that_passes_is_waited_for(system: System) -> None:
     turn = await system.ask(SCRIPT)
 
     assert turn.status == "done"
-    assert "2 3 5 7" in words(turn)
+    assert "2 3 5 7" in full_text(turn)
 
 
 async def test_a_stream_that_is_cut_once_is_taken_up_again(system: System) -> None:
@@ -114,7 +114,7 @@ async def test_a_stream_that_is_cut_once_is_taken_up_again(system: System) -> No
     turn = await system.ask(SCRIPT)
 
     assert turn.status == "done"
-    assert "2 3 5 7" in words(turn)
+    assert "2 3 5 7" in full_text(turn)
 
 
 async def test_a_turn_that_takes_too_long_ends_with_what_it_made_and_the_next_goes_on(tmp_path: Path) -> None:
@@ -125,12 +125,12 @@ async def test_a_turn_that_takes_too_long_ends_with_what_it_made_and_the_next_go
         turn = await system.answer(conversation, identity)
 
         assert turn.status == "failed"
-        assert words(turn).startswith(
+        assert full_text(turn).startswith(
             "The limit of 0.1 min for one turn was reached, so I stopped. Write here again to go"
         )
-        assert "**Left:** Run the command as it was written" in words(turn)
-        assert "The last that I said:" in words(turn)
-        assert words(turn).endswith("I run it.")
+        assert "**Left:** Run the command as it was written" in full_text(turn)
+        assert "The last that I said:" in full_text(turn)
+        assert full_text(turn).endswith("I run it.")
         assert 6 <= (turn.seconds or 0) < 20
         assert [file.path for file in turn.files] == ["half.txt"]
         assert _git(system, turn.repository or "", "show", f"{conversation.branch}:half.txt") == "half"
@@ -139,7 +139,7 @@ async def test_a_turn_that_takes_too_long_ends_with_what_it_made_and_the_next_go
 
         after = await system.ask("run `cat half.txt`", thread=conversation, mention=False)
         assert after.status == "done"
-        assert "half" in words(after)
+        assert "half" in full_text(after)
         assert after.session
         assert turn.session
         assert after.session.id == turn.session.id
@@ -157,10 +157,10 @@ async def test_a_worker_that_dies_again_and_again_is_told_without_its_log(tmp_pa
         turn = await system.answer(conversation, identity)
 
         assert (turn.status, turn.run) == ("failed", None)
-        assert words(turn).startswith(
+        assert full_text(turn).startswith(
             "The worker ended before it could answer, several times; the last time it crashed."
         )
-        assert "{" not in words(turn)
+        assert "{" not in full_text(turn)
         await _warned(system, conversation, identity)
         assert "SIGKILL" in system.logged("run_died")[-1]["detail"]
         await eventually(lambda: _card_titles(system, conversation) == ["Ended without an answer"])
@@ -174,7 +174,7 @@ async def test_a_repository_that_cannot_be_cloned_is_told_and_tried_anew(system:
     conversation, identity = await system.say("run `echo cloned`")
     turn = await system.answer(conversation, identity)
 
-    assert words(turn) == (
+    assert full_text(turn) == (
         "The repository could not be checked out: the git server has a problem (HTTP 500). Try again in a minute. "
         "Write here again to have it tried anew."
     )
@@ -200,9 +200,9 @@ async def test_a_push_that_is_refused_is_told_with_the_forges_words_and_made_up_
     conversation, identity = await system.say(SCRIPT)
     turn = await system.answer(conversation, identity)
 
-    assert "2 3 5 7" in words(turn)
-    assert "could not be pushed:** GH013: Repository rule violations found. Write here again" in words(turn)
-    assert "127.0.0.1" not in words(turn)
+    assert "2 3 5 7" in full_text(turn)
+    assert "could not be pushed:** GH013: Repository rule violations found. Write here again" in full_text(turn)
+    assert "127.0.0.1" not in full_text(turn)
     assert "rejected" in _causes(system, conversation, turn)
     assert (turn.commit, turn.pull_request) == (None, None)
 
@@ -233,7 +233,7 @@ async def test_a_pull_request_that_somebody_opened_is_found_and_not_doubled(syst
     system.github.faults.add("/pulls", method="POST", status=500, count=50)
     conversation, identity = await system.say(SCRIPT)
     turn = await system.answer(conversation, identity)
-    assert "The work is on the branch, but there is no pull request yet" in words(turn)
+    assert "The work is on the branch, but there is no pull request yet" in full_text(turn)
     system.github.faults.planned.clear()
     number = await _open_pull_request(system, turn.repository or "", conversation.branch)
 
@@ -276,8 +276,8 @@ async def test_a_token_that_github_refuses_is_told_and_the_conversation_can_begi
     turn = await system.answer(conversation, identity)
 
     assert (turn.status, turn.run) == ("failed", None)
-    assert sentence in words(turn)
-    assert words(turn).endswith("Tell whoever runs PeerBot; once it is mended, write here again.")
+    assert sentence in full_text(turn)
+    assert full_text(turn).endswith("Tell whoever runs PeerBot; once it is mended, write here again.")
     await _warned(system, conversation, identity)
 
     after = await system.ask("please try again", thread=conversation, user=person, mention=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from system import System, below, eventually, words
+from system import System, below, eventually, full_text
 
 from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
@@ -138,7 +138,7 @@ async def test_after_the_work_was_merged_or_closed_a_new_branch_begins_at_the_de
 
     new = f"{branch}-2"
     assert (second.branch, second.pull_request and second.pull_request.number) == (new, 2)
-    assert f"_{says}, so this turn began a new branch from the default one: `{new}`._" in words(second)
+    assert f"_{says}, so this turn began a new branch from the default one: `{new}`._" in full_text(second)
     assert {"bobs.txt", new, "Bob's bobs.txt"} <= set(second.text.replace("`", " ").split("\n"))
     assert ("one.txt" in thread.files(new)) == how.startswith(("merged", "squashed"))
     assert [file.path for file in second.files] == ["two.txt"]
@@ -147,8 +147,8 @@ async def test_after_the_work_was_merged_or_closed_a_new_branch_begins_at_the_de
 
     third = await thread.run("cat two.txt")
     assert (third.branch, third.pull_request and third.pull_request.number) == (new, 2)
-    assert "new branch" not in words(third)
-    assert ("two" in words(third)) is True
+    assert "new branch" not in full_text(third)
+    assert ("two" in full_text(third)) is True
 
 
 async def test_a_branch_without_a_pull_request_that_was_deleted_is_followed_by_a_new_one(thread: Thread) -> None:
@@ -161,7 +161,7 @@ async def test_a_branch_without_a_pull_request_that_was_deleted_is_followed_by_a
     second = await thread.run("echo two > two.txt")
 
     assert second.branch == f"{thread.conversation.branch}-2"
-    assert f"The branch `{thread.conversation.branch}` was deleted, so this turn began" in words(second)
+    assert f"The branch `{thread.conversation.branch}` was deleted, so this turn began" in full_text(second)
     assert thread.files(second.branch) == {"README.md", "two.txt"}
 
 
@@ -204,7 +204,7 @@ async def test_what_somebody_pushed_before_a_turn_is_what_it_starts_from(thread:
 
     turn = await thread.run("cat bobs.txt; echo two > two.txt")
 
-    assert "of Bob" in words(turn)
+    assert "of Bob" in full_text(turn)
     assert thread.files(thread.conversation.branch) == {"README.md", "one.txt", "bobs.txt", "two.txt"}
 
 
@@ -228,7 +228,7 @@ async def test_what_somebody_rewrote_stays_rewritten_and_our_work_is_put_on_top(
 
     thread.person_commits(thread.conversation.branch, "two.txt", "rewritten too\n", amend=True)
     turn = await thread.run("cat one.txt two.txt; echo three > three.txt")
-    assert "rewritten\nrewritten too" in words(turn)
+    assert "rewritten\nrewritten too" in full_text(turn)
     assert thread.files(thread.conversation.branch) == {"README.md", "one.txt", "two.txt", "three.txt"}
 
 
@@ -239,8 +239,8 @@ async def test_what_does_not_fit_is_said_and_left_to_the_agent_in_the_next_turn(
         thread, "echo mine > one.txt", lambda: thread.person_commits(branch, "one.txt", "Bob's\n")
     )
 
-    assert "somebody else pushed to the branch, and that does not fit to what I changed (one.txt)." in words(failed)
-    assert "Write here again, and I bring both together" in words(failed)
+    assert "somebody else pushed to the branch, and that does not fit to what I changed (one.txt)." in full_text(failed)
+    assert "Write here again, and I bring both together" in full_text(failed)
     assert thread.git("show", f"{branch}:one.txt") == "Bob's"
     theirs = thread.git("rev-parse", branch)
 
@@ -279,7 +279,7 @@ async def test_what_could_not_be_pushed_is_kept_and_pushed_by_the_next_turn(thre
     thread.system.github.faults.add("", dropped=True, count=EVERYTHING)
     failed = await thread.run("true") if thread.system.settings["WORKER_IDLE_SECONDS"] == "0" else None
     if failed:
-        assert words(failed).startswith("The repository could not be checked out: ")
+        assert full_text(failed).startswith("The repository could not be checked out: ")
         thread.system.github.faults.planned.clear()
         failed = await _meanwhile(
             thread,
@@ -289,8 +289,8 @@ async def test_what_could_not_be_pushed_is_kept_and_pushed_by_the_next_turn(thre
     else:
         failed = await thread.run("echo two > two.txt")
 
-    assert "could not be pushed:** " in words(failed)
-    assert "Write here again when that is mended, and I push it: until then it is kept." in words(failed)
+    assert "could not be pushed:** " in full_text(failed)
+    assert "Write here again when that is mended, and I push it: until then it is kept." in full_text(failed)
     assert (failed.commit, bool(failed.kept)) == (None, True)
     assert [file.path for file in failed.files] == ["two.txt"]
 
@@ -298,7 +298,7 @@ async def test_what_could_not_be_pushed_is_kept_and_pushed_by_the_next_turn(thre
     after = await thread.say(QUESTION)
     assert (bool(after.commit), after.kept) == (True, None)
     assert thread.files(thread.conversation.branch) == {"README.md", "one.txt", "two.txt"}
-    assert "⚠️" not in words(after)
+    assert "⚠️" not in full_text(after)
 
 
 async def test_a_github_that_is_away_for_a_moment_delays_a_turn_and_no_more(thread: Thread) -> None:
@@ -307,7 +307,7 @@ async def test_a_github_that_is_away_for_a_moment_delays_a_turn_and_no_more(thre
     faults.add("", dropped=True, count=4)  # at the checkout, or when it is caught up with
     turn = await _meanwhile(thread, "echo two > two.txt", lambda: faults.add("receive-pack", dropped=True, count=2))
 
-    assert (turn.status, bool(turn.commit), "⚠️" in words(turn)) == ("done", True, False)
+    assert (turn.status, bool(turn.commit), "⚠️" in full_text(turn)) == ("done", True, False)
     assert thread.files(thread.conversation.branch) == {"README.md", "one.txt", "two.txt"}
 
 
@@ -324,7 +324,7 @@ async def test_a_connection_that_breaks_at_any_fetch_of_a_checkout_costs_nothing
             github.faults.add("git-upload-pack$", count=served)  # as they are
         github.faults.add("git-upload-pack$", dropped=True)
         turn = await thread.elsewhere("true")
-        assert turn.status == "done", words(turn)
+        assert turn.status == "done", full_text(turn)
         assert not github.faults.planned
 
 
@@ -333,7 +333,7 @@ async def test_a_push_that_github_took_and_did_not_confirm_is_found_to_be_there(
     thread.system.github.faults.add("git-receive-pack$", method="POST", dropped=True, served=True)
     turn = await thread.run("echo two > two.txt")
 
-    assert (turn.status, bool(turn.commit), "⚠️" in words(turn)) == ("done", True, False)
+    assert (turn.status, bool(turn.commit), "⚠️" in full_text(turn)) == ("done", True, False)
     assert thread.git("rev-parse", thread.conversation.branch) == turn.commit
     assert turn.pull_request
 
@@ -356,8 +356,8 @@ async def test_a_rate_limit_of_the_api_costs_the_pull_request_and_the_next_turn_
     first = await thread.run("echo one > one.txt")
 
     assert (bool(first.commit), first.pull_request) == (True, None)
-    assert "The work is on the branch, but there is no pull request yet: " in words(first)
-    assert "GitHub's rate limit is used up. Try again in 60 s." in words(first)
+    assert "The work is on the branch, but there is no pull request yet: " in full_text(first)
+    assert "GitHub's rate limit is used up. Try again in 60 s." in full_text(first)
     second = await thread.say(QUESTION)
     assert second.pull_request
 
@@ -388,9 +388,9 @@ async def test_a_token_that_may_not_push_is_told_the_work_is_kept_and_pushed_whe
         lambda: faults.add("receive-pack|/info/refs", count=EVERYTHING, **fault),
     )
 
-    assert "done" in words(failed)
-    assert f"could not be pushed:** {words}" in words(failed)
-    assert words(failed).endswith("and I push it: until then it is kept.")
+    assert "done" in full_text(failed)
+    assert f"could not be pushed:** {words}" in full_text(failed)
+    assert full_text(failed).endswith("and I push it: until then it is kept.")
     faults.planned.clear()
     after = await thread.say(QUESTION)
     assert after.commit
@@ -402,11 +402,11 @@ async def test_a_token_that_was_revoked_before_a_turn_is_told_and_the_turn_can_b
     thread.system.github.faults.add("", status=401, message="Bad credentials", count=EVERYTHING)
     failed = await thread.run("echo two > two.txt; echo done")
     if thread.system.settings["WORKER_IDLE_SECONDS"] == "0":
-        assert words(failed).startswith("The repository could not be checked out: GitHub ")
-        assert "token" in words(failed)
+        assert full_text(failed).startswith("The repository could not be checked out: GitHub ")
+        assert "token" in full_text(failed)
     else:
-        assert "done" in words(failed)
-        assert "could not be pushed:** GitHub does not accept PeerBot's token." in words(failed)
+        assert "done" in full_text(failed)
+        assert "could not be pushed:** GitHub does not accept PeerBot's token." in full_text(failed)
     thread.system.github.faults.planned.clear()
 
     await thread.run("echo two > two.txt")
@@ -435,10 +435,10 @@ async def test_an_archived_repository_is_read_and_the_work_is_kept_until_it_can_
     await thread.system.github.archive(thread.repository)
     failed = await thread.run("cat one.txt; echo two > two.txt")
 
-    assert "one" in words(failed)
-    assert "could not be pushed:** This repository was archived so it is read-only." in words(failed)
+    assert "one" in full_text(failed)
+    assert "could not be pushed:** This repository was archived so it is read-only." in full_text(failed)
     first = await thread.elsewhere("echo three > three.txt")
-    assert "could not be pushed:** This repository was archived so it is read-only." in words(first)
+    assert "could not be pushed:** This repository was archived so it is read-only." in full_text(first)
     assert first.kept
     await thread.system.github.archive(thread.repository, archived=False)
     await thread.say(QUESTION)
@@ -451,7 +451,7 @@ async def test_a_default_branch_that_was_renamed_is_the_base_of_what_comes_after
     await thread.system.github.merge(thread.repository, 1)
     turn = await thread.run("ls; echo two > two.txt")
 
-    assert "one.txt" in words(turn)
+    assert "one.txt" in full_text(turn)
     pull = (await thread.system.github.pull_requests(thread.repository))[-1]
     assert (pull["number"], pull["base"]["ref"], pull["head"]["ref"]) == (2, "trunk", turn.branch)
 
@@ -461,11 +461,11 @@ async def test_a_repository_that_was_deleted_is_told_and_its_work_kept_until_it_
     place = thread.system.github.repository_path(thread.repository)
     saved = place.with_name("restored")
     failed = await _meanwhile(thread, "echo two > two.txt", lambda: place.rename(saved))
-    assert "could not be pushed:** the repository" in words(failed)
-    assert "until then it is kept" in words(failed)
+    assert "could not be pushed:** the repository" in full_text(failed)
+    assert "until then it is kept" in full_text(failed)
     again = await thread.run("true")
     if thread.system.settings["WORKER_IDLE_SECONDS"] == "0":
-        assert "is not there any more" in words(again) or "the repository is gone" in words(again)
+        assert "is not there any more" in full_text(again) or "the repository is gone" in full_text(again)
 
     saved.rename(place)
     await thread.say(QUESTION)
@@ -491,7 +491,7 @@ async def test_a_repository_that_was_made_anew_and_empty_gets_a_new_branch_as_it
     turn = await thread.run("echo two > two.txt")
 
     assert turn.branch == f"{thread.conversation.branch}-2"
-    assert f"The branch `{thread.conversation.branch}` was deleted" in words(turn)
+    assert f"The branch `{thread.conversation.branch}` was deleted" in full_text(turn)
     assert turn.pull_request is None  # there is nothing to compare with
     assert thread.files(turn.branch) == {"two.txt"}
 
@@ -502,7 +502,7 @@ async def test_what_the_forge_refuses_is_told_in_its_words_kept_and_pushed_later
     thread.system.github.faults.refuse_push(words)
     failed = await thread.run("echo two > two.txt")
 
-    assert "could not be pushed:** GH009: Secrets detected! This push failed. This repository is over its" in words(
+    assert "could not be pushed:** GH009: Secrets detected! This push failed. This repository is over its" in full_text(
         failed
     )
     after = await thread.say(QUESTION)
@@ -525,7 +525,7 @@ async def test_a_github_that_is_away_for_half_a_minute_delays_a_turn_and_no_more
         at_the_push = await _meanwhile(thread, "echo three > three.txt", away)
 
         for turn in (at_the_checkout, at_the_push):
-            assert (turn.status, bool(turn.commit), "⚠️" in words(turn)) == ("done", True, False)
+            assert (turn.status, bool(turn.commit), "⚠️" in full_text(turn)) == ("done", True, False)
             assert (turn.seconds or 0) > 25
         assert thread.files(thread.conversation.branch) == {"README.md", "one.txt", "two.txt", "three.txt"}
 

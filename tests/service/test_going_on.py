@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from system import System, below, eventually, words
+from system import System, below, eventually, full_text
 
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
@@ -96,7 +96,7 @@ async def test_a_turn_whose_worker_was_killed_goes_on_with_its_work_and_its_sess
     turn = await system.answer(conversation, identity)
 
     assert (turn.status, turn.run) == ("done", 2)
-    assert "went on with the first half" in words(turn)
+    assert "went on with the first half" in full_text(turn)
     assert sorted(file.path for file in turn.files) == ["half.txt", "tries.txt"]
     assert len(system.answers(conversation)) == 1
     read = system.read_by_model()
@@ -130,7 +130,7 @@ async def test_saved_work_is_taken_over_though_github_fails_for_a_moment(system:
     turn = await system.answer(conversation, identity)
 
     assert (turn.status, turn.run) == ("done", 2)
-    assert "went on with the first half" in words(turn)
+    assert "went on with the first half" in full_text(turn)
     assert not system.github.faults.planned
 
 
@@ -142,7 +142,7 @@ async def test_saved_work_outlives_a_turn_that_could_not_take_it_over(tmp_path: 
         system.github.faults.add("git-upload-pack$", status=503, count=1000)
         turn = await system.answer(conversation, identity)
         assert (turn.status, turn.run, turn.began) == ("failed", 2, False)
-        assert "could not be checked out" in words(turn)
+        assert "could not be checked out" in full_text(turn)
         assert await refs(system, conversation) == [conversation.checkpoint_ref(1)]
 
         system.github.faults.planned.clear()
@@ -164,7 +164,7 @@ async def test_a_dispatcher_that_ends_leaves_the_turn_to_the_next_with_what_was_
         turn = await system.answer(conversation, identity)
 
         assert (turn.status, turn.run) == ("done", 2)
-        assert "went on with the first half" in words(turn)
+        assert "went on with the first half" in full_text(turn)
         assert len(system.answers(conversation)) == 1
         ends = [run.closed.reason for run in await system.journal.runs(conversation) if run.closed]
         assert ends[0] == "drained"
@@ -180,7 +180,7 @@ async def test_who_is_to_be_placed_when_a_dispatcher_ends_is_answered_by_the_nex
     turn = await system.answer(conversation, identity)
 
     assert (turn.status, turn.run) == ("done", 1)
-    assert "my turn" in words(turn)
+    assert "my turn" in full_text(turn)
 
 
 async def test_a_worker_that_is_asked_to_end_saves_its_work_and_another_goes_on(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ async def test_a_worker_that_is_asked_to_end_saves_its_work_and_another_goes_on(
         first = (await system.journal.runs(conversation))[0]
         assert first.closed
         assert first.closed.reason is RunEnd.DRAINED
-        assert "went on with the first half" in words(turn)
+        assert "went on with the first half" in full_text(turn)
         assert len(system.answers(conversation)) == 1
         assert git(system, turn.repository or "", "show", f"{conversation.branch}:half.txt") == "the first half"
 
@@ -216,12 +216,12 @@ async def test_a_supervisor_that_its_agent_has_stopped_is_ended_and_another_run_
         turn = await system.answer(conversation, identity, 180)
 
         assert (turn.status, turn.run) == ("done", 2)
-        assert "went on with the first half" in words(turn)
+        assert "went on with the first half" in full_text(turn)
         assert len(system.answers(conversation)) == 1
         ends = [run.closed.reason for run in await system.journal.runs(conversation) if run.closed]
         assert ends[0] == "hung"
         assert "gave no sign of life for 60 s" in system.logged("run_died")[0]["detail"]
-        assert "my turn" in words(await system.answer(*waits))
+        assert "my turn" in full_text(await system.answer(*waits))
 
 
 async def test_a_turn_that_was_given_up_says_what_is_saved_and_the_next_message_goes_on_from_it(
@@ -246,7 +246,7 @@ async def test_a_turn_that_was_given_up_says_what_is_saved_and_the_next_message_
     assert f"What was pushed before is on the branch `{conversation.branch}`." in given_up.text
 
     after = await system.ask("run `cat before.txt half.txt`", thread=conversation, mention=False)
-    assert "before\nthe first half" in words(after)
+    assert "before\nthe first half" in full_text(after)
     assert {"half.txt", "tries.txt"} <= {file.path for file in after.files}
     assert git(system, begun.repository or "", "show", f"{conversation.branch}:half.txt") == "the first half"
     assert (

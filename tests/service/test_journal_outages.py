@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from faulty_proxy import Fault, faulty_proxy
 from s3_server import make_s3_bucket, s3_environment, s3_server
-from system import System, away, below, eventually, words
+from system import System, away, below, eventually, full_text
 
 from peerbot.conversation.keys import Conversation
 
@@ -87,7 +87,7 @@ async def test_a_turn_whose_journal_goes_away_is_kept_when_it_is_back_and_the_wo
         assert after.session
         assert turn.session
         assert after.session.id == turn.session.id
-        assert "Earlier in this thread you asked" in words(after)
+        assert "Earlier in this thread you asked" in full_text(after)
 
 
 async def test_what_is_said_in_an_outage_that_outlasts_slack_is_answered_after_it_and_no_run_counts_as_a_try(
@@ -110,7 +110,7 @@ async def test_what_is_said_in_an_outage_that_outlasts_slack_is_answered_after_i
         again = await system.ask("run `echo second`", thread=waiting, mention=False)
 
         assert again.run == 2
-        assert "Earlier in this thread you asked" in words(again)
+        assert "Earlier in this thread you asked" in full_text(again)
         [first, _] = await system.journal.runs(waiting)
         assert first.closed
         assert first.closed.reason == "cut_off"

@@ -15,16 +15,16 @@ from typing import Any
 import gidgethub
 import psutil
 import pytest
+from child_process import started
 
 SCRIPT = "Create a simple Python script that prints the first ten primes, and run it"
 
 
 async def peerbot(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """Run the command to its end: exit code, standard output, standard error."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "peerbot", *arguments, stdout=-1, stderr=-1, env={**os.environ, **environment}
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 50)
+    command = (sys.executable, "-m", "peerbot", *arguments)
+    async with started(*command, stdout=-1, stderr=-1, env={**os.environ, **environment}) as process:
+        out, err = await asyncio.wait_for(process.communicate(), 50)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -142,52 +142,49 @@ async def test_the_demo_model_plays_without_a_sandbox_and_says_so(tmp_path: Path
 
 
 async def test_local_without_a_terminal_plays_and_stays_up_until_it_is_ended(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "peerbot", "local", "--in", str(tmp_path), stdin=subprocess.DEVNULL, stdout=-1
-    )
-    assert process.stdout
-    told = await asyncio.wait_for(process.stdout.readuntil(b"staying up"), 40)
-    assert b"2 3 5 7 11 13 17 19 23 29" in told
-    children = psutil.Process(process.pid).children(recursive=True)
+    command = (sys.executable, "-m", "peerbot", "local", "--in", str(tmp_path))
+    async with started(*command, stdin=subprocess.DEVNULL, stdout=-1) as process:
+        assert process.stdout
+        told = await asyncio.wait_for(process.stdout.readuntil(b"staying up"), 40)
+        assert b"2 3 5 7 11 13 17 19 23 29" in told
+        children = psutil.Process(process.pid).children(recursive=True)
 
-    process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
 
-    assert await asyncio.wait_for(process.wait(), 30) == 0
-    assert _living(children) == []
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert _living(children) == []
 
 
 async def test_local_in_a_terminal_chats_in_the_same_thread_and_in_new_ones(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "peerbot", "local", "--in", str(tmp_path), stdin=follower, stdout=-1
-    )
-    os.close(follower)
-    assert process.stdout
-    await asyncio.wait_for(process.stdout.readuntil(b"/quit"), 40)
-    os.write(leader, b"what does primes.py do?\n")
-    told = await asyncio.wait_for(process.stdout.readuntil(b"Earlier in this thread you asked"), 40)
-    assert b"received and recorded" in told
-    os.write(leader, b"/new\nhello there\n")
-    await asyncio.wait_for(process.stdout.readuntil(b"I am PeerBot's demo model"), 40)
-    os.write(leader, b"/quit\n")
+    command = (sys.executable, "-m", "peerbot", "local", "--in", str(tmp_path))
+    async with started(*command, stdin=follower, stdout=-1) as process:
+        os.close(follower)
+        assert process.stdout
+        await asyncio.wait_for(process.stdout.readuntil(b"/quit"), 40)
+        os.write(leader, b"what does primes.py do?\n")
+        told = await asyncio.wait_for(process.stdout.readuntil(b"Earlier in this thread you asked"), 40)
+        assert b"received and recorded" in told
+        os.write(leader, b"/new\nhello there\n")
+        await asyncio.wait_for(process.stdout.readuntil(b"I am PeerBot's demo model"), 40)
+        os.write(leader, b"/quit\n")
 
-    assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.wait_for(process.wait(), 30) == 0
     os.close(leader)
     conversations = list((tmp_path / "journal" / "conversations").glob("*/*/*"))
     assert len(conversations) == 2
 
 
 async def test_ctrl_c_ends_everything_cleanly(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "peerbot", "try", "--in", str(tmp_path), "take 60 seconds", stdout=-1, stderr=-1
-    )
-    assert process.stderr
-    await asyncio.wait_for(process.stderr.readuntil(b"Check out"), 40)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert children
+    command = (sys.executable, "-m", "peerbot", "try", "--in", str(tmp_path), "take 60 seconds")
+    async with started(*command, stdout=-1, stderr=-1) as process:
+        assert process.stderr
+        await asyncio.wait_for(process.stderr.readuntil(b"Check out"), 40)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
 
-    process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 30)
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), 30)
 
     assert process.returncode == 130
     assert b"Traceback" not in err
@@ -209,11 +206,16 @@ def _tree(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
+def _is_listed(directory: str) -> bool:
+    """Whether this user may list it: `PATH` may name what is another user's, or is not there."""
+    return os.access(directory, os.R_OK | os.X_OK) and Path(directory).is_dir()
+
+
 def _path_without(program: str, directory: Path) -> str:
     """A `PATH` that has everything but `program`."""
     directory.mkdir()
     for part in reversed(os.environ["PATH"].split(os.pathsep)):
-        for file in Path(part).glob("*") if Path(part).is_dir() else ():
+        for file in Path(part).glob("*") if _is_listed(part) else ():
             if file.name != program and re.fullmatch(r"[\w.+-]+", file.name):
                 (directory / file.name).unlink(missing_ok=True)
                 (directory / file.name).symlink_to(file)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import pytest_asyncio
-from system import System, below, eventually, words
+from system import System, below, eventually, full_text
 
 from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
@@ -131,8 +131,12 @@ async def test_what_claude_does_not_do_is_told_at_once_and_the_session_goes_on(
     failed = await system.answer(conversation, identity)
 
     assert failed.status == "failed"
-    assert sentence in words(failed)
-    assert "rite here again" in words(failed) or "smaller parts" in words(failed) or "check the key" in words(failed)
+    assert sentence in full_text(failed)
+    assert (
+        "rite here again" in full_text(failed)
+        or "smaller parts" in full_text(failed)
+        or "check the key" in full_text(failed)
+    )
     assert cause in causes(system, conversation)
     await eventually(lambda: system.reactions(conversation, identity) == {"warning"})
     await goes_on(system, conversation, failed)
@@ -152,7 +156,7 @@ async def test_an_answer_that_breaks_off_once_is_taken_up_again(
     turn = await system.ask(SCRIPT)
 
     assert turn.status == "done"
-    assert "2 3 5 7" in words(turn)
+    assert "2 3 5 7" in full_text(turn)
     assert [file.path for file in turn.files] == ["primes.py"]
 
 
@@ -178,8 +182,8 @@ async def test_a_model_that_stays_away_for_all_of_a_turn_is_told_and_another_run
         failed = await system.answer(conversation, identity)
 
         assert failed.status == "failed"
-        assert words(failed).startswith(sentence)
-        assert words(failed).endswith("Write here again in a few minutes to go on.")
+        assert full_text(failed).startswith(sentence)
+        assert full_text(failed).endswith("Write here again in a few minutes to go on.")
         assert "turn limit" in causes(system, conversation)
         await eventually(lambda: system.logged("run_closed"))
         assert (await goes_on(system, conversation, failed)).run == 2
@@ -195,7 +199,7 @@ async def test_a_silent_stream_and_an_api_that_is_down_for_minutes_end_by_themse
             conversation, identity = await system.say(SCRIPT)
             turn = await system.answer(conversation, identity, 100)  # a minute of silence, and the rest
             assert turn.status == "done"
-            assert "2 3 5 7" in words(turn)
+            assert "2 3 5 7" in full_text(turn)
             assert [line["cause"] for line in system.logged("model_broke")] == ["TimeoutError"]
 
     async def down() -> None:
@@ -204,7 +208,7 @@ async def test_a_silent_stream_and_an_api_that_is_down_for_minutes_end_by_themse
             system.model.faults.error(500, times=50)
             conversation, identity = await system.say(SCRIPT)
             failed = await system.answer(conversation, identity, 240)  # ten tries, about three minutes
-            assert words(failed).startswith("Claude's API has a problem. Write here again")
+            assert full_text(failed).startswith("Claude's API has a problem. Write here again")
             await goes_on(system, conversation, failed)
 
     async with asyncio.TaskGroup() as both:  # most of the time they wait
@@ -219,7 +223,7 @@ async def test_a_budget_that_is_used_up_is_told_and_the_next_run_has_a_new_one(t
         conversation, identity = await system.say(SCRIPT)
         failed = await system.answer(conversation, identity)
 
-        assert words(failed).startswith("This worker's budget of $0.01 is used up. Write here again")
+        assert full_text(failed).startswith("This worker's budget of $0.01 is used up. Write here again")
         await eventually(lambda: system.logged("run_closed"))
         asked = system.model.requests
         after = await system.ask(QUESTION, thread=conversation, mention=False)
@@ -249,7 +253,7 @@ async def test_a_full_context_is_compacted_and_the_compacted_session_goes_on_in_
         assert after.session
         assert first.session
         assert after.session.id == first.session.id
-        assert "prints the first ten primes" in words(after), "the first that was asked is remembered"
+        assert "prints the first ten primes" in full_text(after), "the first that was asked is remembered"
         last = str(system.model.seen[-1]["messages"])
         assert "This session is being continued" in last
         assert "'name': 'Write'" not in last, "what was compacted is not sent again"
@@ -279,7 +283,7 @@ async def test_a_cli_that_is_killed_in_the_middle_of_a_tool_goes_on_where_it_was
         turn = await system.answer(conversation, identity)
 
         assert (turn.status, turn.run) == ("done", 1)
-        assert "went on" in words(turn)
+        assert "went on" in full_text(turn)
         assert [file.path for file in turn.files] == ["half.txt"]
         assert "Claude Code ended in the middle of this turn and was started again" in system.read_by_model()
         assert not running(system, "sleep(7153"), "what the killed CLI had started is ended before another goes on"
@@ -297,7 +301,7 @@ async def test_a_cli_that_dies_again_is_told_and_the_next_message_goes_on_with_i
         )
         failed = await system.answer(conversation, identity)
 
-        assert words(failed) == (
+        assert full_text(failed) == (
             "Claude Code ended unexpectedly, and again when it was started anew. Write here again to go on."
         )
         assert "ProcessError" in causes(system, conversation)
@@ -315,7 +319,7 @@ async def test_a_cli_that_hangs_is_ended_at_the_turns_limit_and_another_goes_on(
         hung.send_signal(signal.SIGSTOP)
         failed = await system.answer(conversation, identity, 60)
 
-        assert words(failed).startswith("The limit of 0.15 min for one turn was reached, so I stopped.")
+        assert full_text(failed).startswith("The limit of 0.15 min for one turn was reached, so I stopped.")
         assert "the CLI did not stop" in causes(system, conversation)
         assert not hung.is_running()
         await goes_on(system, conversation, failed)
@@ -336,7 +340,7 @@ async def test_what_runs_in_the_background_ends_with_its_turn_and_answers_nothin
 
         after = await system.ask("run `echo of the second turn`", thread=conversation, mention=False)
         assert after.run == 1
-        assert "of the second turn" in words(after)
+        assert "of the second turn" in full_text(after)
 
 
 @slow
@@ -349,7 +353,7 @@ async def test_a_tool_that_never_ends_and_one_that_was_left_behind_end_with_thei
         await eventually(lambda: running(system, "sleep(7155") and running(system, "sleep(7156"), 20)
         failed = await system.answer(conversation, identity)
 
-        assert words(failed).startswith("The limit of 0.15 min for one turn was reached, so I stopped.")
+        assert full_text(failed).startswith("The limit of 0.15 min for one turn was reached, so I stopped.")
         assert not running(system, "sleep(7155")
         assert not running(system, "sleep(7156")
         await goes_on(system, conversation, failed)
@@ -421,9 +425,9 @@ async def test_a_session_that_cannot_be_taken_up_is_followed_by_a_new_one_that_k
 
         after = await system.ask("run `cat primes.py`", thread=conversation, mention=False)
         assert after.status == "done"
-        assert words(after).startswith("_I could not take up my earlier session in this thread: ")
-        assert "I began a new one from what was said here._" in words(after)
-        assert "print(*primes)" in words(after), "the work is there"
+        assert full_text(after).startswith("_I could not take up my earlier session in this thread: ")
+        assert "I began a new one from what was said here._" in full_text(after)
+        assert "print(*primes)" in full_text(after), "the work is there"
         assert after.session
         assert first.session
         assert after.session.id != first.session.id
@@ -435,7 +439,7 @@ async def test_a_session_that_cannot_be_taken_up_is_followed_by_a_new_one_that_k
         third = await system.ask("run `echo third`", thread=conversation, mention=False)
         assert third.session
         assert third.session.id == after.session.id
-        assert "could not take up" not in words(third)
+        assert "could not take up" not in full_text(third)
 
 
 @slow
@@ -448,10 +452,10 @@ async def test_a_conversation_that_cannot_be_compacted_any_more_goes_on_in_a_new
         after = await system.ask("run `echo two`", thread=conversation, mention=False)
 
         assert after.status == "done"
-        assert words(after).startswith(
+        assert full_text(after).startswith(
             "_I could not take up my earlier session in this thread: it had become too long for"
         )
-        assert "two" in words(after)
+        assert "two" in full_text(after)
         assert first.session
         assert after.session
         assert after.session.id != first.session.id

@@ -37,7 +37,7 @@ from peerbot.logs import logger
 from peerbot.runs.port import Runs
 from peerbot.settings import Settings
 from peerbot.slack.events import Candidate
-from peerbot.tasks import Tasks
+from peerbot.tasks import Tasks, undisturbed
 
 log = logger(__name__)
 
@@ -93,7 +93,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Stop receiving, let what runs end within the drain time, and close everything. Idempotent."""
-        await self._stack.aclose()
+        await undisturbed(self._stack.aclose())
 
     async def _drain(self) -> None:
         """Place nobody any more; send pollers away, end the runs that end with us, let answers and streams end.

@@ -23,6 +23,7 @@ from peerbot.local.model import DemoModel
 from peerbot.local.slack import LocalSlack
 from peerbot.runs.open import open_processes
 from peerbot.settings import Settings, load
+from peerbot.tasks import undisturbed
 
 CARD_SECONDS = 0.3
 """The local Slack has no budget to keep: cards may move faster than in a real workspace."""
@@ -56,12 +57,12 @@ class World:
         try:
             await self._start()
         except BaseException:
-            await self._stack.aclose()
+            await undisturbed(self._stack.aclose())
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+        await undisturbed(self._stack.aclose())
 
     async def _start(self) -> None:
         if shutil.which("git") is None:
