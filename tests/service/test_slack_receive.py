@@ -22,7 +22,8 @@ from peerbot.slack.events import Candidate, Us
 from peerbot.slack.history import earlier_messages
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
-from peerbot.slack.receive import Pace, Receiver
+from peerbot.slack.receive import Receiver
+from peerbot.slack.sockets import Pace
 from peerbot.slack.text import as_context
 
 SOON = 30.0  # seconds; what takes longer on a slow machine has failed
