@@ -31,7 +31,7 @@ from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
 from peerbot.runs.processes.folder import HeldFolder, RunFolder
 from peerbot.runs.processes.runs import ProcessRuns
-from peerbot.slack.api import new_session, web_client
+from peerbot.slack.api import open_client
 from peerbot.slack.events import Us
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
@@ -91,8 +91,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
     journal = Journal(storage)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(journal.close)
-        client = web_client(slack.api_url, slack.bot_token)
-        client.session = await stack.enter_async_context(new_session())
+        client = await stack.enter_async_context(open_client(slack.api_url, slack.bot_token))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         runs = ProcessRuns(directory / "runs", command=["true"], sandbox=None)
         stack.push_async_callback(runs.close)

@@ -52,10 +52,13 @@ from peerbot.journal.open import open_storage
 from peerbot.logs import logger
 from peerbot.runs.port import LONGEST_RUN_SECONDS, Runs
 from peerbot.settings import Settings
+from peerbot.slack.api import open_client
 from peerbot.slack.events import Candidate
+from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
 from peerbot.slack.receive import Receiver
+from peerbot.slack.tokens import identify
 from peerbot.thread.inbox import Admission, Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.turns.begin import Beginning
@@ -132,26 +135,24 @@ class Dispatcher:
         github_session = await self._stack.enter_async_context(aiohttp.ClientSession())
         github = GitHub(github_session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
         recorder = Recorder(self._journal, self._recorded, self._not_recorded)
+        slack = open_client(settings.slack_api_url, settings.slack_bot_token.get_secret_value())
+        outbound = Outbound(await self._stack.enter_async_context(slack))
+        us = await identify(outbound, settings.slack_trigger_phrase)
         receiver = Receiver(
-            bot_token=settings.slack_bot_token.get_secret_value(),
+            outbound=outbound,
             app_token=settings.slack_app_token.get_secret_value(),
-            api_url=settings.slack_api_url,
-            trigger_phrase=settings.slack_trigger_phrase,
+            us=us,
             on_input=recorder,
             on_gap=self._gap,
         )
-        self._stack.push_async_callback(receiver.close)  # where the start fails before it is started
-        us = await receiver.identify()
-        self._catch_up = CatchUp(
-            journal=self._journal, recorder=recorder, runs=self._runs, outbound=receiver.outbound, us=us
-        )
+        self._catch_up = CatchUp(journal=self._journal, recorder=recorder, runs=self._runs, outbound=outbound, us=us)
         repositories = Repositories(github)
-        people = People(receiver.outbound)
-        poster = Poster(receiver.outbound)
+        people = People(outbound)
+        poster = Poster(outbound)
         inbox = Inbox(
             journal=self._journal,
             people=people,
-            outbound=receiver.outbound,
+            outbound=outbound,
             us=us,
             admission=Admission(settings.slack_allow_direct_messages, settings.slack_allow_private_channels),
             overtaken=self._catch_up.overtaken,
