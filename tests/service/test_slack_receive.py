@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from slack_receiver import SOON, Recorder, a_receiver, fail_as_a_bug, fail_as_a_store, receiving
 from structlog.testing import capture_logs
 from system import eventually
 
@@ -18,72 +17,19 @@ from peerbot.conversation.policy import Channel, Person
 from peerbot.errors import Refused, Unavailable
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import open_client, web_client
-from peerbot.slack.events import Candidate, Us
+from peerbot.slack.events import Us
 from peerbot.slack.history import earlier_messages
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
-from peerbot.slack.receive import Receiver
 from peerbot.slack.sockets import Pace
 from peerbot.slack.text import as_context
 from peerbot.slack.tokens import identify
-
-SOON = 30.0  # seconds; what takes longer on a slow machine has failed
 
 
 @pytest.fixture
 async def slack() -> AsyncIterator[LocalSlack]:
     async with LocalSlack() as slack:
         yield slack
-
-
-@dataclass
-class Recorder:
-    """What a dispatcher would record; `trouble` happens first, as long as there is some."""
-
-    recorded: list[Candidate] = field(default_factory=list)
-    trouble: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    calls: int = 0
-
-    async def on_input(self, candidate: Candidate) -> bool:
-        self.calls += 1
-        if self.trouble:
-            await self.trouble.pop()()
-        self.recorded.append(candidate)
-        return candidate.sure
-
-    @property
-    def texts(self) -> list[str]:
-        return [candidate.input.text for candidate in self.recorded]
-
-
-@asynccontextmanager
-async def a_receiver(slack: LocalSlack, recorder: Recorder, **options: Any) -> AsyncIterator[Receiver]:
-    """A receiver that is not started, and is closed in the end."""
-    async with open_client(slack.api_url, slack.bot_token) as client:
-        outbound = Outbound(client)
-        receiver = Receiver(
-            outbound=outbound,
-            app_token=options.get("app_token", slack.app_token),
-            us=await identify(outbound, "@peerbotai"),
-            on_input=recorder.on_input,
-            on_gap=options.get("on_gap", lambda _: None),
-            pace=options.get("pace", Pace()),
-        )
-        try:
-            yield receiver
-        finally:
-            await receiver.close()
-
-
-@asynccontextmanager
-async def receiving(slack: LocalSlack, recorder: Recorder, **options: Any) -> AsyncIterator[Receiver]:
-    try:
-        async with a_receiver(slack, recorder, **options) as receiver:
-            await receiver.start()
-            await slack.wait_for(lambda: slack.connections == 2, SOON)
-            yield receiver
-    finally:
-        assert not [task for task in asyncio.all_tasks() if re.search("slack_sdk|slack_bolt|peerbot/slack", str(task))]
 
 
 async def test_it_opens_two_sockets(slack: LocalSlack) -> None:
@@ -141,14 +87,6 @@ async def test_nothing_is_acked_before_it_is_recorded(slack: LocalSlack) -> None
         release.set()
         await slack.wait_for(lambda: slack.undelivered == 0, SOON)
     assert recorder.calls == 1
-
-
-async def fail_as_a_store() -> None:
-    raise Unavailable("The journal did not answer.")
-
-
-async def fail_as_a_bug() -> None:
-    raise ValueError("secret words of a message")
 
 
 @pytest.mark.parametrize("trouble", [fail_as_a_store, fail_as_a_bug])

@@ -1,8 +1,11 @@
 """What comes in from Slack, and the promise that it is recorded before Slack gets its ack.
 
 Bolt acks an event before its listener is done, but runs its global middleware first, and sends no ack for a 503. So
-everything is done in one middleware: what could not be recorded in time is not acked, and Slack sends it again. There
-are no listeners: what is not for us is acked there, too, since Slack would send it again otherwise.
+everything is done in one middleware, and there are no listeners: what nobody handles is acked there, too.
+
+If a handler raises, or takes longer than two seconds, there is no ack. Then Slack sends an event again. A click, a
+submitted modal or a command is sent once: Slack shows an error to the person instead, who can try again. An ack would
+have told them that all is well.
 """
 
 import asyncio
@@ -17,21 +20,27 @@ from slack_sdk.web.async_client import AsyncWebClient
 from peerbot.errors import PeerBotError
 from peerbot.logs import logger
 from peerbot.slack.api import bolt_log, web_client
-from peerbot.slack.events import Candidate, Us, read_event
+from peerbot.slack.events import Candidate, Incoming, Interaction, Other, Reply, Us, about, read
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.sockets import CONNECTIONS, PACE, RECORD_SECONDS, OnGap, Pace, Sockets
 
 log = logger(__name__)
 
 OnInput = Callable[[Candidate], Awaitable[bool]]
+OnOther = Callable[[Interaction | Other], Awaitable[Reply | None]]
+
+
+async def unhandled(incoming: Interaction | Other) -> None:
+    """Take what has no handler: it is acked, and a line in the log says so."""
+    log.debug("not_handled", **about(incoming))
 
 
 class Receiver:
     """Listens to one workspace's Slack, over two sockets at once.
 
-    `on_input` is awaited before the ack and has written everything when it returns; what it returns says whether the
-    message was for us. Where it raises or takes longer than two seconds, Slack sends the event again; what takes longer
-    goes on to its end all the same.
+    `on_input` gets the messages and says whether one was for us. `on_other` gets everything else; what it returns goes
+    back with the ack. Both are awaited before the ack and have written everything when they return. If one takes longer
+    than two seconds there is no ack, but it goes on to its end.
 
     `outbound` opens the sockets; `on_gap` and `pace` are for them, too (slack/sockets.py).
     """
@@ -43,13 +52,15 @@ class Receiver:
         app_token: str,
         us: Us,
         on_input: OnInput,
+        on_other: OnOther = unhandled,
         on_gap: OnGap = lambda _: None,
         pace: Pace = PACE,
     ) -> None:
         self._us = us
         self._on_input = on_input
+        self._on_other = on_other
         self._closing = False
-        self._recording: set[asyncio.Task[bool]] = set()
+        self._handling: set[asyncio.Task[BoltResponse]] = set()
         app = self._bolt(outbound.client)
         self._sockets = Sockets(app=app, outbound=outbound, app_token=app_token, on_gap=on_gap, pace=pace)
 
@@ -63,12 +74,12 @@ class Receiver:
         return self._sockets.connected()
 
     async def close(self) -> None:
-        """Ack what is being recorded, take nothing more, and close the sockets. Bounded in time; idempotent."""
+        """Ack what is being handled, take nothing more, and close the sockets. Bounded in time; idempotent."""
         self._closing = True
         await self._sockets.close()
-        for recording in self._recording:
-            recording.cancel()
-        await asyncio.gather(*self._recording, return_exceptions=True)
+        for handling in self._handling:
+            handling.cancel()
+        await asyncio.gather(*self._handling, return_exceptions=True)
 
     def _bolt(self, client: AsyncWebClient) -> AsyncApp:
         async def authorize() -> AuthorizeResult:
@@ -91,38 +102,42 @@ class Receiver:
 
         @app.middleware
         async def receive(body: dict[str, Any]) -> BoltResponse:
-            return BoltResponse(status=200 if await self._receive(body) else 503)
+            return await self._receive(body)
 
         return app
 
-    async def _receive(self, body: Mapping[str, Any]) -> bool:
-        """Whether Slack may have its ack."""
+    async def _receive(self, body: Mapping[str, Any]) -> BoltResponse:
+        """Have a body handled, and answer with the ack or with none."""
         if self._closing:
-            return False
-        candidate = read_event(body, self._us)
-        if candidate is None:
-            return True
-        said = candidate.input
-        heard = log.bind(conversation=str(said.conversation), input=said.id, event=said.event_id)
-        recording = asyncio.create_task(self._record(candidate, heard))
-        self._recording.add(recording)
-        recording.add_done_callback(self._recording.discard)
-        done, _ = await asyncio.wait([recording], timeout=RECORD_SECONDS)
+            return _no_ack()
+        incoming = read(body, self._us)
+        heard = log.bind(**about(incoming))
+        handling = asyncio.create_task(self._handle(incoming, heard))
+        self._handling.add(handling)
+        handling.add_done_callback(self._handling.discard)
+        done, _ = await asyncio.wait([handling], timeout=RECORD_SECONDS)
         if not done:
             # It goes on: Slack may send it again in a minute only, when the next message has long been answered.
             heard.warning("not_acked", reason=f"takes longer than {RECORD_SECONDS:g} s")
-            return False
-        return recording.result()
+            return _no_ack()
+        return handling.result()
 
-    async def _record(self, candidate: Candidate, heard: Any) -> bool:
-        """Whether it could be recorded, where it is for us. Raises nothing."""
+    async def _handle(self, incoming: Incoming, heard: Any) -> BoltResponse:
+        """Hand on what came in. Raises nothing."""
+        reply = None
         try:
-            for_us = await self._on_input(candidate)
+            if isinstance(incoming, Candidate):
+                heard.info("received", for_us=await self._on_input(incoming))
+            else:
+                reply = await self._on_other(incoming)
         except PeerBotError as error:
             heard.warning("not_acked", reason=str(error), cause=repr(error.__cause__))
-            return False
+            return _no_ack()
         except Exception:
             heard.exception("not_acked")
-            return False
-        heard.info("received", for_us=for_us)
-        return True
+            return _no_ack()
+        return BoltResponse(status=200, body=dict(reply.body) if reply else "")
+
+
+def _no_ack() -> BoltResponse:
+    return BoltResponse(status=503)
