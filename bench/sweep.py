@@ -24,6 +24,7 @@ from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Recorder
+from peerbot.dispatcher.view import Views
 from peerbot.github.client import GitHub
 from peerbot.github.repositories import Repositories
 from peerbot.journal import paths
@@ -33,7 +34,7 @@ from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
 from peerbot.runs.processes.folder import HeldFolder, RunFolder
 from peerbot.runs.processes.runs import ProcessRuns
-from peerbot.slack.api import new_session, web_client
+from peerbot.slack.api import open_client
 from peerbot.slack.events import Candidate, Us
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
@@ -93,8 +94,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
     journal = Journal(storage)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(journal.close)
-        client = web_client(slack.api_url, slack.bot_token)
-        client.session = await stack.enter_async_context(new_session())
+        client = await stack.enter_async_context(open_client(slack.api_url, slack.bot_token))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         runs = ProcessRuns(directory / "runs", command=["true"], sandbox=None)
         stack.push_async_callback(runs.close)
@@ -110,17 +110,18 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
         us = Us(slack.team, slack.bot_user)
         recorder = Recorder(journal, _Nothing())
         catch_up = CatchUp(journal=journal, recorder=recorder, runs=runs, outbound=outbound, us=us)
+        inbox = Inbox(
+            journal=journal,
+            people=people,
+            outbound=outbound,
+            us=us,
+            admission=Admission(allow_direct_messages=True, allow_private_channels=True),
+            overtaken=catch_up.overtaken,
+        )
         reconciler = Reconciler(
             journal=journal,
             runs=runs,
-            inbox=Inbox(
-                journal=journal,
-                people=people,
-                outbound=outbound,
-                us=us,
-                admission=Admission(allow_direct_messages=True, allow_private_channels=True),
-                overtaken=catch_up.overtaken,
-            ),
+            views=Views(journal, runs, inbox),
             presenter=Presenter(
                 journal=journal,
                 poster=poster,

@@ -23,7 +23,7 @@ from peerbot.journal.storage import Storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
-from peerbot.slack.api import new_session, web_client
+from peerbot.slack.api import open_client
 from peerbot.slack.events import Us
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
@@ -60,8 +60,7 @@ class GatewayServer:
         self.journal = Journal(self.storage)
         self._stack.push_async_callback(self.journal.close)
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
-        client = web_client(self.slack.api_url, self.slack.bot_token)
-        client.session = await self._stack.enter_async_context(new_session())
+        client = await self._stack.enter_async_context(open_client(self.slack.api_url, self.slack.bot_token))
         runner = web.AppRunner(self._gateway(session, Outbound(client)).app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)

@@ -18,7 +18,7 @@ from peerbot.github.repositories import Repositories
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.local.slack import Fault, LocalSlack
-from peerbot.slack.api import new_session, web_client
+from peerbot.slack.api import open_client
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
 from peerbot.thread.answers import Answers
@@ -87,8 +87,8 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
             event_id="Ev1",
         )
         await journal.record(item)
-        client = web_client(slack.api_url, slack.bot_token)
-        async with new_session() as client.session:
+        async with open_client(slack.api_url, slack.bot_token) as client:
+            assert client.session is not None
             yield Desk(slack, journal, client, client.session, item.conversation, item.id)
     await journal.close()
 

@@ -1,20 +1,18 @@
-"""The local Slack against something that we did not write: Slack's own types of answers, blocks and events.
+"""The local Slack against something that we did not write: Slack's own types of answers, blocks and payloads.
 
-The schemas are made from `@slack/web-api` and `@slack/types` (`npm ci` in tests/npm/slack). They name every field that
-Slack is known to send, so a field too many fails as well as a wrong type.
+The schemas are made from `@slack/web-api`, `@slack/types` and `@slack/bolt` (`npm ci` in tests/npm/slack). They name
+every field that Slack is known to send, so a field too many fails as well as a wrong type.
 """
 
 import asyncio
 import copy
-import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
+import slack_types
 from aiohttp import ClientSession
 from jsonschema import Draft7Validator
 from slack_sdk.errors import SlackApiError
@@ -23,11 +21,9 @@ from slack_sdk.web.async_client import AsyncWebClient
 from peerbot.local.slack import LocalSlack
 from peerbot.local.slack.blocks import problems
 
-NPM = Path(__file__).parents[1] / "npm" / "slack"
 SOON = 30.0  # seconds
 
-if shutil.which("node") is None or not (NPM / "node_modules").is_dir():
-    pytest.skip("Slack's types are not installed: npm ci in tests/npm/slack", allow_module_level=True)
+pytestmark = slack_types.needed
 
 METHODS = (
     "agents.sessions.setStatus",
@@ -54,6 +50,11 @@ EVENTS = {
     ("message", "message_changed"): "MessageChangedEvent",
     ("message", "message_deleted"): "MessageDeletedEvent",
 }
+PAYLOADS = {
+    "block_actions": "AnyBlockAction",
+    "view_submission": "ViewSubmitAction",
+    None: "SlashCommand",
+}
 
 
 def answer_type(method: str) -> str:
@@ -67,23 +68,8 @@ Schemas = dict[str, Draft7Validator]
 @pytest.fixture
 async def schemas(request: pytest.FixtureRequest) -> Schemas:
     """A validator for each of Slack's types, made once for what is installed."""
-    types = sorted({*map(answer_type, METHODS), *EVENTS.values(), "KnownBlock"})
-    sources = [
-        (NPM / name).read_bytes() for name in ("package-lock.json", "schemas.mjs", "slack.d.ts", "tsconfig.json")
-    ]
-    key = hashlib.sha256(b"\0".join([*sources, json.dumps(types).encode()])).hexdigest()[:16]
-    assert request.config.cache is not None
-    file = request.config.cache.mkdir("slack-schemas") / f"{key}.json"
-    if not file.exists():
-        node = await asyncio.create_subprocess_exec(
-            "node", str(NPM / "schemas.mjs"), *types, stdout=asyncio.subprocess.PIPE
-        )
-        made, _ = await asyncio.wait_for(node.communicate(), 50)
-        assert node.returncode == 0
-        part = file.with_name(f"{key}.{id(request)}.part")
-        part.write_bytes(made)
-        part.replace(file)
-    return {name: Draft7Validator(schema) for name, schema in json.loads(file.read_text()).items()}
+    types = [*map(answer_type, METHODS), *EVENTS.values(), *PAYLOADS.values(), "KnownBlock"]
+    return {name: Draft7Validator(schema) for name, schema in (await slack_types.schemas(request, types)).items()}
 
 
 @dataclass
@@ -92,6 +78,7 @@ class Run:
 
     answers: list[tuple[str, Any]] = field(default_factory=list)  # by method
     events: list[Any] = field(default_factory=list)
+    payloads: list[Any] = field(default_factory=list)  # of interactions and commands
     blocks: list[Any] = field(default_factory=list)
 
 
@@ -155,6 +142,12 @@ async def test_every_event_has_the_shape_that_slack_s_own_has(schemas: Schemas, 
                 "channel_type": "channel"
             }
         found += faults(schemas, EVENTS[event["type"], event.get("subtype")], event)
+    assert not found, "\n".join(found)
+
+
+async def test_every_interaction_and_command_has_the_shape_that_slack_s_own_has(schemas: Schemas, run: Run) -> None:
+    assert {payload.get("type") for payload in run.payloads} == set(PAYLOADS)
+    found = [fault for sent in run.payloads for fault in faults(schemas, PAYLOADS[sent.get("type")], sent)]
     assert not found, "\n".join(found)
 
 
@@ -252,6 +245,9 @@ BLOCKS: list[dict[str, Any]] = [
 ]
 
 
+VIEW = {"type": "modal", "callback_id": "stop", "title": {"type": "plain_text", "text": "Stop"}}
+
+
 @pytest.fixture
 async def run() -> Run:
     """One run, its requests made by Slack's own client."""
@@ -281,6 +277,9 @@ async def run() -> Run:
                     envelope = json.loads(frame.data)
                     if envelope["type"] == "events_api":
                         run.events.append(envelope["payload"]["event"])
+                    elif "payload" in envelope:
+                        run.payloads.append(envelope["payload"])
+                    if "envelope_id" in envelope:
                         await socket.send_json({"envelope_id": envelope["envelope_id"]})
 
             listening = asyncio.create_task(listen())
@@ -324,6 +323,9 @@ async def everything(slack: LocalSlack, call: Any) -> list[Any]:
     await call("files.completeUploadExternal", files=sent, channel_id=general)
     await call("files.getUploadURLExternal", filename="rest.md", length=0)
     await call("chat.getPermalink", channel=general, message_ts=card["ts"])
+    await slack.press(slack.person, general, card["ts"], "run_stop")
+    await slack.submit(slack.person, VIEW, {"why": {"text": {"type": "plain_text_input", "value": "too slow"}}})
+    await slack.command(slack.person, slack.direct, "/peerbot", "status")
     await slack.edit(slack.person, general, root, f"{slack.mention()} stop")
     await call("conversations.replies", channel=general, ts=root, limit=2, include_all_metadata=True)
     await call("conversations.history", channel=general)

@@ -15,7 +15,7 @@ from jsonschema import Draft7Validator
 
 from peerbot.errors import Refused
 from peerbot.local.slack import LocalSlack
-from peerbot.slack.api import call, new_session, web_client
+from peerbot.slack.api import call, open_client
 from peerbot.slack.manifest import APP_SCOPE, EVENTS, NO_SCOPE, SCOPES, Scope
 from peerbot.slack.past import _TYPES as KINDS_LOOKED_THROUGH
 
@@ -135,9 +135,7 @@ async def refusal(slack: LocalSlack, scope: Scope, method: str) -> str:
         asked = {"types": TYPES[family]}
     elif method == "users.info":
         asked = {"user": slack.person}
-    client = web_client(slack.api_url, slack.bot_token)
-    async with new_session() as session:
-        client.session = session
+    async with open_client(slack.api_url, slack.bot_token) as client:
         try:
             await call("a test", getattr(client, method.replace(".", "_"))(**asked))
         except Refused as refused:

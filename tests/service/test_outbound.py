@@ -9,7 +9,7 @@ import pytest
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable
 from peerbot.local.slack import Fault, LocalSlack
-from peerbot.slack.api import new_session, web_client
+from peerbot.slack.api import open_client
 from peerbot.slack.blocks import Rendered
 from peerbot.slack.lanes import LONGEST_QUEUE, Urgency
 from peerbot.slack.outbound import Outbound
@@ -29,8 +29,7 @@ async def slack() -> AsyncIterator[LocalSlack]:
 
 @pytest.fixture
 async def outbound(slack: LocalSlack) -> AsyncIterator[Outbound]:
-    client = web_client(slack.api_url, slack.bot_token)
-    async with new_session() as client.session:
+    async with open_client(slack.api_url, slack.bot_token) as client:
         yield Outbound(client)
 
 
@@ -190,8 +189,7 @@ async def test_replicas_that_share_slack_s_budgets_are_seldom_refused_and_finals
     async with AsyncExitStack() as stack:
         posters = []
         for _ in range(3):
-            client = web_client(slack.api_url, slack.bot_token)
-            client.session = await stack.enter_async_context(new_session())
+            client = await stack.enter_async_context(open_client(slack.api_url, slack.bot_token))
             posters.append(Poster(Outbound(client)))
         tasks = [asyncio.create_task(comfort(posters[i % 3], ts)) for i, ts in enumerate(said)]
         await asyncio.gather(*(final(posters[i % 3], ts) for i, ts in enumerate(said[:finals])))

@@ -10,7 +10,7 @@ from peerbot.conversation.documents import Turn, TurnStatus
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused, Unavailable
 from peerbot.local.slack import Fault, LocalSlack
-from peerbot.slack.api import call, new_session, refusal_code, web_client
+from peerbot.slack.api import call, open_client, refusal_code, web_client
 from peerbot.slack.blocks import Rendered
 from peerbot.slack.card import card_message
 from peerbot.slack.outbound import Outbound
@@ -28,8 +28,7 @@ async def slack() -> AsyncIterator[LocalSlack]:
 
 @pytest.fixture
 async def poster(slack: LocalSlack) -> AsyncIterator[Poster]:
-    client = web_client(slack.api_url, slack.bot_token)
-    async with new_session() as client.session:
+    async with open_client(slack.api_url, slack.bot_token) as client:
         yield Poster(Outbound(client))
 
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from slack_receiver import SOON, Recorder, a_receiver, fail_as_a_bug, fail_as_a_store, receiving
 from structlog.testing import capture_logs
 from system import eventually
 
@@ -17,15 +16,14 @@ from peerbot.conversation.keys import Conversation
 from peerbot.conversation.policy import Channel, Person
 from peerbot.errors import Refused, Unavailable
 from peerbot.local.slack import Fault, LocalSlack
-from peerbot.slack.api import new_session, web_client
-from peerbot.slack.events import Candidate, Us
+from peerbot.slack.api import open_client, web_client
+from peerbot.slack.events import Us
 from peerbot.slack.history import earlier_messages
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
-from peerbot.slack.receive import Pace, Receiver
+from peerbot.slack.sockets import Pace
 from peerbot.slack.text import as_context
-
-SOON = 30.0  # seconds; what takes longer on a slow machine has failed
+from peerbot.slack.tokens import identify
 
 
 @pytest.fixture
@@ -34,53 +32,8 @@ async def slack() -> AsyncIterator[LocalSlack]:
         yield slack
 
 
-@dataclass
-class Recorder:
-    """What a dispatcher would record; `trouble` happens first, as long as there is some."""
-
-    recorded: list[Candidate] = field(default_factory=list)
-    trouble: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    calls: int = 0
-
-    async def on_input(self, candidate: Candidate) -> bool:
-        self.calls += 1
-        if self.trouble:
-            await self.trouble.pop()()
-        self.recorded.append(candidate)
-        return candidate.sure
-
-    @property
-    def texts(self) -> list[str]:
-        return [candidate.input.text for candidate in self.recorded]
-
-
-def a_receiver(slack: LocalSlack, recorder: Recorder, **options: Any) -> Receiver:
-    return Receiver(
-        bot_token=options.get("bot_token", slack.bot_token),
-        app_token=options.get("app_token", slack.app_token),
-        api_url=slack.api_url,
-        trigger_phrase="@peerbotai",
-        on_input=recorder.on_input,
-        on_gap=options.get("on_gap", lambda _: None),
-        pace=options.get("pace", Pace()),
-    )
-
-
-@asynccontextmanager
-async def receiving(slack: LocalSlack, recorder: Recorder, **options: Any) -> AsyncIterator[tuple[Receiver, Us]]:
-    receiver = a_receiver(slack, recorder, **options)
-    try:
-        us = await receiver.start()
-        await slack.wait_for(lambda: slack.connections == 2, SOON)
-        yield receiver, us
-    finally:
-        await receiver.close()
-        assert not [task for task in asyncio.all_tasks() if re.search("slack_sdk|slack_bolt|peerbot/slack", str(task))]
-
-
-async def test_it_knows_who_it_is_and_opens_two_sockets(slack: LocalSlack) -> None:
-    async with receiving(slack, Recorder()) as (receiver, us):
-        assert us == Us(slack.team, slack.bot_user, "@peerbotai")
+async def test_it_opens_two_sockets(slack: LocalSlack) -> None:
+    async with receiving(slack, Recorder()) as receiver:
         assert slack.connections == 2
         assert receiver.connected()
     assert not receiver.connected()
@@ -107,11 +60,11 @@ async def test_what_people_write_is_recorded_and_then_acked(slack: LocalSlack) -
 
 async def test_our_own_messages_and_edits_and_deletions_are_acked_and_no_input(slack: LocalSlack) -> None:
     recorder = Recorder()
-    async with receiving(slack, recorder) as (receiver, _):
+    async with receiving(slack, recorder):
         ts = await slack.say(slack.person, slack.direct, "first")
         await slack.edit(slack.person, slack.direct, ts, "second")
         await slack.delete(slack.person, slack.direct, ts)
-        await receiver.client.chat_postMessage(channel=slack.direct, text="from us")
+        await web_client(slack.api_url, slack.bot_token).chat_postMessage(channel=slack.direct, text="from us")
         await slack.wait_for(lambda: slack.undelivered == 0 and bool(recorder.recorded), SOON)
 
     assert recorder.texts == ["first"]
@@ -134,14 +87,6 @@ async def test_nothing_is_acked_before_it_is_recorded(slack: LocalSlack) -> None
         release.set()
         await slack.wait_for(lambda: slack.undelivered == 0, SOON)
     assert recorder.calls == 1
-
-
-async def fail_as_a_store() -> None:
-    raise Unavailable("The journal did not answer.")
-
-
-async def fail_as_a_bug() -> None:
-    raise ValueError("secret words of a message")
 
 
 @pytest.mark.parametrize("trouble", [fail_as_a_store, fail_as_a_bug])
@@ -214,7 +159,7 @@ async def test_closing_finishes_what_is_being_recorded(slack: LocalSlack) -> Non
         await release.wait()
 
     recorder.trouble.append(hold)
-    async with receiving(slack, recorder) as (receiver, _):
+    async with receiving(slack, recorder) as receiver:
         await slack.say(slack.person, slack.direct, "hello")
         async with asyncio.timeout(SOON):
             await held.wait()
@@ -274,9 +219,11 @@ async def test_a_replica_that_is_one_too_many_lets_its_sockets_go_and_has_them_w
 ) -> None:
     """As in a rolling update of five replicas: the sixth starts all the same, and asks Slack no more than it has to."""
     recorder, gaps = Recorder(), list[float]()
-    replicas = [a_receiver(slack, recorder) for _ in range(5)]
-    spare = a_receiver(slack, recorder, on_gap=gaps.append, pace=Pace(spare=1.0, ping=0.4))
-    try:
+    async with AsyncExitStack() as stack:
+        replicas = [await stack.enter_async_context(a_receiver(slack, recorder)) for _ in range(5)]
+        spare = await stack.enter_async_context(
+            a_receiver(slack, recorder, on_gap=gaps.append, pace=Pace(spare=1.0, ping=0.4))
+        )
         for replica in replicas:
             await replica.start()
         assert slack.connections == 10
@@ -294,8 +241,6 @@ async def test_a_replica_that_is_one_too_many_lets_its_sockets_go_and_has_them_w
         await slack.wait_for(lambda: slack.connections == 10, SOON)
         assert spare.connected()
         assert gaps == []  # the others have heard what was said meanwhile
-    finally:
-        await asyncio.gather(*(receiver.close() for receiver in (*replicas, spare)))
     assert slack.connections == 0
 
 
@@ -309,10 +254,14 @@ async def test_connections_that_slack_answers_are_left_alone_and_no_gap_is_told(
     assert gaps == []
 
 
+async def test_it_is_known_who_we_are(slack: LocalSlack) -> None:
+    client = web_client(slack.api_url, slack.bot_token)
+    assert await identify(Outbound(client), "@peerbotai") == Us(slack.team, slack.bot_user, "@peerbotai")
+
+
 async def test_a_bad_bot_token_is_refused_with_the_name_of_its_setting(slack: LocalSlack) -> None:
     with pytest.raises(Refused, match="SLACK_BOT_TOKEN") as refused:
-        async with receiving(slack, Recorder(), bot_token="xoxb-wrong"):
-            pass
+        await identify(Outbound(web_client(slack.api_url, "xoxb-wrong")), "@peerbotai")
     assert "xoxb-wrong" not in str(refused.value)
 
 
@@ -320,6 +269,17 @@ async def test_a_bad_app_token_is_refused_with_the_name_of_its_setting(slack: Lo
     with pytest.raises(Refused, match="SLACK_APP_TOKEN"):
         async with receiving(slack, Recorder(), app_token="xapp-wrong"):
             pass
+    assert slack.connections == 0
+
+
+async def test_if_one_socket_cannot_be_opened_none_is_left_open(slack: LocalSlack) -> None:
+    async with a_receiver(slack, Recorder()) as receiver:
+        for fault in (Fault(), Fault(error="internal_error")):
+            slack.faults.add("apps.connections.open", fault)
+        with pytest.raises(Unavailable, match="a connection"):
+            await receiver.start()
+        assert opened(slack) == 2
+        await slack.wait_for(lambda: slack.connections == 0, SOON)
 
 
 async def test_slack_that_does_not_answer_is_said_to_be_unavailable() -> None:
@@ -327,11 +287,8 @@ async def test_slack_that_does_not_answer_is_said_to_be_unavailable() -> None:
     await gone.start()
     url = gone.api_url
     await gone.close()
-    receiver = Receiver(
-        bot_token="xoxb-1", app_token="xapp-1", api_url=url, trigger_phrase="", on_input=Recorder().on_input
-    )
     with pytest.raises(Unavailable, match="did not answer"):
-        await receiver.start()
+        await identify(Outbound(web_client(url, "xoxb-1")), "")
 
 
 async def test_no_message_and_no_token_is_in_the_logs(slack: LocalSlack, caplog: pytest.LogCaptureFixture) -> None:
@@ -340,9 +297,10 @@ async def test_no_message_and_no_token_is_in_the_logs(slack: LocalSlack, caplog:
     recorder = Recorder(trouble=[fail_as_a_store])
     slack.faults.retry_scale = 0.1
     with capture_logs() as logged:
-        async with receiving(slack, recorder) as (receiver, _):
+        async with receiving(slack, recorder):
             await slack.say(slack.person, slack.direct, "the-secret-words")
-            await receiver.client.chat_postMessage(channel=slack.direct, text="the-secret-words")
+            client = web_client(slack.api_url, slack.bot_token)
+            await client.chat_postMessage(channel=slack.direct, text="the-secret-words")
             await slack.wait_for(lambda: slack.undelivered == 0, SOON)
 
     ours = f"{logged} {[record.getMessage() for record in caplog.records]}"
@@ -357,8 +315,7 @@ async def test_no_message_and_no_token_is_in_the_logs(slack: LocalSlack, caplog:
 
 @pytest.fixture
 async def people(slack: LocalSlack) -> AsyncIterator[People]:
-    client = web_client(slack.api_url, slack.bot_token)
-    async with new_session() as client.session:
+    async with open_client(slack.api_url, slack.bot_token) as client:
         yield People(Outbound(client))
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import stamina
 from structlog.contextvars import bound_contextvars
@@ -23,15 +23,15 @@ from peerbot.conversation.line import Waiting
 from peerbot.conversation.notes import NoRepository, Note, WaitedTooLong
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
+from peerbot.dispatcher.view import Views
 from peerbot.errors import PeerBotError, Refused, Unavailable, Unreadable
 from peerbot.journal.answers import answered
-from peerbot.journal.journal import Journal, RunRecord
+from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.runs.port import Phase, Runs, RunSpec
 from peerbot.slack.words import goes_on, waits
 from peerbot.tasks import Spawn
-from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Work
 from peerbot.turns.begin import Beginning
 from peerbot.turns.given_up import GivingUp
@@ -66,7 +66,7 @@ class Reconciler:
 
     journal: Journal
     runs: Runs
-    inbox: Inbox
+    views: Views
     presenter: Presenter
     beginning: Beginning
     giving_up: GivingUp
@@ -191,7 +191,7 @@ class Reconciler:
         """Take steps until there is nothing to do now. Raises what the journal, the runs or Slack raise."""
         with bound_contextvars(conversation=str(conversation)):
             for _ in range(MOST_STEPS):
-                view = await self._view(conversation)
+                view = await self.views.of(conversation)
                 step = decide.next_step(view, now())
                 log.debug("step", step=type(step).__name__)
                 self._need_no_run.pop(conversation, None)
@@ -207,52 +207,6 @@ class Reconciler:
                 if not await self._take(conversation, step):
                     return
             log.warning("reconcile_unfinished", steps=MOST_STEPS)
-
-    async def _view(self, conversation: Conversation) -> decide.View:
-        """Read what the decision looks at."""
-        marked = await self.journal.pending_in(conversation)
-        done = await answered(self.journal, conversation, marked)
-        inputs = {i: item for i in marked if i not in done and (item := await self.journal.input(conversation, i))}
-        pending = tuple(i for i in marked if i in done or i in inputs)
-        unposted = []
-        for files in await self.journal.turn_files(conversation):
-            if files.written and not files.posted and (turn := await self.journal.turn(conversation, files.k)):
-                claim = await self.journal.repost_claim(conversation, files.k, files.claims)
-                unposted.append(
-                    decide.UnpostedTurn(files.k, claim.claimed_at if claim else turn.ended_at, files.claims)
-                )
-        runs = await self._run_views(conversation, set(inputs))
-        fixed: dict[str, Note] = {}
-        if not runs or runs[0].closed:
-            for identity, item in inputs.items():
-                if note := await self.inbox.fixed_answer(item):
-                    fixed[identity] = note
-        said_at = {i: datetime.fromtimestamp(float(input_ts(i)), UTC) for i in inputs}
-        orphans = {i: at for i in marked if i not in pending and (at := await self.journal.marked_at(conversation, i))}
-        return decide.View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans)
-
-    async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[decide.RunView]:
-        """The newest run, and those before it as long as they served what waits."""
-        record = await self.journal.newest_run(conversation)
-        views: list[decide.RunView] = []
-        while record and (not views or waiting & set(record.run.serves)):
-            views.append(await self._run_view(conversation, record, live=not views))
-            record = await self.journal.run(conversation, record.n - 1) if record.n > 1 else None
-        return views
-
-    async def _run_view(self, conversation: Conversation, record: RunRecord, *, live: bool) -> decide.RunView:
-        state = await self.runs.look(conversation, record.n) if live and not record.closed else None
-        return decide.RunView(
-            n=record.n,
-            serves=tuple(record.run.serves),
-            reserved_at=record.run.reserved_at,
-            started=record.started is not None,
-            closed=record.closed,
-            alive=None if state is None else state.phase is not Phase.ENDED,
-            end=state.end if state else None,
-            detail=state.detail if state else "",
-            said=state.said if state else "",
-        )
 
     async def _take(self, conversation: Conversation, step: decide.Step) -> bool:
         """Take a step; True where it is worth to look again at once."""

@@ -18,6 +18,7 @@ from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Next, Recorder
 from peerbot.dispatcher.unrecorded import Unrecorded
+from peerbot.dispatcher.view import Views
 from peerbot.errors import PeerBotError
 from peerbot.gateway.app import Gateway, Limits
 from peerbot.gateway.git_relay import GitRelay
@@ -28,11 +29,13 @@ from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.runs.port import Runs
 from peerbot.settings import Runtime, Settings
+from peerbot.slack.api import open_client
 from peerbot.slack.events import Us
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
 from peerbot.slack.receive import Receiver
+from peerbot.slack.tokens import identify
 from peerbot.tasks import Tasks
 from peerbot.thread.inbox import Admission, Inbox
 from peerbot.thread.present import Presenter, Style
@@ -114,19 +117,17 @@ class Wire:
         """
         settings = self.settings
         journal = await self._journal()
+        services = await self._services(journal)
         recorder = Recorder(journal, path)
-        receiver = Receiver(
-            bot_token=settings.slack_bot_token.get_secret_value(),
-            app_token=settings.slack_app_token.get_secret_value(),
-            api_url=settings.slack_api_url,
-            trigger_phrase=settings.slack_trigger_phrase,
-            on_input=recorder,
-            on_gap=lambda since: catch_up.missed(since),  # noqa: PLW0108 - it is made below
-        )
-        self.stack.push_async_callback(receiver.close)
-        services = await self._services(journal, receiver.outbound, await receiver.identify())
         catch_up = CatchUp(
             journal=journal, recorder=recorder, runs=self.runs, outbound=services.outbound, us=services.us
+        )
+        receiver = Receiver(
+            outbound=services.outbound,
+            app_token=settings.slack_app_token.get_secret_value(),
+            us=services.us,
+            on_input=recorder,
+            on_gap=catch_up.missed,
         )
         inbox = Inbox(
             journal=journal,
@@ -162,8 +163,11 @@ class Wire:
         journal.granted()
         return journal
 
-    async def _services(self, journal: Journal, outbound: Outbound, us: Us) -> _Services:
+    async def _services(self, journal: Journal) -> _Services:
         settings = self.settings
+        slack = open_client(settings.slack_api_url, settings.slack_bot_token.get_secret_value())
+        outbound = Outbound(await self.stack.enter_async_context(slack))
+        us = await identify(outbound, settings.slack_trigger_phrase)
         session = await self.stack.enter_async_context(aiohttp.ClientSession())
         github = GitHub(session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
         return _Services(
@@ -241,7 +245,7 @@ class Wire:
         return Reconciler(
             journal=journal,
             runs=self.runs,
-            inbox=inbox,
+            views=Views(journal, self.runs, inbox),
             presenter=presenter,
             catch_up=catch_up,
             beginning=Beginning(

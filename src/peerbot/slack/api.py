@@ -5,7 +5,8 @@ The SDK repeats a request whose connection broke; for `chat.postMessage` that po
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
 from logging import ERROR, WARNING, getLogger
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,26 +39,26 @@ bolt_log = getLogger("peerbot.slack.bolt")
 bolt_log.setLevel(ERROR)  # it warns of every token in the environment that it does not use
 
 
-def web_client(api_url: str, token: str | None) -> AsyncWebClient:
-    """Make a client that repeats nothing.
+@asynccontextmanager
+async def open_client(api_url: str, token: str | None) -> AsyncIterator[AsyncWebClient]:
+    """Make a client that keeps its connections to Slack, and close them at the end.
 
-    Give it a `new_session()` as its `session`, and close that; without one it opens a connection for each call.
+    It opens as many as it needs (budgets bound them), so that a final answer waits for none.
     """
+    client = web_client(api_url, token)
+    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as client.session:
+        yield client
+
+
+def web_client(api_url: str, token: str | None) -> AsyncWebClient:
+    """Make a client that repeats nothing, and opens a connection for each call."""
     client = AsyncWebClient(
         token=token, base_url=api_url, timeout=int(REQUEST_SECONDS), logger=sdk_log, retry_handlers=[]
     )
     if urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1"):
         client.proxy = None  # the SDK takes the environment's proxy even for this machine
     return client
-
-
-def new_session() -> aiohttp.ClientSession:
-    """Connections to Slack that are kept; whoever opens it closes it.
-
-    As many as are needed (budgets bound them): a final answer waits for none.
-    """
-    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
 
 
 async def call(doing: str, request: Awaitable[AsyncSlackResponse]) -> Mapping[str, Any]:

@@ -1,172 +1,100 @@
-"""What comes in from Slack: Socket Mode, and the promise that an event is recorded before Slack gets its ack.
+"""What comes in from Slack, and the promise that it is recorded before Slack gets its ack.
 
 Bolt acks an event before its listener is done, but runs its global middleware first, and sends no ack for a 503. So
-everything is done in one middleware: what could not be recorded in time is not acked, and Slack sends it again. There
-are no listeners: what is not for us is acked there, too, since Slack would send it again otherwise.
+everything is done in one middleware, and there are no listeners: what nobody handles is acked there, too.
+
+If a handler raises, or takes longer than two seconds, there is no ack. Then Slack sends an event again. A click, a
+submitted modal or a command is sent once: Slack shows an error to the person instead, who can try again. An ack would
+have told them that all is well.
 """
 
 import asyncio
-import json
-import math
-import random
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import WSMessage
-from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.response import BoltResponse
-from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
-from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.web.async_client import AsyncWebClient
 
-from peerbot.errors import PeerBotError, Refused, Unavailable
+from peerbot.errors import PeerBotError
 from peerbot.logs import logger
-from peerbot.slack.api import bolt_log, new_session, refusal_code, sdk_log, web_client
-from peerbot.slack.events import Candidate, Us, read_event
-from peerbot.slack.lanes import Urgency
+from peerbot.slack.api import bolt_log, web_client
+from peerbot.slack.events import Candidate, Incoming, Interaction, Other, Reply, Us, about, read
 from peerbot.slack.outbound import Outbound
+from peerbot.slack.sockets import CONNECTIONS, PACE, RECORD_SECONDS, OnGap, Pace, Sockets
 
 log = logger(__name__)
 
-RECORD_SECONDS = 2.0  # Slack waits for three
-_CONNECT_SECONDS = 15.0
-_CLOSE_SECONDS = 5.0
-_LOOK_SECONDS = 1.0
-_CONNECTIONS = 2  # one may be reconnecting
-
-MOST_SOCKETS = 10
-"""How many Slack opens for an app (api.slack.com/apis/event-delivery)."""
-
 OnInput = Callable[[Candidate], Awaitable[bool]]
-OnGap = Callable[[float], None]
+OnOther = Callable[[Interaction | Other], Awaitable[Reply | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How patient a receiver is with its sockets, in seconds."""
-
-    down: float = 40.0
-    """A connection that stays down for so long is replaced: the SDK mends most, but can hang on a used-up address."""
-    ping: float = 5.0
-    """How often a socket is pinged; one that leaves a ping without an answer for half as long counts as closed."""
-    spare: float = 60.0
-    """After about so long a socket that was one too many is tried again."""
+async def unhandled(incoming: Interaction | Other) -> None:
+    """Take what has no handler: it is acked, and a line in the log says so."""
+    log.debug("not_handled", **about(incoming))
 
 
 class Receiver:
     """Listens to one workspace's Slack, over two sockets at once.
 
-    `on_input` is awaited before the ack and has written everything when it returns; what it returns says whether the
-    message was for us. Where it raises or takes longer than two seconds, Slack sends the event again; what takes longer
-    goes on to its end all the same. Whoever starts it closes it.
+    `on_input` gets the messages and says whether one was for us. `on_other` gets everything else; what it returns goes
+    back with the ack. Both are awaited before the ack and have written everything when they return. If one takes longer
+    than two seconds there is no ack, but it goes on to its end.
 
-    A socket of which Slack says that it is one too many (more replicas than it opens sockets for, as in a rolling
-    update) is let go, and tried again later: the other replicas receive meanwhile.
-
-    `on_gap` is told, when Slack is heard again after every socket missed a ping's answer, since when something may have
-    been missed, in seconds since 1970. It must return at once.
+    `outbound` opens the sockets; `on_gap` and `pace` are for them, too (slack/sockets.py).
     """
 
     def __init__(
         self,
         *,
-        bot_token: str,
+        outbound: Outbound,
         app_token: str,
-        api_url: str,
-        trigger_phrase: str,
+        us: Us,
         on_input: OnInput,
+        on_other: OnOther = unhandled,
         on_gap: OnGap = lambda _: None,
-        pace: Pace = Pace(),
+        pace: Pace = PACE,
     ) -> None:
-        self.client: AsyncWebClient = web_client(api_url, bot_token)
-        self.outbound = Outbound(self.client)
-        self._app_token = app_token
-        self._api_url = api_url
-        self._trigger_phrase = trigger_phrase
+        self._us = us
         self._on_input = on_input
-        self._on_gap = on_gap
-        self._pace = pace
-        self._letting_go: set[asyncio.Task[None]] = set()
-        self._connections: list[_Connection] = []
-        self._watch: asyncio.Task[None] | None = None
-        self._us: Us | None = None
-        self._app: AsyncApp | None = None
+        self._on_other = on_other
         self._closing = False
-        self._recording: set[asyncio.Task[bool]] = set()
+        self._handling: set[asyncio.Task[BoltResponse]] = set()
+        app = self._bolt(outbound.client)
+        self._sockets = Sockets(app=app, outbound=outbound, app_token=app_token, on_gap=on_gap, pace=pace)
 
-    async def identify(self) -> Us:
-        """Find out who we are; nothing is received before `start`.
-
-        Raises `Refused`, naming the setting, where Slack does not accept the bot token, `Unavailable` where it does not
-        answer in time; then nothing is left open.
-        """
-        if self._us is not None:
-            return self._us
-        self.client.session = new_session()
-        try:
-            me = await self.outbound.call("the check of SLACK_BOT_TOKEN", "auth.test", Urgency.FIRST, {})
-        except BaseException:
-            await self.close()
-            raise
-        self._us = Us(str(me["team_id"]), str(me["user_id"]), self._trigger_phrase)
-        self._app = self._bolt(self._us, str(me.get("bot_id") or ""))
-        return self._us
-
-    async def start(self) -> Us:
-        """Find out who we are, if that is not known yet, and connect.
-
-        Raises as `identify` does, and `Refused` where Slack does not accept the app token.
-        """
-        us = await self.identify()
-        try:
-            for _ in range(_CONNECTIONS):
-                self._connections.append(await self._connect())
-        except BaseException:
-            await self.close()
-            raise
-        self._watch = asyncio.create_task(self._keep_connected(), name="slack connections")
-        log.info("slack_connected", team=us.team, connections=_CONNECTIONS)
-        return us
+    async def start(self) -> None:
+        """Connect. Raises as `Sockets.open` does; then nothing is left open."""
+        await self._sockets.open()
+        log.info("slack_connected", team=self._us.team, connections=CONNECTIONS)
 
     def connected(self) -> bool:
         """Whether at least one socket is open."""
-        return any(connection.connected() for connection in self._connections)
+        return self._sockets.connected()
 
     async def close(self) -> None:
-        """Ack what is being recorded, take nothing more, and let go of everything. Bounded in time; idempotent."""
+        """Ack what is being handled, take nothing more, and close the sockets. Bounded in time; idempotent."""
         self._closing = True
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-            self._watch = None
-        await asyncio.gather(*(connection.end() for connection in self._connections), *self._letting_go)
-        self._connections.clear()
-        for recording in self._recording:
-            recording.cancel()
-        await asyncio.gather(*self._recording, return_exceptions=True)
-        if self.client.session is not None:
-            await self.client.session.close()
+        await self._sockets.close()
+        for handling in self._handling:
+            handling.cancel()
+        await asyncio.gather(*self._handling, return_exceptions=True)
 
-    def _bolt(self, us: Us, bot_id: str) -> AsyncApp:
+    def _bolt(self, client: AsyncWebClient) -> AsyncApp:
         async def authorize() -> AuthorizeResult:
             # What Bolt would ask Slack for at the first event: it acks that event when the question fails.
             return AuthorizeResult(
                 enterprise_id=None,
-                team_id=us.team,
-                bot_user_id=us.bot_user,
-                bot_id=bot_id or None,
-                bot_token=self.client.token,
+                team_id=self._us.team,
+                bot_user_id=self._us.bot_user,
+                bot_token=client.token,
             )
 
         app = AsyncApp(
             name="bolt",  # a logger of this name is made, and ours is called peerbot
             logger=bolt_log,
-            client=web_client(self._api_url, None),
+            client=web_client(client.base_url, None),
             authorize=authorize,
             request_verification_enabled=False,  # a socket's messages carry no signature
             attaching_conversation_kwargs_enabled=False,
@@ -174,187 +102,42 @@ class Receiver:
 
         @app.middleware
         async def receive(body: dict[str, Any]) -> BoltResponse:
-            return BoltResponse(status=200 if await self._receive(body, us) else 503)
+            return await self._receive(body)
 
         return app
 
-    async def _receive(self, body: Mapping[str, Any], us: Us) -> bool:
-        """Whether Slack may have its ack."""
+    async def _receive(self, body: Mapping[str, Any]) -> BoltResponse:
+        """Have a body handled, and answer with the ack or with none."""
         if self._closing:
-            return False
-        candidate = read_event(body, us)
-        if candidate is None:
-            return True
-        said = candidate.input
-        heard = log.bind(conversation=str(said.conversation), input=said.id, event=said.event_id)
-        recording = asyncio.create_task(self._record(candidate, heard))
-        self._recording.add(recording)
-        recording.add_done_callback(self._recording.discard)
-        done, _ = await asyncio.wait([recording], timeout=RECORD_SECONDS)
+            return _no_ack()
+        incoming = read(body, self._us)
+        heard = log.bind(**about(incoming))
+        handling = asyncio.create_task(self._handle(incoming, heard))
+        self._handling.add(handling)
+        handling.add_done_callback(self._handling.discard)
+        done, _ = await asyncio.wait([handling], timeout=RECORD_SECONDS)
         if not done:
             # It goes on: Slack may send it again in a minute only, when the next message has long been answered.
             heard.warning("not_acked", reason=f"takes longer than {RECORD_SECONDS:g} s")
-            return False
-        return recording.result()
+            return _no_ack()
+        return handling.result()
 
-    async def _record(self, candidate: Candidate, heard: Any) -> bool:
-        """Whether it could be recorded, where it is for us. Raises nothing."""
+    async def _handle(self, incoming: Incoming, heard: Any) -> BoltResponse:
+        """Hand on what came in. Raises nothing."""
+        reply = None
         try:
-            for_us = await self._on_input(candidate)
+            if isinstance(incoming, Candidate):
+                heard.info("received", for_us=await self._on_input(incoming))
+            else:
+                reply = await self._on_other(incoming)
         except PeerBotError as error:
             heard.warning("not_acked", reason=str(error), cause=repr(error.__cause__))
-            return False
+            return _no_ack()
         except Exception:
             heard.exception("not_acked")
-            return False
-        heard.info("received", for_us=for_us)
-        return True
-
-    async def _connect(self) -> "_Connection":
-        assert self._app is not None
-        try:
-            opened = await self.outbound.call(
-                "a connection", "apps.connections.open", Urgency.FIRST, {"app_token": self._app_token}
-            )
-        except Refused as refused:
-            code = refusal_code(refused)
-            raise Refused(
-                f"Slack does not accept the app token ({code}). Check SLACK_APP_TOKEN: it begins with xapp- and has "
-                "the scope connections:write, and Socket Mode is switched on for the app."
-            ) from refused
-        connection = _Connection(self._app, self._app_token, self.client, self._pace.ping, self._sockets, self._let_go)
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                await connection.open(str(opened["url"]))
-        except BaseException as error:
-            await connection.end()
-            if isinstance(error, TimeoutError):
-                raise Unavailable("Slack's socket could not be opened in time.") from error
-            raise
-        return connection
-
-    def _sockets(self, open_now: int) -> None:
-        """Slack says how many sockets the app has: from that one sees how many replicas there are."""
-        self.outbound.shared_by(max(1, math.ceil(open_now / _CONNECTIONS)))
-
-    def _let_go(self, connection: "_Connection") -> None:
-        """Close a socket that is one too many, and keep its place for a later try."""
-        if connection.spare_until or self._closing:
-            return
-        connection.client.auto_reconnect_enabled = False  # else the SDK asks for another as soon as Slack closes it
-        log.warning("slack_socket_let_go", most=MOST_SOCKETS)
-        seconds = self._pace.spare * random.uniform(0.5, 1.5)  # noqa: S311 - not all replicas at once
-        connection.spare_until = time.time() + seconds
-        task = asyncio.create_task(connection.end(), name="let a socket go")
-        self._letting_go.add(task)
-        task.add_done_callback(self._letting_go.discard)
-
-    async def _keep_connected(self) -> None:
-        """Replace the connections that stay down, and tell of the time in which nothing was heard."""
-        look_seconds = min(_LOOK_SECONDS, self._pace.down / 4, self._pace.ping / 4)
-        heard_at = time.time()
-        while True:
-            await asyncio.sleep(look_seconds)
-            heard = max((c.heard_at() for c in self._connections if c.connected()), default=0.0)
-            if heard - heard_at >= 1.5 * self._pace.ping:  # a network that was away, a machine that slept
-                log.warning("slack_gap", seconds=round(heard - heard_at, 1))
-                self._on_gap(heard_at)
-            all_spare = all(connection.spare_until for connection in self._connections)
-            heard_at = time.time() if all_spare else max(heard_at, heard)  # then it is for the others to hear
-            await asyncio.gather(*(self._look_after(place) for place in range(len(self._connections))))
-
-    async def _look_after(self, place: int) -> None:
-        """Replace one connection where it stays down; what failed is tried again a little later."""
-        connection, now = self._connections[place], time.time()
-        if connection.spare_until:
-            if now >= connection.spare_until:
-                connection.spare_until = now + self._pace.spare
-                await self._replace(place)
-        elif connection.connected():
-            connection.fine_at = now
-        elif now - connection.fine_at >= self._pace.down and now >= connection.try_again_at:
-            log.warning("slack_connection_replaced", place=place)
-            connection.try_again_at = now + self._pace.down / 4
-            await self._replace(place)
-
-    async def _replace(self, place: int) -> None:
-        before = self._connections[place]
-        try:
-            self._connections[place] = await self._connect()
-        except PeerBotError as error:
-            log.warning("slack_not_connected", place=place, reason=str(error))
-        else:
-            await before.end()
+            return _no_ack()
+        return BoltResponse(status=200, body=dict(reply.body) if reply else "")
 
 
-class _Connection(AsyncSocketModeHandler):
-    """One socket, which knows what it is busy with, so that closing leaves nothing behind."""
-
-    def __init__(
-        self,
-        app: AsyncApp,
-        app_token: str,
-        client: AsyncWebClient,
-        ping_seconds: float,
-        on_sockets: Callable[[int], None],
-        on_too_many: "Callable[[_Connection], None]",
-    ) -> None:
-        super().__init__(app, app_token, logger=sdk_log, web_client=client, ping_interval=ping_seconds)
-        self._frame_at = time.time()
-        self._on_sockets = on_sockets
-        self._on_too_many = on_too_many
-        self.client.on_message_listeners.append(self._frame)
-        self.client.proxy = client.proxy
-        self.fine_at = time.time()  # when it was last seen open
-        self.try_again_at = 0.0  # to replace it
-        self.spare_until = 0.0  # it was one too many, and is tried again from then on
-        self._busy: set[asyncio.Task[Any]] = set()
-
-    async def open(self, url: str) -> None:
-        self.client.wss_uri = url  # issued already, by a call whose refusal could be told
-        await self.client.connect()  # type: ignore[no-untyped-call]
-        self.client.last_ping_pong_time = time.time()  # else the SDK takes its next ping for an answer
-
-    def connected(self) -> bool:
-        session = self.client.current_session
-        return not self.client.closed and not self.client.stale and session is not None and not session.closed
-
-    def heard_at(self) -> float:
-        """When the last frame or answer to a ping came, in seconds since 1970."""
-        return max(self._frame_at, self.client.last_ping_pong_time or 0.0)
-
-    async def _frame(self, frame: WSMessage) -> None:
-        self._frame_at = time.time()
-        text = str(frame.data)
-        if "num_connections" in text or "too_many_websockets" in text:
-            said = json.loads(text)
-            if said.get("type") == "hello":
-                self._on_sockets(open_now := int(said["num_connections"]))
-                if open_now > MOST_SOCKETS:
-                    self._on_too_many(self)
-            elif said.get("type") == "disconnect" and said.get("reason") == "too_many_websockets":
-                with suppress(asyncio.QueueEmpty):
-                    self.client.message_queue.get_nowait()  # else the SDK reads it too, and connects anew at once
-                self._on_too_many(self)
-
-    async def handle(self, client: AsyncBaseSocketModeClient, req: SocketModeRequest) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._busy.add(task)
-        try:
-            await super().handle(client, req)  # type: ignore[arg-type] # its own client's base class
-        finally:
-            self._busy.discard(task)
-
-    async def end(self) -> None:
-        """Finish what is being recorded, then close; the SDK's tasks are gone when this returns."""
-        if self._busy:
-            await asyncio.wait(self._busy, timeout=RECORD_SECONDS + 0.5)
-        with suppress(Exception):  # a socket that is broken may fail to close, or hang
-            await asyncio.wait_for(self.client.close(), _CLOSE_SECONDS)  # type: ignore[no-untyped-call]
-        sdk = (self.client.message_processor, self.client.current_session_monitor, self.client.message_receiver)
-        left = [task for task in (*sdk, *self._busy) if task is not None]
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        await self.client.aiohttp_client_session.close()
+def _no_ack() -> BoltResponse:
+    return BoltResponse(status=503)

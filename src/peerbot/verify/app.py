@@ -16,7 +16,7 @@ from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.errors import SettingsError
 from peerbot.journal.open import open_storage
 from peerbot.settings import OutsideSettings
-from peerbot.slack.api import new_session, web_client
+from peerbot.slack.api import open_client
 from peerbot.slack.outbound import Outbound
 from peerbot.verify.judge import judge
 from peerbot.verify.look import Journal, input_named
@@ -112,9 +112,7 @@ async def _threads(settings: OutsideSettings) -> AsyncIterator[Threads | None]:
     if settings.slack_bot_token is None:
         yield None
         return
-    client = web_client(settings.slack_api_url, settings.slack_bot_token.get_secret_value())
-    async with new_session() as session:
-        client.session = session
+    async with open_client(settings.slack_api_url, settings.slack_bot_token.get_secret_value()) as client:
         threads = Threads(Outbound(client))
         await threads.begin()
         yield threads

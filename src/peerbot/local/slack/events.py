@@ -33,7 +33,7 @@ def _events(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[
     if change.kind == "reaction":
         return []
     if change.kind == "posted":
-        event = _sent(change.message) | {"channel": change.channel, "event_ts": change.ts}
+        event = sent(change.message) | {"channel": change.channel, "event_ts": change.ts}
         if channel["shared"]:
             event |= {"user_team": event["team"], "source_team": event["team"]}
         events = [event | {"channel_type": channel_type}]
@@ -44,13 +44,14 @@ def _events(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[
         return events
     ts = new_ts()
     event = {"type": "message", "hidden": True, "channel": change.channel, "channel_type": channel_type}
-    event |= {"previous_message": _sent(change.previous), "ts": ts, "event_ts": ts}
+    event |= {"previous_message": sent(change.previous), "ts": ts, "event_ts": ts}
     if change.kind == "updated" or change.message.get("subtype") == "tombstone":
-        return [event | {"subtype": "message_changed", "message": _sent(change.message)}]
+        return [event | {"subtype": "message_changed", "message": sent(change.message)}]
     return [event | {"subtype": "message_deleted", "deleted_ts": change.ts}]
 
 
-def _sent(message: Object | None) -> Object:
+def sent(message: Object | None) -> Object:
+    """A message as an app is sent it."""
     return {key: value for key, value in (message or {}).items() if key not in _NOT_IN_EVENTS}
 
 

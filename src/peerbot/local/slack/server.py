@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 from aiohttp import web
 
 from peerbot.errors import PeerBotError, Unavailable
-from peerbot.local.slack import events, shapes
+from peerbot.local.slack import events, interactions, shapes
 from peerbot.local.slack.changes import Change, Changes
 from peerbot.local.slack.door import Door
 from peerbot.local.slack.faults import Call, Faults
@@ -199,6 +199,30 @@ class LocalSlack:
     async def delete(self, user: str, channel: str, ts: str) -> None:
         """Take one's own message away."""
         self._world.delete(channel, user, ts)
+
+    async def press(self, user: str, channel: str, ts: str, action_id: str) -> Object | None:
+        """Press a message's button, and return what came back with the ack.
+
+        Raises `LookupError` if there is no such button, and `NotOk` as `SocketMode.ask` does.
+        """
+        seen = self._world.channel(channel, seen_by=user)
+        message = self._world.message(channel, ts)
+        made = interactions.pressed(self._world.users[user], seen, message, action_id, self._world.new_ts())
+        return await self._sockets.ask("interactive", made)
+
+    async def submit(self, user: str, view: Object, values: Object) -> Object | None:
+        """Submit a modal, and return what came back with the ack. Raises `NotOk` as `SocketMode.ask` does.
+
+        There is no `views.open` here: `view` is as an app would have given it. `values` are by block and action.
+        """
+        return await self._sockets.ask("interactive", interactions.submitted(self._world.users[user], view, values))
+
+    async def command(self, user: str, channel: str, command: str, text: str) -> Object | None:
+        """Use a slash command, and return what came back with the ack. Raises `NotOk` as `SocketMode.ask` does."""
+        seen = self._world.channel(channel, seen_by=user)
+        return await self._sockets.ask(
+            "slash_commands", interactions.command(self._world.users[user], seen, command, text)
+        )
 
     def redeliver(self, channel: str, ts: str) -> None:
         """Send a message's events again, as Slack does when an acknowledgement was lost on its way."""

@@ -2,7 +2,7 @@
 
 Each event goes to one connection, chosen at random. What is not acknowledged is sent again after 3 s, 60 s and
 300 s, also when no connection was open, and is then given up. What is on its way is kept with the world, so that it
-still comes after an end of this process.
+still comes after an end of this process. Interactions and commands are sent once.
 """
 
 import asyncio
@@ -14,13 +14,14 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from peerbot.local.slack.faults import Faults
 from peerbot.local.slack.shapes import APP, Object
 from peerbot.local.slack.store import Store
+from peerbot.local.slack.world import NotOk
 from peerbot.logs import logger
 
 RETRY_SECONDS = (3.0, 60.0, 300.0)  # from one delivery to the next
@@ -56,7 +57,7 @@ class SocketMode:
         self._leaving: set[web.WebSocketResponse] = set()
         self._silent: set[web.WebSocketResponse] = set()
         self._on_their_way: set[str] = set()  # event ids
-        self._awaited: dict[str, asyncio.Event] = {}  # by envelope_id: set when acknowledged
+        self._awaited: dict[str, asyncio.Future[Object | None]] = {}  # by envelope_id: what came with the ack
         self._tasks: set[asyncio.Task[None]] = set()
         self.acks: deque[Ack] = deque(maxlen=KEPT_ACKS)
 
@@ -129,9 +130,10 @@ class SocketMode:
     def _acknowledge(self, data: str) -> None:
         # Whatever an app sends must not end its connection.
         with contextlib.suppress(ValueError, AttributeError, TypeError):
-            awaited = self._awaited.get(json.loads(data).get("envelope_id", ""))
-            if awaited:
-                awaited.set()
+            ack = json.loads(data)
+            awaited = self._awaited.get(ack.get("envelope_id", ""))
+            if awaited and not awaited.done():
+                awaited.set_result(ack.get("payload"))
         self._changed()
 
     async def disconnect(self, reason: str) -> None:
@@ -162,13 +164,35 @@ class SocketMode:
         self._keep(payload, 0)
         self._spawn(self._deliver(payload, 0))
 
+    async def ask(self, kind: Literal["interactive", "slash_commands"], payload: Object) -> Object | None:
+        """Send an interaction or a command, and return what came back with the ack.
+
+        Raises `NotOk` with what people are shown: `dispatch_failed` if no connection takes it, `operation_timeout` if
+        there is no ack in time.
+        """
+        taking = self._taking()
+        if not taking:
+            raise NotOk("dispatch_failed")
+        takes_reply = payload.get("type") != "block_actions"
+        envelope = _envelope(kind, payload) | {"accepts_response_payload": takes_reply}
+        acknowledged: asyncio.Future[Object | None] = asyncio.get_running_loop().create_future()
+        self._awaited[envelope["envelope_id"]] = acknowledged
+        try:
+            async with asyncio.timeout(ACK_SECONDS):
+                await _random.choice(taking).send_json(envelope)
+                return await acknowledged
+        except (TimeoutError, ConnectionError) as error:
+            raise NotOk("operation_timeout") from error
+        finally:
+            del self._awaited[envelope["envelope_id"]]
+
     def _keep(self, payload: Object, attempt: int) -> None:
         self._on_their_way.add(payload["event_id"])
         self._store.put("delivery", payload["event_id"], {"payload": payload, "attempt": attempt})
 
     async def _deliver(self, payload: Object, first_attempt: int) -> None:
         event_id = payload["event_id"]
-        acknowledged = asyncio.Event()
+        acknowledged: asyncio.Future[Object | None] = asyncio.get_running_loop().create_future()
         envelopes: list[str] = []
         began = time.monotonic()
         if self._faults.reorder_events:
@@ -177,7 +201,10 @@ class SocketMode:
             for attempt in range(first_attempt, len(RETRY_SECONDS) + 1):
                 if attempt > first_attempt:
                     self._keep(payload, attempt)
-                envelope = _envelope(payload, attempt)
+                envelope = _envelope("events_api", payload) | {
+                    "retry_attempt": attempt,
+                    "retry_reason": "timeout" if attempt else "",
+                }
                 envelopes.append(envelope["envelope_id"])
                 self._awaited[envelope["envelope_id"]] = acknowledged
                 if await self._sent_and_acknowledged(envelope, acknowledged, attempt):
@@ -192,18 +219,23 @@ class SocketMode:
             for identity in envelopes:
                 del self._awaited[identity]
 
-    async def _sent_and_acknowledged(self, envelope: Object, acknowledged: asyncio.Event, attempt: int) -> bool:
+    async def _sent_and_acknowledged(
+        self, envelope: Object, acknowledged: asyncio.Future[Object | None], attempt: int
+    ) -> bool:
         seconds = RETRY_SECONDS[attempt] if attempt < len(RETRY_SECONDS) else ACK_SECONDS
         try:
             async with asyncio.timeout(seconds * self._faults.retry_scale):
                 for _ in range(2 if self._faults.duplicate_events else 1):
-                    if taking := [socket for socket in self._open if socket not in self._silent]:
+                    if taking := self._taking():
                         with contextlib.suppress(ConnectionError):
                             await _random.choice(taking).send_json(envelope)
-                await acknowledged.wait()
+                await asyncio.shield(acknowledged)
         except TimeoutError:
             return False
         return True
+
+    def _taking(self) -> list[web.WebSocketResponse]:
+        return [socket for socket in self._open if socket not in self._silent]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -211,15 +243,8 @@ class SocketMode:
         task.add_done_callback(self._tasks.discard)
 
 
-def _envelope(payload: Object, attempt: int) -> Object:
-    return {
-        "envelope_id": str(uuid.uuid4()),
-        "type": "events_api",
-        "payload": payload,
-        "accepts_response_payload": False,
-        "retry_attempt": attempt,
-        "retry_reason": "timeout" if attempt else "",
-    }
+def _envelope(kind: str, payload: Object) -> Object:
+    return {"envelope_id": str(uuid.uuid4()), "type": kind, "payload": payload, "accepts_response_payload": False}
 
 
 def _disconnect(reason: str) -> Object:

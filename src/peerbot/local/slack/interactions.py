@@ -1,0 +1,106 @@
+"""What an app is sent when people press buttons, submit modals and use commands. Pure but for the clock.
+
+Field names and types are Slack's; `tests/service/test_local_slack_shapes.py` holds them against Slack's own types.
+"""
+
+import secrets
+import time
+from collections.abc import Iterator
+
+from peerbot.local.slack.events import sent
+from peerbot.local.slack.shapes import APP, BOT, TEAM, Object
+
+_DOMAIN = "local"
+
+
+def pressed(user: Object, channel: Object, message: Object, action_id: str, at: str) -> Object:
+    """Make the payload of a pressed button. Raises `LookupError` if the message has no such button."""
+    button, block_id = next(_buttons(message, action_id))
+    container = {"type": "message", "message_ts": message["ts"], "channel_id": channel["id"], "is_ephemeral": False}
+    if "thread_ts" in message:
+        container["thread_ts"] = message["thread_ts"]
+    payload = _common("block_actions", user)
+    payload["user"]["username"] = user["name"]
+    return payload | {
+        "container": container,
+        "trigger_id": _trigger_id(),
+        "response_url": _response_url(),
+        "channel": {"id": channel["id"], "name": channel["name"] or "directmessage"},
+        "message": sent(message),
+        "state": {"values": {}},
+        "actions": [button | {"block_id": block_id, "action_ts": at}],
+    }
+
+
+def _buttons(message: Object, action_id: str) -> Iterator[tuple[Object, str]]:
+    for block in message.get("blocks", ()):
+        for element in block.get("elements", ()) if block["type"] == "actions" else ():
+            if element.get("action_id") == action_id:
+                yield element, block["block_id"]
+    raise LookupError(f"the message has no button {action_id}")
+
+
+def submitted(user: Object, view: Object, values: Object) -> Object:
+    """Make the payload of a submitted modal.
+
+    `view` is as an app gives it to `views.open`; `values` are by block and action.
+    """
+    identity = "V" + secrets.token_hex(5).upper()
+    shown: Object = {"callback_id": "", "private_metadata": "", "blocks": [], "close": None, "submit": None} | view
+    return _common("view_submission", user) | {
+        "trigger_id": _trigger_id(),
+        "view": shown
+        | {
+            "id": identity,
+            "team_id": TEAM,
+            "app_id": APP,
+            "app_installed_team_id": TEAM,
+            "bot_id": BOT,
+            "state": {"values": values},
+            "hash": f"{int(time.time())}.{secrets.token_hex(4)}",
+            "root_view_id": identity,
+            "previous_view_id": None,
+            "clear_on_close": False,
+            "notify_on_close": False,
+            "external_id": "",
+        },
+        "response_urls": [],
+    }
+
+
+def command(user: Object, channel: Object, name: str, text: str) -> Object:
+    """Make the payload of a slash command."""
+    return {
+        "token": "verification-tokens-are-deprecated",
+        "team_id": TEAM,
+        "team_domain": _DOMAIN,
+        "channel_id": channel["id"],
+        "channel_name": channel["name"] or "directmessage",
+        "user_id": user["id"],
+        "user_name": user["name"],
+        "command": name,
+        "text": text,
+        "api_app_id": APP,
+        "is_enterprise_install": "false",
+        "response_url": _response_url(),
+        "trigger_id": _trigger_id(),
+    }
+
+
+def _common(kind: str, user: Object) -> Object:
+    return {
+        "type": kind,
+        "user": {"id": user["id"], "name": user["name"], "team_id": user["team_id"]},
+        "api_app_id": APP,
+        "token": "verification-tokens-are-deprecated",
+        "team": {"id": TEAM, "domain": _DOMAIN},
+        "is_enterprise_install": False,
+    }
+
+
+def _trigger_id() -> str:
+    return f"{time.time_ns() // 1_000_000}.{secrets.randbelow(10**12)}.{secrets.token_hex(16)}"
+
+
+def _response_url() -> str:
+    return f"https://hooks.example.com/actions/{TEAM}/{secrets.token_hex(12)}"  # nothing listens there
