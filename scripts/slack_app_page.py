@@ -14,7 +14,8 @@ minutes, and you need the right to install apps there. (This page is made from `
 `make docs`.)
 
 1. Open <https://api.slack.com/apps>, choose **Create New App**, then **From a manifest**, and pick your workspace.
-2. Choose **YAML** and replace the text with this manifest (`peerbot manifest` prints the same). Then go on to **Create**:
+2. Choose **YAML** and replace the text with this manifest (`peerbot manifest` prints the same). Then go on to
+   **Create**:
 
    ```yaml
 {{manifest}}
@@ -57,13 +58,13 @@ The events are the messages that Slack sends to the bot. If you leave out a scop
 
 
 def main() -> int:
-    """Write or compare the page; returns the exit code."""
+    """Write the page, or compare it; returns the exit code."""
     indented = "".join(f"   {line}\n" for line in as_yaml().splitlines()).rstrip("\n")
     page = TEXT.format(manifest=indented, scopes=scopes_table(), events=events_table())
     if "--check" not in sys.argv:
         PAGE.write_text(page)
     elif PAGE.read_text() != page:
-        print("docs/slack-app.md is not what the manifest says: run `make docs`.", file=sys.stderr)
+        print("docs/slack-app.md does not match the manifest: run `make docs`.", file=sys.stderr)
         return 1
     return 0
 

