@@ -88,8 +88,8 @@ class Settings(_Environment):
     )
     github_organization: str = Field(
         default="peerbot-community",
-        description="The organization in which people's repositories are made. If no organization has this name, they are "
-        "made in the token's own account.",
+        description="The organization in which people's repositories are made. If no organization has this name, they "
+        "are made in the token's own account.",
     )
     github_api_url: str = Field(default="https://api.github.com", description="The address of GitHub's REST API.")
 
