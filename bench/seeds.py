@@ -68,7 +68,7 @@ def at_work(root: Path, those: Iterator[Conversation]) -> None:
 
 def _answered(conversation: Conversation) -> dict[str, Document]:
     item = _input(conversation)
-    done = Turn(k=1, run=1, answers=[item.id], status=TurnStatus.DONE, text="It is done. " * 20)
+    done = Turn(k=1, run=1, inputs=[item.id], status=TurnStatus.DONE, text="It is done. " * 20)
     return {
         paths.conversation_document(conversation): _started(conversation),
         paths.input_document(conversation, item.id): item,
@@ -81,7 +81,7 @@ def _answered(conversation: Conversation) -> dict[str, Document]:
 
 def _refused(conversation: Conversation) -> dict[str, Document]:
     item = _input(conversation, reply=True)
-    no = Turn(k=1, run=None, answers=[item.id], status=TurnStatus.REFUSED, text="Guests can't use this bot.")
+    no = Turn(k=1, run=None, inputs=[item.id], status=TurnStatus.REFUSED, text="Guests can't use this bot.")
     return {
         paths.input_document(conversation, item.id): item,
         paths.turn_document(conversation, 1): no,

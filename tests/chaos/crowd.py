@@ -135,7 +135,7 @@ class Crowd:
             for k in {k for _, k in self.answers(course.conversation)} - course.turns:
                 if turn := await self.journal.turn(course.conversation, k):
                     course.turns.add(k)
-                    for identity in turn.answers:
+                    for identity in turn.inputs:
                         course.answered.setdefault(identity, time.time())
             if all(said.identity in course.answered for said in course.said):
                 return True

@@ -112,7 +112,7 @@ class Product:
                 thread = self.slack.thread(conversation.channel, conversation.thread_ts)
                 for k in [found[1] for message in thread if (found := answered_turn(message))]:
                     turn = await self.journal.turn(conversation, k)
-                    if turn and identity in turn.answers:
+                    if turn and identity in turn.inputs:
                         return turn
                 await asyncio.sleep(0.2)
 

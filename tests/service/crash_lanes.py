@@ -222,8 +222,8 @@ class Lane:
             for files in await system.journal.turn_files(conversation)
             if files.written and (turn := await system.journal.turn(conversation, files.k))
         }
-        if [turn.answers for turn in turns.values()] != [[identity] for identity, _ in asked]:
-            found.append(f"turns answer {[turn.answers for turn in turns.values()]}, asked was {asked}")
+        if [turn.inputs for turn in turns.values()] != [[identity] for identity, _ in asked]:
+            found.append(f"turns answer {[turn.inputs for turn in turns.values()]}, asked was {asked}")
             return found
         found += self._answers(conversation, list(turns))
         for turn, (identity, ending) in zip(turns.values(), asked, strict=True):

@@ -119,7 +119,7 @@ async def answered_before(system: System, _storage: Storage, user: str) -> Began
     await system.journal.mark(item)
     await system.journal.record(item)
     ended = now() - timedelta(seconds=61)
-    turn = Turn(k=1, run=None, answers=[item.id], status=TurnStatus.DONE, text=LONG, ended_at=ended)
+    turn = Turn(k=1, run=None, inputs=[item.id], status=TurnStatus.DONE, text=LONG, ended_at=ended)
     assert await system.journal.write_turn(conversation, turn)
     return Began(conversation, item.id)
 

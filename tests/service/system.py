@@ -170,7 +170,7 @@ class System:
                 raise AssertionError(f"no answer to {identity}\n{self.log_file.read_text()[-6000:]}")
             for k in [k for _, k in self.answers(conversation)]:
                 turn = await self.journal.turn(conversation, k)
-                if turn and identity in turn.answers:
+                if turn and identity in turn.inputs:
                     found = turn
             if found is None:
                 await self._changed(min(left, 1.0))

@@ -41,7 +41,7 @@ class Desk:
     identity: str
 
     async def turn(self, text: str, k: int = 1) -> Turn:
-        turn = Turn(k=k, run=None, answers=[self.identity], status=TurnStatus.DONE, text=text, seconds=1)
+        turn = Turn(k=k, run=None, inputs=[self.identity], status=TurnStatus.DONE, text=text, seconds=1)
         assert await self.journal.write_turn(self.conversation, turn)
         return turn
 

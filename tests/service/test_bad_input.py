@@ -147,7 +147,7 @@ async def test_messages_during_a_turn_are_all_answered_in_order_each_in_one_turn
         await system.answer(conversation, identity)
 
     turns = [await system.journal.turn(conversation, k) for _, k in system.answers(conversation)]
-    assert [identity for turn in turns if turn for identity in turn.answers] == [first, *said]
+    assert [identity for turn in turns if turn for identity in turn.inputs] == [first, *said]
     read = system.read_by_model()
     assert [read.count(f"file number {number}?") > 0 for number in range(1, 6)] == [True] * 5
 
@@ -168,4 +168,4 @@ async def test_a_message_in_the_moment_in_which_a_run_ends_is_answered_once(
 
         await system.settled(conversation)
         turns = [await system.journal.turn(conversation, k) for _, k in system.answers(conversation)]
-        assert [identity for turn in turns if turn for identity in turn.answers] == said
+        assert [identity for turn in turns if turn for identity in turn.inputs] == said

@@ -142,7 +142,7 @@ async def test_what_was_written_while_no_socket_was_open_is_answered_once(tmp_pa
         await _given_up_by_slack(system)
         turn = await system.answer(conversation, identity)
 
-        assert turn.answers == [identity]
+        assert turn.inputs == [identity]
         assert len(system.answers(conversation)) == 1
         assert len(system.logged("input_missed")) == 1
 
@@ -251,7 +251,7 @@ async def test_a_marker_stays_while_slack_does_not_answer(tmp_path: Path) -> Non
         await system.start()
         turn = await system.answer(conversation, identity)
 
-        assert turn.answers == [identity]
+        assert turn.inputs == [identity]
         assert datetime.now(UTC) > turn.ended_at
 
 
@@ -311,7 +311,7 @@ async def test_messages_are_answered_in_their_order_though_an_events_replica_han
         _, newest = await system.say(QUESTION, thread=conversation, mention=False)
         turn = await system.answer(conversation, newest)
 
-        assert (turn.k, turn.answers) == (2, [hanging, newest])
+        assert (turn.k, turn.inputs) == (2, [hanging, newest])
         system.slack.redeliver(conversation.channel, input_ts(hanging))
         await eventually(lambda: [line for line in system.logged("received") if line["input"] == hanging])
         await system.settled(conversation)
@@ -328,7 +328,7 @@ async def test_an_answer_does_not_wait_for_slack_to_tell_what_was_said_before(tm
         system.slack.faults.add("conversations.replies", Fault(error="internal_error"), times=20)
         _, second = await system.say(QUESTION, thread=conversation, mention=False)
 
-        assert (await system.answer(conversation, second)).answers == [second]
+        assert (await system.answer(conversation, second)).inputs == [second]
         assert system.logged("order_not_known")
 
 

@@ -62,7 +62,7 @@ async def test_each_event_delivered_twice_is_answered_once(tmp_path: Path) -> No
 
         await eventually(lambda: system.slack.undelivered == 0)
         answered = [(await system.journal.turn(conversation, k)) for _, k in system.answers(conversation)]
-        assert [turn.answers for turn in answered if turn] == [[first], [second]]
+        assert [turn.inputs for turn in answered if turn] == [[first], [second]]
         await system.settled(conversation)
 
 

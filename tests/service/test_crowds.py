@@ -53,7 +53,7 @@ async def test_twenty_messages_during_a_turn_are_answered_once_each_in_order_by_
         turns = await answers(system, said)
 
         assert [turn.k for turn in turns] == sorted(turn.k for turn in turns)
-        answered = [identity for turn in {turn.k: turn for turn in turns}.values() for identity in turn.answers]
+        answered = [identity for turn in {turn.k: turn for turn in turns}.values() for identity in turn.inputs]
         assert answered == [identity for _, identity in said]
         assert turns[-1].k <= 4
         posted = [k for _, k in system.answers(thread)]
@@ -155,7 +155,7 @@ async def written_and_not_posted(system: System) -> Conversation:
     )
     await system.journal.mark(item)
     await system.journal.record(item)
-    turn = Turn(k=1, run=None, answers=[item.id], status=TurnStatus.DONE, text="Hello", ended_at=now())
+    turn = Turn(k=1, run=None, inputs=[item.id], status=TurnStatus.DONE, text="Hello", ended_at=now())
     assert await system.journal.write_turn(conversation, turn)
     return conversation
 

@@ -356,7 +356,7 @@ async def test_what_could_not_be_recorded_is_sent_again_by_slack_and_answered_on
         await system.start()
         turn = await system.answer(conversation, identity)
 
-        assert turn.answers == [identity]
+        assert turn.inputs == [identity]
         await system.delivered()
         assert len(system.answers(conversation)) == 1
 

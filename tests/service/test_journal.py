@@ -76,7 +76,7 @@ def run(n: int) -> Run:
 
 
 def turn(k: int, text: str = "Done.") -> Turn:
-    return Turn(k=k, run=1, answers=["1795000000.000100-message"], status=TurnStatus.DONE, text=text)
+    return Turn(k=k, run=1, inputs=["1795000000.000100-message"], status=TurnStatus.DONE, text=text)
 
 
 def began(by: str) -> Started:

@@ -133,7 +133,7 @@ async def test_what_slack_does_not_send_again_nor_show_is_recorded_from_memory_i
         assert "other" in await answered_once(system, other, its_identity)
         await eventually(lambda: system.reactions(thread, later) == {"white_check_mark"}, 90)
 
-        answered = [turn.answers for k in (1, 2, 3) if (turn := await system.journal.turn(thread, k))]
+        answered = [turn.inputs for k in (1, 2, 3) if (turn := await system.journal.turn(thread, k))]
         assert [identity for turn in answered for identity in turn][-2:] == [earlier, later]
         assert system.slack.undelivered > 0
         assert any("journal" in line["reason"] for line in system.logged("tries_again"))

@@ -239,7 +239,7 @@ async def test_a_full_context_is_compacted_and_the_compacted_session_goes_on_in_
     async with System(tmp_path, {"WORKER_IDLE_SECONDS": "1"}) as system:
         await system.start()
         first = await system.ask(SCRIPT)
-        conversation = Conversation(system.slack.team, system.slack.general, first.answers[0].partition("-")[0])
+        conversation = Conversation(system.slack.team, system.slack.general, first.inputs[0].partition("-")[0])
         system.model.faults.error(400, TOO_LONG)
         full = await system.ask("run `echo compacted`", thread=conversation, mention=False)
 
@@ -447,7 +447,7 @@ async def test_a_conversation_that_cannot_be_compacted_any_more_goes_on_in_a_new
     async with System(tmp_path) as system:
         await system.start()
         first = await system.ask("run `echo one`")
-        conversation = Conversation(system.slack.team, system.slack.general, first.answers[0].partition("-")[0])
+        conversation = Conversation(system.slack.team, system.slack.general, first.inputs[0].partition("-")[0])
         system.model.faults.error(400, TOO_LONG, times=COMPACTION_REQUESTS)
         after = await system.ask("run `echo two`", thread=conversation, mention=False)
 

@@ -36,7 +36,7 @@ async def unposted_turn(system: System, *, seconds_ago: float) -> Conversation:
     await system.journal.mark(item)
     await system.journal.record(item)
     ended = now() - timedelta(seconds=seconds_ago)
-    turn = Turn(k=1, run=None, answers=[item.id], status=TurnStatus.DONE, text="The answer.", ended_at=ended)
+    turn = Turn(k=1, run=None, inputs=[item.id], status=TurnStatus.DONE, text="The answer.", ended_at=ended)
     assert await system.journal.write_turn(conversation, turn)
     return conversation
 

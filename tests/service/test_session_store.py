@@ -108,7 +108,7 @@ async def died(server: GatewayServer, item: Input, n: int) -> None:
 
 
 def result(item: Input, session: str | None = SESSION) -> TurnResult:
-    return TurnResult(answers=[item.id], status="done", text="Done.", session_id=session, seconds=1)
+    return TurnResult(inputs=[item.id], status="done", text="Done.", session_id=session, seconds=1)
 
 
 @pytest.mark.parametrize("store_url", ["directory", "bucket", "s3"], indirect=True)

@@ -124,7 +124,7 @@ async def test_a_dispatcher_that_dies_between_two_parts_is_followed_by_one_that_
         await system.journal.mark(item)
         await system.journal.record(item)
         ended = now() - timedelta(seconds=61)
-        turn = Turn(k=1, run=None, answers=[identity], status=TurnStatus.DONE, text=LONG, ended_at=ended)
+        turn = Turn(k=1, run=None, inputs=[identity], status=TurnStatus.DONE, text=LONG, ended_at=ended)
         assert await system.journal.write_turn(conversation, turn)
         system.slack.faults.add(POSTS, Fault())
         system.slack.faults.add(POSTS, Fault(delay_seconds=9))

@@ -52,7 +52,7 @@ def shown_card(title: str = "Ada") -> Rendered:
 
 
 def shown_answer(text: str) -> Rendered:
-    turn = Turn(k=1, run=1, answers=[], status=TurnStatus.DONE, text=text, seconds=1)
+    turn = Turn(k=1, run=1, inputs=[], status=TurnStatus.DONE, text=text, seconds=1)
     [message] = answer(turn, repository_url="", branch_url="", seconds=None).messages
     return message
 

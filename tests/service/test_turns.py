@@ -24,13 +24,13 @@ async def server(tmp_path: Path) -> AsyncIterator[GatewayServer]:
 
 async def come_in_late(server: GatewayServer, item: Input) -> None:
     """A turn of a run before, which was on its way in the gateway when that run was closed."""
-    late = Turn(k=1, run=1, answers=[item.id], status=TurnStatus.DONE, text="From the run before.")
+    late = Turn(k=1, run=1, inputs=[item.id], status=TurnStatus.DONE, text="From the run before.")
     assert await server.journal.write_turn(item.conversation, late)
     assert await server.journal.write_posted(item.conversation, late.k, Posted(ts=["1.000001"]))
 
 
 def result(*items: Input) -> TurnResult:
-    return TurnResult(answers=[item.id for item in items], status="done", text="From this run.", seconds=1)
+    return TurnResult(inputs=[item.id for item in items], status="done", text="From this run.", seconds=1)
 
 
 async def test_what_a_late_turn_answered_since_the_inputs_were_fetched_is_not_answered_again(
@@ -59,7 +59,7 @@ async def test_a_turn_names_what_is_left_of_its_inputs(server: GatewayServer) ->
     await worker.finish((await worker.begin()).turn, result(first, second))
     turn = await server.journal.turn(first.conversation, 2)
     assert turn
-    assert turn.answers == [second.id]
+    assert turn.inputs == [second.id]
 
 
 async def test_the_same_finish_again_gets_the_same_reply(server: GatewayServer) -> None:

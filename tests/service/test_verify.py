@@ -236,13 +236,13 @@ def marker_without_conversation(world: World) -> None:
 
 
 def answered_twice(world: World) -> None:
-    again = Turn(k=3, run=1, answers=[world.first_input], status=TurnStatus.DONE, text="Once more.")
+    again = Turn(k=3, run=1, inputs=[world.first_input], status=TurnStatus.DONE, text="Once more.")
     world.put("turns/3.json", again)
 
 
 def unposted(world: World) -> None:
     late = now() - timedelta(minutes=13)
-    turn = Turn(k=3, run=1, answers=[world.say()], status=TurnStatus.DONE, text="Late.", ended_at=late)
+    turn = Turn(k=3, run=1, inputs=[world.say()], status=TurnStatus.DONE, text="Late.", ended_at=late)
     world.put("turns/3.json", turn)
 
 
@@ -417,7 +417,7 @@ async def test_what_waits_is_told_with_its_age_and_reason_and_is_no_fault(world:
     [waiting] = (await world.report()).waiting
     assert waiting.reason.startswith(f"run {run.n} is open since ")
 
-    world.put("turns/3.json", Turn(k=3, run=run.n, answers=[identity], status=TurnStatus.DONE, text="Soon."))
+    world.put("turns/3.json", Turn(k=3, run=run.n, inputs=[identity], status=TurnStatus.DONE, text="Soon."))
     report = await world.report()
     assert [waiting.reason for waiting in report.waiting] == ["turn 3 is written and not posted yet"]
     assert report.good

@@ -124,7 +124,7 @@ class World(Stage):
         for _ in range(50):
             view = yield from self.view(dispatcher)
             step = self._decide(view, self.now)
-            if isinstance(step, steps.Look):
+            if isinstance(step, steps.LookAgain):
                 self.spawn(dispatcher, "look again", self.look_at(dispatcher, step.at))
                 return
             if not (yield from self.take(dispatcher, step)):

@@ -8,7 +8,7 @@ from peerbot.conversation.decide import (
     Answer,
     Close,
     GiveUp,
-    Look,
+    LookAgain,
     Nothing,
     Offer,
     Post,
@@ -123,9 +123,9 @@ def test_a_run_that_is_gone_after_it_started_is_closed_at_once() -> None:
 
 
 def test_a_reserved_run_has_ten_seconds_to_come() -> None:
-    assert step(waiting=(X,), runs=(reserved(seconds_ago=0),)) == Look(NOW + timedelta(seconds=10))
+    assert step(waiting=(X,), runs=(reserved(seconds_ago=0),)) == LookAgain(NOW + timedelta(seconds=10))
     run = RunView(1, (X,), ago(10) + MOMENT, started=False, closed=None)
-    assert step(waiting=(X,), runs=(run,)) == Look(NOW + MOMENT)
+    assert step(waiting=(X,), runs=(run,)) == LookAgain(NOW + MOMENT)
 
 
 def test_a_reserved_run_that_has_not_come_after_ten_seconds_never_will() -> None:
@@ -138,7 +138,7 @@ def test_a_run_that_is_there_has_as_long_as_it_takes_to_start() -> None:
 
 
 def test_a_reservation_from_a_clock_that_is_ahead_is_looked_at_again() -> None:
-    assert step(waiting=(X,), runs=(reserved(seconds_ago=-30),)) == Look(NOW + timedelta(seconds=40))
+    assert step(waiting=(X,), runs=(reserved(seconds_ago=-30),)) == LookAgain(NOW + timedelta(seconds=40))
 
 
 @pytest.mark.parametrize("run", [reserved(1), reserved(1, 60), living(1)])
@@ -270,12 +270,12 @@ def test_markers_go_once_their_answer_is_posted() -> None:
 def test_markers_stay_while_their_answer_is_not_posted() -> None:
     unposted = (UnpostedTurn(2, ago(1)),)
     assert step(answered={X: 1, Y: 2}, unposted=unposted) == Unmark((X,))
-    assert step(answered={Y: 2}, unposted=unposted) == Look(ago(1) + timedelta(seconds=60))
+    assert step(answered={Y: 2}, unposted=unposted) == LookAgain(ago(1) + timedelta(seconds=60))
 
 
 def test_whoever_wrote_a_turn_has_sixty_seconds_to_post_it() -> None:
     early = (UnpostedTurn(1, ago(60) + MOMENT),)
-    assert step(answered={X: 1}, unposted=early) == Look(NOW + MOMENT)
+    assert step(answered={X: 1}, unposted=early) == LookAgain(NOW + MOMENT)
 
 
 def test_after_sixty_seconds_anybody_posts_it() -> None:
@@ -284,7 +284,7 @@ def test_after_sixty_seconds_anybody_posts_it() -> None:
 
 def test_an_answer_waits_for_those_before_it() -> None:
     unposted = (UnpostedTurn(1, ago(5)), UnpostedTurn(2, ago(61)))
-    assert step(answered={X: 1, Y: 2}, unposted=unposted) == Look(ago(5) + timedelta(seconds=60))
+    assert step(answered={X: 1, Y: 2}, unposted=unposted) == LookAgain(ago(5) + timedelta(seconds=60))
     assert step(answered={Y: 2}, unposted=unposted[1:]) == Post(2, 1)
 
 
@@ -294,19 +294,19 @@ def test_an_answer_that_waits_keeps_no_run_from_beginning() -> None:
 
 def test_the_next_look_is_for_the_answer_that_comes_first() -> None:
     unposted = (UnpostedTurn(3, ago(10)), UnpostedTurn(1, ago(20)), UnpostedTurn(2, ago(30)))
-    assert step(answered={X: 1, Y: 2, Z: 3}, unposted=unposted) == Look(NOW + timedelta(seconds=40))
+    assert step(answered={X: 1, Y: 2, Z: 3}, unposted=unposted) == LookAgain(NOW + timedelta(seconds=40))
 
 
 @pytest.mark.parametrize(("claims", "minutes"), [(1, 1), (10, 1), (11, 2), (12, 4), (15, 32), (16, 60), (1000, 60)])
 def test_an_answer_that_nobody_can_post_is_tried_less_and_less_often(claims: int, minutes: int) -> None:
     early = UnpostedTurn(1, ago(minutes * 60) + MOMENT, claims)
-    assert step(unposted=(early,)) == Look(NOW + MOMENT)
+    assert step(unposted=(early,)) == LookAgain(NOW + MOMENT)
     assert step(unposted=(UnpostedTurn(1, ago(minutes * 60), claims),)) == Post(1, claims + 1)
 
 
 def test_a_turn_without_markers_is_posted_too() -> None:
     assert step(unposted=(UnpostedTurn(1, ago(60)),)) == Post(1, 1)
-    assert step(unposted=(UnpostedTurn(1, ago(20)),)) == Look(NOW + timedelta(seconds=40))
+    assert step(unposted=(UnpostedTurn(1, ago(20)),)) == LookAgain(NOW + timedelta(seconds=40))
 
 
 def test_an_unposted_turn_does_not_hide_what_an_open_run_needs() -> None:

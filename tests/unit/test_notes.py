@@ -39,7 +39,7 @@ NOTES: list[Note] = [
 
 
 def turn(*told: Note, text: str = "") -> Turn:
-    return Turn(k=1, run=None, answers=["1.000001-message"], status=TurnStatus.FAILED, text=text, notes=list(told))
+    return Turn(k=1, run=None, inputs=["1.000001-message"], status=TurnStatus.FAILED, text=text, notes=list(told))
 
 
 @pytest.mark.parametrize("note", NOTES, ids=repr)

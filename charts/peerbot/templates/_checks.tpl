@@ -1,4 +1,4 @@
-{{/* What a schema can't say about values: each mistake has a sentence of its own. */}}
+{{/* Checks of the values that a schema can't make. Each mistake has its own message. */}}
 {{- define "peerbot.checks" -}}
 {{- $v := .Values -}}
 {{- $own := compact (list $v.secrets.slackBotToken $v.secrets.slackAppToken $v.secrets.githubToken $v.secrets.anthropicApiKey) -}}
@@ -8,7 +8,7 @@
 {{- if and $own (or $v.secrets.existingSecret $v.externalSecret.enabled) }}
 {{- fail "A token is set under secrets although secrets.existingSecret or externalSecret.enabled says that it comes from elsewhere: remove one of the two." }}
 {{- end }}
-{{- /* Not in the schema: what Helm says of it has the value in it. */ -}}
+{{- /* Not in the schema, because Helm's message about a schema error shows the value. */ -}}
 {{- range $name, $prefix := dict "slackBotToken" "xoxb-" "slackAppToken" "xapp-" }}
 {{- $token := index $v.secrets $name }}
 {{- if and $token (not (hasPrefix $prefix $token)) }}
@@ -29,8 +29,8 @@
 {{- end -}}
 
 {{/*
-The secret's data. A value that is left empty is the cluster's: `lookup` finds it on an upgrade, and finds nothing where
-there is no cluster to ask (helm template, GitOps tools).
+The secret's data. If a value is empty, it is taken from the cluster: `lookup` finds it on an upgrade. If there is no
+cluster to ask (helm template, GitOps tools), `lookup` finds nothing.
 */}}
 {{- define "peerbot.secretData" -}}
 {{- $name := include "peerbot.secretName" . -}}

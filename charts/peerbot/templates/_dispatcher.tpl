@@ -1,9 +1,9 @@
-{{/* What the dispatcher's pods and the pod of `helm test` have in common, and how their ending adds up. */}}
+{{/* The parts that the dispatcher's pods and the pod of `helm test` share, and the dispatcher's grace period. */}}
 
-{{/* Before it is asked to end, a replica waits until Services have stopped sending to it. */}}
+{{/* A replica waits this long before it is asked to end, until Services have stopped sending to it. */}}
 {{- define "peerbot.preStopSeconds" -}}5{{- end -}}
 
-{{/* Added up once: the wait before, the drain, and what closing sockets and connections takes at the most. */}}
+{{/* The grace period: the wait above, the drain, and the longest time that closing sockets and connections takes. */}}
 {{- define "peerbot.graceSeconds" -}}
 {{- add (include "peerbot.preStopSeconds" . | int) (.Values.dispatcher.drainSeconds | int) 15 -}}
 {{- end -}}
@@ -33,10 +33,10 @@ imagePullSecrets:
 {{- end -}}
 {{- end -}}
 
-{{/* The dispatcher's settings: docs/settings.md says what each is. */}}
+{{/* The dispatcher's settings. docs/settings.md describes each. */}}
 {{- define "peerbot.env" -}}
 {{- $secret := include "peerbot.secretName" . -}}
-# Kubernetes' variables for services would look like settings of ours: enableServiceLinks is off.
+# enableServiceLinks is off, because Kubernetes' variables for services would look like PeerBot's settings.
 {{- range $name, $key := include "peerbot.secretVariables" . | fromYaml }}
 - name: {{ $name }}
   valueFrom:
@@ -94,7 +94,7 @@ WORKER_MAX_CONCURRENT: {{ .Values.worker.maxConcurrent | int | quote }}
 {{- define "peerbot.volumeMounts" -}}
 - name: tmp
   mountPath: /tmp
-# By subPath, so that a replica keeps what it was started with while an upgrade goes on.
+# By subPath, so that a replica keeps the file that it was started with during an upgrade.
 - name: config
   mountPath: /etc/peerbot/worker-pod.json
   subPath: worker-pod.json

@@ -1,4 +1,4 @@
-{{/* What things are called, and which labels they carry. */}}
+{{/* The names and labels of the chart's objects. */}}
 
 {{- define "peerbot.fullname" -}}
 {{- if contains .Chart.Name .Release.Name -}}
@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The secret that the dispatcher reads: the chart's, the operator's, or one of the installer's own. */}}
+{{/* The secret that the dispatcher reads: made by the chart, by the External Secrets Operator or by the installer. */}}
 {{- define "peerbot.secretName" -}}
 {{- .Values.secrets.existingSecret | default (printf "%s-secrets" (include "peerbot.fullname" .)) -}}
 {{- end -}}
@@ -31,14 +31,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: dispatcher
 {{- end -}}
 
-{{/* Workers have a name of their own, so that a policy for the dispatcher's pods never opens theirs. */}}
+{{/* Workers have another name, so that a network policy for the dispatcher's pods never opens theirs. */}}
 {{- define "peerbot.workerSelector" -}}
 app.kubernetes.io/name: peerbot-worker
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: worker
 {{- end -}}
 
-{{/* An image's whole name. Takes a list: the root context and the image's values. */}}
+{{/* An image's whole name. The argument is a list: the root context and the image's values. */}}
 {{- define "peerbot.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}

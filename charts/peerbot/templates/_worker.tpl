@@ -1,4 +1,4 @@
-{{/* What the dispatcher makes workers' pods from: the document that PEERBOT_WORKER_POD names. */}}
+{{/* The file that PEERBOT_WORKER_POD names: the dispatcher makes workers' pods from it. */}}
 {{- define "peerbot.workerPod" -}}
 {{- $worker := .Values.worker -}}
 {{- $pod := dict
@@ -17,7 +17,7 @@
 {{- end -}}
 {{- $annotations := deepCopy $worker.annotations -}}
 {{- if or (not .Values.networkPolicy.enabled) (eq .Values.networkPolicy.workers "open") }}
-{{- /* So that `peerbot doctor` does not call a fault what is meant. */ -}}
+{{- /* It tells `peerbot doctor` that the open network is intended, and no fault. */ -}}
 {{- $_ := set $annotations "peerbot.dev/network" "open" -}}
 {{- end -}}
 {{- $optional := dict

@@ -85,7 +85,7 @@ class Nothing:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LookAgain:
     """Nothing now; look again at that time."""
 
     at: datetime
@@ -161,7 +161,7 @@ class Reserve:
     inputs: tuple[str, ...]
 
 
-Step = Nothing | Look | Unmark | Post | Answer | GiveUp | Offer | Recover | Close | Wake | Reserve
+Step = Nothing | LookAgain | Unmark | Post | Answer | GiveUp | Offer | Recover | Close | Wake | Reserve
 
 
 def next_step(view: View, now: datetime) -> Step:
@@ -183,7 +183,7 @@ def next_step(view: View, now: datetime) -> Step:
     if isinstance(step, Nothing) and (orphan := _orphan(view, now)):
         return Recover(orphan)
     if first and isinstance(step, Nothing):
-        return Look(first.again_at)
+        return LookAgain(first.again_at)
     return step
 
 
@@ -197,7 +197,7 @@ def _look_after(run: RunView, waiting: tuple[str, ...], now: datetime) -> Step:
         return Close(run.n, RunEnd.GONE, "it is gone, and nothing says why")
     if now - run.reserved_at >= COMES_WITHIN:
         return Close(run.n, RunEnd.NEVER_STARTED, "it never came")
-    return Look(run.reserved_at + COMES_WITHIN)
+    return LookAgain(run.reserved_at + COMES_WITHIN)
 
 
 def _serve(view: View, newest: RunView | None, now: datetime) -> Step:

@@ -157,7 +157,7 @@ class Turn(Document):
 
     k: int
     run: int | None  # none: answered by the dispatcher itself
-    answers: list[str]  # input ids
+    inputs: list[str] = Field(alias="answers")  # ids of those that it answers
     status: TurnStatus
     text: str  # the agent's own words, in Markdown; before notes were kept, those were written into it
     notes: list[Note] = Field(default_factory=list)  # what people are told besides

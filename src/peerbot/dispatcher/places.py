@@ -35,7 +35,7 @@ class Places:
         """
         async with self._placing:
             self._waiting[conversation] = waiting
-            free, line = await self._look()
+            free, line = await self._count()
             place = max(0, line.index(conversation) + 1 - free)
             if place == 0 and self._held:
                 place = 1
@@ -67,15 +67,15 @@ class Places:
 
     async def free(self) -> int:
         """How many places there are now."""
-        return (await self._look())[0]
+        return (await self._count())[0]
 
     async def called(self) -> tuple[list[Conversation], list[Conversation]]:
         """Those of the line for whom there is a place now, the next first; and those who go on waiting, in order."""
         async with self._placing:
-            free, line = await self._look()
+            free, line = await self._count()
         return line[:free], line[free:]
 
-    async def _look(self) -> tuple[int, list[Conversation]]:
+    async def _count(self) -> tuple[int, list[Conversation]]:
         """How many places are free, and the line."""
         running = [state for state in await self._runs.list() if state.phase is not Phase.ENDED]
         free = max(0, self._most - len(running))

@@ -32,7 +32,7 @@ from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.runs.port import Phase, Runs, RunSpec
 from peerbot.slack.words import goes_on, waits
 from peerbot.tasks import Spawn
-from peerbot.thread.present import Presenter, Work
+from peerbot.thread.present import CardFacts, Presenter
 from peerbot.turns.begin import Beginning
 from peerbot.turns.given_up import GivingUp
 
@@ -46,7 +46,7 @@ _NOT_ADMITTED = "a rule of the cluster does not admit it"
 CALL_UP_SECONDS = 10.0
 """How long it is waited for to find out who waits."""
 
-LOOKS_AT_ONCE, SLOW_LOOK_SECONDS = 8, 1.0
+AT_ONCE, SLOW_SECONDS = 8, 1.0
 """Where many conversations are looked at: so many at once; one that takes longer goes on beside the next."""
 
 PLACED_WITHIN_SECONDS = 5.0
@@ -77,7 +77,7 @@ class Reconciler:
     spawn: Spawn
     spawn_waiting: Spawn
     _at_work: dict[Conversation, bool] = field(default_factory=dict)  # True: look once more when done
-    _in_line: dict[Conversation, tuple[int, Work]] = field(default_factory=dict)  # the turn that waits, and its card
+    _in_line: dict[Conversation, tuple[int, CardFacts]] = field(default_factory=dict)  # the turn that waits
     _need_no_run: dict[Conversation, tuple[str, ...]] = field(default_factory=dict)  # with these inputs unanswered
     _told: dict[Conversation, tuple[int, str]] = field(default_factory=dict)  # what their newest run waits for
     _calls: int = 0  # to look who is next, that were not heeded yet
@@ -100,7 +100,7 @@ class Reconciler:
 
     async def sweep(self) -> None:
         """Reconcile every conversation with something unanswered, whatever was missed."""
-        await self._look_at_all(await self.journal.pending())
+        await self._reconcile_all(await self.journal.pending())
 
     def next_in_line(self) -> None:
         """A run changed: there may be a place for whoever waits, here or at another replica."""
@@ -120,18 +120,18 @@ class Reconciler:
                 if await self.places.free():
                     with self.places.held(), suppress(TimeoutError):
                         async with asyncio.timeout(CALL_UP_SECONDS):
-                            await self._look_at_all(await self._who_came_elsewhere())
+                            await self._reconcile_all(await self._who_came_elsewhere())
                     tried: set[Conversation] = set()
                     while called := set((await self.places.called())[0]) - tried:
                         tried |= called
                         # One may have been answered meanwhile: its place is the next's.
-                        await self._look_at_all(called, CALL_UP_SECONDS)
+                        await self._reconcile_all(called, CALL_UP_SECONDS)
                     await self._tell_places()
                 self._calls -= 1
         finally:
             self._calls = 0
 
-    async def _look_at_all(self, conversations: Iterable[Conversation], slow: float = SLOW_LOOK_SECONDS) -> None:
+    async def _reconcile_all(self, conversations: Iterable[Conversation], slow: float = SLOW_SECONDS) -> None:
         """Look at all, a few at a time: what Slack sends meanwhile must not wait for its ack behind them all."""
         left = iter(conversations)
 
@@ -140,7 +140,7 @@ class Reconciler:
                 if look := self.soon(conversation):
                     await asyncio.wait([look], timeout=slow)
 
-        await asyncio.gather(*(one_by_one() for _ in range(LOOKS_AT_ONCE)))
+        await asyncio.gather(*(one_by_one() for _ in range(AT_ONCE)))
 
     async def _who_came_elsewhere(self) -> list[Conversation]:
         """Who has a marker and no run, and stands not in line here: whoever recorded it may be another replica.
@@ -201,8 +201,8 @@ class Reconciler:
                     self._leaves_line(conversation)
                 if view.runs and not view.runs[0].closed and view.runs[0].alive and view.runs[0].said:
                     await self._held_up(conversation, view.runs[0])
-                if isinstance(step, decide.Look):
-                    self.spawn_waiting(self._look_at(conversation, step.at))
+                if isinstance(step, decide.LookAgain):
+                    self.spawn_waiting(self._later(conversation, step.at))
                     return
                 if not await self._take(conversation, step):
                     return
@@ -263,7 +263,7 @@ class Reconciler:
                 return False
             if place:
                 log.info("queued", place=place)
-                work = Work(n, begun.repository, begun.branch, first.user)
+                work = CardFacts(n, begun.repository, begun.branch, first.user)
                 self._in_line[conversation] = (turn, work)
                 self.presenter.queued(conversation, turn, work, place=place)
                 return False
@@ -290,7 +290,7 @@ class Reconciler:
                 return True
         log.info("run_placed", run=n, job=conversation.job_name(n), inputs=list(inputs))
         note = goes_on(before.closed) if before and before.closed and interrupted else ""
-        await self.presenter.starting(conversation, turn, Work.of(run, first.user), note)
+        await self.presenter.starting(conversation, turn, CardFacts.of(run, first.user), note)
         return False
 
     async def _held_up(self, conversation: Conversation, run: decide.RunView) -> None:
@@ -303,7 +303,9 @@ class Reconciler:
         if record and first:
             turn = await self.journal.next_turn(conversation)
             log.warning("run_held_up", run=run.n, reason=run.said, detail=run.detail)
-            self.spawn(self.presenter.starting(conversation, turn, Work.of(record.run, first.user), waits(run.said)))
+            self.spawn(
+                self.presenter.starting(conversation, turn, CardFacts.of(record.run, first.user), waits(run.said))
+            )
 
     async def _answer(
         self, conversation: Conversation, inputs: tuple[str, ...], note: Note, status: TurnStatus
@@ -315,7 +317,7 @@ class Reconciler:
         left = [identity for identity in inputs if identity not in done]
         if not left:
             return
-        turn = Turn(k=k, run=None, answers=left, status=status, text="", notes=[note])
+        turn = Turn(k=k, run=None, inputs=left, status=status, text="", notes=[note])
         if await self.journal.write_turn(conversation, turn):
             log.info("turn_written", turn=k, status=status.value, answers=left)
             self.spawn(self._present(conversation, turn))  # it may wait for an answer that the next look posts
@@ -324,7 +326,7 @@ class Reconciler:
         """Drop the markers of answered inputs. Whoever posted their answers may have died before it showed the end."""
         for k in set((await answered(self.journal, conversation, inputs)).values()):
             if turn := await self.journal.turn(conversation, k):
-                self.spawn(self.presenter.ended(conversation, turn, await self._work(conversation, turn)))
+                self.spawn(self.presenter.ended(conversation, turn, await self._card_facts(conversation, turn)))
         for identity in inputs:
             await self.journal.unmark(conversation, identity)
 
@@ -341,15 +343,15 @@ class Reconciler:
             log.warning("not_posted", turn=k, reason=str(error), exc_info=error)
 
     async def _present(self, conversation: Conversation, turn: Turn, *, claim: int = 0) -> None:
-        await self.presenter.final(conversation, turn, await self._work(conversation, turn), claim=claim)
+        await self.presenter.final(conversation, turn, await self._card_facts(conversation, turn), claim=claim)
 
-    async def _work(self, conversation: Conversation, turn: Turn) -> Work | None:
+    async def _card_facts(self, conversation: Conversation, turn: Turn) -> CardFacts | None:
         """What the turn's card says; one without a run may have the card of the last that died over it."""
-        first = await self.journal.input(conversation, turn.answers[0])
+        first = await self.journal.input(conversation, turn.inputs[0])
         journal = self.journal
         record = await (journal.run(conversation, turn.run) if turn.run else journal.newest_run(conversation))
-        return Work.of(record.run, first.user) if record and first else None
+        return CardFacts.of(record.run, first.user) if record and first else None
 
-    async def _look_at(self, conversation: Conversation, at: datetime) -> None:
+    async def _later(self, conversation: Conversation, at: datetime) -> None:
         await asyncio.sleep(max(0.0, (at - now()).total_seconds()))
         self.soon(conversation)

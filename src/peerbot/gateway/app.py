@@ -46,7 +46,7 @@ from peerbot.protocol.documents import (
 from peerbot.protocol.sessions import LARGEST_BYTES
 from peerbot.tasks import Spawn
 from peerbot.thread.inbox import Inbox
-from peerbot.thread.present import Presenter, Work
+from peerbot.thread.present import CardFacts, Presenter
 from peerbot.turns.branches import Branches
 from peerbot.turns.sessions import checked, session_so_far
 from peerbot.turns.turns import Turns
@@ -188,14 +188,14 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
         begun = await self.turns.begin(caller.conversation, caller.record)
         log.info("turn_begun", conversation=str(caller.conversation), run=caller.record.n, turn=begun.turn)
-        self.spawn(self.presenter.starting(caller.conversation, begun.turn, await self._work(caller)))
+        self.spawn(self.presenter.starting(caller.conversation, begun.turn, await self._card_facts(caller)))
         return _json(begun)
 
     async def progress(self, request: web.Request) -> web.Response:
         """Take the newest progress of a turn."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         report = Progress.model_validate_json(await request.read())
-        self.presenter.progress(caller.conversation, _number(request, "turn"), await self._work(caller), report)
+        self.presenter.progress(caller.conversation, _number(request, "turn"), await self._card_facts(caller), report)
         return web.Response(status=204)
 
     async def keep_part(self, request: web.Request) -> web.Response:
@@ -256,7 +256,7 @@ class Gateway:
             if result.cause:
                 log.warning("turn_failed", turn=turn.k, cause=result.cause)
             if created:  # whoever created the turn posts it; a repeated call may come to another replica
-                self.spawn(self.presenter.final(caller.conversation, turn, await self._work(caller)))
+                self.spawn(self.presenter.final(caller.conversation, turn, await self._card_facts(caller)))
                 if turn.began:
                     self.spawn(self.turns.clear_checkpoints(caller.conversation, caller.record))
         return _json(TurnFinished(turn=turn.k, pull_request=turn.pull_request))
@@ -309,12 +309,12 @@ class Gateway:
             raise Refused("This turn's transcript has become too large to be kept.")
         self._parts[key] = (turn, total)
 
-    async def _work(self, caller: Caller) -> Work:
+    async def _card_facts(self, caller: Caller) -> CardFacts:
         """What the run's cards say; the requester is who asked for what it was started for."""
         run = caller.record.run
         item = await self.journal.input(caller.conversation, run.serves[0])
         branch = await self.branches.shown(caller.conversation, run)
-        return Work(run.n, run.repository, branch, item.user if item else "")
+        return CardFacts(run.n, run.repository, branch, item.user if item else "")
 
 
 async def _small_body(request: web.Request) -> bytes:

@@ -28,20 +28,20 @@ class IdleDeadline:
         self.seconds = seconds
         self._timeout = asyncio.timeout(None)
         self._touched = 0.0  # by the loop's clock
-        self._look: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> "IdleDeadline":
         self._timeout = asyncio.timeout(None)
         await self._timeout.__aenter__()
         self.touch()
-        self._look_later()
+        self._set_timer()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._look:
-            self._look.cancel()
+        if self._timer:
+            self._timer.cancel()
         await self._timeout.__aexit__(kind, error, trace)
 
     def touch(self) -> None:
@@ -53,9 +53,9 @@ class IdleDeadline:
         """Allow so many seconds of silence from now on."""
         self.seconds = seconds
         self.touch()
-        if self._look:
-            self._look.cancel()
-        self._look_later()
+        if self._timer:
+            self._timer.cancel()
+        self._set_timer()
 
     def expire(self) -> None:
         """Say that no byte will move any more."""
@@ -63,15 +63,15 @@ class IdleDeadline:
         with contextlib.suppress(RuntimeError):
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
-    def _look_later(self) -> None:
+    def _set_timer(self) -> None:
         """Look when silence would have lasted long enough, whether it has."""
-        self._look = asyncio.get_running_loop().call_at(self._touched + self.seconds, self._look_now)
+        self._timer = asyncio.get_running_loop().call_at(self._touched + self.seconds, self._check)
 
-    def _look_now(self) -> None:
+    def _check(self) -> None:
         if asyncio.get_running_loop().time() >= self._touched + self.seconds:
             self.expire()
         else:
-            self._look_later()
+            self._set_timer()
 
 
 class RequestBody:

@@ -124,13 +124,13 @@ class GitHub:
         if organization in self._owners:
             return self._owners[organization]
 
-        async def look() -> Owner:
+        async def ask() -> Owner:
             found = await self._api.get_if_there("/orgs/{org}", {"org": organization})
             if found is not None:
                 return Owner(_Account.model_validate(found).login, is_organization=True)
             return Owner(_Account.model_validate(await self._api.requests.getitem("/user")).login, False)
 
-        owner = await self._api.run(look, to=f"find the organization {organization} on GitHub", right=_READ)
+        owner = await self._api.run(ask, to=f"find the organization {organization} on GitHub", right=_READ)
         if owner.login.lower() != organization.lower():
             log.warning("no_such_organization", asked=organization, used=owner.login)
         self._owners[organization] = owner
@@ -206,7 +206,7 @@ class GitHub:
     async def pull_request_state(self, full_name: str, number: int) -> Literal["open", "closed", "merged"] | None:
         """Look at a pull request; None where there is none (any more)."""
 
-        async def look() -> Literal["open", "closed", "merged"] | None:
+        async def ask() -> Literal["open", "closed", "merged"] | None:
             variables = {**_split(full_name), "number": str(number)}
             found = await self._api.get_if_there(_REPOSITORY + "/pulls/{number}", variables)
             if found is None:
@@ -214,7 +214,7 @@ class GitHub:
             pull = _PullState.model_validate(found)
             return "merged" if pull.merged else pull.state
 
-        return await self._api.run(look, to=f"read pull request #{number} of {full_name} on GitHub", right=_PULLS)
+        return await self._api.run(ask, to=f"read pull request #{number} of {full_name} on GitHub", right=_PULLS)
 
     async def refs(self, full_name: str, prefix: str) -> list[str]:
         """List every ref of `owner/name` that begins with `refs/` and `prefix` (`peerbot/…/`)."""

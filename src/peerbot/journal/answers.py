@@ -28,7 +28,7 @@ async def answered(journal: Journal, conversation: Conversation, inputs: Collect
         turn = await journal.turn(conversation, k)
         if turn is None:
             continue
-        found |= {i: k for i in turn.answers if i in inputs}
+        found |= {i: k for i in turn.inputs if i in inputs}
         if len(found) == len(inputs) or (read >= _ALWAYS_READ and turn.ended_at < oldest):
             break
     return found

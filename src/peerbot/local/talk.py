@@ -73,7 +73,7 @@ async def answer_to(
                 found = answered_turn(change.message) if change.kind == "posted" else None
                 if found and found[0] == conversation:
                     turn = await world.journal.turn(*found)
-                    if turn and identity in turn.answers:
+                    if turn and identity in turn.inputs:
                         return turn
     except TimeoutError as error:
         raise Unavailable(f"No answer came within {limit:.0f} seconds; the log is in {world.log_file}.") from error

@@ -136,7 +136,7 @@ class TurnResult(Message):
     """What a turn came to, as the worker saw it."""
 
     nonce: str = Field(default_factory=lambda: secrets.token_hex(8))
-    answers: list[str]
+    inputs: list[str] = Field(alias="answers")  # ids of those that it answers
     status: Literal["done", "failed"]
     text: str  # the agent's own words
     notes: list[Note] = Field(default_factory=list)  # what people are told besides

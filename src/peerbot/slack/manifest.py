@@ -139,7 +139,7 @@ def _with_reason(line: str, name: str) -> str:
 
 def scopes_table() -> str:
     """Write the scopes as a Markdown table: `docs/slack-app.md`."""
-    rows = ["| scope | what PeerBot does with it | methods | may be left out with |", "|---|---|---|---|"]
+    rows = ["| scope | with it PeerBot … | methods | not needed with |", "|---|---|---|---|"]
     for scope in SCOPES:
         methods = ", ".join(f"`{method}`" for method in scope.methods) or "—"
         off = f"`{scope.setting.upper()}=false`" if scope.setting else "—"
@@ -149,6 +149,6 @@ def scopes_table() -> str:
 
 def events_table() -> str:
     """Write the events as a Markdown table: `docs/slack-app.md`."""
-    rows = ["| event | what it brings | the scope it takes |", "|---|---|---|"]
+    rows = ["| event | it brings | its scope |", "|---|---|---|"]
     rows += [f"| `{event.name}` | {event.reason} | `{event.scope}` |" for event in EVENTS]
     return "\n".join(rows) + "\n"

@@ -73,12 +73,12 @@ class People:
         """What people are called, by id; who can't be found out is left out."""
         few = asyncio.Semaphore(_AT_ONCE)
 
-        async def look(user: str) -> tuple[str, str]:
+        async def name_of(user: str) -> tuple[str, str]:
             async with few:
                 known = await self._user(user)
             return user, _name(known) if known is not None else ""
 
-        return {user: name for user, name in await asyncio.gather(*map(look, set(users))) if name}
+        return {user: name for user, name in await asyncio.gather(*map(name_of, set(users))) if name}
 
     async def _user(self, user: str) -> Mapping[str, Any] | None:
         if (kept := self._users.get(user)) is not None:

@@ -142,7 +142,7 @@ class Answers:
         """Look for the parts of a turn's answer in the thread."""
         found = _Found()
         us = None
-        async for message in self._poster.thread(conversation, after_ts=input_ts(turn.answers[0])):
+        async for message in self._poster.thread(conversation, after_ts=input_ts(turn.inputs[0])):
             if part := _part(message, conversation, turn.k):
                 us = message.get("user")
                 found.messages.setdefault(part, str(message["ts"]))

@@ -95,7 +95,7 @@ class Inbox:
         if not found:
             return found
         newest, turn = found[-1], await self._journal.newest_turn(conversation)
-        since = max(map(input_ts, turn.answers)) if turn and turn.answers else found[0].ts
+        since = max(map(input_ts, turn.inputs)) if turn and turn.inputs else found[0].ts
         if newest.ts <= since or not await self._overtaken(newest, since):
             return found
         return [i for i in await unanswered(self._journal, conversation) if i.ts <= newest.ts]
@@ -144,7 +144,7 @@ class Inbox:
         for k in reversed(await self._journal.turn_numbers(conversation)):
             turn = await self._journal.turn(conversation, k)
             if turn and turn.session:
-                return max(input_ts(i) for i in turn.answers) if missed else None
+                return max(input_ts(i) for i in turn.inputs) if missed else None
             # With a run it was answered by an agent whose session could not be kept.
             missed = missed or (turn is not None and (turn.status is TurnStatus.FAILED or turn.run is not None))
         return "0"

@@ -51,7 +51,7 @@ class Style:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class CardFacts:
     """What a card says of the work: which run does it, where, and who asked (a user id)."""
 
     run: int
@@ -60,7 +60,7 @@ class Work:
     requester: str
 
     @classmethod
-    def of(cls, run: Run, requester: str) -> "Work":
+    def of(cls, run: Run, requester: str) -> "CardFacts":
         """What `run` works on."""
         return cls(run.n, run.repository, run.branch, requester)
 
@@ -71,7 +71,7 @@ def card_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Face:
     """What a card shows."""
 
     state: State
@@ -84,12 +84,12 @@ class _Look:
 class _Live:
     """A card that is drawn again and again."""
 
-    newest: _Look
-    drawn: _Look | None = None
+    newest: _Face
+    drawn: _Face | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
-    def look(self) -> _Look:
+    def face(self) -> _Face:
         self.drawn = self.newest
         return self.newest
 
@@ -136,9 +136,9 @@ class Presenter:
         if self._style.reactions:
             await self._quietly(self._poster.unreact(item.channel, item.ts, WAITS))
 
-    def queued(self, conversation: Conversation, turn: int, work: Work, *, place: int) -> None:
+    def queued(self, conversation: Conversation, turn: int, facts: CardFacts, *, place: int) -> None:
         """Say that the turn waits for a free worker, and which place it has; later, when that has changed."""
-        self._show(conversation, turn, work, _Look("queued", place=place))
+        self._show(conversation, turn, facts, _Face("queued", place=place))
 
     def not_queued(self, conversation: Conversation) -> None:
         """Say no more about places in line: the conversation has left it."""
@@ -146,13 +146,13 @@ class Presenter:
             if task := self._live.pop(key).task:
                 task.cancel()
 
-    async def starting(self, conversation: Conversation, turn: int, work: Work, note: str = "") -> None:
+    async def starting(self, conversation: Conversation, turn: int, facts: CardFacts, note: str = "") -> None:
         """Show the first card of a turn: its worker, repository, branch and limit.
 
         `note`: a sentence about what the worker waits for, or why the one before it ended.
         """
         self.not_queued(conversation)
-        await self._quietly(self._draw(conversation, turn, work, lambda: _Look("starting", note=note), Urgency.FIRST))
+        await self._quietly(self._draw(conversation, turn, facts, lambda: _Face("starting", note=note), Urgency.FIRST))
 
     async def delayed(self, conversation: Conversation, turn: int, reason: str) -> None:
         """Say once, where the turn's card will be, why it can't begin yet. Never raises."""
@@ -177,7 +177,7 @@ class Presenter:
         except PeerBotError as error:
             log.warning("unreadable_not_told", reason=str(error))
 
-    def progress(self, conversation: Conversation, turn: int, work: Work, report: Progress) -> None:
+    def progress(self, conversation: Conversation, turn: int, facts: CardFacts, report: Progress) -> None:
         """Take a turn's newest progress; the card is redrawn when its time comes. Never waits, never raises."""
         if not self._style.progress:
             return
@@ -186,16 +186,16 @@ class Presenter:
             return
         if live and live.newest.place:
             self.not_queued(conversation)
-        self._show(conversation, turn, work, _Look("working", report))
+        self._show(conversation, turn, facts, _Face("working", report))
 
-    def _show(self, conversation: Conversation, turn: int, work: Work, look: _Look) -> None:
-        live = self._live.setdefault((conversation, turn), _Live(look))
-        live.newest = look
+    def _show(self, conversation: Conversation, turn: int, facts: CardFacts, face: _Face) -> None:
+        live = self._live.setdefault((conversation, turn), _Live(face))
+        live.newest = face
         live.changed.set()
         if live.task is None:
-            live.task = self._spawn(self._keep_drawing(conversation, turn, work, live))
+            live.task = self._spawn(self._keep_drawing(conversation, turn, facts, live))
 
-    async def final(self, conversation: Conversation, turn: Turn, work: Work | None, *, claim: int = 0) -> None:
+    async def final(self, conversation: Conversation, turn: Turn, facts: CardFacts | None, *, claim: int = 0) -> None:
         """Post a turn's answer, write the receipt, drop the markers. Raises what Slack or the journal raise.
 
         Nothing is posted where a receipt is there already, and an answer that Slack will never take here is let go
@@ -213,9 +213,9 @@ class Presenter:
                         await self._answers.post(conversation, turn, claim=claim)
                 except TimeoutError as error:
                     raise Unavailable("The answer could not be posted in time; it is posted later.") from error
-        await self._show_end(conversation, turn, work, live.newest.report if live else None)
+        await self._show_end(conversation, turn, facts, live.newest.report if live else None)
         # Last: as long as a marker is there, another comes and shows the end where we died over it.
-        for identity in turn.answers:
+        for identity in turn.inputs:
             await self._journal.unmark(conversation, identity)
         for locks in (self._drawing, self._posting):
             locks.pop((conversation, turn.k), None)
@@ -227,22 +227,24 @@ class Presenter:
         await self._poster.react(conversation.channel, ts, DONE if status is TurnStatus.DONE else WARNING)
         await self._poster.unreact(conversation.channel, ts, RECEIVED)
 
-    async def ended(self, conversation: Conversation, turn: Turn, work: Work | None) -> None:
+    async def ended(self, conversation: Conversation, turn: Turn, facts: CardFacts | None) -> None:
         """Show the end of a turn whose answer is there, for a poster that may have died before it did. Never raises."""
         if (conversation, turn.k) not in self._posting:  # else it is at it here, and knows more
-            await self._show_end(conversation, turn, work, None)
+            await self._show_end(conversation, turn, facts, None)
 
-    async def _show_end(self, conversation: Conversation, turn: Turn, work: Work | None, last: Progress | None) -> None:
-        shown = [self._quietly(self._answered(conversation, identity, turn.status)) for identity in turn.answers]
-        if work:
-            work = replace(work, branch=turn.branch or work.branch)
-            look = _Look("done" if turn.status is TurnStatus.DONE else "failed", last)
-            shown.append(self._quietly(self._draw(conversation, turn.k, work, lambda: look, Urgency.FIRST, last=True)))
+    async def _show_end(
+        self, conversation: Conversation, turn: Turn, facts: CardFacts | None, last: Progress | None
+    ) -> None:
+        shown = [self._quietly(self._answered(conversation, identity, turn.status)) for identity in turn.inputs]
+        if facts:
+            facts = replace(facts, branch=turn.branch or facts.branch)
+            face = _Face("done" if turn.status is TurnStatus.DONE else "failed", last)
+            shown.append(self._quietly(self._draw(conversation, turn.k, facts, lambda: face, Urgency.FIRST, last=True)))
         await asyncio.gather(*shown)
 
-    async def _lost_card(self, conversation: Conversation, turn: int, work: Work) -> Card | None:
+    async def _lost_card(self, conversation: Conversation, turn: int, facts: CardFacts) -> Card | None:
         """Find the card of a dispatcher that died before it noted it: looked for only where the run before died."""
-        before = await self._journal.run(conversation, work.run - 1) if work.run > 1 else None
+        before = await self._journal.run(conversation, facts.run - 1) if facts.run > 1 else None
         if before is None or before.closed is None or before.closed.reason is RunEnd.FINISHED:
             return None
         since = input_ts(before.run.serves[0])
@@ -253,15 +255,15 @@ class Presenter:
                 return card
         return None
 
-    async def _keep_drawing(self, conversation: Conversation, turn: int, work: Work, live: _Live) -> None:
-        with bound_contextvars(conversation=str(conversation), run=work.run, turn=turn):
+    async def _keep_drawing(self, conversation: Conversation, turn: int, facts: CardFacts, live: _Live) -> None:
+        with bound_contextvars(conversation=str(conversation), run=facts.run, turn=turn):
             while True:
                 await live.changed.wait()
                 live.changed.clear()
                 waits = live.newest.place is not None
                 if live.newest != live.drawn:
                     urgency = Urgency.COMFORT if waits else Urgency.PROGRESS
-                    await self._quietly(self._draw(conversation, turn, work, live.look, urgency))
+                    await self._quietly(self._draw(conversation, turn, facts, live.face, urgency))
                 await asyncio.sleep(self._place_seconds() if waits else self._style.card_seconds)
 
     def _place_seconds(self) -> float:
@@ -274,8 +276,8 @@ class Presenter:
         self,
         conversation: Conversation,
         turn: int,
-        work: Work,
-        look: Callable[[], _Look],
+        facts: CardFacts,
+        face: Callable[[], _Face],
         urgency: Urgency,
         *,
         last: bool = False,
@@ -285,13 +287,13 @@ class Presenter:
         async def newest() -> Rendered | None:
             if not last and await self._journal.turn(conversation, turn):
                 return None  # it ended while this waited for its turn
-            return await self._rendered(conversation, work, look())
+            return await self._rendered(conversation, facts, face())
 
         # One at a time: a draw that Slack keeps waiting would else come after the one that shows the end.
         async with self._drawing.setdefault((conversation, turn), asyncio.Lock()):
             if not last and await self._journal.turn(conversation, turn):
                 return
-            card = await self._journal.card(conversation, turn) or await self._lost_card(conversation, turn, work)
+            card = await self._journal.card(conversation, turn) or await self._lost_card(conversation, turn, facts)
             if card:
                 await self._poster.update(card.channel, card.ts, newest, urgency=urgency)
             elif not last:
@@ -319,20 +321,20 @@ class Presenter:
             await asyncio.gather(posting, return_exceptions=True)
             raise
 
-    async def _rendered(self, conversation: Conversation, work: Work, look: _Look) -> Rendered:
-        repository = await self._repositories.known(work.repository)
+    async def _rendered(self, conversation: Conversation, facts: CardFacts, face: _Face) -> Rendered:
+        repository = await self._repositories.known(facts.repository)
         return card_message(
-            look.report,
-            run_name=conversation.job_name(work.run),
-            repository=work.repository,
+            face.report,
+            run_name=conversation.job_name(facts.run),
+            repository=facts.repository,
             repository_url=repository.html_url if repository else "",
-            branch=work.branch,
-            branch_url=branch_url(repository, work.branch),
+            branch=facts.branch,
+            branch_url=branch_url(repository, facts.branch),
             limit_minutes=self._style.limit_minutes,
-            state=look.state,
-            place=look.place,
-            note=look.note,
-            requester=(await self._people.names([work.requester])).get(work.requester, work.requester),
+            state=face.state,
+            place=face.place,
+            note=face.note,
+            requester=(await self._people.names([facts.requester])).get(facts.requester, facts.requester),
         )
 
     async def _quietly(self, drawing: Coroutine[object, object, None]) -> None:

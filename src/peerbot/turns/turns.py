@@ -85,13 +85,13 @@ class Turns:
         written = await self._journal.turn(conversation, turn)
         if written is None:
             # Every turn before this one was written when its number was read, so this look can't miss one.
-            done = await answered(self._journal, conversation, result.answers)
-            if left := [identity for identity in result.answers if identity not in done]:
+            done = await answered(self._journal, conversation, result.inputs)
+            if left := [identity for identity in result.inputs if identity not in done]:
                 document = await self._document(
-                    conversation, record.run, turn, result.model_copy(update={"answers": left})
+                    conversation, record.run, turn, result.model_copy(update={"inputs": left})
                 )
                 if await self._journal.write_turn(conversation, document):
-                    log.info("turn_written", turn=turn, status=document.status.value, answers=document.answers)
+                    log.info("turn_written", turn=turn, status=document.status.value, answers=document.inputs)
                     return document, True
             written = await self._journal.turn(conversation, turn)
         if written is None or written.nonce != result.nonce:
@@ -126,7 +126,7 @@ class Turns:
             nonce=result.nonce,
             k=turn,
             run=run.n,
-            answers=result.answers,
+            inputs=result.inputs,
             status=TurnStatus(result.status),
             text=result.text,
             notes=notes,
@@ -150,7 +150,7 @@ class Turns:
         repository = await self._github.repository(run.repository)
         if repository is None or repository.empty:
             return None
-        first = await self._journal.input(conversation, result.answers[0])
+        first = await self._journal.input(conversation, result.inputs[0])
         request = await self._inbox.text(first) if first else ""
         pull_request = await self._github.ensure_pull_request(
             repository,

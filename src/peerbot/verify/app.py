@@ -19,7 +19,7 @@ from peerbot.settings import OutsideSettings
 from peerbot.slack.api import open_client
 from peerbot.slack.outbound import Outbound
 from peerbot.verify.judge import judge
-from peerbot.verify.look import Journal, input_named
+from peerbot.verify.read import Journal, input_named
 from peerbot.verify.report import Report, Verdict
 from peerbot.verify.threads import Threads
 
@@ -91,11 +91,11 @@ class _Walk:
         return looking
 
     async def _one(self, conversation: Conversation, marked: list[str], keys: list[str]) -> Verdict:
-        seen = await self._journal.look(conversation, marked, keys)
+        seen = await self._journal.read(conversation, marked, keys)
         first = judge(seen, await self._threads.read(conversation) if self._threads else None, now())
         if not first.findings:
             return first
-        seen = await self._journal.look_anew(conversation)
+        seen = await self._journal.read_again(conversation)
         second = judge(seen, await self._threads.read(conversation) if self._threads else None, now())
         found = {finding.identity for finding in first.findings}
         second.findings = [finding for finding in second.findings if finding.identity in found]

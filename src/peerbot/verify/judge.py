@@ -11,7 +11,7 @@ from peerbot.conversation.deadlines import MENDED_WITHIN
 from peerbot.conversation.documents import Run, RunClosed, RunStarted
 from peerbot.conversation.keys import input_ts
 from peerbot.journal import paths
-from peerbot.verify.look import Seen
+from peerbot.verify.read import Seen
 from peerbot.verify.report import Finding, Name, NotLookedAt, Verdict, Waiting
 
 

@@ -235,7 +235,7 @@ class Worker:
             log.warning("turn_failed", reason=str(error), exc_info=error)
             self._prepared = None if self._prepared and self._prepared.done() else self._prepared
             return TurnResult(
-                answers=answers,
+                inputs=answers,
                 status="failed",
                 text="",
                 notes=[NotBegun(reason=str(error))],
@@ -293,7 +293,7 @@ class Worker:
         if session and not await agent.keep_session():
             session, lost = None, SessionNotKept()
         return TurnResult(
-            answers=[item.id for item in inputs],
+            inputs=[item.id for item in inputs],
             status="failed" if outcome.failure else "done",
             text=outcome.text,
             notes=[note for note in (outcome.new_session, outcome.failure, kept.trouble, lost) if note],

@@ -56,12 +56,12 @@ class _KnownJob:
 
 @dataclass(frozen=True, slots=True)
 class _KnownPod:
-    """What is kept of a pod; `look` says what of its state changed, if not what it means."""
+    """What is kept of a pod; `state` says what of it changed, if not what it means."""
 
     conversation: Conversation
     run: int
     begun: bool
-    look: tuple[str, ...]
+    state: tuple[str, ...]
 
 
 class KubernetesRuns(Runs):
@@ -92,7 +92,7 @@ class KubernetesRuns(Runs):
 
     async def open(self) -> None:
         """Begin to follow. Raises `Unavailable` where the API server does not answer, or does not let us."""
-        loops = (self._jobs.follow(), self._pods.follow(), self._look_after_starting())
+        loops = (self._jobs.follow(), self._pods.follow(), self._watch_starting())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         await self._synced()
 
@@ -225,7 +225,7 @@ class KubernetesRuns(Runs):
         except TimeoutError as error:
             raise Unavailable("Kubernetes does not answer, or does not let me see Jobs and pods.") from error
 
-    async def _look_after_starting(self) -> None:
+    async def _watch_starting(self) -> None:
         """Look at the runs that have not begun, again and again; tell of each whose state or sentence is another."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -358,7 +358,7 @@ def _keep_pod(pod: Pod) -> _KnownPod | None:
         conversation, run = manifest.run_of(str(pod.metadata.name), pod.metadata.annotations, pod.metadata.labels)
     except ValueError:
         return None
-    return _KnownPod(conversation, run, verdict.has_begun(pod), verdict.look(pod))
+    return _KnownPod(conversation, run, verdict.has_begun(pod), verdict.visible_state(pod))
 
 
 def _has_ended(job: Job) -> bool:

@@ -253,7 +253,7 @@ def has_begun(pod: Pod) -> bool:
     return bool(state and state.running)
 
 
-def look(pod: Pod) -> tuple[str, ...]:
+def visible_state(pod: Pod) -> tuple[str, ...]:
     """What of a pod's state may change what is said of its run; two that are equal need no second look."""
     state, status = _state(pod), pod.status
     waiting = state.waiting.reason if state and state.waiting else ""

@@ -128,7 +128,7 @@ class ProcessRuns(Runs):
     def watch(self) -> AsyncIterator[RunEvent]:
         """Every change from now on; several watchers may listen. Ends when the port is closed."""
         if not self._closed:
-            self._look_around()  # what is there already is no news
+            self._observe_all()  # what is there already is no news
             self._keep()
         return self._watchers.add()
 
@@ -189,23 +189,23 @@ class ProcessRuns(Runs):
 
     def _keep(self) -> None:
         if self._keeper is None:
-            self._keeper = asyncio.create_task(self._look_on(), name="look at the folder of runs")
+            self._keeper = asyncio.create_task(self._follow(), name="look at the folder of runs")
             task = asyncio.create_task(asyncio.to_thread(sweep, self._directory), name="sweep the folder of runs")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _look_on(self) -> None:
+    async def _follow(self) -> None:
         """Look again and again for what other dispatchers did, and keep our runs' logs short."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
-                self._look_around()
+                self._observe_all()
                 for own in list(self._own.values()):
                     own.folder.trim_log()
             except OSError:
                 log.exception("runs_not_seen", directory=str(self._directory))
 
-    def _look_around(self) -> None:
+    def _observe_all(self) -> None:
         for name in self._names():
             if name not in self._seen or self._seen[name][0] is not Phase.ENDED:
                 self._observe(RunFolder(self._directory / name))

@@ -70,7 +70,7 @@ class Seen:
         found: defaultdict[str, list[int]] = defaultdict(list)
         for k in sorted(self.turns):
             if turn := self.turn(k):
-                for identity in dict.fromkeys(turn.answers):
+                for identity in dict.fromkeys(turn.inputs):
                     found[identity].append(k)
         return found
 
@@ -114,13 +114,13 @@ class Journal:
             found[conversation].append(identity)
         return found
 
-    async def look_anew(self, conversation: Conversation) -> Seen:
+    async def read_again(self, conversation: Conversation) -> Seen:
         """List and read a conversation."""
         markers = [key async for key in self._storage.list(paths.pending(conversation))]
         keys = [key async for key in self._storage.list(paths.folder(conversation))]
-        return await self.look(conversation, [paths.parse_marker(key)[1] for key in markers], keys)
+        return await self.read(conversation, [paths.parse_marker(key)[1] for key in markers], keys)
 
-    async def look(self, conversation: Conversation, markers: Iterable[str], keys: Iterable[str]) -> Seen:
+    async def read(self, conversation: Conversation, markers: Iterable[str], keys: Iterable[str]) -> Seen:
         """Read a conversation whose markers and keys were listed."""
         seen = Seen(conversation)
         reads = [self._marker(seen, identity) for identity in markers]
