@@ -7,7 +7,7 @@ LINT := $(VENV)/lint/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test unit slow crashes chaos cluster-test cluster-bench check bench install npm tools lock docs clean
+.PHONY: help run test unit slow crashes chaos debian-test cluster-test cluster-bench check bench install npm tools lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -29,6 +29,9 @@ crashes: $(VENV)/.dev ## End dispatchers and workers before and after each of th
 
 chaos: $(VENV)/.dev ## Hold 500 conversations while everything dies, and look from outside whether all ended well
 	@$(BIN)/python -m pytest tests/chaos -m chaos -s $(ARGS)
+
+debian-test: ## Run `make run` and `make test` on a minimal Debian 12, as an ordinary user (root, debootstrap)
+	@$(PYTHON) tests/debian/check.py $(ARGS)
 
 cluster-test: $(VENV)/.dev ## Start a Kubernetes cluster of our own (root, Go 1.26), run the tests that need one, remove it
 	@$(BIN)/python tests/cluster/run.py $(ARGS)
