@@ -84,10 +84,11 @@ class GatewayServer:
             admission=Admission(allow_direct_messages=True, allow_private_channels=False),
             overtaken=_nothing,
         )
+        branches = Branches(journal=self.journal, github=github)
         return Gateway(
             journal=self.journal,
             inbox=inbox,
-            branches=(branches := Branches(journal=self.journal, github=github)),
+            branches=branches,
             turns=Turns(
                 journal=self.journal, github=github, branches=branches, inbox=inbox, poster=poster, model_kind="demo"
             ),

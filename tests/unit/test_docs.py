@@ -58,8 +58,22 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     assert [name for name in files if name not in theirs and not exists(name)] == []
 
 
+def section(title: str) -> str:
+    """A section of the page on the architecture."""
+    return (ROOT / "docs/architecture.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_ways_through_the_code_name_functions_that_their_files_have() -> None:
+    rows = re.findall(r"^\| (.*`.*) \| (.*`.*) \| .* \|$", section("Three ways through the code"), re.M)
+    assert len(rows) > 20
+    for files, functions in rows:
+        code = "".join((PACKAGE / file).read_text() for file in re.findall(r"`([\w/]+\.py)`", files))
+        names = {name for function in re.findall(r"`([\w.]+)`", functions) for name in function.split(".")}
+        assert {name for name in names if not re.search(rf"(?:def|class) {name}\b", code)} == set(), files
+
+
 def test_the_architecture_names_every_folder_in_the_order_of_the_layers() -> None:
-    rows = re.findall(r"^\| `([\w/.]+)` \|", (ROOT / "docs/architecture.md").read_text(), re.M)
+    rows = re.findall(r"^\| `([\w/.]+)` \|", section("The folders"), re.M)
     folders = {f"{module.parent.relative_to(PACKAGE)}/" for module in MODULES if module.parent != PACKAGE}
     assert folders == {row for row in rows if row.endswith("/")}
 

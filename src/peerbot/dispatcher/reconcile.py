@@ -133,14 +133,14 @@ class Reconciler:
 
     async def _reconcile_all(self, conversations: Iterable[Conversation], slow: float = SLOW_SECONDS) -> None:
         """Look at all, a few at a time: what Slack sends meanwhile must not wait for its ack behind them all."""
-        left = iter(conversations)
+        room = asyncio.Semaphore(AT_ONCE)
 
-        async def one_by_one() -> None:
-            for conversation in left:
-                if look := self.soon(conversation):
-                    await asyncio.wait([look], timeout=slow)
+        async def reconciled(conversation: Conversation) -> None:
+            async with room:
+                if task := self.soon(conversation):
+                    await asyncio.wait([task], timeout=slow)
 
-        await asyncio.gather(*(one_by_one() for _ in range(AT_ONCE)))
+        await asyncio.gather(*map(reconciled, conversations))
 
     async def _who_came_elsewhere(self) -> list[Conversation]:
         """Who has a marker and no run, and stands not in line here: whoever recorded it may be another replica.

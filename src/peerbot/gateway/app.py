@@ -26,7 +26,7 @@ from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.progress import Progress
 from peerbot.errors import Conflict, PeerBotError, Refused, Unavailable
-from peerbot.gateway.access import Access, Caller, Role, named_run
+from peerbot.gateway.access import Access, Caller, Role, is_secret_of, named_run
 from peerbot.gateway.git_relay import GitRelay, GitTarget
 from peerbot.gateway.model_relay import ModelRelay
 from peerbot.github.repositories import Repositories
@@ -41,7 +41,6 @@ from peerbot.protocol.documents import (
     Thread,
     TurnFinished,
     TurnResult,
-    secret_hash,
 )
 from peerbot.protocol.sessions import LARGEST_BYTES
 from peerbot.tasks import Spawn
@@ -133,7 +132,7 @@ class Gateway:
         conversation, n = named_run(request)
         asked = StartRequest.model_validate_json(await _small_body(request))
         record = await self.journal.run(conversation, n)
-        if record is None or record.closed or secret_hash(asked.secret) != record.run.secret_hash:
+        if record is None or record.closed or not is_secret_of(asked.secret, record.run.secret_hash):
             raise Refused("This run is over, or the secret is not its own.")
         tokens = RunStarted(supervisor_hash=asked.supervisor_hash, agent_hash=asked.agent_hash)
         if not await self.journal.run_started(conversation, n, tokens):
