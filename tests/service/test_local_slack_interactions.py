@@ -15,7 +15,7 @@ from slack_sdk.socket_mode.response import SocketModeResponse
 from peerbot.local.slack import LocalSlack, NotOk
 
 STOP = {"type": "button", "action_id": "stop", "text": {"type": "plain_text", "text": "Stop"}, "value": "r1"}
-BLOCKS = [
+BLOCKS: list[dict[str, Any]] = [
     {"type": "section", "text": {"type": "mrkdwn", "text": "*working*"}},
     {"type": "actions", "block_id": "run", "elements": [STOP]},
 ]
@@ -54,8 +54,10 @@ async def connected(slack: LocalSlack) -> AsyncIterator[App]:
         await client.close()  # type: ignore[no-untyped-call]
 
 
-async def a_card(slack: LocalSlack, **where: str) -> str:
-    posted = await client_of(slack).chat_postMessage(channel=slack.general, text="working", blocks=BLOCKS, **where)
+async def a_card(slack: LocalSlack, thread_ts: str | None = None) -> str:
+    posted = await client_of(slack).chat_postMessage(
+        channel=slack.general, thread_ts=thread_ts, text="working", blocks=BLOCKS
+    )
     return str(posted["ts"])
 
 
