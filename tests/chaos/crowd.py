@@ -12,8 +12,8 @@ from plan import CHANNELS, PEOPLE, Blow, Message, Plan, Talk
 
 from peerbot.conversation.keys import Conversation, input_id
 from peerbot.journal.journal import Journal
-from peerbot.local.narrate import answered_turn
 from peerbot.local.slack import LocalSlack
+from peerbot.local.slack.narrate import answered_turn
 
 CONVERSATIONS_AT_ONCE = 16
 BOUND_SECONDS = 180.0

@@ -75,7 +75,7 @@ class Planter:
             thread_ts=course.conversation.thread_ts,
             text=str(answer["text"]),
             blocks=[{key: value for key, value in block.items() if key != "block_id"} for block in answer["blocks"]],  # type: ignore[attr-defined]
-            metadata=turn_metadata(course.conversation, k),
+            metadata=turn_metadata(course.conversation, k).as_metadata(),
         )
 
     async def take_back(self, course: Course, k: int) -> None:

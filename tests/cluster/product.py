@@ -27,8 +27,8 @@ from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.model import DemoModel
-from peerbot.local.narrate import answered_turn
 from peerbot.local.slack import LocalSlack
+from peerbot.local.slack.narrate import answered_turn
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "peerbot-conversations-prod"  # the guide's

@@ -28,7 +28,7 @@ from product import BUCKET, ROOT, SECONDS, Product, eventually, world
 
 from images import DISPATCHER, WORKER
 from peerbot.conversation.keys import Conversation, input_id
-from peerbot.local.narrate import Narrator
+from peerbot.local.slack.narrate import Narrator
 
 pytestmark = pytest.mark.timeout(1200)
 

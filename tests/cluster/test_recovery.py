@@ -26,7 +26,7 @@ from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
-from peerbot.local.narrate import answered_turn
+from peerbot.local.slack.narrate import answered_turn
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
 

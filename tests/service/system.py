@@ -24,8 +24,8 @@ from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.model import DemoModel
-from peerbot.local.narrate import answered_turn
 from peerbot.local.slack import Fault, LocalSlack
+from peerbot.local.slack.narrate import answered_turn
 from peerbot.local.slack.shapes import UserKind
 from peerbot.runs.processes.sandbox import Sandbox, SandboxMissing
 from peerbot.slack.render import turn_words

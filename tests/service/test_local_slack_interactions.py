@@ -54,9 +54,9 @@ async def connected(slack: LocalSlack) -> AsyncIterator[App]:
         await client.close()  # type: ignore[no-untyped-call]
 
 
-async def a_card(slack: LocalSlack, *, thread_ts: str | None = None) -> str:
+async def a_card(slack: LocalSlack, thread_ts: str | None = None) -> str:
     posted = await client_of(slack).chat_postMessage(
-        channel=slack.general, text="working", blocks=BLOCKS, thread_ts=thread_ts
+        channel=slack.general, thread_ts=thread_ts, text="working", blocks=BLOCKS
     )
     return str(posted["ts"])
 

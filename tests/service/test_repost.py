@@ -77,7 +77,7 @@ async def test_an_answer_that_is_in_the_thread_already_is_found_and_not_posted_a
         channel=conversation.channel,
         thread_ts=conversation.thread_ts,
         text="The answer.",
-        metadata=turn_metadata(conversation, 1),
+        metadata=turn_metadata(conversation, 1).as_metadata(),
     )
 
     await system.start()

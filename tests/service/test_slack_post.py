@@ -13,6 +13,7 @@ from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import call, open_client, refusal_code, web_client
 from peerbot.slack.blocks import Rendered
 from peerbot.slack.card import card_message
+from peerbot.slack.marks import Mark
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
 from peerbot.slack.render import answer, notice
@@ -64,12 +65,13 @@ def types(slack: LocalSlack, conversation: Conversation, ts: str) -> list[str]:
 async def test_a_message_arrives_in_its_thread_with_its_metadata(
     slack: LocalSlack, poster: Poster, conversation: Conversation
 ) -> None:
-    metadata = {"event_type": "peerbot_turn", "event_payload": {"conversation": str(conversation), "turn": 1}}
-    ts = await poster.post(conversation, shown_answer("All tests pass."), metadata=metadata)
+    mark = Mark("peerbot_turn", {"conversation": str(conversation), "turn": 1})
+    ts = await poster.post(conversation, shown_answer("All tests pass."), metadata=mark)
 
     message = slack.thread(conversation.channel, conversation.thread_ts)[-1]
     assert message["ts"] == ts
-    assert message["metadata"] == metadata
+    assert message["metadata"] == {"event_type": "peerbot_turn", "event_payload": mark.payload}
+    assert [shown.mark async for shown in poster.thread(conversation, after_ts="0")] == [None, mark]
     assert message["blocks"][0]["text"] == "All tests pass."
     assert message["text"].startswith("All tests pass.")
 

@@ -384,7 +384,7 @@ def test_what_a_log_says_of_it_are_ids_alone(body: dict[str, Any]) -> None:
 
 
 _odd: st.SearchStrategy[Any] = st.sampled_from(
-    [None, True, 7, "", "x", "\ud800", [], [[]], [None], {}, {"id": []}, {"values": {"a": 1}}]
+    (None, True, 7, "", "x", "\ud800", [], [[]], [None], {}, {"id": []}, {"values": {"a": 1}})
 )
 _types = st.sampled_from(
     ("event_callback", "block_actions", "view_submission", "view_closed", "shortcut", "message_action", None)

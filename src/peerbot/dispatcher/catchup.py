@@ -21,10 +21,10 @@ from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.runs.port import Runs
-from peerbot.slack.events import Us, read_event
+from peerbot.slack.events import Candidate, Us
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
-from peerbot.slack.past import MemberOf, Message, Past
+from peerbot.slack.past import MemberOf, Past
 
 log = logger(__name__)
 
@@ -98,9 +98,7 @@ class CatchUp:
 
         Raises what Slack and the journal raise; then the marker stays for the next look.
         """
-        past = Past(self._outbound, self._us)
-        message = await past.message(conversation, input_ts(identity))
-        candidate = read_event(past.event(conversation.channel, message), self._us) if message else None
+        candidate = await Past(self._outbound, self._us).message(conversation, input_ts(identity))
         if candidate is not None and candidate.input.conversation == conversation:
             log.info("input_recovered", conversation=str(conversation), input=identity)
             await self._recorder.record(candidate.input)
@@ -196,24 +194,21 @@ class CatchUp:
     ) -> int:
         """Read a channel; returns how many inputs were new, and adds its threads that have new replies to `threads`."""
         oldest = min(since, time.time() - ROOTS_SECONDS)
-        messages = await past.in_channel(channel.id, oldest, pages=ROOT_PAGES)
-        for message in messages:
-            if (latest := float(message.get("latest_reply") or 0)) > since:
-                threads[channel.id, str(message["ts"])] = (latest, channel)
-        return await self._record(past, channel, messages, since)
+        candidates, roots = await past.in_channel(channel, oldest, pages=ROOT_PAGES)
+        for root in roots:
+            if root.latest_reply > since:
+                threads[channel.id, root.thread_ts] = (root.latest_reply, channel)
+        return await self._record(candidates, since)
 
     async def _thread(self, past: Past, channel: MemberOf, thread_ts: str, since: float) -> int:
-        return await self._record(past, channel, await past.in_thread(channel.id, thread_ts, since), since)
+        return await self._record(await past.in_thread(channel, thread_ts, since), since)
 
-    async def _record(self, past: Past, channel: MemberOf, messages: Iterable[Message], since: float) -> int:
+    async def _record(self, candidates: Iterable[Candidate], since: float) -> int:
         """Record of one channel's or thread's messages, oldest first, what is for us and was missed."""
         recorded = 0
-        for message in messages:
-            candidate = read_event(past.event(channel.id, message, channel.kind), self._us)
-            if candidate is None or float(candidate.input.ts) <= since:
-                continue
+        for candidate in candidates:
             item = candidate.input
-            if await self._journal.input(item.conversation, item.id):
+            if float(item.ts) <= since or await self._journal.input(item.conversation, item.id):
                 continue
             if await self._recorder(candidate, late=True):
                 log.info("input_missed", conversation=str(item.conversation), input=item.id)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError
-from peerbot.local.narrate import Narrator
 from peerbot.local.slack import Change
+from peerbot.local.slack.narrate import Narrator
 from peerbot.local.talk import answer_to, introduce, say
 from peerbot.local.world import World
 

@@ -9,8 +9,8 @@ from html import escape
 from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation, input_id
 from peerbot.errors import SettingsError, Unavailable
-from peerbot.local.narrate import Narrator, answered_turn
 from peerbot.local.slack import Change
+from peerbot.local.slack.narrate import Narrator, answered_turn
 from peerbot.local.world import World
 
 ANSWER_SLACK_SECONDS = 120.0

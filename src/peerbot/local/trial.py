@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from peerbot.conversation.documents import FileChange, PullRequest, Turn, TurnStatus
 from peerbot.conversation.keys import Conversation
-from peerbot.local.narrate import Narrator
+from peerbot.local.slack.narrate import Narrator
 from peerbot.local.talk import Timeline, answer_to, introduce, say, thread_in
 from peerbot.local.world import World
 from peerbot.slack.render import turn_words

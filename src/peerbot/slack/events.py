@@ -238,8 +238,8 @@ def _clean(value: object) -> str:
 
 def _block_action(body: Mapping[str, Any]) -> BlockAction | None:
     actions = body.get("actions")
-    action = _part(actions[0]) if isinstance(actions, list) and actions else {}  # there is one: what was used
-    message, container, view = _part(body, "message"), _part(body, "container"), _part(body, "view")
+    action = _object(actions[0]) if isinstance(actions, list) and actions else {}  # there is one: what was used
+    message, container, view = _object(body.get("message")), _object(body.get("container")), _object(body.get("view"))
     message_ts = _clean(container.get("message_ts") or message.get("ts"))
     found = BlockAction(
         team=_id(body.get("team")),
@@ -253,13 +253,13 @@ def _block_action(body: Mapping[str, Any]) -> BlockAction | None:
         value=next(iter(_said(action)), ""),
         action_ts=_clean(action.get("action_ts")),
         trigger_id=_clean(body.get("trigger_id")),
-        fields=_fields(_part(body, "state") or _part(view, "state")),
+        fields=_fields(_object(body.get("state")) or _object(view.get("state"))),
     )
     return found if found.user and found.action_id else None
 
 
 def _view_action(body: Mapping[str, Any]) -> ViewAction | None:
-    view = _part(body, "view")
+    view = _object(body.get("view"))
     found = ViewAction(
         submitted=body.get("type") == "view_submission",
         team=_id(body.get("team")),
@@ -268,7 +268,7 @@ def _view_action(body: Mapping[str, Any]) -> ViewAction | None:
         callback_id=_clean(view.get("callback_id")),
         private_metadata=_clean(view.get("private_metadata")),
         trigger_id=_clean(body.get("trigger_id")),
-        fields=_fields(_part(view, "state")),
+        fields=_fields(_object(view.get("state"))),
     )
     return found if found.user and found.view else None
 
@@ -281,7 +281,7 @@ def _shortcut(body: Mapping[str, Any]) -> Shortcut | None:
         callback_id=_clean(body.get("callback_id")),
         channel=_id(body.get("channel")),
         message_ts=message_ts,
-        thread_ts=_clean(_part(body, "message").get("thread_ts")) or message_ts,
+        thread_ts=_clean(_object(body.get("message")).get("thread_ts")) or message_ts,
         action_ts=_clean(body.get("action_ts")),
         trigger_id=_clean(body.get("trigger_id")),
     )
@@ -301,9 +301,9 @@ def _command(body: Mapping[str, Any]) -> Command | None:
 
 
 def _other(body: Mapping[str, Any]) -> Other:
-    event = _part(body, "event") or body
-    item = _part(event, "item")  # of a reaction
-    message = _part(event, "message") or _part(event, "previous_message")  # that was edited, or deleted
+    event = _object(body.get("event")) or body
+    item = _object(event.get("item"))  # of a reaction
+    message = _object(event.get("message")) or _object(event.get("previous_message"))  # that was edited, or deleted
     return Other(
         type=_clean(event.get("type")),
         subtype=_clean(event.get("subtype")),
@@ -316,32 +316,33 @@ def _other(body: Mapping[str, Any]) -> Other:
 
 
 def _fields(state: Mapping[str, Any]) -> Fields:
-    blocks = _part(state, "values")
     return {
-        (_clean(block), _clean(action)): _said(_part(blocks, block, action))
-        for block in blocks
-        for action in _part(blocks, block)
+        (_clean(block), _clean(action)): _said(_object(element))
+        for block, elements in _object(state.get("values")).items()
+        for action, element in _object(elements).items()
     }
-
-
-_ONE = ("value", "selected_date", "selected_time", "selected_user", "selected_channel", "selected_conversation")
-_SEVERAL = ("selected_users", "selected_channels", "selected_conversations")
 
 
 def _said(element: Mapping[str, Any]) -> tuple[str, ...]:
     """What an element was filled in with: a text, ids, or the values of options."""
-    found = [element.get(name) for name in _ONE]
-    for name in _SEVERAL:
-        found += _list(element.get(name))
     options = [element.get("selected_option"), *_list(element.get("selected_options"))]
-    found += [_part(option).get("value") for option in options]
+    found = [
+        element.get("value"),
+        element.get("selected_date"),
+        element.get("selected_time"),
+        element.get("selected_user"),
+        element.get("selected_channel"),
+        element.get("selected_conversation"),
+        *_list(element.get("selected_users")),
+        *_list(element.get("selected_channels")),
+        *_list(element.get("selected_conversations")),
+        *(_object(option).get("value") for option in options),
+    ]
     return tuple(text for text in map(_clean, found) if text)
 
 
-def _part(value: object, *names: str) -> Mapping[str, Any]:
-    """The object below these names, or an empty one."""
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
+def _object(value: object) -> Mapping[str, Any]:
+    """What Slack sent as an object, or an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 

@@ -1,7 +1,7 @@
-"""What Slack keeps of channels and threads, read back as the events that it once sent.
+"""What Slack keeps of channels and threads, read back as the messages that its events once brought.
 
-For whoever was away while the events came. Each page is one call, as a rule of the least urgent; they are counted, so
-that a look back has an end.
+It is for a dispatcher that was away while the events came. Each page is one call, as a rule of the least urgent; calls
+are counted, so that a look back has an end.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -12,7 +12,7 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused
 from peerbot.logs import logger
 from peerbot.slack.api import refusal_code
-from peerbot.slack.events import Us
+from peerbot.slack.events import Candidate, Us, read_event
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
 
@@ -22,8 +22,6 @@ MOST_CALLS = 300  # of one look back: about ten minutes of them
 _TYPES = {"public_channel": "channel", "private_channel": "group", "mpim": "mpim", "im": "im"}  # and as events say it
 _GONE = ("thread_not_found", "message_not_found", "channel_not_found", "not_in_channel")
 
-Message = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class MemberOf:
@@ -31,6 +29,14 @@ class MemberOf:
 
     id: str
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A message that began a thread, and when the newest reply to it was written (in seconds since 1970)."""
+
+    thread_ts: str
+    latest_reply: float
 
 
 class Past:
@@ -64,20 +70,23 @@ class Past:
             except Refused as refused:
                 log.warning("channels_not_listed", kind=kind, reason=str(refused))
 
-    async def in_channel(self, channel: str, since: float, *, pages: int) -> list[Message]:
-        """Read what stands in the channel itself since then, oldest first: at most the newest `pages` pages."""
-        asked = {"channel": channel, "oldest": f"{since:.6f}"}
-        found = self._all("a channel's messages", "conversations.history", "messages", asked, pages=pages)
-        return sorted([message async for message in found], key=_ts)
+    async def in_channel(self, channel: MemberOf, since: float, *, pages: int) -> tuple[list[Candidate], list[Root]]:
+        """Read what stands in the channel itself since then, at most the newest `pages` pages.
 
-    async def in_thread(self, channel: str, thread_ts: str, since: float) -> list[Message]:
-        """Read a thread's messages since then, oldest first, and what began it."""
-        asked = {"channel": channel, "ts": thread_ts, "oldest": f"{since:.6f}"}
-        found = self._all("a thread's messages", "conversations.replies", "messages", asked)
-        return sorted([message async for message in found], key=_ts)
+        Returns the messages that may be for us, oldest first, and the threads that have replies.
+        """
+        asked = {"channel": channel.id, "oldest": f"{since:.6f}"}
+        found = await self._messages("a channel's messages", "conversations.history", asked, pages=pages)
+        roots = [Root(str(m["ts"]), float(m["latest_reply"])) for m in found if m.get("latest_reply")]
+        return self._candidates(found, channel), roots
 
-    async def message(self, conversation: Conversation, ts: str) -> Message | None:
-        """Read one message; None where it is gone, or out of the bot's sight."""
+    async def in_thread(self, channel: MemberOf, thread_ts: str, since: float) -> list[Candidate]:
+        """Read the messages of a thread that may be for us, oldest first: those since then, and its first."""
+        asked = {"channel": channel.id, "ts": thread_ts, "oldest": f"{since:.6f}"}
+        return self._candidates(await self._messages("a thread's messages", "conversations.replies", asked), channel)
+
+    async def message(self, conversation: Conversation, ts: str) -> Candidate | None:
+        """Read one message; None if it is gone, out of the bot's sight, or not for us."""
         asked = {
             "channel": conversation.channel,
             "ts": conversation.thread_ts,
@@ -86,28 +95,36 @@ class Past:
             "inclusive": True,
         }
         try:
-            found = [m async for m in self._all("a message", "conversations.replies", "messages", asked, pages=1)]
+            found = await self._messages("a message", "conversations.replies", asked, pages=1)
         except Refused as refused:
             if refusal_code(refused) in _GONE:
                 return None
             raise
-        return next((message for message in found if message.get("ts") == ts), None)
+        candidates = self._candidates(found, MemberOf(conversation.channel, ""))
+        return next((candidate for candidate in candidates if candidate.input.ts == ts), None)
 
-    def event(self, channel: str, message: Message, kind: str = "") -> dict[str, Any]:
-        """The event that Slack sent, or would have sent, when the message was written: as it reads now."""
-        said = {name: value for name, value in message.items() if name != "edited"}
-        said |= {"type": "message", "channel": channel, "channel_type": kind}
-        return {"type": "event_callback", "team_id": self._us.team, "event_id": "", "event": said}
+    def _candidates(self, messages: list[Mapping[str, Any]], channel: MemberOf) -> list[Candidate]:
+        """Read messages as the events that Slack sent, or would have sent, when they were written: as they read now."""
+        found = []
+        for message in messages:
+            said = {name: value for name, value in message.items() if name != "edited"}
+            said |= {"type": "message", "channel": channel.id, "channel_type": channel.kind}
+            body = {"type": "event_callback", "team_id": self._us.team, "event_id": "", "event": said}
+            found.append(read_event(body, self._us))
+        return [candidate for candidate in found if candidate]
+
+    async def _messages(
+        self, doing: str, method: str, asked: Mapping[str, Any], *, pages: int = MOST_CALLS
+    ) -> list[Mapping[str, Any]]:
+        """Read messages, oldest first."""
+        found = [message async for message in self._all(doing, method, "messages", asked, pages=pages)]
+        return sorted(found, key=lambda message: str(message.get("ts", "")))
 
     async def _all(
         self, doing: str, method: str, what: str, asked: Mapping[str, Any], *, pages: int = MOST_CALLS
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncIterator[Mapping[str, Any]]:
         most = min(pages, self._calls_left)
         async for page in self._outbound.pages(doing, method, self._urgency, asked, most=most):
             self._calls_left -= 1
             for item in page.get(what) or ():
                 yield item
-
-
-def _ts(message: Message) -> str:
-    return str(message.get("ts", ""))

@@ -15,6 +15,7 @@ from peerbot.logs import logger
 from peerbot.slack.api import refusal_code
 from peerbot.slack.blocks import Rendered
 from peerbot.slack.lanes import Urgency
+from peerbot.slack.marks import Mark, Shown, read_thread
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.render import plain, words
 
@@ -52,14 +53,13 @@ class Poster:
         conversation: Conversation,
         rendered: Rendered | Newest,
         *,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mark | None = None,
         urgency: Urgency = Urgency.FIRST,
     ) -> str:
         """Post a message into the conversation's thread; its `ts`, or the empty string where `Newest` gave nothing.
 
-        `metadata` is Slack's `{event_type, event_payload}`; every app in the workspace can read it. Raises
-        `Unavailable` where it is not known whether the message was posted (never tried again here: it could be
-        there twice), `Refused` where Slack will not take it.
+        `metadata` is the mark that it is found again by. Raises `Unavailable` where it is not known whether the message
+        was posted (never tried again here: it could be there twice), `Refused` where Slack will not take it.
         """
 
         async def send(level: int) -> Mapping[str, Any]:
@@ -73,7 +73,7 @@ class Poster:
                     "thread_ts": conversation.thread_ts,
                     "text": shown.text if level < 2 else words(newest),
                     "blocks": shown.blocks if level < 2 else None,
-                    "metadata": dict(metadata) if metadata else None,
+                    "metadata": metadata.as_metadata() if metadata else None,
                     "unfurl_links": False,
                     "unfurl_media": False,
                     "link_names": False,
@@ -85,9 +85,9 @@ class Poster:
 
         return str((await self._stepping_down(send)).get("ts") or "")
 
-    def thread(self, conversation: Conversation, *, after_ts: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Read the thread's messages after `after_ts`, oldest first, with their metadata. Raises as `post` does."""
-        return self._outbound.thread(conversation.channel, conversation.thread_ts, Urgency.FINAL, after_ts=after_ts)
+    def thread(self, conversation: Conversation, *, after_ts: str) -> AsyncIterator[Shown]:
+        """Read the thread's messages after `after_ts`, oldest first, with their marks. Raises as `post` does."""
+        return read_thread(self._outbound, conversation, Urgency.FINAL, after_ts=after_ts)
 
     async def upload(self, name: str, content: str) -> str:
         """Hand a file over to Slack and return its id; nobody sees it before `share`. Raises as `post` does."""

@@ -7,10 +7,8 @@ poster that died finds the parts that are there and posts only those that are mi
 import asyncio
 import re
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import stamina
 
@@ -22,6 +20,7 @@ from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.slack.api import came_at_once, is_for_the_operator, refusal_code
 from peerbot.slack.lanes import Urgency
+from peerbot.slack.marks import Mark
 from peerbot.slack.post import Poster
 from peerbot.slack.render import Answer, answer
 from peerbot.slack.words import GONE, missed
@@ -107,7 +106,8 @@ class Answers:
                 await self._post_messages(conversation, turn, shown, found)
             else:
                 found.file = await self._shared(conversation, turn)
-        return [found.messages[part] for part in sorted(found.messages)] + [found.file] * bool(found.file)
+        messages = [found.messages[part] for part in sorted(found.messages)]
+        return [*messages, found.file] if found.file else messages
 
     async def _post_messages(self, conversation: Conversation, turn: Turn, shown: Answer, found: "_Found") -> None:
         for part, message in enumerate(shown.messages, start=1):
@@ -141,15 +141,15 @@ class Answers:
     async def _found(self, conversation: Conversation, turn: Turn) -> "_Found":
         """Look for the parts of a turn's answer in the thread."""
         found = _Found()
-        us = None
+        us = ""
         async for message in self._poster.thread(conversation, after_ts=input_ts(turn.inputs[0])):
-            if part := _part(message, conversation, turn.k):
-                us = message.get("user")
-                found.messages.setdefault(part, str(message["ts"]))
-            elif us and message.get("user") == us:  # a person may call a file whatever they like
-                names = (str(file.get("name")) for file in message.get("files") or ())
-                if any((name := _FILE.fullmatch(n)) and int(name[1]) == turn.k for n in names):
-                    found.file = str(message["ts"])
+            if part := _part(message.mark, conversation, turn.k):
+                us = message.user
+                found.messages.setdefault(part, message.ts)
+            elif us and message.user == us:  # a person may call a file whatever they like
+                numbers = [int(name[1]) for file in message.files if (name := _FILE.fullmatch(file))]
+                if turn.k in numbers:
+                    found.file = message.ts
         return found
 
     async def _shown(self, conversation: Conversation, turn: Turn, *, with_file: bool = True) -> Answer:
@@ -173,13 +173,12 @@ class _Found:
     file: str = ""
 
 
-def turn_metadata(conversation: Conversation, turn: int, part: int = 1) -> dict[str, object]:
+def turn_metadata(conversation: Conversation, turn: int, part: int = 1) -> Mark:
     """What marks a message as a part of a turn's answer, so that it is found again (decision 0003).
 
     Any app may read it: no secret.
     """
-    payload = {"conversation": str(conversation), "turn": turn, "part": part}
-    return {"event_type": METADATA_EVENT, "event_payload": payload}
+    return Mark(METADATA_EVENT, {"conversation": str(conversation), "turn": turn, "part": part})
 
 
 def file_name(turn: int, part: int) -> str:
@@ -187,10 +186,9 @@ def file_name(turn: int, part: int) -> str:
     return f"answer-turn-{turn}-part-{part}.md"
 
 
-def _part(message: Mapping[str, Any], conversation: Conversation, turn: int) -> int:
-    """Which part of the turn's answer a message is; 0 where it is none."""
-    metadata = message.get("metadata") or {}
-    part = (metadata.get("event_payload") or {}).get("part")
-    if not isinstance(part, int) or metadata != turn_metadata(conversation, turn, part):
+def _part(mark: Mark | None, conversation: Conversation, turn: int) -> int:
+    """Which part of the turn's answer a message with this mark is; 0 where it is none."""
+    part = mark.payload.get("part") if mark else None
+    if not isinstance(part, int) or mark != turn_metadata(conversation, turn, part):
         return 0
     return max(part, 0)

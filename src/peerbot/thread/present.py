@@ -23,6 +23,7 @@ from peerbot.logs import logger
 from peerbot.slack.blocks import Rendered
 from peerbot.slack.card import State, card_message
 from peerbot.slack.lanes import Urgency
+from peerbot.slack.marks import Mark
 from peerbot.slack.people import People
 from peerbot.slack.post import Newest, Poster
 from peerbot.slack.render import notice
@@ -65,9 +66,9 @@ class CardFacts:
         return cls(run.n, run.repository, run.branch, requester)
 
 
-def card_metadata(conversation: Conversation, turn: int) -> dict[str, object]:
+def card_metadata(conversation: Conversation, turn: int) -> Mark:
     """What marks a message as a turn's card, so that it is found again. Any app may read it: no secret."""
-    return {"event_type": CARD_EVENT, "event_payload": {"conversation": str(conversation), "turn": turn}}
+    return Mark(CARD_EVENT, {"conversation": str(conversation), "turn": turn})
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +250,8 @@ class Presenter:
             return None
         since = input_ts(before.run.serves[0])
         async for message in self._poster.thread(conversation, after_ts=since):
-            if message.get("metadata") == card_metadata(conversation, turn):
-                card = Card(channel=conversation.channel, ts=str(message["ts"]))
+            if message.mark == card_metadata(conversation, turn):
+                card = Card(channel=conversation.channel, ts=message.ts)
                 await self._journal.write_card(conversation, turn, card)
                 return card
         return None

@@ -6,14 +6,14 @@ ever, and a checker that took it from the code that it checks would change with 
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused, SettingsError
 from peerbot.slack.api import refusal_code
 from peerbot.slack.lanes import Urgency
+from peerbot.slack.marks import Shown, read_thread
 from peerbot.slack.outbound import Outbound
+from peerbot.slack.tokens import identify
 from peerbot.verify.judge import Thread
 
 _EVENT = "peerbot_turn"
@@ -33,19 +33,18 @@ class Threads:
     async def begin(self) -> None:
         """Find out who we are. Raises `SettingsError` where Slack does not take the token, or `Unavailable`."""
         try:
-            us = await self._outbound.call("who we are", "auth.test", Urgency.FIRST, {})
+            us = await identify(self._outbound)
         except Refused as error:
             raise SettingsError(str(error)) from error
-        self._team, self._bot_user = str(us["team_id"]), str(us["user_id"])
+        self._team, self._bot_user = us.team, us.bot_user
 
     async def read(self, conversation: Conversation) -> Thread:
         """Read a whole thread. A thread that is gone is empty. Raises `Unavailable`, and `Refused` where all is."""
         if conversation.team != self._team:
             return Thread(refused="It is in another workspace than the bot token's.")
         thread = Thread()
-        channel, thread_ts = conversation.channel, conversation.thread_ts
         try:
-            async for message in self._outbound.thread(channel, thread_ts, Urgency.BACKGROUND):
+            async for message in read_thread(self._outbound, conversation, Urgency.BACKGROUND):
                 self._take(thread, message, conversation)
         except Refused as error:
             if refusal_code(error) in _EMPTY:
@@ -55,21 +54,19 @@ class Threads:
             raise
         return thread
 
-    def _take(self, thread: Thread, message: Mapping[str, Any], conversation: Conversation) -> None:
-        ts = str(message["ts"])
-        if ts in thread.messages:  # a thread's first message leads every page
+    def _take(self, thread: Thread, message: Shown, conversation: Conversation) -> None:
+        if message.ts in thread.messages:  # a thread's first message leads every page
             return
-        if message.get("subtype") != "tombstone":
-            thread.messages.add(ts)
-        if message.get("user") != self._bot_user:  # anybody may call a file, and any app may mark a message, like ours
+        if not message.is_tombstone:
+            thread.messages.add(message.ts)
+        if message.user != self._bot_user:  # anybody may call a file, and any app may mark a message, like ours
             return
-        metadata = message.get("metadata") or {}
-        if metadata.get("event_type") == _EVENT:
-            payload = dict(metadata.get("event_payload") or {})
+        if message.mark and message.mark.event == _EVENT:
+            payload = dict(message.mark.payload)
             where, turn = str(payload.pop("conversation", "")), payload.pop("turn", None)
             if isinstance(turn, int):
                 part = json.dumps(payload, sort_keys=True)  # all that tells one part of an answer from another
-                thread.answers.setdefault((where, turn, part), []).append(ts)
-        for file in message.get("files") or ():  # a file takes no metadata: its name says what it is
-            if match := _FILE.fullmatch(str(file.get("name"))):
-                thread.answers.setdefault((str(conversation), int(match[1]), match[0]), []).append(ts)
+                thread.answers.setdefault((where, turn, part), []).append(message.ts)
+        for name in message.files:  # a file takes no mark: its name says what it is
+            if match := _FILE.fullmatch(name):
+                thread.answers.setdefault((str(conversation), int(match[1]), match[0]), []).append(message.ts)
