@@ -33,7 +33,7 @@ class SettingsError(PeerBotError):
 
 
 class Unavailable(PeerBotError):
-    """A service that is needed did not answer. Try again in a moment."""
+    """A service that PeerBot needs did not answer. Try again in a moment."""
 
 
 class Refused(PeerBotError):
@@ -41,11 +41,11 @@ class Refused(PeerBotError):
 
 
 class Conflict(PeerBotError):
-    """Somebody else was first."""
+    """Another writer was first."""
 
 
 class Unreadable(PeerBotError):
-    """A document of the journal can't be read: it is damaged, or a newer release wrote it."""
+    """PeerBot can't read a document of the journal: it is damaged, or a newer release wrote it."""
 
 
 class TurnFailed(PeerBotError):

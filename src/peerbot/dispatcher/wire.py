@@ -273,5 +273,7 @@ class Wire:
         try:
             await web.TCPSite(server, host, port).start()
         except OSError as error:
-            raise PeerBotError(f"Port {port} is taken, or not ours to use. Set {setting} to another one.") from error
+            raise PeerBotError(
+                f"Port {port} is in use, or PeerBot may not use it. Set {setting} to another one."
+            ) from error
         return int(server.addresses[0][1])

@@ -18,7 +18,7 @@ READS_MAY_BE_OLD_SECONDS = 2.0
 ASKED_AGAIN_SECONDS = 5.0
 """Where the journal was away at the last look, reads do not wait for it again before this."""
 
-_OVER = "This run is over, or the token is not its own."
+_OVER = "This run has ended, or this is not its token."
 
 
 class Role(StrEnum):
@@ -58,7 +58,7 @@ class Access:
         if not hmac.compare_digest(secret_hash(_bearer(request)), wanted):
             raise Refused(_OVER)
         if write and await self._journal.run(conversation, run + 1) is not None:
-            raise Conflict("A newer run has taken this conversation over.")
+            raise Conflict("A newer run has taken over this conversation.")
         return Caller(conversation, record)
 
     def forget(self, conversation: Conversation, run: int) -> None:

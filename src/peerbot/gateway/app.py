@@ -134,12 +134,12 @@ class Gateway:
         asked = StartRequest.model_validate_json(await _small_body(request))
         record = await self.journal.run(conversation, n)
         if record is None or record.closed or secret_hash(asked.secret) != record.run.secret_hash:
-            raise Refused("This run is over, or the secret is not its own.")
+            raise Refused("This run has ended, or this is not its secret.")
         tokens = RunStarted(supervisor_hash=asked.supervisor_hash, agent_hash=asked.agent_hash)
         if not await self.journal.run_started(conversation, n, tokens):
             again = await self.journal.run(conversation, n)
             if again is None or again.started is None or _hashes(again.started) != _hashes(tokens):
-                raise Refused("This run has a worker already.")
+                raise Refused("This run already has a worker.")
         log.info("run_started", conversation=str(conversation), run=n)
         self.started(conversation, n)
         return _json(
@@ -205,7 +205,7 @@ class Gateway:
         turn, part = _number(request, "turn"), _number(request, "part")
         self._count(caller, turn, len(data))
         if not await self.journal.write_session_part(caller.conversation, turn, caller.record.n, part, data):
-            raise Conflict("This part of the transcript is another one already.")
+            raise Conflict("Another part of the transcript already has this number.")
         return web.Response(status=204)
 
     async def keep_session(self, request: web.Request) -> web.Response:
@@ -213,7 +213,7 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
         data = await checked(await request.read())
         if not await self.journal.write_session(caller.conversation, _number(request, "turn"), caller.record.n, data):
-            raise Conflict("This turn's transcript is kept already.")
+            raise Conflict("This turn's transcript is already kept.")
         return web.Response(status=204)
 
     async def session(self, request: web.Request) -> web.Response:
@@ -227,7 +227,7 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
         data = await request.read()
         if not await self.journal.write_work(caller.conversation, _number(request, "turn"), caller.record.n, data):
-            raise Conflict("This turn's commits are kept already.")
+            raise Conflict("This turn's commits are already kept.")
         log.info("work_kept", conversation=str(caller.conversation), run=caller.record.n, bytes=len(data))
         return web.Response(status=204)
 
@@ -237,7 +237,7 @@ class Gateway:
         kept = await self.branches.kept(caller.conversation)
         data = await self.journal.work(caller.conversation, kept.turn, kept.run) if kept else None
         if data is None:
-            raise Refused("There are no commits that wait to be pushed.")
+            raise Refused("No commits wait to be pushed.")
         return web.Response(body=data, content_type="application/octet-stream")
 
     async def thread(self, request: web.Request) -> web.Response:
@@ -306,7 +306,7 @@ class Gateway:
         counted, so_far = self._parts.get(key, (turn, 0))
         total = size + (so_far if counted == turn else 0)
         if total > LARGEST_BYTES:
-            raise Refused("This turn's transcript has become too large to be kept.")
+            raise Refused("This turn's transcript has become too large to keep.")
         self._parts[key] = (turn, total)
 
     async def _card_facts(self, caller: Caller) -> CardFacts:
@@ -333,7 +333,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except ValidationError as error:
-        return _error(request, 400, f"This request can't be read: {error.error_count()} problems.")
+        return _error(request, 400, f"PeerBot can't read this request (problems: {error.error_count()}).")
     except Refused as error:
         return _error(request, 403, str(error))
     except Conflict as error:

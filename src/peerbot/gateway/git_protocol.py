@@ -82,13 +82,13 @@ class CommandReader:
         except UnicodeDecodeError as error:
             raise Refused("this push names a ref that is not UTF-8") from error
         if text.startswith("push-cert"):
-            raise Refused("signed pushes (git push --signed) are not supported")
+            raise Refused("PeerBot does not support signed pushes (git push --signed)")
         # Capabilities follow the first command alone; git's server would take them from any line.
         if not self._commands and text.count("\0") == 1:
             text, _, capabilities = text.partition("\0")
             self.capabilities = frozenset(capabilities.split())
             if "push-options" in self.capabilities:
-                raise Refused("push options (git push -o) are not supported")
+                raise Refused("PeerBot does not support push options (git push -o)")
         if not self._commands and _SHALLOW.fullmatch(text):
             return
         command = _COMMAND.fullmatch(text)

@@ -33,7 +33,7 @@ MOST_WORDS = 300
 _SERVICES = ("git-upload-pack", "git-receive-pack")
 _REQUEST_HEADERS = ("Accept", "Accept-Language", "Content-Type", "Git-Protocol", "User-Agent")
 _RESPONSE_HEADERS = ("Content-Type", "Cache-Control", "Expires", "Pragma")
-_NO_LFS = "Git LFS is not supported here: PeerBot relays git itself alone. Commit the file without LFS."
+_NO_LFS = "PeerBot does not support Git LFS: it relays only git itself. Commit the file without LFS."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class GitTarget:
     def refusal(self, command: Command) -> str | None:
         """Why this may not be pushed, in words that git shows beside the ref; None when it may."""
         if command.ref not in (f"refs/heads/{self.branch}", self.checkpoint_ref):
-            return f"only {self.branch} may be pushed"
-        return "PeerBot deletes no branch" if command.deletes else None
+            return f"you may push only {self.branch}"
+        return "PeerBot does not delete branches" if command.deletes else None
 
 
 class GitRelay:
@@ -85,7 +85,7 @@ class GitRelay:
                 return await self._push(request, target)
         if tail.startswith("info/lfs"):
             return web.json_response({"message": _NO_LFS}, status=403, content_type="application/vnd.git-lfs+json")
-        return _text(404, "there is nothing here. This is one repository's git, by smart HTTP alone.")
+        return _text(404, "there is nothing here. PeerBot serves one repository, by git's smart HTTP only.")
 
     async def _advertise(self, request: web.Request, target: GitTarget) -> web.StreamResponse:
         service = request.query.get("service", "")
@@ -184,7 +184,7 @@ class GitRelay:
         ):
             return Unavailable("GitHub's rate limit is used up. Try again in a minute.")
         if (status == 404 or 300 <= status < 400) and target.moved():
-            return Unavailable("the repository has moved, and is looked for anew. Try again in a moment.")
+            return Unavailable("the repository has moved, and PeerBot looks for it. Try again in a moment.")
         return _refusal(status, await self._words(upstream) if status == 403 else "")
 
     async def _words(self, upstream: aiohttp.ClientResponse) -> str:
@@ -206,7 +206,7 @@ async def _read_commands(reader: CommandReader, body: RequestBody, idle: IdleDea
                 if push := reader.feed(chunk):
                     return push
     except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
-        raise Unavailable("the push did not arrive whole.") from error
+        raise Unavailable("the push did not arrive completely. Push again.") from error
     raise Refused("this push is not in a form that PeerBot can read")
 
 
@@ -223,24 +223,24 @@ def _refusals(push: Push, target: GitTarget) -> list[tuple[str, str]]:
     if not causes:
         return []
     others = [command.ref for command in push.commands if command.ref not in causes]
-    return [*causes.items(), *((ref, "pushed together with a ref that is refused") for ref in others)]
+    return [*causes.items(), *((ref, "pushed together with a ref that PeerBot refuses") for ref in others)]
 
 
 def _refusal(status: int, words: str) -> PeerBotError:
     match status:
         case 401:
-            return Refused("GitHub does not accept PeerBot's token. Whoever runs PeerBot has to set a valid one.")
+            return Refused("GitHub does not accept PeerBot's token. Your PeerBot operator has to set a valid one.")
         case 403:
             return Refused(
-                f"{words or 'GitHub does not let PeerBot. '}Its token needs the right to write to the repository, and "
-                "an archived one takes nothing. Whoever runs PeerBot can look after that."
+                f"{words or 'GitHub does not allow this. '}PeerBot's token needs the right to write to the repository, "
+                "and nobody can push to an archived one. Your PeerBot operator can check both."
             )
         case 404:
             return Refused(
-                "the repository is gone, or PeerBot's token may not see it. Whoever runs PeerBot can look after that."
+                "the repository is gone, or PeerBot's token may not see it. Your PeerBot operator can check both."
             )
         case _ if 300 <= status < 400:
-            return Refused("the repository has moved. Whoever runs PeerBot can look after that.")
+            return Refused("the repository has moved. Your PeerBot operator can find it.")
         case _:
             return Unavailable(f"the git server has a problem (HTTP {status}). Try again in a minute.")
 
@@ -252,11 +252,11 @@ async def _answer(body: RequestBody, idle: IdleDeadline, service: str, reply: by
             await body.drain()
     except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
         log.warning("git_not_drained", cause=repr(error))
-        response: web.StreamResponse = _text(413, "the request was not sent to its end, or is too large.")
+        response: web.StreamResponse = _text(413, "the request did not arrive completely, or it is too large.")
         response.force_close()
         return response
     if reply is None:
-        return _text(403, "this was refused, and this git is too old to be told why in its protocol.")
+        return _text(403, "PeerBot refused this, and this git is too old to show the reason.")
     return web.Response(
         body=reply, headers={"Content-Type": f"application/x-{service}-result", "Cache-Control": "no-cache"}
     )

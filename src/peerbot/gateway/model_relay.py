@@ -125,7 +125,7 @@ class ModelRelay:
 
     def _refusal(self, request: web.Request, account: _Account, tail: str) -> web.Response | None:
         if request.method != "POST" or tail not in _PATHS:
-            return _error(404, "not_found_error", "PeerBot relays the Messages API alone.")
+            return _error(404, "not_found_error", "PeerBot relays only the Messages API.")
         if account.usd >= self._budget_usd:
             log.warning("budget_used_up", spent_usd=round(account.usd, 4))
             # Of the errors that the CLI does not try again, this is the one that it shows as it is, in one sentence.
@@ -222,4 +222,4 @@ def _error(status: int, kind: str, sentence: str) -> web.Response:
 
 
 def _too_large() -> web.Response:
-    return _error(413, "request_too_large", f"The request has more than {MAX_REQUEST_BYTES >> 20} MiB.")
+    return _error(413, "request_too_large", f"The request is larger than {MAX_REQUEST_BYTES >> 20} MiB.")

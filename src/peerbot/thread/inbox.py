@@ -83,7 +83,7 @@ class Inbox:
                 id=item.id,
                 user=item.user,
                 name=names.get(item.user, item.user),
-                text=await self._text(item) or "(No words of their own: it is about the messages above.)",
+                text=await self._text(item) or "(This message has no words of its own. It is about those above.)",
                 context=context if item is items[0] else "",
             )
             for item in items

@@ -45,8 +45,8 @@ class Beginning:
         repository = await self._github.repository(choice.repository)
         if repository is None:
             raise Refused(
-                f"The repository set for this channel, {choice.repository}, is not there, or the GitHub token may "
-                "not see it. Set another one, or give the token access."
+                f"The repository that is set for this channel, {choice.repository}, does not exist, or PeerBot's "
+                "GitHub token may not see it. Set another one, or give the token access to it."
             )
         return repository
 

@@ -48,5 +48,5 @@ async def checked(data: bytes) -> bytes:
     try:
         await asyncio.to_thread(unpack, data)
     except ValueError as error:
-        raise Refused("This is not a transcript that can be kept.") from error
+        raise Refused("This is not a transcript that PeerBot can keep.") from error
     return data

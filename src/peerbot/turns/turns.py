@@ -95,7 +95,7 @@ class Turns:
                     return document, True
             written = await self._journal.turn(conversation, turn)
         if written is None or written.nonce != result.nonce:
-            raise Conflict("Another run has answered this turn already.")
+            raise Conflict("Another run has already answered this turn.")
         return written, False
 
     async def clear_checkpoints(self, conversation: Conversation, record: RunRecord) -> None:
