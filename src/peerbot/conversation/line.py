@@ -1,4 +1,4 @@
-"""The order of the line when there are more conversations than places: people take turns, whatever their number of threads.
+"""The order of the line when conversations outnumber places: people take turns, however many threads each has.
 
 Pure: the order depends on the arguments alone, so that every replica finds the same one.
 """
