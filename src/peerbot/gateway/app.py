@@ -1,14 +1,17 @@
 """The gateway's HTTP app: the one API that workers call, on a port of its own (3001).
 
-Who calls is checked first (`access.py`), by path, token and role. Then:
+`access.py` first checks the caller, by path, token and role. Then these modules do the work:
 
-    start, inputs, turns, close     this module, `turns.py`, `inbox.py`
-    progress, the answer            `present.py`
-    session                         `sessions.py`
-    model                           `model_relay.py`
-    git                             `git_relay.py`
+    start, ready, close             this module
+    inputs, thread                  `thread/inbox.py`
+    turns                           `turns/turns.py`
+    progress, the answer            `thread/present.py`
+    session                         `turns/sessions.py`
+    work                            `turns/branches.py`
+    model                           `gateway/model_relay.py`
+    git                             `gateway/git_relay.py`
 
-It holds every credential; nothing that it answers carries one.
+The gateway holds every credential, and none of its replies carries one.
 """
 
 import asyncio
@@ -62,7 +65,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a run may take."""
+    """The limits of a run, and the model that it uses."""
 
     turn_seconds: float
     idle_seconds: float
@@ -75,7 +78,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Gateway:
-    """What the handlers share. Stateless but for caches and for who is waiting here."""
+    """The parts that the handlers share. Its only state is caches and the requests that wait here."""
 
     journal: Journal
     inbox: Inbox
@@ -86,8 +89,8 @@ class Gateway:
     model: ModelRelay
     git: GitRelay
     limits: Limits
-    started: Callable[[Conversation, int], None]  # told when a worker has traded its secret: burn it
-    closed: Callable[[Conversation], None]  # told when a worker closed its run: reconcile
+    started: Callable[[Conversation, int], None]  # called when a worker has traded its secret: burn it
+    closed: Callable[[Conversation], None]  # called when a worker has closed its run: reconcile
     spawn: Spawn
     access: Access = field(init=False)
     _waiting: dict[Conversation, set[asyncio.Event]] = field(default_factory=dict)
@@ -118,18 +121,18 @@ class Gateway:
         return app
 
     def notify(self, conversation: Conversation) -> None:
-        """A run of this conversation was woken: whoever waits here looks again."""
+        """Have the requests of this conversation that wait here look again: its run was woken."""
         for event in self._waiting.get(conversation, ()):
             event.set()
 
     def end(self) -> None:
-        """Send everybody who waits here to another replica."""
+        """Send the requests that wait here away, so that their workers ask another replica."""
         self._ending.set()
         for conversation in list(self._waiting):
             self.notify(conversation)
 
     async def start(self, request: web.Request) -> web.Response:
-        """Trade the bootstrap secret for the two tokens whose hashes are sent."""
+        """Trade the bootstrap secret for two tokens, whose hashes the worker sends."""
         conversation, n = named_run(request)
         asked = StartRequest.model_validate_json(await _small_body(request))
         record = await self.journal.run(conversation, n)
@@ -162,7 +165,7 @@ class Gateway:
         )
 
     async def inputs(self, request: web.Request) -> web.Response:
-        """Hand over the unanswered inputs; wait for one, up to `wait` seconds, where there is none."""
+        """Hand over the unanswered inputs; if there is none, wait up to `wait` seconds for one."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         wait = min(float(request.query.get("wait", "0")), POLL_SECONDS)
         woken = asyncio.Event()
@@ -217,7 +220,7 @@ class Gateway:
         return web.Response(status=204)
 
     async def session(self, request: web.Request) -> web.Response:
-        """Hand over the transcript that a turn goes on with."""
+        """Hand over the transcript with which a turn goes on."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         data = await session_so_far(self.journal, caller.conversation, _number(request, "turn"))
         return web.Response(body=data, content_type="application/gzip")
@@ -232,7 +235,7 @@ class Gateway:
         return web.Response(status=204)
 
     async def work(self, request: web.Request) -> web.Response:
-        """Hand over the commits of earlier turns that a turn is to push."""
+        """Hand over the commits of earlier turns that this turn has to push."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         kept = await self.branches.kept(caller.conversation)
         data = await self.journal.work(caller.conversation, kept.turn, kept.run) if kept else None
@@ -241,12 +244,12 @@ class Gateway:
         return web.Response(body=data, content_type="application/octet-stream")
 
     async def thread(self, request: web.Request) -> web.Response:
-        """Hand over what was said in the thread: for an agent whose session is lost."""
+        """Hand over the thread's messages, for an agent whose session is lost."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         return _json(Thread(text=await self.inbox.thread(caller.conversation)))
 
     async def finish(self, request: web.Request) -> web.Response:
-        """Write the turn, then post its answer: the worker need not wait for Slack."""
+        """Write the turn, then post its answer in the background: the worker need not wait for Slack."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
         result = TurnResult.model_validate_json(await request.read())
         with bound_contextvars(conversation=str(caller.conversation), run=caller.record.n):
@@ -255,14 +258,14 @@ class Gateway:
             )
             if result.cause:
                 log.warning("turn_failed", turn=turn.k, cause=result.cause)
-            if created:  # whoever created the turn posts it; a repeated call may come to another replica
+            if created:  # the creator of the turn posts it; a repeated call may come to another replica
                 self.spawn(self.presenter.final(caller.conversation, turn, await self._card_facts(caller)))
                 if turn.began:
                     self.spawn(self.turns.clear_checkpoints(caller.conversation, caller.record))
         return _json(TurnFinished(turn=turn.k, pull_request=turn.pull_request))
 
     async def ready(self, request: web.Request) -> web.Response:
-        """Say that what the run does can be kept, a push too: the journal knows it, and it is the newest."""
+        """Say that we can keep this run's results, pushes too: the journal knows the run, and it is the newest."""
         await self.access.caller(request, Role.SUPERVISOR, write=True)
         return web.Response(status=204)
 
@@ -301,7 +304,7 @@ class Gateway:
             return await self.git.handle(request, target, tail)
 
     def _count(self, caller: Caller, turn: int, size: int) -> None:
-        """Count a turn's transcript; the agent can write into it, so it has a bound. By replica, so approximate."""
+        """Bound a turn's transcript, since the agent can write into it. Approximate: each replica counts alone."""
         key = (caller.conversation, caller.record.n)
         counted, so_far = self._parts.get(key, (turn, 0))
         total = size + (so_far if counted == turn else 0)
@@ -310,7 +313,7 @@ class Gateway:
         self._parts[key] = (turn, total)
 
     async def _card_facts(self, caller: Caller) -> CardFacts:
-        """What the run's cards say; the requester is who asked for what it was started for."""
+        """The facts on the run's cards. The requester is the author of the first input that it was started for."""
         run = caller.record.run
         item = await self.journal.input(caller.conversation, run.serves[0])
         branch = await self.branches.shown(caller.conversation, run)
@@ -318,7 +321,7 @@ class Gateway:
 
 
 async def _small_body(request: web.Request) -> bytes:
-    """Read the body of somebody who has not said yet who they are; raises `Refused` where it is large."""
+    """Read the body of a caller that we have not identified yet; raises `Refused` if it is too large."""
     body = bytearray()
     while chunk := await request.content.readany():
         body += chunk
@@ -329,7 +332,7 @@ async def _small_body(request: web.Request) -> bytes:
 
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn our errors into one sentence each; what we did not foresee is logged whole and told as 500."""
+    """Reply to each of our errors with its sentence. An error that we did not foresee becomes a plain 500."""
     try:
         return await handler(request)
     except ValidationError as error:
@@ -347,7 +350,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 def _error(request: web.Request, status: int, sentence: str, headers: dict[str, str] | None = None) -> web.Response:
-    """Git shows its user a plain text, Claude Code the message of an Anthropic error."""
+    """Reply so that the caller shows the sentence: git shows plain text, Claude Code an Anthropic error's message."""
     if "/git/" in request.path:
         return web.Response(text=f"PeerBot: {sentence}\n", status=status, headers=headers)
     body = {
