@@ -1,7 +1,7 @@
 """The `peerbot` command.
 
-Exit codes: 0 it worked; 1 it did not (the turn failed, a service was not there), with the reason on standard error;
-2 wrong use or wrong settings.
+Exit codes: 0 if it worked; 1 if it did not (the turn failed, a service was away), with the reason on standard error;
+2 for wrong use or wrong settings.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 async def _until_signalled(work: Coroutine[object, object, int]) -> int:
-    """Run `work`; SIGTERM and SIGINT end it the polite way: everything that it opened is closed."""
+    """Run `work`; SIGTERM and SIGINT end it politely: it closes everything that it opened."""
     task = asyncio.ensure_future(work)
     caught: list[int] = []
 
@@ -92,7 +92,7 @@ async def _dispatcher(options: argparse.Namespace) -> int:
     dispatcher = Dispatcher(settings, await open_runs(settings))
     await dispatcher.start()
     gc.collect()
-    gc.freeze()  # what was imported stays: to look at all of it again keeps Slack's acks waiting
+    gc.freeze()  # imported objects stay: a collector that looks at all of them again keeps Slack's acks waiting
     try:
         await asyncio.Event().wait()
     finally:
