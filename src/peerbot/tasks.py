@@ -20,7 +20,7 @@ async def undisturbed(closing: Coroutine[object, object, _T]) -> _T:
     """Finish a closing in a separate task, however often the calling task is cancelled; returns its result.
 
     A signal cancels the calling task, and the next signal cancels it again. In a cancelled task CPython before 3.11.4
-    (gh-102780; Debian 12 has 3.11.2) raises `CancelledError` where an `asyncio.timeout` runs out, so that the rest of
+    (gh-102780; Debian 12 has 3.11.2) raises `CancelledError` when an `asyncio.timeout` runs out, so that the rest of
     the closing is skipped. Every step of a closing has its own deadline.
     """
     task = asyncio.create_task(closing)

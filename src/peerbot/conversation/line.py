@@ -26,8 +26,9 @@ def in_turn(
 
     `running` names the person of each run, and `served_at` says when a person last got a place, in seconds since 1970.
     Each person's conversations are served in the order in which they came. The person with fewer places comes first. If
-    two have the same number, the one comes first who got no place since they began to wait, or got it longer ago. A
-    place whose run was interrupted does not count: otherwise newcomers would overtake the person who waited longest.
+    two have the same number, a person who got no place since they began to wait comes first, then the person whose last
+    place is longer ago. A place whose run was interrupted does not count: otherwise newcomers would overtake the person
+    who waited longest.
     """
     places = Counter(running)
     heads: defaultdict[str, deque[Conversation]] = defaultdict(deque)
