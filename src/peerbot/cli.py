@@ -1,7 +1,7 @@
 """The `peerbot` command.
 
-Exit codes: 0 it worked; 1 it did not (the turn failed, a service was not there), with the reason on standard error;
-2 wrong use or wrong settings.
+Exit codes: 0 if it worked; 1 if it did not (the turn failed, a service was away), with the reason on standard error;
+2 for wrong use or wrong settings.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 async def _until_signalled(work: Coroutine[object, object, int]) -> int:
-    """Run `work`; SIGTERM and SIGINT end it the polite way: everything that it opened is closed."""
+    """Run `work`; SIGTERM and SIGINT end it politely: it closes everything that it opened."""
     task = asyncio.ensure_future(work)
     caught: list[int] = []
 
@@ -92,7 +92,7 @@ async def _dispatcher(options: argparse.Namespace) -> int:
     dispatcher = Dispatcher(settings, await open_runs(settings))
     await dispatcher.start()
     gc.collect()
-    gc.freeze()  # what was imported stays: to look at all of it again keeps Slack's acks waiting
+    gc.freeze()  # imported objects stay: a collector that looks at all of them again keeps Slack's acks waiting
     try:
         await asyncio.Event().wait()
     finally:
@@ -134,31 +134,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"peerbot {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    local = commands.add_parser("local", help="the whole product on this machine: plays a conversation, then chats")
+    local = commands.add_parser("local", help="run the whole product on this machine: play a conversation, then chat")
     _add_world(local)
     local.set_defaults(command=_local)
 
-    trial = commands.add_parser("try", help="one turn on this machine: the answer on standard output")
+    trial = commands.add_parser("try", help="run one turn on this machine, and print the answer")
     trial.add_argument("message", help="what to say to the bot")
     trial.add_argument("--json", action="store_true", help="print one JSON document instead of the answer")
-    trial.add_argument("--thread", metavar="ID", help="go on in this thread (a conversation that --json printed)")
+    trial.add_argument("--thread", metavar="ID", help="go on in this thread (ID is a conversation that --json printed)")
     _add_world(trial)
     trial.set_defaults(command=_try)
 
-    dispatcher = commands.add_parser("dispatcher", help="production: real Slack, GitHub and Claude, by the settings")
+    dispatcher = commands.add_parser("dispatcher", help="run in production, with real Slack, GitHub and Claude")
     _add_unsafe(dispatcher)
     dispatcher.set_defaults(command=_dispatcher)
 
-    check = commands.add_parser("verify", help="read journal and Slack, and say what was lost, doubled or is waiting")
-    check.add_argument("--store", metavar="URL", help="the journal, instead of the one that the settings name")
+    check = commands.add_parser("verify", help="say which messages and answers were lost, doubled or are waiting")
+    check.add_argument("--store", metavar="URL", help="read this journal instead of the one that the settings name")
     check.add_argument("--json", action="store_true", help="print one JSON document")
     check.add_argument(
-        "--since", type=_hours, metavar="HOURS", help="leave out what was silent for so long and does not wait"
+        "--since", type=_hours, metavar="HOURS", help="leave out threads that were silent for this long and do not wait"
     )
     check.set_defaults(command=_verify)
 
-    doctor = commands.add_parser("doctor", help="look at everything that PeerBot needs, and say how to mend it")
-    doctor.add_argument("--model", action="store_true", help="ask Claude one tiny thing, too (a few tokens)")
+    doctor = commands.add_parser("doctor", help="check everything that PeerBot needs, and say how to mend each fault")
+    doctor.add_argument("--model", action="store_true", help="also ask Claude one tiny thing (a few tokens)")
     doctor.add_argument("--json", action="store_true", help="print one JSON document")
     doctor.set_defaults(command=_doctor)
 
@@ -169,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_world(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--in", dest="directory", type=Path, metavar="DIR", help="keep the world in DIR, or go on with it"
+        "--in", dest="directory", type=Path, metavar="DIR", help="keep everything in DIR, or go on with what DIR has"
     )
     parser.add_argument("--repo", type=_repository, metavar="PATH", help="work on a copy of this git repository")
     _add_unsafe(parser)
@@ -191,7 +191,7 @@ def _repository(value: str) -> Path:
 def _hours(value: str) -> float:
     hours = float(value)
     if not 0 < hours < 1_000_000:
-        raise argparse.ArgumentTypeError("hours are more than 0")
+        raise argparse.ArgumentTypeError("the number of hours has to be more than 0")
     return hours
 
 

@@ -1,16 +1,16 @@
-"""Everything that PeerBot raises on purpose, in one small tree.
+"""All errors that PeerBot raises on purpose, in one small tree.
 
 ::
 
     PeerBotError
-    ├── SettingsError            the settings can't be used; says all problems at once
+    ├── SettingsError            the settings are wrong; lists all problems at once
     ├── Unavailable              a service did not answer in time; trying again may help
     ├── Refused                  somebody may not do this; trying again does not help
-    ├── Conflict                 another writer was first; ours is thrown away
+    ├── Conflict                 another writer was first; our result is thrown away
     ├── Unreadable               a document of the journal is damaged, or from a newer release
-    └── TurnFailed               the agent's turn ended without an answer; says why to the user
+    └── TurnFailed               the agent's turn ended without an answer; tells the user why
 
-Each carries a sentence for the person who reads it (`str(error)`) and, chained, the cause for the operator.
+`str(error)` is a sentence for the person who reads it. The chained cause is for the operator.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class PeerBotError(Exception):
 
 
 class SettingsError(PeerBotError):
-    """The settings can't be used. `problems` has each by itself, where several were found."""
+    """The settings can't be used. `problems` lists them one by one, if there are several."""
 
     def __init__(self, message: str | None = None, problems: Sequence[str] = ()) -> None:
         listed = "".join(f"\n  - {problem}" for problem in problems)
@@ -33,7 +33,7 @@ class SettingsError(PeerBotError):
 
 
 class Unavailable(PeerBotError):
-    """A service that is needed did not answer. Try again in a moment."""
+    """A service that PeerBot needs did not answer. Try again in a moment."""
 
 
 class Refused(PeerBotError):
@@ -41,11 +41,11 @@ class Refused(PeerBotError):
 
 
 class Conflict(PeerBotError):
-    """Somebody else was first."""
+    """Another writer was first."""
 
 
 class Unreadable(PeerBotError):
-    """A document of the journal can't be read: it is damaged, or a newer release wrote it."""
+    """PeerBot can't read a document of the journal: it is damaged, or a newer release wrote it."""
 
 
 class TurnFailed(PeerBotError):

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON line an event (or a readable line on a terminal), with what is bound to the task.
+"""Structured logs: one JSON line per event (or a readable line on a terminal), with the values bound to the task.
 
 Bind `conversation`, `run` and `turn` with `structlog.contextvars.bound_contextvars`. No token, prompt text or file
 content goes into a log.
@@ -15,7 +15,7 @@ import structlog
 def configure(level: str = "INFO", *, stream: TextIO | None = None, readable: bool = False) -> None:
     """Send our logs and the libraries' to `stream` (standard error by default), from `level` on.
 
-    The libraries' own logs appear from WARNING on at the earliest, so that no library writes a payload into ours.
+    Of the libraries' logs, those below WARNING never appear, so that no library writes a payload into our logs.
     """
     stream = stream or sys.stderr
     shared: list[structlog.typing.Processor] = [
@@ -59,9 +59,9 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def _tries_again(details: stamina.instrumentation.RetryDetails) -> None:
-    """One line a try, for who looks closely: the library's own would be a warning of each, and not say of what.
+    """Log one debug line per try. The library's own would be a warning each, and would not say for what.
 
-    Whoever tries says by itself when it was in vain.
+    The code that tries logs its own line if all tries failed.
     """
     logger(__name__).debug(
         "tries_again",

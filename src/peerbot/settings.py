@@ -180,7 +180,7 @@ class Settings(_Environment):
     @classmethod
     def _no_subscription(cls, value: SecretStr | None) -> None:
         if value is not None:
-            raise ValueError("subscription tokens are not supported yet: use ANTHROPIC_API_KEY instead")
+            raise ValueError("PeerBot does not support subscription tokens yet: use ANTHROPIC_API_KEY instead")
 
     @model_validator(mode="after")
     def _all_for_kubernetes(self) -> Self:
@@ -231,7 +231,7 @@ def _load(kind: type[_S], values: Mapping[str, Any]) -> _S:
     except ValidationError as error:
         problems += [_problem(item["loc"], item["type"], item["msg"]) for item in error.errors(include_input=False)]
     if problems:
-        raise SettingsError("The settings can't be used:", problems)
+        raise SettingsError("Correct these settings:", problems)
     return settings
 
 

@@ -1,4 +1,4 @@
-"""Background tasks with an owner: named in the log when they fail, awaited when the owner closes."""
+"""Background tasks with an owner: the log names those that fail, and the owner awaits them when it closes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -13,14 +13,14 @@ log = logger(__name__)
 _T = TypeVar("_T")
 
 Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
-"""Starts a background task, which belongs to whoever handed this out."""
+"""Starts a background task, which belongs to the part that handed this function out."""
 
 
 async def undisturbed(closing: Coroutine[object, object, _T]) -> _T:
-    """Close something in a task of its own, to its end, however often the task that calls this is cancelled.
+    """Finish a closing in a separate task, however often the calling task is cancelled; returns its result.
 
-    A signal cancels that task, and the next signal cancels it again. In a cancelled task CPython before 3.11.4
-    (gh-102780; Debian 12 has 3.11.2) raises `CancelledError` where an `asyncio.timeout` runs out, so that the rest of
+    A signal cancels the calling task, and the next signal cancels it again. In a cancelled task CPython before 3.11.4
+    (gh-102780; Debian 12 has 3.11.2) raises `CancelledError` when an `asyncio.timeout` runs out, so that the rest of
     the closing is skipped. Every step of a closing has its own deadline.
     """
     task = asyncio.create_task(closing)
@@ -31,7 +31,7 @@ async def undisturbed(closing: Coroutine[object, object, _T]) -> _T:
 
 
 class Tasks:
-    """Starts tasks and ends them. A task that fails is logged; it takes nothing else down."""
+    """Starts tasks and ends them. It logs a task that fails, and the other tasks go on."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
@@ -44,7 +44,7 @@ class Tasks:
         return task
 
     async def close(self, deadline_seconds: float) -> None:
-        """Let what runs, and what it starts meanwhile, come to its end for `deadline_seconds`, then cancel the rest."""
+        """Give running tasks, and those that they start, `deadline_seconds` to end, then cancel the rest."""
         with suppress(TimeoutError):
             async with asyncio.timeout(deadline_seconds):
                 while self._running:

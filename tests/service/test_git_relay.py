@@ -274,7 +274,7 @@ async def test_refuses_every_other_push_as_a_whole_and_says_why(world: World, ar
     await world.commit("evil.py")
     before = (await refs(world)), len(world.forge.requests)
     ran = await world.git("push", "origin", *arguments, fails=True)
-    assert f"remote: PeerBot: nothing was pushed: only {BRANCH} may be pushed" in ran.stderr
+    assert f"remote: PeerBot: nothing was pushed: you may push only {BRANCH}" in ran.stderr
     assert "[remote rejected]" in ran.stderr
     assert await refs(world) == before[0]
     assert len(world.forge.requests) == before[1] + 1  # the advertisement: the push itself never came near
@@ -288,7 +288,7 @@ async def test_its_own_branch_and_checkpoint_are_not_deleted_either(world: World
     await world.git("push", "-q", "origin", BRANCH, f"HEAD:{CHECKPOINT}")
     for ref in (f"refs/heads/{BRANCH}", CHECKPOINT):
         ran = await world.git("push", "origin", f":{ref}", fails=True)
-        assert "deletes no branch" in ran.stderr
+        assert "PeerBot does not delete branches" in ran.stderr
         assert world.forge.ref(ref)
 
 
@@ -299,7 +299,7 @@ async def test_a_push_of_more_refs_than_a_hundred_is_refused_in_gits_words(world
 
 async def test_a_push_with_options_is_refused_since_a_forge_may_act_on_them(world: World) -> None:
     ran = await world.git("push", "-o", "merge_request.create", "origin", BRANCH, fails=True)
-    assert "remote: PeerBot: push options (git push -o) are not supported" in ran.stderr
+    assert "remote: PeerBot: PeerBot does not support push options (git push -o)" in ran.stderr
     assert not world.forge.ref(f"refs/heads/{BRANCH}")
 
 
@@ -327,7 +327,7 @@ async def test_a_push_of_thirty_megabytes_streams_in_bounded_memory(world: World
     assert peak - before < 12_000_000
     if "main" in ref:
         assert {request.method for request in world.forge.requests} == {"GET"}
-        assert f"remote: PeerBot: nothing was pushed: only {BRANCH} may be pushed" in ran.stderr
+        assert f"remote: PeerBot: nothing was pushed: you may push only {BRANCH}" in ran.stderr
     else:
         assert world.forge.ref(ref)
 
@@ -397,7 +397,7 @@ def answer(status: int, **headers: str) -> Fault:
     ("fault", "words"),
     [
         (answer(401, **{"WWW-Authenticate": "Basic"}), "does not accept PeerBot's token"),
-        (answer(403), "GitHub does not let PeerBot. Its token needs the right to write"),
+        (answer(403), "GitHub does not allow this. PeerBot's token needs the right to write"),
         (answer(404), "the repository is gone"),
         (answer(301, Location="http://127.0.0.1:9/elsewhere"), "has moved"),
         (answer(500), "has a problem (HTTP 500)"),

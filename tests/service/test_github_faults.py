@@ -365,10 +365,10 @@ async def test_a_rate_limit_of_the_api_costs_the_pull_request_and_the_next_turn_
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"status": 401, "message": "Bad credentials"}, "GitHub does not accept PeerBot's token. Whoever runs PeerBot"),
+        ({"status": 401, "message": "Bad credentials"}, "GitHub does not accept PeerBot's token. Your PeerBot"),
         (
             {"status": 403, "message": "remote: Write access to repository not granted."},
-            "Write access to repository not granted. Its token needs the right to write to the repository",
+            "Write access to repository not granted. PeerBot's token needs the right to write to the repository",
         ),
         (
             {"status": 404, "message": "Repository not found."},

@@ -63,7 +63,7 @@ async def test_every_problem_of_the_settings_is_told_at_once(tmp_path: Path) -> 
 
     assert code == 2
     assert said.splitlines() == [
-        "peerbot: The settings can't be used:",
+        "peerbot: Correct these settings:",
         "  - PEERBOT_MODLE is not a setting",
         "  - SLACK_BOT_TOKEN: a bot token begins with xoxb-",
         "  - SLACK_APP_TOKEN is missing: Slack's app-level token for Socket Mode (`xapp-…`).",
@@ -71,7 +71,7 @@ async def test_every_problem_of_the_settings_is_told_at_once(tmp_path: Path) -> 
         "  - GITHUB_TOKEN is missing: A GitHub token that may create repositories, push and open pull requests.",
         "  - GITHUB_API_URL: an address begins with https:// (or http://)",
         "  - ANTHROPIC_API_KEY is missing: The key for Claude's API. It stays in the dispatcher.",
-        "  - CLAUDE_CODE_OAUTH_TOKEN: subscription tokens are not supported yet: use ANTHROPIC_API_KEY instead",
+        "  - CLAUDE_CODE_OAUTH_TOKEN: PeerBot does not support subscription tokens yet: use ANTHROPIC_API_KEY instead",
         "  - PEERBOT_SANDBOX: it has to be 'on' or 'off'",
         "  - PORT: it has to be a whole number",
         "  - SESSION_TIMEOUT_MINUTES: it has to be greater than 0",
@@ -115,7 +115,7 @@ async def test_a_port_that_is_taken_is_told(system: System, name: str) -> None:
         code, said = await _started(system.environment | {name: str(port)})
 
     assert code == 1
-    assert _last_line(said) == f"peerbot: Port {port} is taken, or not ours to use. Set {name} to another one."
+    assert _last_line(said) == f"peerbot: Port {port} is in use, or PeerBot may not use it. Set {name} to another one."
     assert "Unclosed" not in said
 
 

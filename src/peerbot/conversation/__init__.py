@@ -1,1 +1,1 @@
-"""What a conversation is and what comes next in it. Pure: nothing here does input or output."""
+"""The rules of a conversation: its documents, its names and its next step. Pure: nothing here does input or output."""

@@ -1,7 +1,7 @@
-"""What to do next in a conversation, given what the journal and the runs say: the heart of `reconcile`.
+"""The next step of a conversation, decided from its journal and its runs: the heart of `reconcile`.
 
-Pure, so that every interleaving can be tested without input or output. Each step is safe to take twice, and safe to
-take by two replicas at once (the creates decide); after it the caller looks again, until there is nothing to do.
+Pure, so that tests can try every interleaving without input or output. A caller may take each step twice, and two
+replicas may take it at once (the creates decide). After each step the caller looks again, until there is nothing to do.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.notes import Note
 
 MINUTELY = 10
-"""So often an answer is claimed again each minute; then less and less often, since somebody has to mend something …"""
+"""This many claims of an answer come a minute apart, later ones less and less often: somebody has to mend it …"""
 
 LONGEST_REPOST = timedelta(hours=1)
-"""… but each hour."""
+"""… but at least once an hour."""
 
 TRIES = 3
-"""Runs of an input that may die of themselves before it is answered with the reason."""
+"""How many runs of an input may die through a fault of their own. Then we answer it with the reason."""
 
 DEATHS = 10
-"""Runs of an input that may end, for whatever reason, without answering it."""
+"""How many runs of an input may end for any reason without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as the journal and a live look show it."""
+    """A run, as the journal and a look at the live run show it."""
 
     n: int
     serves: tuple[str, ...]
@@ -36,7 +36,7 @@ class RunView:
     started: bool
     closed: RunClosed | None
     alive: bool | None = None  # None: there is no such run
-    end: RunEnd | None = None  # why it ended, where the look told
+    end: RunEnd | None = None  # why it ended, if the look shows that
     detail: str = ""
     said: str = ""  # for people: what it waits for, or why it ended
 
@@ -47,26 +47,26 @@ class UnpostedTurn:
 
     k: int
     tried_at: datetime
-    claims: int = 0  # so often was it claimed
+    claims: int = 0  # how many times it was claimed
 
     @property
     def again_at(self) -> datetime:
-        """From when on it may be claimed: whoever tries now had its time."""
+        """The earliest time for the next claim: the dispatcher that tries now has had its time."""
         doublings = min(max(0, self.claims - MINUTELY), 10)
         return self.tried_at + min(REPOST_AFTER * (1 << doublings), LONGEST_REPOST)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that the decision looks at.
+    """Everything that the decision depends on.
 
     `runs`: from the newest back to the first that served any waiting input, newest first.
-    `fixed`: waiting inputs that need no agent (a refusal, an empty message), and what they are answered with.
-    `said_at`: when waiting inputs were said. `orphans`: markers without an input, and when they were put.
+    `fixed`: the waiting inputs that need no agent (a refusal, an empty message), and the note that answers each.
+    `said_at`: when people wrote the waiting inputs. `orphans`: markers without an input, and when they were put.
     """
 
     pending: tuple[str, ...]  # inputs with a marker, oldest first
-    answered: Mapping[str, int]  # those that a turn names, and which
+    answered: Mapping[str, int]  # inputs that a turn answers, and the number of that turn
     unposted: tuple[UnpostedTurn, ...] = ()
     runs: tuple[RunView, ...] = ()
     fixed: Mapping[str, Note] = field(default_factory=dict)
@@ -81,26 +81,26 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """All is as it should be."""
+    """There is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """Nothing now; look again at that time."""
+    """There is nothing to do now; look again at that time."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Unmark:
-    """These inputs are answered and their answer is posted: their markers may go."""
+    """These inputs are answered and their answer is posted: drop their markers."""
 
     inputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """This turn's answer is the first without a receipt, and its writer had its time."""
+    """Post this turn's answer: it is the first without a receipt, and its writer has had its time."""
 
     turn: int
     claim: int  # the number of the claim that this takes
@@ -116,7 +116,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The tries of these inputs are used up: answer them with the reason."""
+    """These inputs have no tries left: answer them with the reason."""
 
     inputs: tuple[str, ...]
     last: RunClosed
@@ -124,7 +124,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """These inputs have waited so long that they are not begun unasked: offer to go on."""
+    """These inputs have waited too long to be begun unasked: offer to go on."""
 
     inputs: tuple[str, ...]
 
@@ -138,7 +138,7 @@ class Recover:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """This run is over, and its worker did not say so."""
+    """Close this run: it has ended, and its worker did not say so."""
 
     run: int
     reason: RunEnd
@@ -148,7 +148,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """An open run lives: tell it that there is something to do."""
+    """An open run is alive: tell it that there is something to do."""
 
     run: int
 
@@ -165,7 +165,7 @@ Step = Nothing | LookAgain | Unmark | Post | Answer | GiveUp | Offer | Recover |
 
 
 def next_step(view: View, now: datetime) -> Step:
-    """Decide the one next step. Deterministic; raises nothing."""
+    """Decide the next step. Deterministic; raises nothing."""
     unposted = {turn.k for turn in view.unposted}
     if done := tuple(i for i in view.pending if i in view.answered and view.answered[i] not in unposted):
         return Unmark(done)
@@ -188,7 +188,7 @@ def next_step(view: View, now: datetime) -> Step:
 
 
 def _look_after(run: RunView, waiting: tuple[str, ...], now: datetime) -> Step:
-    """An open run: is it really there?"""
+    """Decide the step if a run is open: is it really there?"""
     if run.alive:
         return Wake(run.n) if waiting else Nothing()
     if run.alive is False:
@@ -201,18 +201,18 @@ def _look_after(run: RunView, waiting: tuple[str, ...], now: datetime) -> Step:
 
 
 def _serve(view: View, newest: RunView | None, now: datetime) -> Step:
-    """Inputs wait and no run is open."""
+    """Decide the step if inputs wait and no run is open."""
     if note := next((view.fixed[i] for i in view.waiting if i in view.fixed), None):
         return Answer(tuple(i for i in view.waiting if view.fixed.get(i) == note), note)
     if newest and newest.closed and (exhausted := tuple(i for i in view.waiting if _used_up(i, view.runs))):
         return GiveUp(exhausted, newest.closed)
-    if all(_waited_too_long(i, view, now) for i in view.waiting):  # with a fresh one among them, somebody asked
+    if all(_waited_too_long(i, view, now) for i in view.waiting):  # if one of them is fresh, somebody asked
         return Offer(view.waiting)
     return Reserve(newest.n + 1 if newest else 1, view.waiting)
 
 
 def _used_up(identity: str, runs: tuple[RunView, ...]) -> bool:
-    """Whether the tries of an input are used up (decision 0002), or another would be no use."""
+    """Whether an input has no tries left (decision 0002), or another try would be no use."""
     ends = [run.closed.reason for run in runs if run.closed and identity in run.serves]
     return (
         ends[:1] == [RunEnd.NOT_ADMITTED]
@@ -229,5 +229,5 @@ def _waited_too_long(identity: str, view: View, now: datetime) -> bool:
 
 
 def _orphan(view: View, now: datetime) -> str | None:
-    """The oldest marker that will not get its input any more."""
+    """Find the oldest marker that will no longer get its input."""
     return next((i for i in sorted(view.orphans) if now - view.orphans[i] >= ORPHAN_AFTER), None)

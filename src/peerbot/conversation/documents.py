@@ -1,7 +1,7 @@
-"""The journal's documents: what was said, what was tried, what was answered (decision 0001).
+"""The journal's documents: inputs, runs, turns and their receipts (decision 0001).
 
-Each is written once and never changed, carries `schema: 1`, and a nonce by which its writer knows it again after a
-lost answer. Unknown keys are ignored, so that a replica of the release before can read them.
+Each is written once and never changed. It carries `schema: 1`, and a nonce by which its writer recognizes it after a
+lost reply. Readers ignore unknown keys, so that a replica of the previous release can read the documents.
 """
 
 import secrets
@@ -17,14 +17,14 @@ from peerbot.conversation.notes import Note
 
 
 def now() -> datetime:
-    """The present, in UTC."""
+    """Return the present time, in UTC."""
     return datetime.now(UTC)
 
 
 class Document(BaseModel):
     """One object of the journal."""
 
-    # What people wrote stays out of the text of validation errors: those end in logs.
+    # Validation errors must not quote people's words: such errors end in logs.
     model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True, hide_input_in_errors=True)
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
@@ -32,7 +32,7 @@ class Document(BaseModel):
 
 
 class Started(Document):
-    """`conversation.json`: who began it and where its work goes."""
+    """`conversation.json`: the person who began it, and the repository and branch of its work."""
 
     began_by: str
     repository: str  # owner/name
@@ -42,17 +42,17 @@ class Started(Document):
 
 
 class Branch(Document):
-    """`branches/{i}.json`: the conversation's branch from turn `turn` on, in place of the one before (`i` from 2)."""
+    """`branches/{i}.json`: the conversation's branch from turn `turn` on, instead of the one before (`i` from 2)."""
 
     i: int
     branch: str
     turn: int
-    reason: str  # why, as people read it
+    reason: str  # why there is a new branch, in words for people
     begun_at: AwareDatetime = Field(default_factory=now)
 
 
 class Input(Document):
-    """`inputs/{ts}-{kind}.json`: what a person did, as Slack told it."""
+    """`inputs/{ts}-{kind}.json`: a person's action, as Slack reported it."""
 
     kind: Literal["message"] = "message"
     team: str
@@ -97,7 +97,7 @@ class Run(Document):
 
 
 class RunStarted(Document):
-    """`runs/{n}.started`: its worker called, and these are its tokens' hashes."""
+    """`runs/{n}.started`: the run's worker has called. Holds the hashes of its tokens."""
 
     supervisor_hash: str
     agent_hash: str
@@ -105,7 +105,7 @@ class RunStarted(Document):
 
 
 class RunClosed(Document):
-    """`runs/{n}.closed`: it ended; its tokens are dead."""
+    """`runs/{n}.closed`: the run ended, and its tokens are dead."""
 
     reason: RunEnd
     detail: str = ""
@@ -121,7 +121,7 @@ class PullRequest(BaseModel):
 
 
 class FileChange(BaseModel):
-    """What a turn did to one file, in lines; `None` for binary files."""
+    """A turn's change to one file, in lines; `None` for binary files."""
 
     path: str
     added: int | None
@@ -129,7 +129,7 @@ class FileChange(BaseModel):
 
 
 class SessionRef(BaseModel):
-    """Where the agent's transcript is: `sessions/{turn}/{run}/`, as one compressed whole."""
+    """The place of the agent's transcript: `sessions/{turn}/{run}/`, as one compressed whole."""
 
     id: str
     turn: int
@@ -137,7 +137,7 @@ class SessionRef(BaseModel):
 
 
 class KeptWork(BaseModel):
-    """Where commits are that could not be pushed: `work/{turn}/{run}.bundle`, on top of commit `base`."""
+    """The place of commits that could not be pushed: `work/{turn}/{run}.bundle`, on top of commit `base`."""
 
     turn: int
     run: int
@@ -156,22 +156,22 @@ class Turn(Document):
     """`turns/{k}.json`: one stretch of work, its result and the inputs that it answers."""
 
     k: int
-    run: int | None  # none: answered by the dispatcher itself
+    run: int | None  # None: the dispatcher itself answered
     inputs: list[str] = Field(alias="answers")  # ids of those that it answers
     status: TurnStatus
-    text: str  # the agent's own words, in Markdown; before notes were kept, those were written into it
-    notes: list[Note] = Field(default_factory=list)  # what people are told besides
+    text: str  # the agent's own words, in Markdown; in turns from before notes were kept, these are in it, too
+    notes: list[Note] = Field(default_factory=list)  # what else we tell people
     repository: str | None = None
     branch: str | None = None
     commit: str | None = None
-    kept: KeptWork | None = None  # what is on no branch yet
+    kept: KeptWork | None = None  # commits that are on no branch yet
     pull_request: PullRequest | None = None
     files: list[FileChange] = Field(default_factory=list)
     session: SessionRef | None = None
     model: Literal["claude", "demo"] | None = None
     cost_usd: float | None = None
     seconds: float | None = None
-    began: bool = True  # False: it failed before its agent was asked, and what was saved before it still is
+    began: bool = True  # False: it failed before it asked its agent, and everything saved before is still saved
     ended_at: AwareDatetime = Field(default_factory=now)
 
 
@@ -183,35 +183,35 @@ class Card(Document):
 
 
 class Posted(Document):
-    """`turns/{k}.posted`: the turn's answer is in Slack, all of it; or it never will be."""
+    """`turns/{k}.posted`, the receipt: the whole answer of the turn is in Slack, or it never will be."""
 
     ts: list[str]  # of its parts, in order
-    refused: str = ""  # Slack's word for why it will never take the answer; then there is no `ts`
+    refused: str = ""  # Slack's error code, if it will never take the answer; then `ts` is empty
     posted_at: AwareDatetime = Field(default_factory=now)
 
 
 class RepostClaim(Document):
-    """`turns/{k}.repost-{i}`: somebody posts the turn again, whose writer left no receipt; it holds for a while."""
+    """`turns/{k}.repost-{i}`: a dispatcher posts the turn again, since there is no receipt. It holds for a while."""
 
     claimed_by: str  # the dispatcher
     claimed_at: AwareDatetime = Field(default_factory=now)
 
 
 class Told(Document):
-    """`unreadable.told`: somebody tells the thread, once, that a document of its conversation can't be read."""
+    """`unreadable.told`: a dispatcher tells the thread, once, that it can't read a document of the conversation."""
 
     reason: str
     told_at: AwareDatetime = Field(default_factory=now)
 
 
 class RepositoryName(Document):
-    """`repositories/{owner}/{name}.json`: whose repository a name is."""
+    """`repositories/{owner}/{name}.json`: the person to whom this repository name belongs."""
 
     user: str  # team/user
 
 
 class Choice(Document):
-    """`settings/{user|channel}/{id}/{seq}.json`: what somebody chose; the highest `seq` holds."""
+    """`settings/{user|channel}/{id}/{seq}.json`: a person's choice; the one with the highest `seq` holds."""
 
     repository: str  # owner/name: where a channel's work goes
     chosen_by: str

@@ -1,4 +1,4 @@
-"""How a run ends: the ends that there are, and what the exit code of its worker says of it. Pure.
+"""The ways in which a run can end, and how its worker's exit code tells them apart. Pure.
 
 `slack/words.py` has the words.
 """
@@ -11,7 +11,7 @@ class RunEnd(StrEnum):
 
     FINISHED = "finished"  # its worker closed it itself
     NEVER_STARTED = "never_started"
-    NOT_ADMITTED = "not_admitted"  # where runs run did not take it, and will not: another try would not, either
+    NOT_ADMITTED = "not_admitted"  # the runtime refused it, and would refuse another try, too
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out_of_memory"
     DEADLINE = "deadline"
@@ -20,27 +20,27 @@ class RunEnd(StrEnum):
     NODE_LOST = "node_lost"
     DRAINED = "drained"
     DISPATCHER_ENDED = "dispatcher_ended"
-    CUT_OFF = "cut_off"  # its worker reached no gateway, or the gateway no journal, for too long
+    CUT_OFF = "cut_off"  # for too long its worker reached no gateway, or the gateway no journal
     GONE = "gone"  # nothing is left that could say why
 
     @property
     def died_of_itself(self) -> bool:
-        """Whether it counts as a try of its inputs (decision 0002)."""
+        """Whether the run counts as a try of its inputs (decision 0002)."""
         return self in (RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE, RunEnd.HUNG)
 
 
 CUT_OFF_EXIT_CODE = 75
-"""With which a worker ends that was cut off: "a temporary failure" in sysexits.h."""
+"""The exit code of a worker that was cut off: "a temporary failure" in sysexits.h."""
 
 DRAINED_EXIT_CODE = 143
-"""With which a worker ends that was asked to in the middle of a turn: 128 and SIGTERM's number, as shells say it.
+"""The exit code of a worker that was asked to end in the middle of a turn: 128 plus SIGTERM's number, as in shells.
 
-Not 0: Kubernetes would take the pod's work for done, and not say any more that it was evicted.
+It is not 0: Kubernetes would then count the pod's work as done, and would no longer say that it was evicted.
 """
 
 
 HUNG_EXIT_CODE = 124
-"""The code of a run whose worker hung and was killed for it: `timeout` says the same of a command."""
+"""The code of a run whose worker hung and was killed for it. The command `timeout` uses the same code."""
 
 _BY_EXIT_CODE = {
     0: RunEnd.FINISHED,
@@ -51,5 +51,5 @@ _BY_EXIT_CODE = {
 
 
 def end_of(exit_code: int) -> RunEnd:
-    """Say how a run ended whose worker left this exit code (128 + n for signal n)."""
+    """Say how a run ended, from its worker's exit code (128 + n for signal n)."""
     return _BY_EXIT_CODE.get(exit_code, RunEnd.CRASHED)

@@ -1,7 +1,7 @@
-"""How a conversation is named, and every name that is made from it.
+"""The name of a conversation, and every name that is made from it.
 
-All names outside Slack (Job, branch, checkpoint ref) come from here: deterministic, so that two replicas make the
-same one, and valid where they are used, whatever Slack's ids look like.
+All names outside Slack (Job, branch, checkpoint ref) come from here. They are deterministic, so that two replicas make
+the same one, and they are valid where they are used, whatever Slack's ids look like.
 """
 
 import base64
@@ -16,9 +16,9 @@ _TS = re.compile(r"\d{1,12}\.\d{6}")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Conversation:
-    """One Slack thread (or DM thread): who it belongs to and where it is.
+    """One Slack thread (or DM thread): its workspace, its channel and its first message.
 
-    Raises `ValueError` where a part is not what Slack makes; the parts become object keys and paths.
+    Raises `ValueError` if a part does not look like Slack's own: the parts become object keys and paths.
     """
 
     team: str
@@ -31,7 +31,7 @@ class Conversation:
 
     @classmethod
     def parse(cls, path: str) -> "Conversation":
-        """Read `team/channel/thread_ts` back."""
+        """Read `team/channel/thread_ts`, as `str()` writes it."""
         team, channel, thread_ts = path.split("/")
         return cls(team, channel, thread_ts)
 
@@ -44,31 +44,31 @@ class Conversation:
         return base64.b32encode(hashlib.sha256(str(self).encode()).digest()[:10]).decode().lower()
 
     def job_name(self, run: int) -> str:
-        """The Kubernetes Job of run `run`; at most 63 characters (RFC 1123), the same on every replica."""
+        """Name the Kubernetes Job of run `run`: at most 63 characters (RFC 1123), the same on every replica."""
         return f"claude-worker-{self.id}-{run}"
 
     @property
     def branch(self) -> str:
-        """The conversation's first branch: the day that it began and its id."""
+        """The conversation's first branch: the day on which it began, and its id."""
         day = datetime.fromtimestamp(float(self.thread_ts), UTC).date().isoformat()
         return f"peerbot/{day}-{self.id}"
 
     def later_branch(self, number: int) -> str:
-        """Its branch after the one before was merged, closed or deleted; `number` counts from 2."""
+        """Name its next branch, once the one before was merged, closed or deleted; `number` counts from 2."""
         return f"{self.branch}-{number}"
 
     def checkpoint_ref(self, run: int) -> str:
-        """Where run `run` keeps its checkpoints in the repository; never under heads or tags."""
+        """Name the ref under which run `run` keeps its checkpoints; it is never under heads or tags."""
         return f"refs/peerbot/{self.id}/{run}"
 
 
 def input_id(ts: str, kind: str) -> str:
-    """An input's name within its conversation: its own Slack `ts` and its kind."""
+    """Name an input within its conversation by its own Slack `ts` and its kind. Raises `ValueError` for a bad `ts`."""
     if not _TS.fullmatch(ts):
         raise ValueError(f"not a Slack timestamp: {ts!r}")
     return f"{ts}-{kind}"
 
 
 def input_ts(identity: str) -> str:
-    """The `ts` in an input's name: what inputs are ordered by."""
+    """Read the `ts` out of an input's name: inputs are ordered by it."""
     return identity.partition("-")[0]

@@ -1,6 +1,6 @@
-"""Who is next when there are more conversations than places: people take turns, however many threads each has.
+"""The order of the line when conversations outnumber places: people take turns, however many threads each has.
 
-Pure, and decided by what is said alone, so that every replica comes to the same order.
+Pure: the order depends on the arguments alone, so that every replica finds the same one.
 """
 
 from collections import Counter, defaultdict, deque
@@ -12,7 +12,7 @@ from peerbot.conversation.keys import Conversation
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A conversation that waits: since which message (its `ts`), whose that is, and whether it lost a place."""
+    """A conversation in line: the `ts` of its first waiting message, that message's author, and if it lost a place."""
 
     since: str
     person: str
@@ -22,12 +22,13 @@ class Waiting:
 def in_turn(
     waiting: Mapping[Conversation, Waiting], running: Iterable[str], served_at: Mapping[str, float]
 ) -> list[Conversation]:
-    """Put who waits in order.
+    """Put the waiting conversations in order.
 
-    `running` names the person of each run that there is, `served_at` says when somebody last got a place, in seconds
-    since 1970. Each person's conversations are served in the order in which they came. Of two people, who has fewer
-    places comes first; of those who have as many, who got none, or got theirs longer ago, since they wait. A place
-    whose run was interrupted was none: else whoever comes anew would be served before who has waited longest.
+    `running` names the person of each run, and `served_at` says when a person last got a place, in seconds since 1970.
+    Each person's conversations are served in the order in which they came. The person with fewer places comes first. If
+    two have the same number, a person who got no place since they began to wait comes first, then the person whose last
+    place is longer ago. A place whose run was interrupted does not count: otherwise newcomers would overtake the person
+    who waited longest.
     """
     places = Counter(running)
     heads: defaultdict[str, deque[Conversation]] = defaultdict(deque)

@@ -1,7 +1,7 @@
 """The names of the repositories that PeerBot makes for people.
 
-A name is valid on GitHub whatever the handle is, and the same on every replica. Two handles may come to one name: the
-journal says whose it is (`repositories/{owner}/{name}.json`), and the second asks for one of their own.
+A name is valid on GitHub whatever the handle is, and the same on every replica. Two handles may give the same name: the
+journal says whose it is (`repositories/{owner}/{name}.json`), and the second person gets another name.
 """
 
 import hashlib
@@ -12,9 +12,9 @@ _LONGEST = 80  # of GitHub's 100, so that links stay readable
 
 
 def repository_name(handle: str, user_id: str, *, disambiguate: bool = False) -> str:
-    """Name the repository of the person who is called `handle` and known as `user_id`.
+    """Name the repository of the person with this handle and user id.
 
-    With `disambiguate` a short hash of the id is appended: for when the plain name belongs to somebody else.
+    `disambiguate` appends a short hash of the id, for a plain name that belongs to somebody else.
     """
     suffix = f"-{hashlib.sha256(user_id.encode()).hexdigest()[:8]}" if disambiguate else ""
     slug = _slug(handle) or _slug(user_id) or "unnamed"
@@ -22,6 +22,6 @@ def repository_name(handle: str, user_id: str, *, disambiguate: bool = False) ->
 
 
 def _slug(text: str) -> str:
-    """Lower-case letters, digits and single dashes; empty where nothing of `text` can be written so."""
+    """Write `text` in lower-case letters, digits and single dashes; empty if nothing of it can be written so."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")

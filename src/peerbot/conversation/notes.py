@@ -1,7 +1,7 @@
-"""What a turn tells people beside the agent's own words, as facts. `slack/words.py` words them.
+"""The facts that a turn tells people besides the agent's own words. `slack/words.py` puts them into words.
 
-A note of a kind that only a newer release knows is read as `Unknown`, so that a replica of the release before can
-still read the turn.
+A replica of the previous release reads a kind of note that it does not know as `Unknown`, so that it can still read
+the turn.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Claude(StrEnum):
 
 
 class SessionLoss(StrEnum):
-    """Why an earlier session could not be taken up."""
+    """Why the agent could not go on with an earlier session."""
 
     DAMAGED = "damaged"
     GONE = "gone"
@@ -67,14 +67,14 @@ class Failed(_Note):
 
 
 class BudgetUsedUp(_Note):
-    """The run has spent what it may."""
+    """The run has spent its budget."""
 
     kind: Literal["budget_used_up"] = "budget_used_up"
     budget_usd: float
 
 
 class TimeUp(_Note):
-    """The turn reached its limit: what it waited for, or what was done and left, and what the agent said last."""
+    """The turn ran out of time: what it waited for, or the steps that are done and left, and the agent's last words."""
 
     kind: Literal["time_up"] = "time_up"
     minutes: float
@@ -85,30 +85,30 @@ class TimeUp(_Note):
 
 
 class NotBegun(_Note):
-    """The turn failed before its agent was asked. `reason` is a whole sentence."""
+    """The turn failed before it asked its agent. `reason` is a whole sentence."""
 
     kind: Literal["not_begun"] = "not_begun"
     reason: str
 
 
 class NewSession(_Note):
-    """The agent began a new session, since its earlier one could not be taken up."""
+    """The agent began a new session, since it could not go on with its earlier one."""
 
     kind: Literal["new_session"] = "new_session"
     why: SessionLoss
 
 
 class SessionNotKept(_Note):
-    """The turn's session is too long to be kept."""
+    """The turn's session is too long to keep."""
 
     kind: Literal["session_not_kept"] = "session_not_kept"
 
 
 class NotPushed(_Note):
-    """What the turn changed is not on the branch.
+    """The turn's changes are not on the branch.
 
-    `kept`: it is in the journal; else the worker keeps it for `waits_seconds`. `diverged`: somebody else's commits on
-    the branch are in the way. `reason` is a whole sentence.
+    `kept`: they are in the journal. If not, the worker keeps them for `waits_seconds`. `diverged`: somebody else's
+    commits on the branch are in the way. `reason` is a whole sentence.
     """
 
     kind: Literal["not_pushed"] = "not_pushed"
@@ -134,39 +134,39 @@ class NewBranch(_Note):
 
 
 class Saved(_Note):
-    """What is saved of a turn that was given up: a ref, and a branch that exists. `known`: GitHub told."""
+    """The saved work of a turn that we gave up: a ref, and a branch if it exists. `known`: GitHub answered."""
 
     repository: str
-    folder: str  # of the refs with what was saved
+    folder: str  # of the refs with the saved work
     known: bool = True
     ref: str = ""
     branch: str = ""
 
 
 class GivenUp(_Note):
-    """The runs that worked on the turn ended again and again. `saved` is None if no work was begun."""
+    """The runs that worked on the turn kept ending. `saved` is None if the conversation has no repository yet."""
 
     kind: Literal["given_up"] = "given_up"
     end: RunEnd  # of the last run
-    said: str = ""  # by the place where runs run, for people: why that one ended
+    said: str = ""  # from the runtime, in words for people: why that run ended
     saved: Saved | None = None
 
 
 class NotStarted(_Note):
-    """No worker could be started, and none will be. `said` as in `GivenUp`."""
+    """No worker could be started, and another try would be no use. `said` as in `GivenUp`."""
 
     kind: Literal["not_started"] = "not_started"
     said: str
 
 
 class WaitedTooLong(_Note):
-    """The message is so old that no work was begun unasked."""
+    """The message is so old that PeerBot began no work unasked."""
 
     kind: Literal["waited_too_long"] = "waited_too_long"
 
 
 class NoRepository(_Note):
-    """No repository could be found or made. `reason` is one or more whole sentences."""
+    """PeerBot could not find or make a repository. `reason` is one or more whole sentences."""
 
     kind: Literal["no_repository"] = "no_repository"
     reason: str
@@ -180,13 +180,13 @@ class Refused(_Note):
 
 
 class NothingAsked(_Note):
-    """Somebody called the bot and said nothing else."""
+    """Somebody called the bot and wrote nothing else."""
 
     kind: Literal["nothing_asked"] = "nothing_asked"
 
 
 class Unknown(_Note):
-    """A note of a kind that this release does not know. Nothing is said of it."""
+    """A note of a kind that this release does not know. People see nothing of it."""
 
     kind: str
 

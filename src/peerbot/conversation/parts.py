@@ -1,8 +1,8 @@
-"""A long text in Markdown as several shorter ones, each of which reads well by itself. Pure.
+"""Split a long Markdown text into shorter parts, each of which reads well alone. Pure.
 
-Parts end where paragraphs end. A code block that goes on in the next part is closed and opened again; a table stays
-whole. Only what is longer than a part by itself is broken inside: code and tables between their lines, the head of a
-table said again, and words between sentences.
+A part ends at the end of a paragraph. A code block that goes on in the next part is closed and opened again; a table
+stays whole. Only a unit that is longer than a whole part is broken inside: code and tables between their lines (with
+the head of the table repeated), and words between sentences.
 """
 
 import re
@@ -19,11 +19,11 @@ Weigh = Callable[[str], int]
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What stays together where it can: a paragraph, a code block, a table. `gap`: the line ends before it."""
+    """Lines that stay together if they fit: a paragraph, a code block, a table. `gap`: the line ends before it."""
 
     gap: str
     lines: tuple[str, ...]
-    head: tuple[str, ...] = ()  # said again wherever it is broken
+    head: tuple[str, ...] = ()  # repeated after each break
     foot: tuple[str, ...] = ()
 
     @property
@@ -34,9 +34,9 @@ class _Unit:
 def split_markdown(markdown: str, limit: int, *, weigh: Weigh = len, most: int | None = None) -> list[str]:
     """Split Markdown into parts of at most `limit`, in order; nothing is left out.
 
-    After `most` parts one more has all the rest, however long. `weigh` says how much a text counts; no character
-    counts less than one, and the weight of two texts together is the sum of theirs. `limit` must be large
-    enough for a code block's fences (up to some 200 characters).
+    After `most` parts, one more has all the rest, however long it is. `weigh` says how much a text counts: each
+    character counts at least one, and two texts together weigh the sum of both. `limit` must be large enough for a
+    code block's fences (up to some 200 characters).
     """
     parts: list[str] = []
     current = ""
@@ -66,7 +66,7 @@ def split_markdown(markdown: str, limit: int, *, weigh: Weigh = len, most: int |
 
 
 def _broken(unit: _Unit, limit: int, weigh: Weigh, *, force: bool) -> tuple[_Unit | None, _Unit]:
-    """As many of its lines as fit, and the rest. Where not one fits: None, or with `force` as much of it as does."""
+    """Return as many lines as fit, and the rest. If not one fits: None, or with `force` the part of it that fits."""
     room = limit - sum(weigh(f"{line}\n") for line in (*unit.head, *unit.foot))
     count = 0
     while count < len(unit.lines) and (room := room - weigh(f"{unit.lines[count]}\n")) >= 0:
@@ -81,7 +81,7 @@ def _broken(unit: _Unit, limit: int, weigh: Weigh, *, force: bool) -> tuple[_Uni
 
 
 def _end(line: str, limit: int, weigh: Weigh) -> int:
-    """Where to break a line, so that what is before it fits; always after at least one character."""
+    """Find the place to break a line, so that the first half fits; always after at least one character."""
     low, high = 1, max(1, min(len(line), limit))
     while low < high:
         middle = (low + high + 1) // 2
@@ -91,7 +91,7 @@ def _end(line: str, limit: int, weigh: Weigh) -> int:
 
 
 def shorten(markdown: str, limit_chars: int, notice: str) -> str:
-    """Cut Markdown to `limit_chars`, where it can at the end of a paragraph, close an open fence, and add `notice`."""
+    """Cut Markdown to `limit_chars`, if it can at a paragraph's end; close an open fence and add `notice`."""
     if len(markdown) <= limit_chars:
         return markdown
     kept, _ = break_markdown(markdown, limit_chars - len(notice) - 2)
@@ -99,7 +99,7 @@ def shorten(markdown: str, limit_chars: int, notice: str) -> str:
 
 
 def break_markdown(markdown: str, limit_chars: int) -> tuple[str, str]:
-    """Break Markdown into what fits into `limit_chars` and the rest, where it can at the end of a paragraph or line.
+    """Break Markdown into a part of at most `limit_chars` and the rest, if it can at the end of a paragraph or line.
 
     A fence that is open at the break is closed before it and opened again after it.
     """
@@ -113,7 +113,7 @@ def break_markdown(markdown: str, limit_chars: int) -> tuple[str, str]:
 
 
 def _open_fence(markdown: str) -> str:
-    """The fence that is open at the end of the text, shortened to what closes it; empty where there is none."""
+    """Find the fence that is open at the end of the text, as short as closes it; empty if there is none."""
     fence = ""
     for line in markdown.split("\n"):
         if found := _OPEN.match(line):
@@ -139,7 +139,7 @@ def _units(markdown: str) -> list[_Unit]:
 
 
 def _unit(lines: list[str], start: int, gap: str) -> tuple[_Unit, int]:
-    """The unit that begins at line `start`, and the line after it."""
+    """Return the unit that begins at line `start`, and the number of the line after it."""
     if opened := _FENCE.match(lines[start]):
         closes = re.compile(rf"^\s*{re.escape(opened[1])}{opened[1][0]}*\s*$")
         end = next((n for n in range(start + 1, len(lines)) if closes.match(lines[n])), len(lines))

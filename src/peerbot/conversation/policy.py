@@ -1,4 +1,4 @@
-"""Who may use the bot, and where. Pure, so that every kind of person is a row in a table of tests."""
+"""The rules for which people may use the bot in which channels. Pure, so that tests can list every kind."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from peerbot.conversation.notes import Refusal
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody, as far as admitting them goes."""
+    """The facts about a person that decide if they may use the bot."""
 
     id: str
     name: str
@@ -20,19 +20,19 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where something was said, as far as admitting goes."""
+    """The facts about a channel that decide if people may use the bot there."""
 
     id: str
-    kind: Literal["public", "private", "direct"]  # direct: between two, or a group's
+    kind: Literal["public", "private", "direct"]  # direct: between two people or in a group
     is_shared_outside: bool = False  # also when the invitation is still pending
 
 
 def admit(
     *, person: Person | None, channel: Channel | None, allow_direct_messages: bool, allow_private_channels: bool
 ) -> Refusal | None:
-    """Decide whether this person may use the bot in this channel: None, or why not.
+    """Decide whether this person may use the bot in this channel: None if so, otherwise why not.
 
-    Fails closed: if the person or the channel could not be found out (None), the answer is no.
+    Fails closed: if Slack did not describe the person or the channel (None), the answer is no.
     """
     refusals = (
         (person is None, Refusal.UNKNOWN_PERSON),

@@ -1,4 +1,4 @@
-"""A turn's progress as one whole document: the worker sends it anew each time, and the newest wins."""
+"""A turn's progress as one whole document: the worker sends all of it each time, and the newest wins."""
 
 from enum import StrEnum
 from typing import Literal
@@ -16,7 +16,7 @@ class StepStatus(StrEnum):
 
 
 class Step(BaseModel):
-    """One thing that the agent does, or means to do."""
+    """One thing that the agent does, or plans to do."""
 
     id: str  # stable within the turn
     title: str  # an action in plain words: "Run the tests"
@@ -25,11 +25,11 @@ class Step(BaseModel):
 
 
 class Progress(BaseModel):
-    """Where a turn stands."""
+    """How far a turn has come."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     seq: int  # rises by one with each report of a turn; the highest wins
     title: str  # what is going on now
-    steps: list[Step]  # the agent's own todo list, else what it did
+    steps: list[Step]  # the agent's own todo list; without one, the things that it did
     narration: str = ""  # the agent's last words, one paragraph
     seconds: float  # since the turn began

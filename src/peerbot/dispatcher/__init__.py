@@ -1,1 +1,1 @@
-"""The dispatcher: receives, records, places and watches. Read `app.py` first."""
+"""The dispatcher receives, records, places and watches. Read `app.py` first."""

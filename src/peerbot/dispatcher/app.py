@@ -9,17 +9,17 @@
                  └────── present ◀───────┴─────────────────  gateway
                          thread/present.py                   gateway/app.py
 
-1. `Receiver` (slack/receive.py) hands over what may be for us, before the ack.
+1. `Receiver` (slack/receive.py) hands over each message that may be for us, before the ack.
 2. `Recorder` (record.py) writes marker and input into the journal; then the ack goes out. `Unrecorded` (unrecorded.py)
    tries again if the journal does not take a message.
 3. `Reconciler` (reconcile.py) makes sure that a run serves the conversation: `conversation/decide.py` decides.
 4. The run's worker (worker/app.py) calls the gateway (gateway/app.py) for its inputs and reports to it.
 5. `Presenter` (thread/present.py) shows the progress and posts the answer.
-6. `_watch` and `_sweep` here reconcile again whenever a run changes, and every minute.
-7. `CatchUp` (catchup.py) reads what was said while nobody listened, at start and after a gap.
+6. `_watch` and `_sweep` in this module reconcile again when a run changes, and every minute.
+7. `CatchUp` (catchup.py) reads messages that people wrote while nobody listened, at start and after a gap.
 
 `wire.py` builds these parts and joins them. Everything in memory is a cache of the journal: any replica can serve any
-request, and killing one loses nothing (decision 0001).
+request, and nothing is lost if one is killed (decision 0001).
 """
 
 import asyncio
@@ -42,13 +42,14 @@ from peerbot.tasks import Tasks, undisturbed
 log = logger(__name__)
 
 TRIED_BEFORE_SECONDS = 1.0
-"""A message that is recorded so long after it was said may have been tried before, by a replica that is dead."""
+"""A message that is recorded this long after it was written may have been tried by a replica that is now dead."""
 
 
 class Dispatcher:
-    """One replica. `runs` is where its runs run; it closes what it opens, `runs` too.
+    """One replica. It runs its runs on `runs`, and closes everything that it opens, `runs` included.
 
-    `model_kind` is what answers behind `ANTHROPIC_BASE_URL`; `card_seconds` the least time between two edits of a card.
+    `model_kind` says which model answers at `ANTHROPIC_BASE_URL`. `card_seconds` is the least time between two edits of
+    a card.
     """
 
     def __init__(
@@ -57,8 +58,8 @@ class Dispatcher:
         self._drain_seconds = settings.peerbot_drain_seconds
         self._runs = runs
         self._name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._tasks = Tasks()  # what is under way: it may come to its end
-        self._loops = Tasks()  # what only waits: it ends at once
+        self._tasks = Tasks()  # work under way: it gets time to end
+        self._loops = Tasks()  # loops that only wait: they end at once
         self._stack = AsyncExitStack()
         self._wire = Wire(settings, runs, self._name, model_kind, card_seconds, self._stack, self._tasks, self._loops)
         self._parts: Parts
@@ -79,7 +80,7 @@ class Dispatcher:
         self._stack.push_async_callback(self._drain)
         for loop in (self._watch(), self._sweep(), self._close_dead_runs(), parts.catch_up.run()):
             self._loops.spawn(loop)
-        self._stack.push_async_callback(parts.receiver.close)  # before `_drain`: nothing is received any more
+        self._stack.push_async_callback(parts.receiver.close)  # before `_drain`: nothing is received from then on
         await parts.receiver.start()
         parts.catch_up.at_start()
         log.info(
@@ -92,13 +93,13 @@ class Dispatcher:
         return parts.ports
 
     async def close(self) -> None:
-        """Stop receiving, let what runs end within the drain time, and close everything. Idempotent."""
+        """Stop receiving, let work under way end within the drain time, and close everything. Idempotent."""
         await undisturbed(self._stack.aclose())
 
     async def _drain(self) -> None:
-        """Place nobody any more; send pollers away, end the runs that end with us, let answers and streams end.
+        """Stop placing runs, send pollers away, end the runs that end with us, and let answers and streams end.
 
-        The gateway takes nothing new from here on: workers in pods try again, and reach another replica.
+        From here on the gateway takes nothing new: workers in pods try again, and reach another replica.
         """
         await self._loops.close(0)
         await self._parts.reconciler.close()
@@ -109,7 +110,7 @@ class Dispatcher:
     # The path of a message
 
     def recorded(self, item: Input, new: bool) -> None:
-        """Show an input that is in the journal, and place it. A second delivery is reconciled, too (decision 0001)."""
+        """Show an input that is in the journal, and place it. A second delivery reconciles, too (decision 0001)."""
         parts = self._parts
         if new:
             self._tasks.spawn(parts.presenter.received(item))
@@ -119,12 +120,12 @@ class Dispatcher:
         parts.reconciler.soon(item.conversation)
 
     def not_recorded(self, candidate: Candidate) -> None:
-        """Show a message that the journal did not take, try again, and at last find it in Slack's history."""
+        """Show a message that the journal did not take, and try again. As a last resort, find it in Slack's history."""
         self._parts.unrecorded.add(candidate)
         self._parts.catch_up.missed(float(candidate.input.ts))
 
     def run_started(self, conversation: Conversation, run: int) -> None:
-        """Burn what carried a worker's secret, and read what its thread said before it began."""
+        """Delete what carried the worker's secret, and read what people wrote in its thread before it began."""
         self._tasks.spawn(self._runs.burn(conversation, run))
         self._tasks.spawn(self._parts.catch_up.run_started(conversation))
 
@@ -132,15 +133,15 @@ class Dispatcher:
         """Look for inputs once more after a worker closed its run (decision 0002)."""
         self._parts.reconciler.soon(conversation)
 
-    # What goes on all the time
+    # The loops
 
     async def _close_dead_runs(self) -> None:
-        """Reconcile every run that is here at start, so that the tokens of those that died unseen die, too."""
+        """Reconcile every run that is here at start: if one died unseen, its tokens must die, too."""
         for state in await self._runs.list():
             self._parts.reconciler.soon(state.conversation)
 
     async def _watch(self) -> None:
-        """Look again at the conversation whose run changed or was woken, and at those that wait for a place."""
+        """When a run changes or wakes, look again at its conversation and at those that wait for a place."""
         async for event in self._runs.watch():
             if event.woken:
                 self._parts.gateway.notify(event.conversation)

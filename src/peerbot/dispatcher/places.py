@@ -1,7 +1,7 @@
-"""At most so many runs at once; who has to wait is served in turn (`conversation/line.py`).
+"""The bound on runs at once, and the line for a place: people take turns (`conversation/line.py`).
 
-The count is taken from where runs run, not from memory. Two replicas that look in the same moment may start one run
-too many each: a bound on load, not a lock.
+A replica asks the runtime for the count and keeps none in memory. Two replicas that look in the same moment may each
+start one run too many: this is a bound on load, not a lock.
 """
 
 import asyncio
@@ -15,23 +15,23 @@ from peerbot.runs.port import Phase, Runs, RunState
 
 
 class Places:
-    """Who waits for a run, in order. A cache: `Reconciler.next_in_line` and the sweep find everybody again."""
+    """The conversations that wait for a run. A cache: `Reconciler.next_in_line` and the sweep find them all again."""
 
     def __init__(self, runs: Runs, journal: Journal, most: int) -> None:
         self._runs = runs
         self._most = most
         self._journal = journal
-        self._people: dict[tuple[Conversation, int], str] = {}  # of the runs that there are
-        self._served_at: dict[str, float] = {}  # people, since when they have their newest run
+        self._people: dict[tuple[Conversation, int], str] = {}  # of the runs that exist now
+        self._served_at: dict[str, float] = {}  # when each person got their newest run
         self._waiting: dict[Conversation, Waiting] = {}
         self._held = 0
         self._placing = asyncio.Lock()
 
     @asynccontextmanager
     async def place(self, conversation: Conversation, waiting: Waiting) -> AsyncIterator[int]:
-        """Enter the line; yields 0 where it is the conversation's turn, else its place in line (1 is next).
+        """Enter the line; yields 0 if it is the conversation's turn, otherwise its place in line (1 is next).
 
-        The lock is held inside, so that what is started there is counted by the next.
+        Hold the lock inside, so that the next caller counts the run that is started there.
         """
         async with self._placing:
             self._waiting[conversation] = waiting
@@ -44,7 +44,7 @@ class Places:
             yield place
 
     async def settled(self) -> None:
-        """Wait until nobody is being placed."""
+        """Wait until no conversation is being placed."""
         async with self._placing:
             pass
 
@@ -54,7 +54,7 @@ class Places:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let nobody be placed while it is found out who waits: else the first that is looked at would be first."""
+        """Place nothing while we look for those that wait: otherwise the first one we look at would be served first."""
         self._held += 1
         try:
             yield
@@ -62,21 +62,21 @@ class Places:
             self._held -= 1
 
     def line(self) -> list[Conversation]:
-        """Who waits, as far as it is known here; in no order."""
+        """List the conversations that this replica knows to be waiting, in no order."""
         return list(self._waiting)
 
     async def free(self) -> int:
-        """How many places there are now."""
+        """Count the free places. Raises what the runtime raises."""
         return (await self._count())[0]
 
     async def called(self) -> tuple[list[Conversation], list[Conversation]]:
-        """Those of the line for whom there is a place now, the next first; and those who go on waiting, in order."""
+        """Split the line: conversations that have a place now, the next one first, and those that still wait."""
         async with self._placing:
             free, line = await self._count()
         return line[:free], line[free:]
 
     async def _count(self) -> tuple[int, list[Conversation]]:
-        """How many places are free, and the line."""
+        """Return how many places are free, and the line in order."""
         running = [state for state in await self._runs.list() if state.phase is not Phase.ENDED]
         free = max(0, self._most - len(running))
         people = [await self._person(state) for state in running] if self._waiting else []
@@ -85,7 +85,7 @@ class Places:
         return free, in_turn(self._waiting, people, self._served_at)
 
     async def _person(self, state: RunState) -> str:
-        """For whom a run was started (a user id); empty where that can't be found out."""
+        """Find the user id of the person for whom a run was started; empty if the journal does not have it."""
         key = (state.conversation, state.run)
         if key not in self._people:
             record = await self._journal.run(*key)

@@ -1,7 +1,7 @@
 """`reconcile(conversation)`: make sure that a run serves it, or that it is answered (step 3 of docs/architecture.md).
 
-Looks at the journal and the runs, lets `conversation/decide.py` decide, takes that one step, and looks again. Safe to
-call at any time, by any replica, as often as one likes.
+Looks at the journal and the runs, lets `conversation/decide.py` decide, takes that one step, and looks again. Any
+replica may call it at any time, as often as it likes.
 """
 
 import asyncio
@@ -39,29 +39,29 @@ from peerbot.turns.given_up import GivingUp
 log = logger(__name__)
 
 MOST_STEPS = 50
-"""More in one go means that two replicas fight or that a step does not take: the sweep tries again."""
+"""If it takes more steps at once, two replicas fight or a step has no effect: the sweep tries again."""
 
 _NOT_ADMITTED = "a rule of the cluster does not admit it"
 
 CALL_UP_SECONDS = 10.0
-"""How long it is waited for to find out who waits."""
+"""How long a look for waiting conversations may take."""
 
 AT_ONCE, SLOW_SECONDS = 8, 1.0
-"""Where many conversations are looked at: so many at once; one that takes longer goes on beside the next."""
+"""How many conversations we look at at once, and how long one may hold up the next."""
 
 PLACED_WITHIN_SECONDS = 5.0
-"""How long a dispatcher that closes waits for what it is placing."""
+"""How long a closing dispatcher waits for the run that it is placing."""
 
 OTHERS_PLACE_WITHIN_SECONDS = 5.0
-"""What was said just now is being placed by whoever recorded it; older than that, it waits."""
+"""The replica that recorded a newer message is still placing it. An older message waits."""
 
 
 @dataclass(slots=True)
 class Reconciler:
     """Brings conversations forward, each by one task at a time.
 
-    `spawn` starts background tasks for the owner, `spawn_waiting` those that only wait for a time; `worker_environment`
-    is what every worker gets; `catch_up` reads an input that was marked and never written from Slack.
+    `spawn` starts background tasks for the owner, `spawn_waiting` those that only wait for a time. `worker_environment`
+    goes to every worker. `catch_up` reads an input from Slack if it has a marker and was never written.
     """
 
     journal: Journal
@@ -76,15 +76,15 @@ class Reconciler:
     worker_environment: dict[str, str]
     spawn: Spawn
     spawn_waiting: Spawn
-    _at_work: dict[Conversation, bool] = field(default_factory=dict)  # True: look once more when done
+    _at_work: dict[Conversation, bool] = field(default_factory=dict)  # True: look once more afterwards
     _in_line: dict[Conversation, tuple[int, CardFacts]] = field(default_factory=dict)  # the turn that waits
     _need_no_run: dict[Conversation, tuple[str, ...]] = field(default_factory=dict)  # with these inputs unanswered
-    _told: dict[Conversation, tuple[int, str]] = field(default_factory=dict)  # what their newest run waits for
-    _calls: int = 0  # to look who is next, that were not heeded yet
+    _told: dict[Conversation, tuple[int, str]] = field(default_factory=dict)  # the reason why their newest run waits
+    _calls: int = 0  # to `next_in_line` that are not served yet
     _closing: bool = False
 
     def soon(self, conversation: Conversation) -> asyncio.Task[None] | None:
-        """Reconcile in the background; calls that come meanwhile become one more look, and return None."""
+        """Reconcile in the background. Calls that come meanwhile return None and add one more look."""
         if conversation in self._at_work:
             self._at_work[conversation] = True
             return None
@@ -92,27 +92,27 @@ class Reconciler:
         return self.spawn(self._until_quiet(conversation))
 
     async def close(self) -> None:
-        """Place no run any more: what waits is for the other replicas. One that is being placed has its time."""
+        """Stop placing runs: the other replicas serve the line. A run that is being placed gets its time."""
         self._closing = True
         with suppress(TimeoutError):
             async with asyncio.timeout(PLACED_WITHIN_SECONDS):
                 await self.places.settled()
 
     async def sweep(self) -> None:
-        """Reconcile every conversation with something unanswered, whatever was missed."""
+        """Reconcile every conversation that has an unanswered input, in case an event was missed."""
         await self._reconcile_all(await self.journal.pending())
 
     def next_in_line(self) -> None:
-        """A run changed: there may be a place for whoever waits, here or at another replica."""
+        """Look for conversations to place: a run changed, so there may be a place. Includes those of other replicas."""
         self._calls += 1
         if self._calls == 1:
             self.spawn(self._call_up())
 
     async def _call_up(self) -> None:
-        """Learn of all who wait before any of them is placed, then place those whose turn it is.
+        """Find all waiting conversations before placing one of them, then place those whose turn it is.
 
-        Who stands in line here already is not looked at again: a look costs a handful of calls to the store, and there
-        are many changes, and many who wait.
+        It does not look again at those that are in line here: a look costs a handful of calls to the store, and many
+        runs change, and many conversations wait.
         """
         try:
             while self._calls:
@@ -124,7 +124,7 @@ class Reconciler:
                     tried: set[Conversation] = set()
                     while called := set((await self.places.called())[0]) - tried:
                         tried |= called
-                        # One may have been answered meanwhile: its place is the next's.
+                        # One may have been answered meanwhile: then the next gets its place.
                         await self._reconcile_all(called, CALL_UP_SECONDS)
                     await self._tell_places()
                 self._calls -= 1
@@ -132,7 +132,7 @@ class Reconciler:
             self._calls = 0
 
     async def _reconcile_all(self, conversations: Iterable[Conversation], slow: float = SLOW_SECONDS) -> None:
-        """Look at all, a few at a time: what Slack sends meanwhile must not wait for its ack behind them all."""
+        """Look at all, a few at a time: the ack of a message that Slack sends meanwhile must not wait for them all."""
         room = asyncio.Semaphore(AT_ONCE)
 
         async def reconciled(conversation: Conversation) -> None:
@@ -143,9 +143,9 @@ class Reconciler:
         await asyncio.gather(*map(reconciled, conversations))
 
     async def _who_came_elsewhere(self) -> list[Conversation]:
-        """Who has a marker and no run, and stands not in line here: whoever recorded it may be another replica.
+        """Find conversations with a marker that have no run and are not in line here: another replica may have them.
 
-        Left out is who needs none, as was seen here: a crowd of answers that wait for Slack is not looked at each time.
+        It leaves out those that need no run, as seen here: there may be a crowd of answers that wait for Slack.
         """
         running = {state.conversation for state in await self.runs.list() if state.phase is not Phase.ENDED}
         for conversation in running.intersection(self.places.line()):
@@ -158,7 +158,7 @@ class Reconciler:
         return [c for c, inputs in pending.items() if c not in seen and float(input_ts(inputs[0])) < before]
 
     async def _tell_places(self) -> None:
-        """Somebody was placed: the others have moved up."""
+        """Show the others in line that they have moved up, after one was placed."""
         for place, conversation in enumerate((await self.places.called())[1], start=1):
             if shown := self._in_line.get(conversation):
                 self.presenter.queued(conversation, *shown, place=place)
@@ -171,7 +171,7 @@ class Reconciler:
     async def _until_quiet(self, conversation: Conversation) -> None:
         try:
             while True:
-                # Somebody waits, and a sweep only comes every minute.
+                # A person waits, and the sweep comes only every minute.
                 async for attempt in stamina.retry_context(
                     on=Unavailable, attempts=None, timeout=RETRY_SECONDS, wait_initial=1.0, wait_max=10.0
                 ):
@@ -209,7 +209,7 @@ class Reconciler:
             log.warning("reconcile_unfinished", steps=MOST_STEPS)
 
     async def _take(self, conversation: Conversation, step: decide.Step) -> bool:
-        """Take a step; True where it is worth to look again at once."""
+        """Take a step; True if the caller should look again at once."""
         match step:
             case decide.Unmark(inputs):
                 await self._end(conversation, inputs)
@@ -252,7 +252,7 @@ class Reconciler:
             await self.presenter.delayed(conversation, turn, "GitHub does not answer, or asks me to wait.")
             raise
         try:
-            await self.places.free()  # before a run is reserved: one that can't be started counts as one that ended
+            await self.places.free()  # before we reserve a run: one that can't be started counts as one that ended
         except Unavailable:
             await self.presenter.delayed(conversation, turn, "Kubernetes does not answer.")
             raise
@@ -294,7 +294,7 @@ class Reconciler:
         return False
 
     async def _held_up(self, conversation: Conversation, run: decide.RunView) -> None:
-        """Say on the card of the turn that waits for `run` what that waits for; once, as long as it is the same."""
+        """Say on the card of the waiting turn why `run` does not start yet; once, as long as the reason is the same."""
         if self._told.get(conversation) == (run.n, run.said):
             return
         self._told[conversation] = (run.n, run.said)
@@ -310,9 +310,9 @@ class Reconciler:
     async def _answer(
         self, conversation: Conversation, inputs: tuple[str, ...], note: Note, status: TurnStatus
     ) -> None:
-        """Answer inputs without a run. Where another writer takes the turn's number, the next look decides anew."""
+        """Answer inputs without a run. If another writer takes the turn's number, the next look decides again."""
         k = await self.journal.next_turn(conversation)
-        # Another may have answered them since the view was read; who does so from here on takes our number.
+        # Another replica may have answered them since we read the view; one that does so from here on takes our number.
         done = await answered(self.journal, conversation, inputs)
         left = [identity for identity in inputs if identity not in done]
         if not left:
@@ -323,7 +323,7 @@ class Reconciler:
             self.spawn(self._present(conversation, turn))  # it may wait for an answer that the next look posts
 
     async def _end(self, conversation: Conversation, inputs: tuple[str, ...]) -> None:
-        """Drop the markers of answered inputs. Whoever posted their answers may have died before it showed the end."""
+        """Drop the markers of answered inputs. The replica that posted may have died before it showed the end."""
         for k in set((await answered(self.journal, conversation, inputs)).values()):
             if turn := await self.journal.turn(conversation, k):
                 self.spawn(self.presenter.ended(conversation, turn, await self._card_facts(conversation, turn)))
@@ -331,7 +331,7 @@ class Reconciler:
             await self.journal.unmark(conversation, identity)
 
     async def _post_again(self, conversation: Conversation, k: int, claim: int) -> None:
-        """Claim and post a turn that has no receipt. Where Slack won't take it, the conversation goes on."""
+        """Claim and post a turn that has no receipt. If Slack refuses it, the conversation goes on."""
         turn = await self.journal.turn(conversation, k)
         if turn is None:
             return
@@ -346,7 +346,7 @@ class Reconciler:
         await self.presenter.final(conversation, turn, await self._card_facts(conversation, turn), claim=claim)
 
     async def _card_facts(self, conversation: Conversation, turn: Turn) -> CardFacts | None:
-        """What the turn's card says; one without a run may have the card of the last that died over it."""
+        """The facts on the turn's card. A turn without a run may have the card of the last run that died on it."""
         first = await self.journal.input(conversation, turn.inputs[0])
         journal = self.journal
         record = await (journal.run(conversation, turn.run) if turn.run else journal.newest_run(conversation))

@@ -1,4 +1,4 @@
-"""Receive → record: the marker, then the input, before Slack gets its ack (step 2 of docs/architecture.md)."""
+"""Record a received message: the marker, then the input, before Slack gets its ack (step 2 of docs/architecture.md)."""
 
 import asyncio
 import time
@@ -14,11 +14,11 @@ from peerbot.slack.events import Candidate
 log = logger(__name__)
 
 LATE_SECONDS = 2.0
-"""What Slack sends later than that, it sends again: its thread may have become a conversation meanwhile."""
+"""A message that is older than this is a repeat of Slack's: its thread may have become a conversation meanwhile."""
 
 
 class Next(Protocol):
-    """Where a message goes from here. Both return at once."""
+    """The part that takes over a message from here. Both methods return at once."""
 
     def recorded(self, item: Input, new: bool) -> None:
         """Take over an input that is in the journal. `new` is false if it was there already."""
@@ -28,7 +28,7 @@ class Next(Protocol):
 
 
 class Recorder:
-    """Writes what is for us into the journal, and hands over to `following`."""
+    """Writes the messages for us into the journal, and hands them over to `following`."""
 
     def __init__(self, journal: Journal, following: Next) -> None:
         self._journal = journal
@@ -36,32 +36,32 @@ class Recorder:
         self._under_way: dict[tuple[Conversation, str], asyncio.Future[bool]] = {}
 
     async def __call__(self, candidate: Candidate, *, late: bool = False) -> bool:
-        """Record `candidate` if it is for us; True where it was.
+        """Record `candidate` if it is for us; returns whether it is.
 
-        Two creates, and for a reply without a mention a look-up, cached where it is asked often. When it returns, the
-        input is in the journal; when it raises, Slack gets no ack and sends the event again. A second time is no
-        second input: it makes sure of the marker (its writer may have died before the input) and has the
-        conversation reconciled. `late`: it may have been said before its thread was a conversation, however new it is.
+        This takes two creates, and a look-up (often cached) for a reply without a mention. When it returns True, the
+        input is in the journal; if it raises, Slack gets no ack and sends the event again. A repeat makes no second
+        input: it makes sure of the marker (its writer may have died before the input) and has the conversation
+        reconciled. `late`: check whether it was written before its thread became a conversation, however new it is.
         """
         try:
             return await self.once(candidate, late=late)
-        except (PeerBotError, asyncio.CancelledError):  # the latter: this dispatcher ends
+        except (PeerBotError, asyncio.CancelledError):  # CancelledError: this dispatcher ends
             self._following.not_recorded(candidate)
             raise
 
     async def once(self, candidate: Candidate, *, late: bool = True) -> bool:
-        """Do the same for a caller that tries again by itself: `not_recorded` is not called."""
+        """Do the same without calling `not_recorded`, for a caller that tries again."""
         if not candidate.sure and not await self._takes_part(candidate.input, late=late):
             return False
         await self.record(candidate.input)
         return True
 
     async def record(self, item: Input) -> None:
-        """Record what is known to be for us: the marker, then the input."""
+        """Record an input that is surely for us: the marker, then the input."""
         name = (item.conversation, item.id)
         new = recorded = False
         while not recorded and (other := self._under_way.get(name)):
-            await asyncio.wait([other])  # a mention comes as two events, mostly in the same moment
+            await asyncio.wait([other])  # Slack sends a mention as two events, mostly in the same moment
             recorded = other.result()
         if not recorded:
             new = await self._write(item)
@@ -69,7 +69,7 @@ class Recorder:
         self._following.recorded(item, new)
 
     async def _write(self, item: Input) -> bool:
-        """Write the marker, then the input; False where it was there. Whoever wants the same meanwhile can wait."""
+        """Write the marker, then the input; False if it was there. A second caller can wait for the first."""
         name, recorded = (item.conversation, item.id), False
         self._under_way[name] = done = asyncio.get_running_loop().create_future()
         try:
@@ -84,8 +84,8 @@ class Recorder:
     async def _takes_part(self, item: Input, *, late: bool) -> bool:
         """Whether a reply that does not mention us is for us.
 
-        It is not where it was said before we were called into the thread, nor where people talked and we only refused
-        somebody.
+        It is not for us if somebody wrote it before we were called into the thread, or if people talk there and we only
+        refused one of them.
         """
         conversation = item.conversation
         if not await self._journal.knows(conversation):

@@ -1,8 +1,8 @@
-"""What the journal did not take: kept in memory, and recorded as soon as it does (docs/decisions/0013-catching-up.md).
+"""Keeps messages in memory until the journal takes them (docs/decisions/0013-catching-up.md).
 
 Nothing depends on it: Slack sends such a message again for six minutes, and after that a look at its history finds it
-(catchup.py). But Slack waits for minutes between two deliveries, each may meet an outage of its own, and a look at
-history comes last in Slack's budgets. Who wrote waits for seconds instead.
+(catchup.py). But Slack waits for minutes between two deliveries, each may meet another outage, and a look at history
+comes last in Slack's budgets. Thanks to this module the author waits for seconds instead.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ from peerbot.tasks import Spawn
 log = logger(__name__)
 
 TRIED_FOR_SECONDS = 1800.0
-"""How long a journal that does not answer is asked again; what is said in a longer outage is found in history."""
+"""How long we ask a silent journal again. After a longer outage we find the messages in Slack's history."""
 
 LONGEST_PAUSE_SECONDS = 5.0
-"""Between two tries, so that a message waits for no longer when the outage is over."""
+"""The longest pause between two tries: a message waits no longer than this after an outage."""
 
 FIRST_PAUSE_SECONDS = 1.0
-"""Before the first: it was tried just now, and what else was said in its thread at that moment is added meanwhile."""
+"""The pause before the first try: we tried just now, and other messages of that moment are added meanwhile."""
 
 MOST_CONVERSATIONS, MOST_MESSAGES = 500, 50
-"""So many wait here, and so many messages in each; the rest is left to Slack and its history."""
+"""How many conversations wait here, and how many messages in each. The rest is left to Slack and its history."""
 
 
 class Shows(Protocol):
-    """Shows people which messages wait. Both never raise."""
+    """Shows people which messages wait. Neither method raises."""
 
     async def waits(self, item: Input) -> None:
         """Show that `item` could not be recorded yet."""
 
     async def waits_no_more(self, item: Input) -> None:
-        """Take back that it does."""
+        """Show that `item` no longer waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ class _Waiting:
 
 
 class Unrecorded:
-    """Tries again: the conversations side by side, and of the messages of one the oldest first.
+    """Tries again: conversations side by side, and the messages of each in order, the oldest first.
 
-    `record` records a message that is for us and raises what the journal raises; `spawn` starts background tasks for
-    the owner, who gives them a moment when it ends.
+    `record` records a message that is for us and raises what the journal raises. `spawn` starts background tasks for
+    the owner, which gives them a moment when it ends.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class Unrecorded:
         self._waiting: dict[Conversation, dict[str, _Waiting]] = {}
 
     def holds(self, item: Input) -> bool:
-        """Whether `item` waits here, and what is shown on it is taken back from here."""
+        """Whether `item` waits here. If so, this class also takes back the sign on it."""
         return item.id in self._waiting.get(item.conversation, {})
 
     def add(self, candidate: Candidate) -> None:
-        """Record `candidate` when the journal takes it, and show that it waits. The same one twice is one.
+        """Record `candidate` once the journal takes it, and show that it waits. Adding it twice changes nothing.
 
         Returns at once.
         """
@@ -91,7 +91,7 @@ class Unrecorded:
             self._spawn(self._record_all(item.conversation))
 
     async def _record_all(self, conversation: Conversation) -> None:
-        """Record what waits in a conversation, and what is added meanwhile, until nothing does."""
+        """Record the messages that wait in a conversation, and those added meanwhile, until none is left."""
         waiting = self._waiting[conversation]
         try:
             await asyncio.sleep(FIRST_PAUSE_SECONDS * random.uniform(0.7, 1.3))  # noqa: S311 - not all at once
@@ -109,7 +109,7 @@ class Unrecorded:
             del self._waiting[conversation]
 
     async def _record_first(self, waiting: dict[str, _Waiting]) -> None:
-        """Record the oldest. One that can't be recorded, whenever it is tried, is let go."""
+        """Record the oldest message. Drop it if the journal will never take it."""
         oldest = min(waiting.values(), key=lambda entry: entry.candidate.input.ts)
         item = oldest.candidate.input
         try:
@@ -123,7 +123,7 @@ class Unrecorded:
         del waiting[item.id]
 
     async def _take_back(self, item: Input, shown: asyncio.Task[None] | None) -> None:
-        """Take back what is shown on a message, when it is: Slack may have kept that waiting."""
+        """Take back the sign on a message, once it is there: Slack may have delayed it."""
         if shown:
             await asyncio.wait([shown])
             await self._shows.waits_no_more(item)

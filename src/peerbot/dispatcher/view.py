@@ -1,4 +1,4 @@
-"""What `conversation/decide.py` looks at, read from the journal and the runs."""
+"""Reads from the journal and the runs the view that `conversation/decide.py` needs."""
 
 from datetime import UTC, datetime
 
@@ -43,7 +43,7 @@ class Views:
         return decide.View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans)
 
     async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[decide.RunView]:
-        """The newest run, and those before it as long as they served what waits."""
+        """Read the newest run, and earlier ones as long as they served a waiting input; the newest is first."""
         record = await self._journal.newest_run(conversation)
         views: list[decide.RunView] = []
         while record and (not views or waiting & set(record.run.serves)):

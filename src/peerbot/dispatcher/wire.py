@@ -49,7 +49,7 @@ ModelKind = Literal["claude", "demo"]
 
 
 class Path(Next, Protocol):
-    """Where the parts hand over to: the dispatcher, which knows what comes next. All return at once."""
+    """The dispatcher, as the parts see it when they hand over. All methods return at once."""
 
     def run_started(self, conversation: Conversation, run: int) -> None:
         """Learn that a worker has traded its secret."""
@@ -60,7 +60,7 @@ class Path(Next, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where a started dispatcher listens."""
+    """The ports of a started dispatcher."""
 
     health: int
     gateway: int
@@ -82,7 +82,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class _Services:
-    """What the parts share: the journal, Slack and GitHub."""
+    """The services that the parts share: the journal, Slack and GitHub."""
 
     journal: Journal
     outbound: Outbound
@@ -95,10 +95,11 @@ class _Services:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Builds the parts of one dispatcher; what it opens is closed with `stack`.
+    """Builds the parts of one dispatcher; `stack` closes everything that it opens.
 
-    `name` is the dispatcher's own. `model_kind` says what answers behind `ANTHROPIC_BASE_URL`. `card_seconds` is the
-    least time between two edits of a card. `tasks` has the work that may end by itself, `loops` what only waits.
+    `name` is the dispatcher's own. `model_kind` says which model answers at `ANTHROPIC_BASE_URL`. `card_seconds` is the
+    least time between two edits of a card. `tasks` has the work that gets time to end, `loops` the work that only
+    waits.
     """
 
     settings: Settings
@@ -111,7 +112,7 @@ class Wire:
     loops: Tasks
 
     async def build(self, path: Path) -> Parts:
-        """Open everything, serve health and the gateway, and join the parts. Nothing is received yet.
+        """Open everything, serve health and the gateway, and join the parts. It receives nothing yet.
 
         Raises `PeerBotError` if something can't be opened.
         """
@@ -266,12 +267,14 @@ class Wire:
         return web.AppRunner(app, access_log=None, shutdown_timeout=self.settings.peerbot_drain_seconds)
 
     async def _serve(self, server: web.AppRunner, port: int, setting: str) -> int:
-        """Listen on `port` (0: any free one), which `setting` chose. The server closes with `stack`."""
+        """Listen on `port` (0: any free one), the value of `setting`; returns the port. `stack` closes the server."""
         await server.setup()
         self.stack.push_async_callback(server.cleanup)
         host = "127.0.0.1" if self.settings.peerbot_runtime is Runtime.PROCESS else None
         try:
             await web.TCPSite(server, host, port).start()
         except OSError as error:
-            raise PeerBotError(f"Port {port} is taken, or not ours to use. Set {setting} to another one.") from error
+            raise PeerBotError(
+                f"Port {port} is in use, or PeerBot may not use it. Set {setting} to another one."
+            ) from error
         return int(server.addresses[0][1])

@@ -1,1 +1,1 @@
-"""The door for workers: who calls, what they ask for, and the two relays. It holds every credential; a worker none."""
+"""The API for workers, and its two relays. It checks every caller, and holds all credentials; a worker holds none."""

@@ -1,4 +1,4 @@
-"""Who calls: a run's supervisor or its agent, known by the hash of its token in the journal (decision 0004)."""
+"""Identify a caller, a run's supervisor or its agent, by the hash of its token in the journal (decision 0004)."""
 
 import hmac
 import time
@@ -16,13 +16,13 @@ from peerbot.protocol.documents import secret_hash
 READS_MAY_BE_OLD_SECONDS = 2.0
 
 ASKED_AGAIN_SECONDS = 5.0
-"""Where the journal was away at the last look, reads do not wait for it again before this."""
+"""After a look that found the journal away, reads do not ask it again for this long."""
 
-_OVER = "This run is over, or the token is not its own."
+_OVER = "This run has ended, or this is not its token."
 
 
 class Role(StrEnum):
-    """What a token is for."""
+    """The use of a token."""
 
     SUPERVISOR = "supervisor"  # progress, session, turn
     AGENT = "agent"  # model and git
@@ -30,14 +30,14 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A run that proved who it is."""
+    """A run that has proved its identity."""
 
     conversation: Conversation
     record: RunRecord
 
 
 class Access:
-    """Checks tokens. Its cache is for reads alone; a write always looks at the journal."""
+    """Checks tokens. Its cache is only for reads; a write always looks at the journal."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -47,8 +47,8 @@ class Access:
     async def caller(self, request: web.Request, role: Role, *, write: bool) -> Caller:
         """Identify the run that calls, in the given role.
 
-        Raises `Refused` where the token is not of this run and role, or the run is closed; `Conflict` where
-        `write` is meant and a newer run was reserved. What is wrong exactly is not told: a probe learns nothing.
+        Raises `Refused` if the token is not of this run and role, or the run is closed, and `Conflict` if `write` is
+        set and a newer run was reserved. It does not say what exactly is wrong, so that a probe learns nothing.
         """
         conversation, run = named_run(request)
         record = await self._record(conversation, run, fresh=write)
@@ -58,11 +58,11 @@ class Access:
         if not is_secret_of(_bearer(request), wanted):
             raise Refused(_OVER)
         if write and await self._journal.run(conversation, run + 1) is not None:
-            raise Conflict("A newer run has taken this conversation over.")
+            raise Conflict("A newer run has taken over this conversation.")
         return Caller(conversation, record)
 
     def forget(self, conversation: Conversation, run: int) -> None:
-        """Drop what is cached of a run that was closed here."""
+        """Drop the cache of a run that was closed here."""
         self._seen.pop((conversation, run), None)
 
     async def _record(self, conversation: Conversation, run: int, *, fresh: bool) -> RunRecord | None:
@@ -92,7 +92,7 @@ def is_secret_of(secret: str, wanted: str) -> bool:
 
 
 def named_run(request: web.Request) -> tuple[Conversation, int]:
-    """The run that the path names; raises `Refused` where it names none."""
+    """Read the run that the path names; raises `Refused` if it names none."""
     match = request.match_info
     try:
         return Conversation(match["team"], match["channel"], match["thread_ts"]), int(match["run"])

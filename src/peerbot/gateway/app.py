@@ -1,14 +1,17 @@
 """The gateway's HTTP app: the one API that workers call, on a port of its own (3001).
 
-Who calls is checked first (`access.py`), by path, token and role. Then:
+`access.py` first checks the caller, by path, token and role. Then these modules do the work:
 
-    start, inputs, turns, close     this module, `turns.py`, `inbox.py`
-    progress, the answer            `present.py`
-    session                         `sessions.py`
-    model                           `model_relay.py`
-    git                             `git_relay.py`
+    start, ready, close             this module
+    inputs, thread                  `thread/inbox.py`
+    turns                           `turns/turns.py`
+    progress, the answer            `thread/present.py`
+    session                         `turns/sessions.py`
+    work                            `turns/branches.py`
+    model                           `gateway/model_relay.py`
+    git                             `gateway/git_relay.py`
 
-It holds every credential; nothing that it answers carries one.
+The gateway holds every credential, and none of its replies carries one.
 """
 
 import asyncio
@@ -61,7 +64,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a run may take."""
+    """The limits of a run, and the model that it uses."""
 
     turn_seconds: float
     idle_seconds: float
@@ -74,7 +77,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Gateway:
-    """What the handlers share. Stateless but for caches and for who is waiting here."""
+    """The parts that the handlers share. Its only state is caches and the requests that wait here."""
 
     journal: Journal
     inbox: Inbox
@@ -85,8 +88,8 @@ class Gateway:
     model: ModelRelay
     git: GitRelay
     limits: Limits
-    started: Callable[[Conversation, int], None]  # told when a worker has traded its secret: burn it
-    closed: Callable[[Conversation], None]  # told when a worker closed its run: reconcile
+    started: Callable[[Conversation, int], None]  # called when a worker has traded its secret: burn it
+    closed: Callable[[Conversation], None]  # called when a worker has closed its run: reconcile
     spawn: Spawn
     access: Access = field(init=False)
     _waiting: dict[Conversation, set[asyncio.Event]] = field(default_factory=dict)
@@ -117,28 +120,28 @@ class Gateway:
         return app
 
     def notify(self, conversation: Conversation) -> None:
-        """A run of this conversation was woken: whoever waits here looks again."""
+        """Have the requests of this conversation that wait here look again: its run was woken."""
         for event in self._waiting.get(conversation, ()):
             event.set()
 
     def end(self) -> None:
-        """Send everybody who waits here to another replica."""
+        """Send the requests that wait here away, so that their workers ask another replica."""
         self._ending.set()
         for conversation in list(self._waiting):
             self.notify(conversation)
 
     async def start(self, request: web.Request) -> web.Response:
-        """Trade the bootstrap secret for the two tokens whose hashes are sent."""
+        """Trade the bootstrap secret for two tokens, whose hashes the worker sends."""
         conversation, n = named_run(request)
         asked = StartRequest.model_validate_json(await _small_body(request))
         record = await self.journal.run(conversation, n)
         if record is None or record.closed or not is_secret_of(asked.secret, record.run.secret_hash):
-            raise Refused("This run is over, or the secret is not its own.")
+            raise Refused("This run has ended, or this is not its secret.")
         tokens = RunStarted(supervisor_hash=asked.supervisor_hash, agent_hash=asked.agent_hash)
         if not await self.journal.run_started(conversation, n, tokens):
             again = await self.journal.run(conversation, n)
             if again is None or again.started is None or _hashes(again.started) != _hashes(tokens):
-                raise Refused("This run has a worker already.")
+                raise Refused("This run already has a worker.")
         log.info("run_started", conversation=str(conversation), run=n)
         self.started(conversation, n)
         return _json(
@@ -161,7 +164,7 @@ class Gateway:
         )
 
     async def inputs(self, request: web.Request) -> web.Response:
-        """Hand over the unanswered inputs; wait for one, up to `wait` seconds, where there is none."""
+        """Hand over the unanswered inputs; if there is none, wait up to `wait` seconds for one."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         wait = min(float(request.query.get("wait", "0")), POLL_SECONDS)
         woken = asyncio.Event()
@@ -204,7 +207,7 @@ class Gateway:
         turn, part = _number(request, "turn"), _number(request, "part")
         self._count(caller, turn, len(data))
         if not await self.journal.write_session_part(caller.conversation, turn, caller.record.n, part, data):
-            raise Conflict("This part of the transcript is another one already.")
+            raise Conflict("Another part of the transcript already has this number.")
         return web.Response(status=204)
 
     async def keep_session(self, request: web.Request) -> web.Response:
@@ -212,11 +215,11 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
         data = await checked(await request.read())
         if not await self.journal.write_session(caller.conversation, _number(request, "turn"), caller.record.n, data):
-            raise Conflict("This turn's transcript is kept already.")
+            raise Conflict("This turn's transcript is already kept.")
         return web.Response(status=204)
 
     async def session(self, request: web.Request) -> web.Response:
-        """Hand over the transcript that a turn goes on with."""
+        """Hand over the transcript with which a turn goes on."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         data = await session_so_far(self.journal, caller.conversation, _number(request, "turn"))
         return web.Response(body=data, content_type="application/gzip")
@@ -226,26 +229,26 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
         data = await request.read()
         if not await self.journal.write_work(caller.conversation, _number(request, "turn"), caller.record.n, data):
-            raise Conflict("This turn's commits are kept already.")
+            raise Conflict("This turn's commits are already kept.")
         log.info("work_kept", conversation=str(caller.conversation), run=caller.record.n, bytes=len(data))
         return web.Response(status=204)
 
     async def work(self, request: web.Request) -> web.Response:
-        """Hand over the commits of earlier turns that a turn is to push."""
+        """Hand over the commits of earlier turns that this turn has to push."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         kept = await self.branches.kept(caller.conversation)
         data = await self.journal.work(caller.conversation, kept.turn, kept.run) if kept else None
         if data is None:
-            raise Refused("There are no commits that wait to be pushed.")
+            raise Refused("No commits wait to be pushed.")
         return web.Response(body=data, content_type="application/octet-stream")
 
     async def thread(self, request: web.Request) -> web.Response:
-        """Hand over what was said in the thread: for an agent whose session is lost."""
+        """Hand over the thread's messages, for an agent whose session is lost."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         return _json(Thread(text=await self.inbox.thread(caller.conversation)))
 
     async def finish(self, request: web.Request) -> web.Response:
-        """Write the turn, then post its answer: the worker need not wait for Slack."""
+        """Write the turn, then post its answer in the background: the worker need not wait for Slack."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
         result = TurnResult.model_validate_json(await request.read())
         with bound_contextvars(conversation=str(caller.conversation), run=caller.record.n):
@@ -254,14 +257,14 @@ class Gateway:
             )
             if result.cause:
                 log.warning("turn_failed", turn=turn.k, cause=result.cause)
-            if created:  # whoever created the turn posts it; a repeated call may come to another replica
+            if created:  # the creator of the turn posts it; a repeated call may come to another replica
                 self.spawn(self.presenter.final(caller.conversation, turn, await self._card_facts(caller)))
                 if turn.began:
                     self.spawn(self.turns.clear_checkpoints(caller.conversation, caller.record))
         return _json(TurnFinished(turn=turn.k, pull_request=turn.pull_request))
 
     async def ready(self, request: web.Request) -> web.Response:
-        """Say that what the run does can be kept, a push too: the journal knows it, and it is the newest."""
+        """Say that we can keep this run's results, pushes too: the journal knows the run, and it is the newest."""
         await self.access.caller(request, Role.SUPERVISOR, write=True)
         return web.Response(status=204)
 
@@ -300,16 +303,16 @@ class Gateway:
             return await self.git.handle(request, target, tail)
 
     def _count(self, caller: Caller, turn: int, size: int) -> None:
-        """Count a turn's transcript; the agent can write into it, so it has a bound. By replica, so approximate."""
+        """Bound a turn's transcript, since the agent can write into it. Approximate: each replica counts alone."""
         key = (caller.conversation, caller.record.n)
         counted, so_far = self._parts.get(key, (turn, 0))
         total = size + (so_far if counted == turn else 0)
         if total > LARGEST_BYTES:
-            raise Refused("This turn's transcript has become too large to be kept.")
+            raise Refused("This turn's transcript has become too large to keep.")
         self._parts[key] = (turn, total)
 
     async def _card_facts(self, caller: Caller) -> CardFacts:
-        """What the run's cards say; the requester is who asked for what it was started for."""
+        """The facts on the run's cards. The requester is the author of the first input that it was started for."""
         run = caller.record.run
         item = await self.journal.input(caller.conversation, run.serves[0])
         branch = await self.branches.shown(caller.conversation, run)
@@ -317,7 +320,7 @@ class Gateway:
 
 
 async def _small_body(request: web.Request) -> bytes:
-    """Read the body of somebody who has not said yet who they are; raises `Refused` where it is large."""
+    """Read the body of a caller that we have not identified yet; raises `Refused` if it is too large."""
     body = bytearray()
     while chunk := await request.content.readany():
         body += chunk
@@ -328,11 +331,11 @@ async def _small_body(request: web.Request) -> bytes:
 
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn our errors into one sentence each; what we did not foresee is logged whole and told as 500."""
+    """Reply to each of our errors with its sentence. An error that we did not foresee becomes a plain 500."""
     try:
         return await handler(request)
     except ValidationError as error:
-        return _error(request, 400, f"This request can't be read: {error.error_count()} problems.")
+        return _error(request, 400, f"PeerBot can't read this request (problems: {error.error_count()}).")
     except Refused as error:
         return _error(request, 403, str(error))
     except Conflict as error:
@@ -346,7 +349,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 def _error(request: web.Request, status: int, sentence: str, headers: dict[str, str] | None = None) -> web.Response:
-    """Git shows its user a plain text, Claude Code the message of an Anthropic error."""
+    """Reply so that the caller shows the sentence: git shows plain text, Claude Code an Anthropic error's message."""
     if "/git/" in request.path:
         return web.Response(text=f"PeerBot: {sentence}\n", status=status, headers=headers)
     body = {

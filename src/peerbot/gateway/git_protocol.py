@@ -1,8 +1,8 @@
-"""What git says on the wire when it pushes, as far as the relay must understand it: pure, no I/O.
+"""git's push protocol, as far as the relay must understand it. Pure: no I/O.
 
 A push begins with a list of commands ("move this ref from here to there") in pkt-lines, then a flush, then a pack.
-The relay reads that list, and nothing behind it, to decide whether the push may pass. Whatever is not exactly in
-the form that git writes is refused, so that the forge can never read another list than we did (gitprotocol-pack(5)).
+The relay reads that list, and nothing after it, to decide whether the push may pass. It refuses every list that is not
+exactly in git's own form, so that the forge can never read another list than we did (gitprotocol-pack(5)).
 """
 
 import re
@@ -23,7 +23,7 @@ _COMMAND = re.compile(rf"({_OID}) ({_OID}) (refs/[^\s\x00-\x1f\x7f]+)")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One wish of a push: `ref` shall point to `new` where it pointed to `old`; all zeros means to nothing."""
+    """One command of a push: move `ref` from commit `old` to commit `new`. All zeros stand for no commit."""
 
     old: str
     new: str
@@ -31,13 +31,13 @@ class Command:
 
     @property
     def deletes(self) -> bool:
-        """Whether the ref shall go."""
+        """Whether the command deletes the ref."""
         return not self.new.strip("0")
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Everything that a push wants; without commands it is git's probe before a large upload."""
+    """All commands of a push. A push without commands is git's probe before a large upload."""
 
     commands: tuple[Command, ...]
 
@@ -45,8 +45,8 @@ class Push:
 class CommandReader:
     """Reads a push's list of commands from chunks of any size.
 
-    `received` is all that was fed, to be passed on as it came; `capabilities` is what the client said that it
-    understands, as soon as that is known, so that even a refusal of the rest can be told in its form.
+    `received` is all that was fed, so that the relay can pass it on as it came. `capabilities` holds the client's
+    capabilities as soon as they are known, so that even a refusal of the rest can be in a form that it reads.
     """
 
     def __init__(self) -> None:
@@ -56,9 +56,9 @@ class CommandReader:
         self._commands: list[Command] = []
 
     def feed(self, data: bytes) -> Push | None:
-        """Take the next chunk; the list when it is complete, else None.
+        """Take the next chunk; returns the list once it is complete, None before.
 
-        Raises `Refused` where this is no list that git would write, or one beyond the bounds (64 KiB, 100 commands).
+        Raises `Refused` if git would not write such a list, or if it is too long (64 KiB, 100 commands).
         """
         self.received += data
         while len(head := bytes(self.received[self._position : self._position + 4])) == 4:
@@ -82,13 +82,13 @@ class CommandReader:
         except UnicodeDecodeError as error:
             raise Refused("this push names a ref that is not UTF-8") from error
         if text.startswith("push-cert"):
-            raise Refused("signed pushes (git push --signed) are not supported")
-        # Capabilities follow the first command alone; git's server would take them from any line.
+            raise Refused("PeerBot does not support signed pushes (git push --signed)")
+        # Only the first command has capabilities behind it; git's server would take them from any line.
         if not self._commands and text.count("\0") == 1:
             text, _, capabilities = text.partition("\0")
             self.capabilities = frozenset(capabilities.split())
             if "push-options" in self.capabilities:
-                raise Refused("push options (git push -o) are not supported")
+                raise Refused("PeerBot does not support push options (git push -o)")
         if not self._commands and _SHALLOW.fullmatch(text):
             return
         command = _COMMAND.fullmatch(text)
@@ -100,22 +100,22 @@ class CommandReader:
 
 
 def pkt_line(data: bytes) -> bytes:
-    """Frame one line; `data` is at most 65516 bytes."""
+    """Frame one line; raises `ValueError` if `data` has more than 65516 bytes."""
     if len(data) > _MAX_PKT - 4:
         raise ValueError(f"{len(data)} bytes do not fit into one pkt-line")
     return b"%04x" % (len(data) + 4) + data
 
 
 def error_reply(sentence: str) -> bytes:
-    """The reply to a fetch that git shows as `fatal: remote error: …`."""
+    """Make the reply to a fetch that git shows as `fatal: remote error: …`."""
     return pkt_line(f"ERR {sentence}\n".encode())
 
 
 def push_reply(capabilities: frozenset[str], sentence: str, reasons: Sequence[tuple[str, str]]) -> bytes | None:
-    """The reply to a push that was not carried out, in the form that the client negotiated.
+    """Make the reply to a push that did not happen, in the form that the client negotiated.
 
-    `sentence` is shown as a `remote:` line where the client has a side band; `reasons` says of each ref why it did
-    not move. Without refs the whole push failed. None when the client understands neither way of telling.
+    The client shows `sentence` as a `remote:` line if it has a side band. `reasons` says for each ref why it did not
+    move; if it is empty, the whole push failed. Returns None if the client understands neither form.
     """
     report = b""
     if capabilities & {"report-status", "report-status-v2"}:

@@ -1,9 +1,9 @@
-"""git's way to the forge: the worker's git speaks to us, we speak to the forge with the credential that it lacks.
+"""The relay for git: the worker's git talks to us, and we talk to the forge with the credential that it lacks.
 
-Which repository and which branch come from the journal, never from the URL. Reading is free in that one repository.
-A push may move the conversation's branch and the run's checkpoint ref, nothing else; it is refused as a whole, in
-git's own protocol, so that its user reads why. A forced push can't be told from another on the wire, so what a ref
-pointed to is noted instead. Everything streams, whatever its size.
+The repository and the branch come from the journal, never from the URL. A worker may read everything in that one
+repository. A push may move the conversation's branch and the run's checkpoint ref, and nothing else. We refuse any
+other push as a whole, in git's own protocol, so that its user reads why. On the wire a forced push looks like any
+other, so we log what each ref pointed to. Everything streams, whatever its size.
 """
 
 import asyncio
@@ -33,29 +33,29 @@ MOST_WORDS = 300
 _SERVICES = ("git-upload-pack", "git-receive-pack")
 _REQUEST_HEADERS = ("Accept", "Accept-Language", "Content-Type", "Git-Protocol", "User-Agent")
 _RESPONSE_HEADERS = ("Content-Type", "Cache-Control", "Expires", "Pragma")
-_NO_LFS = "Git LFS is not supported here: PeerBot relays git itself alone. Commit the file without LFS."
+_NO_LFS = "PeerBot does not support Git LFS: it relays only git itself. Commit the file without LFS."
 
 
 @dataclass(frozen=True, slots=True)
 class GitTarget:
-    """Where one run's git goes: from the journal, never from what the worker said."""
+    """The repository and refs of one run's git: from the journal, never from the worker."""
 
     clone_url: str
     branch: str
     checkpoint_ref: str
-    moved: Callable[[], bool] = lambda: False  # told when nothing is at `clone_url`: may a new look find it elsewhere?
+    moved: Callable[[], bool] = lambda: False  # called if nothing is at `clone_url`: may a new look find it elsewhere?
 
     def refusal(self, command: Command) -> str | None:
-        """Why this may not be pushed, in words that git shows beside the ref; None when it may."""
+        """Say why this may not be pushed, in words that git shows beside the ref; None if it may."""
         if command.ref not in (f"refs/heads/{self.branch}", self.checkpoint_ref):
-            return f"only {self.branch} may be pushed"
-        return "PeerBot deletes no branch" if command.deletes else None
+            return f"you may push only {self.branch}"
+        return "PeerBot does not delete branches" if command.deletes else None
 
 
 class GitRelay:
     """Relays git's smart HTTP, protocols 0 to 2, to the forge.
 
-    `authorization` gives the Authorization header's value for the forge, anew for each request.
+    Each request calls `authorization` for the value of the forge's Authorization header.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class GitRelay:
     async def handle(self, request: web.Request, target: GitTarget, tail: str) -> web.StreamResponse:
         """Serve one request of a worker's git; `tail` is the path behind the repository's.
 
-        Whoever calls has checked the token. Never raises for what the forge or the worker does.
+        The caller has checked the token. Never raises for anything that the forge or the worker does.
         """
         match request.method, tail:
             case "GET", "info/refs":
@@ -85,7 +85,7 @@ class GitRelay:
                 return await self._push(request, target)
         if tail.startswith("info/lfs"):
             return web.json_response({"message": _NO_LFS}, status=403, content_type="application/vnd.git-lfs+json")
-        return _text(404, "there is nothing here. This is one repository's git, by smart HTTP alone.")
+        return _text(404, "there is nothing here. PeerBot serves one repository, by git's smart HTTP only.")
 
     async def _advertise(self, request: web.Request, target: GitTarget) -> web.StreamResponse:
         service = request.query.get("service", "")
@@ -117,13 +117,13 @@ class GitRelay:
         try:
             push = await _read_commands(reader, body, idle)
             if not push.commands:
-                # git's probe before a large upload: may it send? That is ours to say; the forge is not asked.
+                # git's probe before a large upload asks if it may send. We answer, and do not ask the forge.
                 return await _answer(body, idle, "git-receive-pack", b"")
             reasons = _refusals(push, target)
             if reasons:
                 raise Refused(f"nothing was pushed: {reasons[0][1]}.")
             for command in push.commands:
-                # Before it happens, so that no forced push goes unnoted; git itself says when one failed.
+                # We log it before it happens, so that no forced push goes unlogged; git itself says if one failed.
                 log.info("branch_moved", ref=command.ref, old=command.old, new=command.new)
             url = f"{target.clone_url}/git-receive-pack"
             return await self._exchange(
@@ -146,7 +146,7 @@ class GitRelay:
         idle: IdleDeadline,
         body: AsyncIterator[bytes] | None = None,
     ) -> web.StreamResponse:
-        """Relay one request and its reply. Raises `Refused` or `Unavailable` while nothing was replied yet."""
+        """Relay one request and its reply. Raises `Refused` or `Unavailable` only before the reply has begun."""
         headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
         headers |= {"Authorization": self._authorization(), "Accept-Encoding": "identity"}
         response = web.StreamResponse()
@@ -176,7 +176,7 @@ class GitRelay:
         return response
 
     async def _failure(self, upstream: aiohttp.ClientResponse, target: GitTarget) -> PeerBotError:
-        """Say what the forge's reply means to the worker's user."""
+        """Make an error that tells the worker's user what the forge's reply means."""
         status, headers = upstream.status, upstream.headers
         log.warning("forge_refused", status=status, content_type=upstream.content_type)
         if status == 429 or (
@@ -184,11 +184,11 @@ class GitRelay:
         ):
             return Unavailable("GitHub's rate limit is used up. Try again in a minute.")
         if (status == 404 or 300 <= status < 400) and target.moved():
-            return Unavailable("the repository has moved, and is looked for anew. Try again in a moment.")
+            return Unavailable("the repository has moved, and PeerBot looks for it. Try again in a moment.")
         return _refusal(status, await self._words(upstream) if status == 403 else "")
 
     async def _words(self, upstream: aiohttp.ClientResponse) -> str:
-        """What the forge says in plain text, in one line; nothing that could hold our credential leaves here."""
+        """Read the forge's plain text as one line; return nothing that could hold our credential."""
         if upstream.content_type != "text/plain":
             return ""
         said = (await upstream.content.read(MOST_WORDS)).decode(errors="replace")
@@ -206,62 +206,62 @@ async def _read_commands(reader: CommandReader, body: RequestBody, idle: IdleDea
                 if push := reader.feed(chunk):
                     return push
     except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
-        raise Unavailable("the push did not arrive whole.") from error
+        raise Unavailable("the push did not arrive completely. Push again.") from error
     raise Refused("this push is not in a form that PeerBot can read")
 
 
 async def _again(reader: CommandReader, body: RequestBody) -> AsyncIterator[bytes]:
-    """The request as it came: what the reader took, then the rest."""
+    """Yield the request as it came: first the part that the reader took, then the rest."""
     yield bytes(reader.received)
     async for chunk in body.chunks():
         yield chunk
 
 
 def _refusals(push: Push, target: GitTarget) -> list[tuple[str, str]]:
-    """Why each ref does not move, the first one being the cause; empty when all may."""
+    """Say why each ref does not move, the cause first; empty if all may move."""
     causes = {command.ref: why for command in push.commands if (why := target.refusal(command))}
     if not causes:
         return []
     others = [command.ref for command in push.commands if command.ref not in causes]
-    return [*causes.items(), *((ref, "pushed together with a ref that is refused") for ref in others)]
+    return [*causes.items(), *((ref, "pushed together with a ref that PeerBot refuses") for ref in others)]
 
 
 def _refusal(status: int, words: str) -> PeerBotError:
     match status:
         case 401:
-            return Refused("GitHub does not accept PeerBot's token. Whoever runs PeerBot has to set a valid one.")
+            return Refused("GitHub does not accept PeerBot's token. Your PeerBot operator has to set a valid one.")
         case 403:
             return Refused(
-                f"{words or 'GitHub does not let PeerBot. '}Its token needs the right to write to the repository, and "
-                "an archived one takes nothing. Whoever runs PeerBot can look after that."
+                f"{words or 'GitHub does not allow this. '}PeerBot's token needs the right to write to the repository, "
+                "and nobody can push to an archived one. Your PeerBot operator can check both."
             )
         case 404:
             return Refused(
-                "the repository is gone, or PeerBot's token may not see it. Whoever runs PeerBot can look after that."
+                "the repository is gone, or PeerBot's token may not see it. Your PeerBot operator can check both."
             )
         case _ if 300 <= status < 400:
-            return Refused("the repository has moved. Whoever runs PeerBot can look after that.")
+            return Refused("the repository has moved. Your PeerBot operator can find it.")
         case _:
             return Unavailable(f"the git server has a problem (HTTP {status}). Try again in a minute.")
 
 
 async def _answer(body: RequestBody, idle: IdleDeadline, service: str, reply: bytes | None) -> web.StreamResponse:
-    """Reply ourselves, after the rest of the request: git reads no reply before it has sent everything."""
+    """Reply ourselves, but first read the rest of the request: git reads no reply before it has sent everything."""
     try:
         async with asyncio.timeout(DRAIN_SECONDS), idle:
             await body.drain()
     except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
         log.warning("git_not_drained", cause=repr(error))
-        response: web.StreamResponse = _text(413, "the request was not sent to its end, or is too large.")
+        response: web.StreamResponse = _text(413, "the request did not arrive completely, or it is too large.")
         response.force_close()
         return response
     if reply is None:
-        return _text(403, "this was refused, and this git is too old to be told why in its protocol.")
+        return _text(403, "PeerBot refused this, and this git is too old to show the reason.")
     return web.Response(
         body=reply, headers={"Content-Type": f"application/x-{service}-result", "Cache-Control": "no-cache"}
     )
 
 
 def _text(status: int, sentence: str) -> web.Response:
-    """A reply that git prints as a `remote:` line."""
+    """Make a reply that git prints as a `remote:` line."""
     return web.Response(status=status, text=f"PeerBot: {sentence}\n")

@@ -1,8 +1,9 @@
-"""The agent's way to Claude: Anthropic's Messages API, relayed, with the key that the worker lacks.
+"""The relay for Claude: it passes on Anthropic's Messages API, with the key that the worker lacks.
 
-Only what the Claude Code CLI needs passes: messages, and counting their tokens. Requests and replies stream through
-chunk by chunk; what a reply says that it used is read on the side, against the run's budget. The budget is
-approximate (list prices, this process's memory alone): it bounds what an injected agent can burn, it is no bill.
+It passes only what the Claude Code CLI needs: messages, and the count of their tokens. Requests and replies stream
+through chunk by chunk. On the side the relay reads the usage in each reply and counts it against the run's budget. The
+budget is approximate (list prices, this process's memory alone): it bounds what an injected agent can burn, it is no
+bill.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -23,10 +24,10 @@ IDLE_SECONDS = 60.0
 """How long a reply that has begun may be silent: Claude sends a sign of life every few seconds."""
 
 FIRST_BYTE_SECONDS = 120.0
-"""How long a reply may take to begin, or one that is no stream to come."""
+"""How long a stream may take to begin, or another reply to come."""
 
 CLI_WAITS_SECONDS = 60
-"""Asked to wait for longer, the CLI gives up at once."""
+"""If it is asked to wait longer than this, the CLI gives up at once."""
 
 CONNECT_SECONDS = 15.0
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
@@ -41,7 +42,7 @@ _RESPONSE_PREFIXES = ("anthropic-ratelimit-",)
 
 @dataclass(slots=True)
 class _Account:
-    """What one run has spent: with what is on its way, so that requests side by side see each other."""
+    """The money that one run has spent, open requests included, so that requests side by side see each other."""
 
     settled_usd: float = 0.0
     open: set[UsageMeter] = field(default_factory=set)
@@ -51,13 +52,13 @@ class _Account:
         return self.settled_usd + sum(meter.cost_usd for meter in self.open)
 
     def settle(self, meter: UsageMeter) -> None:
-        """A request has come to its end."""
+        """Book the cost of a request that has ended."""
         self.open.discard(meter)
         self.settled_usd += meter.cost_usd
 
 
 class _Exchange:
-    """One request on its way: its body, its deadline, and what it costs."""
+    """One request on its way: its body, its deadline and its cost."""
 
     def __init__(self, request: web.Request, account: _Account, idle_seconds: float) -> None:
         self.request = request
@@ -69,20 +70,20 @@ class _Exchange:
         account.open.add(self.meter)
 
     async def upload(self) -> AsyncIterator[bytes]:
-        """The request's body, metered."""
+        """Yield the request's body, and meter it."""
         async for chunk in self.body.chunks():
             self.meter.sent(chunk)
             yield chunk
 
     def settle(self) -> None:
-        """It is over: what it has cost stays on the account."""
+        """Book the cost on the account: the request is over."""
         self._account.settle(self.meter)
 
 
 class ModelRelay:
     """Relays to `base_url` with `credential`; each run may spend about `budget_usd` US dollars.
 
-    A rate limit is waited for within `turn_seconds`; a reply may be silent for `idle_seconds` once it has begun.
+    The CLI may wait for a rate limit within `turn_seconds`. A stream may be silent for `idle_seconds`.
     """
 
     def __init__(
@@ -104,18 +105,18 @@ class ModelRelay:
         self._accounts: dict[str, _Account] = {}
 
     def spent_usd(self, run: str) -> float:
-        """About what the run has spent through this process, in US dollars; requests that still run count so far."""
+        """Say about how much the run has spent through this process, in US dollars; open requests count so far."""
         account = self._accounts.get(run)
         return account.usd if account else 0.0
 
     def forget(self, run: str) -> None:
-        """The run is over."""
+        """Drop the account of a run that is over."""
         self._accounts.pop(run, None)
 
     async def handle(self, request: web.Request, run: str, tail: str) -> web.StreamResponse:
         """Serve one request of a worker's CLI; `run` names its budget, `tail` is the path behind the relay's.
 
-        Whoever calls has checked the token. Never raises for what the API or the worker does.
+        The caller has checked the token. Never raises for anything that the API or the worker does.
         """
         if tail == "api/hello" and request.method in ("GET", "HEAD"):
             return web.json_response({})
@@ -125,10 +126,10 @@ class ModelRelay:
 
     def _refusal(self, request: web.Request, account: _Account, tail: str) -> web.Response | None:
         if request.method != "POST" or tail not in _PATHS:
-            return _error(404, "not_found_error", "PeerBot relays the Messages API alone.")
+            return _error(404, "not_found_error", "PeerBot relays only the Messages API.")
         if account.usd >= self._budget_usd:
             log.warning("budget_used_up", spent_usd=round(account.usd, 4))
-            # Of the errors that the CLI does not try again, this is the one that it shows as it is, in one sentence.
+            # Of the errors after which the CLI does not try again, it shows this one as it is, in one sentence.
             sentence = f"This run's budget of ${self._budget_usd:.2f} is used up (PEERBOT_RUN_BUDGET_USD)."
             return _error(402, "billing_error", sentence)
         return _too_large() if (request.content_length or 0) > MAX_REQUEST_BYTES else None
@@ -171,7 +172,7 @@ class ModelRelay:
                 exchange.meter.free = True
                 log.warning("model_refused", status=upstream.status)
                 self._shorten_wait(response.headers)
-                if upstream.status in (401, 403):  # a key gets no better by trying: the CLI would, for 20 s
+                if upstream.status in (401, 403):  # a second try does not help a bad key: the CLI would try for 20 s
                     response.headers["x-should-retry"] = "false"
                 return await self._relay_error(upstream, exchange)
             exchange.meter.begin(upstream.content_type)
@@ -182,7 +183,7 @@ class ModelRelay:
             return response
 
     async def _relay_error(self, upstream: aiohttp.ClientResponse, exchange: _Exchange) -> web.StreamResponse:
-        """Errors are small, and may quote what we sent: they are read whole and the key is taken out."""
+        """Read the whole error, which is small, and remove the key: an error may quote our request."""
         error = b""
         while len(error) < _MAX_ERROR_BYTES and (chunk := await upstream.content.readany()):
             error += chunk
@@ -192,7 +193,7 @@ class ModelRelay:
         return exchange.response
 
     def _shorten_wait(self, headers: CIMultiDict[str]) -> None:
-        """Have the CLI ask again within a wait that the turn has time for, which it would not begin otherwise."""
+        """Shorten a wait for which the turn has time but which is so long that the CLI would give up at once."""
         asked = headers.get("retry-after", "")
         if asked.isdecimal() and CLI_WAITS_SECONDS < int(asked) < self._turn_seconds:
             headers["retry-after"] = str(CLI_WAITS_SECONDS - 5)
@@ -200,9 +201,9 @@ class ModelRelay:
     def _request_headers(self, request: web.Request) -> CIMultiDict[str]:
         headers = CIMultiDict(_allowed(request.headers, _REQUEST_HEADERS, _REQUEST_PREFIXES))
         headers.update(self._credential.headers)
-        # Compressed, an event stream arrives in lumps; and what comes is passed on as it is.
+        # A compressed event stream arrives in lumps, and we pass on bytes as they come.
         headers["accept-encoding"] = "identity"
-        # aiohttp has unpacked a packed body: then its length is no longer what the client said.
+        # aiohttp has unpacked a packed body: its length is no longer the one that the client gave.
         if request.content_length is not None and "content-encoding" not in request.headers:
             headers["content-length"] = str(request.content_length)
         return headers
@@ -217,9 +218,9 @@ def _allowed(
 
 
 def _error(status: int, kind: str, sentence: str) -> web.Response:
-    """An error in Anthropic's form, which the CLI understands and shows."""
+    """Make an error in Anthropic's form, which the CLI understands and shows."""
     return web.json_response({"type": "error", "error": {"type": kind, "message": sentence}}, status=status)
 
 
 def _too_large() -> web.Response:
-    return _error(413, "request_too_large", f"The request has more than {MAX_REQUEST_BYTES >> 20} MiB.")
+    return _error(413, "request_too_large", f"The request is larger than {MAX_REQUEST_BYTES >> 20} MiB.")

@@ -1,7 +1,8 @@
-"""What both relays share: bodies within bounds, a deadline that moves with each byte, and an honest cut.
+"""The tools that both relays share: bounded bodies, a deadline that moves with each byte, and an honest cut.
 
-A stream has no total deadline (a clone or a thinking model may take long), but silence has one. A stream that breaks
-after its reply began is ended by closing the connection: the other side sees a cut, never a whole reply that is not.
+A stream has no total deadline (a clone or a thinking model may take long), but silence has one. If a stream breaks
+after its reply began, we close the connection: the other side then sees a cut, and never takes half a reply for a whole
+one.
 """
 
 import asyncio
@@ -19,9 +20,9 @@ T = TypeVar("T")
 
 
 class IdleDeadline:
-    """Inside `async with`, raises `TimeoutError` when `touch` was not called for `seconds`.
+    """Inside `async with`, raises `TimeoutError` if nobody calls `touch` for `seconds`.
 
-    May be entered again once it was left: a request's parts, one after the other, have the same deadline.
+    May be entered again once it was left: the parts of a request, one after the other, share one deadline.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -46,11 +47,11 @@ class IdleDeadline:
 
     def touch(self) -> None:
         """Say that a byte has moved."""
-        # No timer is set here: that would cost a stream more than to pass a chunk on.
+        # It sets no timer: that would cost a stream more than passing a chunk on.
         self._touched = asyncio.get_running_loop().time()
 
     def within(self, seconds: float) -> None:
-        """Allow so many seconds of silence from now on."""
+        """Allow this many seconds of silence from now on."""
         self.seconds = seconds
         self.touch()
         if self._timer:
@@ -58,13 +59,13 @@ class IdleDeadline:
         self._set_timer()
 
     def expire(self) -> None:
-        """Say that no byte will move any more."""
-        # The upload runs in a task of its own and may say so when the deadline has passed already.
+        """Say that no more bytes will move."""
+        # The upload runs in its own task, and may call this after the deadline has already passed.
         with contextlib.suppress(RuntimeError):
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
     def _set_timer(self) -> None:
-        """Look when silence would have lasted long enough, whether it has."""
+        """Set the timer for the time at which the silence may have lasted too long."""
         self._timer = asyncio.get_running_loop().call_at(self._touched + self.seconds, self._check)
 
     def _check(self) -> None:
@@ -77,7 +78,7 @@ class IdleDeadline:
 class RequestBody:
     """A request's body, read once, chunk by chunk, at most `limit_bytes` of it.
 
-    Whoever reads it may be cancelled (the upload to a server that answered early) and somebody else go on reading.
+    A reader may be cancelled (the upload to a server that answered early), and another may then go on reading.
     """
 
     def __init__(self, request: web.Request, idle: IdleDeadline, *, limit_bytes: int) -> None:
@@ -89,13 +90,13 @@ class RequestBody:
 
     @property
     def too_large(self) -> bool:
-        """Whether it went over its limit."""
+        """Whether the body is larger than its limit."""
         return self.bytes > self._limit
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield what has not been read yet; raises `ConnectionError` when there is too much, or it is broken.
+        """Yield the part that is not read yet; raises `ConnectionError` if the body is too large or broken.
 
-        That ends the whole exchange, though a server may have begun its reply already.
+        That error ends the whole exchange, even if a server has already begun its reply.
         """
         try:
             while chunk := await self._next():
@@ -117,7 +118,7 @@ class RequestBody:
         return chunk
 
     async def drain(self) -> None:
-        """Read the rest and forget it: a client that is still sending does not read our reply."""
+        """Read and drop the rest: a client that is still sending does not read our reply."""
         async for _ in self.chunks():
             pass
 
@@ -129,7 +130,7 @@ async def relay_body(
     idle: IdleDeadline,
     tap: Callable[[bytes], None] | None = None,
 ) -> None:
-    """Pass a reply on as it comes, as fast as its reader takes it. `tap` sees each chunk after it was passed on."""
+    """Pass a reply on as it comes, as fast as its reader takes it. `tap` then gets each chunk."""
     await response.prepare(request)
     async for chunk in upstream.content.iter_any():
         await response.write(chunk)
@@ -140,13 +141,13 @@ async def relay_body(
 
 
 def cut(request: web.Request) -> None:
-    """Close the connection without the reply's proper end."""
+    """Close the connection without ending the reply properly."""
     if request.transport is not None:
         request.transport.close()
 
 
 async def while_connected(request: web.Request, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`, and cancel it when the client has gone; then raises `ConnectionResetError`."""
+    """Run `work`. If the client goes away, cancel it and raise `ConnectionResetError`."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait([task], timeout=_LOOK_SECONDS))[0]:

@@ -1,1 +1,1 @@
-"""The documents that cross between worker and gateway, versioned. A gateway serves workers of the release before."""
+"""The versioned documents between worker and gateway. A gateway also serves workers of the previous release."""

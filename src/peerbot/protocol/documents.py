@@ -1,21 +1,21 @@
 """Requests and replies of the gateway's API, as typed documents.
 
-Every path begins with `/v1/runs/{team}/{channel}/{thread_ts}/{n}`. The supervisor's paths take its own token
-(`Authorization: Bearer …`), `model/` and `git/` the agent's, `start` the bootstrap secret in its body.
+Every path begins with `/v1/runs/{team}/{channel}/{thread_ts}/{n}`. `start` takes the bootstrap secret in its body,
+`model/` and `git/` take the agent's token (`Authorization: Bearer …`), and all other paths the supervisor's.
 
 =====================================  ======================================================================
 `POST start`                           `StartRequest` → `Brief`; the same hashes again succeed
-`GET  inputs?wait=SECONDS`             → `Inputs`: not answered yet, oldest first; waits until there is one
-`POST turns`                           → `TurnBegin`: number of the turn that begins, and what it goes on with
+`GET  inputs?wait=SECONDS`             → `Inputs`: the unanswered ones, oldest first; waits until there is one
+`POST turns`                           → `TurnBegin`: the number of the turn that begins, and its session
 `PUT  turns/{k}/progress`              `Progress` → 204; the newest `seq` wins
 `PUT  turns/{k}/session/{part}`        `SessionPart` → 204; create-only: the same part again succeeds
 `PUT  turns/{k}/session`               gzip of a `SessionWhole` → 204
-`GET  turns/{k}/session`               → gzip of a `SessionWhole`: what the turn before left, and this one so far
+`GET  turns/{k}/session`               → gzip of a `SessionWhole`: the turn before, and this one so far
 `PUT  turns/{k}/work`                  a git bundle of commits that could not be pushed → 204
-`GET  turns/{k}/work`                  → the git bundle that the turn goes on with
-`GET  turns/{k}/thread`                → `Thread`: what was said in the thread before, for a session that is lost
+`GET  turns/{k}/work`                  → the git bundle with which the turn goes on
+`GET  turns/{k}/thread`                → `Thread`: the thread's earlier messages, for a session that is lost
 `POST turns/{k}/finish`                `TurnResult` → `TurnFinished`; the same nonce again gets the same reply
-`GET  ready`                           → 204: what this run does can be kept now
+`GET  ready`                           → 204: the gateway can keep this run's results now
 `POST close`                           → 204; from here on both tokens are dead
 `*    model/…`                         Claude's Messages API, relayed
 `*    git/…`                           git's smart HTTP, relayed: one repository, one branch
@@ -39,17 +39,17 @@ def new_secret() -> str:
 
 
 def secret_hash(secret: str) -> str:
-    """What the journal keeps of a secret: its SHA-256, in hex. Enough for random tokens (they can't be guessed)."""
+    """Hash a secret for the journal: SHA-256, in hex. That is enough for random tokens, which nobody can guess."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def run_path(conversation: Conversation, run: int) -> str:
-    """The part of the gateway's paths that names a run."""
+    """Make the part of the gateway's paths that names a run."""
     return f"/v1/runs/{conversation}/{run}"
 
 
 class Message(BaseModel):
-    """A document on the wire. Unknown keys are ignored: the other side may be a release older or newer."""
+    """A document on the wire. Readers ignore unknown keys: the other side may be a release older or newer."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
 
@@ -65,7 +65,7 @@ class StartRequest(Message):
 
 
 class Brief(Message):
-    """What a worker needs to know of its run."""
+    """The facts that a worker needs about its run."""
 
     team: str
     channel: str
@@ -74,23 +74,23 @@ class Brief(Message):
     repository: str  # owner/name
     default_branch: str
     branch: str
-    model: str | None = None  # the CLI's own choice where none is set
+    model: str | None = None  # None: the CLI chooses
     model_kind: Literal["claude", "demo"] = "claude"
     turn_seconds: float
     idle_seconds: float
-    run_seconds: float = 3600.0  # after so long no new turn is taken
+    run_seconds: float = 3600.0  # after this time the worker takes no new turn
     budget_usd: float
     checkpoint_seconds: float = 30.0
 
 
 class PersonInput(Message):
-    """An input as the agent may read it: Slack's markup is gone."""
+    """An input in the form that the agent reads: without Slack's markup."""
 
     id: str
     user: str
     name: str
     text: str
-    context: str = ""  # what others said in the thread before, marked as such
+    context: str = ""  # earlier messages of others in the thread, marked as such
 
 
 class Inputs(Message):
@@ -104,15 +104,15 @@ class TurnBegin(Message):
 
     turn: int
     session_id: str | None = None
-    interrupted: bool = False  # a run before worked on this turn and ended: its session and checkpoint are there
-    unfinished_since: int | None = None  # from this turn on; an earlier one than this was given up in the middle
-    branch: str = ""  # where its work goes; none: the run's own (a gateway of the release before)
-    new_branch: str = ""  # why it is a new one, where it is
+    interrupted: bool = False  # an earlier run worked on this turn and ended: its session and checkpoint exist
+    unfinished_since: int | None = None  # first turn of this work; if earlier than `turn`, it was given up midway
+    branch: str = ""  # where its work goes; empty: the run's own (from a gateway of the previous release)
+    new_branch: str = ""  # why the branch is new; empty if it is not
     kept: KeptWork | None = None  # commits of an earlier turn that are on no branch yet
 
 
 class Thread(Message):
-    """What was said in the thread before a turn: people's messages and the agent's answers, marked as such."""
+    """The messages in the thread before a turn: people's and the agent's answers, marked as such."""
 
     text: str
 
@@ -122,7 +122,7 @@ class SessionPart(Message):
 
     project: str  # the SDK's project key; "workspace" for the run's own
     session_id: str
-    subpath: str = ""  # "" is the main transcript, else a subagent's
+    subpath: str = ""  # "" is the main transcript, any other a subagent's
     entries: list[dict[str, Any]]
 
 
@@ -133,19 +133,19 @@ class SessionWhole(Message):
 
 
 class TurnResult(Message):
-    """What a turn came to, as the worker saw it."""
+    """The result of a turn, as the worker saw it."""
 
     nonce: str = Field(default_factory=lambda: secrets.token_hex(8))
     inputs: list[str] = Field(alias="answers")  # ids of those that it answers
     status: Literal["done", "failed"]
     text: str  # the agent's own words
-    notes: list[Note] = Field(default_factory=list)  # what people are told besides
+    notes: list[Note] = Field(default_factory=list)  # what else we tell people
     cause: str = ""  # of a failure, for the operator's log
     title: str = ""  # of a pull request
     commit: str | None = None  # the branch's head, if this turn pushed
-    began: bool = True  # false: it failed before the agent began, and what was kept before still is
-    kept: bool = False  # `PUT work` has what could not be pushed
-    base: str | None = Field(default=None, pattern="^[0-9a-f]{40,64}$")  # of that: what GitHub's branch points to
+    began: bool = True  # false: it failed before the agent began, and everything kept before is still kept
+    kept: bool = False  # the commits that could not be pushed went to `PUT work`
+    base: str | None = Field(default=None, pattern="^[0-9a-f]{40,64}$")  # of those commits: GitHub's head of the branch
     files: list[FileChange] = Field(default_factory=list)
     session_id: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")
     cost_usd: float | None = None

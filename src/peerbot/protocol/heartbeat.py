@@ -1,15 +1,15 @@
-"""The sign of life between a worker and whoever looks after its process: a byte in a pipe, again and again.
+"""A worker's sign of life for the program that looks after its process: a byte in a pipe, again and again.
 
-Written from the worker's event loop, so that a loop that stands still, or a process that is stopped, is silent. It asks
-nothing of the gateway: an outage of it is no reason to end a run. The descriptor is the supervisor's alone. What it
-starts does not inherit it, and its `/proc` can't be opened by them, so an agent can't give the sign in its place.
+The worker's event loop writes it, so a loop that stands still, or a process that is stopped, is silent. It does not
+depend on the gateway: an outage there is no reason to end a run. Only the supervisor has the descriptor. Its child
+processes do not inherit it and can't open its `/proc`, so an agent can't give the sign in its place.
 """
 
 FD_VARIABLE = "PEERBOT_HEARTBEAT_FD"
-"""The environment variable that names the pipe's descriptor. Not there: nobody listens."""
+"""The environment variable that names the pipe's descriptor. If it is not set, nobody listens."""
 
 BEAT_SECONDS = 5.0
 """How often a worker gives the sign."""
 
 SILENT_SECONDS = 60.0
-"""A worker that gave none for so long has hung. A slow one, on a machine that swaps, say, misses a few."""
+"""A worker that gives no sign for this long has hung. A slow one, for example on a machine that swaps, misses a few."""

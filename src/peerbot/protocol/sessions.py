@@ -1,4 +1,4 @@
-"""Transcripts as they travel: joined from parts, packed and unpacked. Both sides use this, so both mean the same."""
+"""Joins, packs and unpacks transcripts. Both worker and gateway use this module, so that both mean the same."""
 
 import gzip
 import io
@@ -15,11 +15,11 @@ LARGEST_BYTES = 64 * 1024 * 1024
 """The largest transcript that is kept, uncompressed."""
 
 LONGEST_TO_GO_ON_BYTES = 48 * 1024 * 1024
-"""A longer one is not resumed: what its next turn adds might not be kept any more."""
+"""The agent does not resume a longer one: its next turn might make it too large to keep."""
 
 
 def merge(parts: Iterable[SessionPart]) -> SessionWhole:
-    """Join parts by key, in order; an entry whose uuid was there already is left out (it was sent twice)."""
+    """Join parts by key, in order; leave out an entry whose uuid was there before (it was sent twice)."""
     entries: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     seen: set[tuple[str, str, str, str]] = set()
     for part in parts:
@@ -40,9 +40,9 @@ def merge(parts: Iterable[SessionPart]) -> SessionWhole:
 
 
 def heard_in(parts: Iterable[SessionPart]) -> str | None:
-    """Find the run's own session in parts of it: the last main transcript in which somebody has spoken.
+    """Find the run's own session in its parts: the last main transcript in which somebody has spoken.
 
-    What Claude Code notes before the first message is no conversation: a session of that alone can't be resumed.
+    Claude Code writes entries before the first message, but it can't resume a session that has only those.
     """
     found = None
     for part in parts:
@@ -53,12 +53,12 @@ def heard_in(parts: Iterable[SessionPart]) -> str | None:
 
 
 def pack(whole: SessionWhole) -> bytes:
-    """Compress; the same whole gives the same bytes, so that keeping it twice is keeping it once."""
+    """Compress `whole`. The same whole gives the same bytes, so that it is safe to keep it twice."""
     return gzip.compress(whole.model_dump_json().encode(), compresslevel=6, mtime=0)
 
 
 def unpack(data: bytes) -> SessionWhole:
-    """Read it back. Raises `ValueError` for what is no transcript, or one larger than `LARGEST_BYTES`."""
+    """Decompress and read a whole. Raises `ValueError` if it is no transcript or is larger than `LARGEST_BYTES`."""
     try:
         with gzip.open(io.BytesIO(data)) as stream:
             text = stream.read(LARGEST_BYTES + 1)

@@ -1,1 +1,1 @@
-"""What people see and do in a thread: their messages on the way in, progress and answers on the way out."""
+"""The thread as people see it: their messages on the way in, progress and answers on the way out."""

@@ -1,4 +1,4 @@
-"""The inputs of a conversation: who may have them answered, and how the agent reads them."""
+"""Reads a conversation's inputs: finds those that need no agent, and makes the others readable for it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ _OURSELVES = "PeerBot (you)"
 
 
 Overtaken = Callable[[Input, str], Awaitable[bool]]
-"""Records what was said in the input's thread after that `ts` and has not arrived; True: read the journal again."""
+"""Records messages of the input's thread after that `ts` that have not arrived; True: read the journal again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who may use the bot, and where."""
+    """The kinds of channels in which people may use the bot."""
 
     allow_direct_messages: bool
     allow_private_channels: bool
 
 
 class Inbox:
-    """Reads inputs from the journal and makes them readable. Holds caches only."""
+    """Reads inputs from the journal and makes them readable. Holds only caches."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Inbox:
         self._overtaken = overtaken
 
     async def fixed_answer(self, item: Input) -> Note | None:
-        """Find what answers `item` without the agent: a refusal, or help for an empty message.
+        """Find the note that answers `item` without the agent, if any: a refusal, or help for an empty message.
 
-        Somebody of whom Slack tells us nothing is refused, too.
+        It also refuses a person about whom Slack tells us nothing.
         """
         refusal = admit(
             person=await self._people.person(item.user, item.team),
@@ -71,7 +71,7 @@ class Inbox:
         return NothingAsked() if began_thread and not await self._text(item) else None
 
     async def waiting(self, conversation: Conversation) -> list[PersonInput]:
-        """The inputs that the agent is to answer now, oldest first, as it may read them."""
+        """Read the inputs that the agent has to answer now, oldest first, in the form that it reads."""
         found = await self._in_order(conversation)
         items = [i for i in found if await self.fixed_answer(i) is None]
         if not items:
@@ -83,14 +83,14 @@ class Inbox:
                 id=item.id,
                 user=item.user,
                 name=names.get(item.user, item.user),
-                text=await self._text(item) or "(No words of their own: it is about the messages above.)",
+                text=await self._text(item) or "(This message has no words of its own. It is about those above.)",
                 context=context if item is items[0] else "",
             )
             for item in items
         ]
 
     async def _in_order(self, conversation: Conversation) -> list[Input]:
-        """Read what waits for an answer, so that nothing said before the newest of it is missing: events overtake."""
+        """Read the unanswered inputs, with no earlier message missing: Slack's events may overtake each other."""
         found = await unanswered(self._journal, conversation)
         if not found:
             return found
@@ -101,11 +101,11 @@ class Inbox:
         return [i for i in await unanswered(self._journal, conversation) if i.ts <= newest.ts]
 
     async def text(self, item: Input) -> str:
-        """What somebody wrote, readable, without the mention of us."""
+        """Make an input's text readable, without the mention of us."""
         return await self._text(item)
 
     async def thread(self, conversation: Conversation) -> str:
-        """What was said in the thread up to what waits for an answer: people's messages and our answers, marked."""
+        """Read the thread up to the first unanswered input: people's messages and our answers, marked as such."""
         waiting = await unanswered(self._journal, conversation)
         said = await earlier_messages(
             self._outbound, conversation, waiting[0].ts if waiting else _NEVER, bot_user=self._us.bot_user
@@ -124,9 +124,9 @@ class Inbox:
         return readable(item.text, names=names, bot_user=self._us.bot_user, trigger_phrase=self._us.trigger_phrase)
 
     async def _context(self, first: Input) -> str:
-        """What people said in the thread that the agent has not heard yet, marked as theirs.
+        """Read people's messages in the thread that the agent has not heard yet, marked as theirs.
 
-        That is all of it before they called us, and what was said since in turns that failed without the agent.
+        These are all messages before they called us, and later ones from turns that failed without the agent.
         """
         after = await self._heard_until(first.conversation)
         if after is None:
@@ -139,12 +139,12 @@ class Inbox:
         return as_context(earlier, names=names, bot_user=self._us.bot_user) if earlier else ""
 
     async def _heard_until(self, conversation: Conversation) -> str | None:
-        """The last that the agent heard (`0` where it heard nothing yet); None where it heard all that was answered."""
+        """Find the `ts` of the last input that the agent heard (`0`: none); None if it heard all the answered ones."""
         missed = False
         for k in reversed(await self._journal.turn_numbers(conversation)):
             turn = await self._journal.turn(conversation, k)
             if turn and turn.session:
                 return max(input_ts(i) for i in turn.inputs) if missed else None
-            # With a run it was answered by an agent whose session could not be kept.
+            # If the turn has a run, an agent answered it, and its session could not be kept.
             missed = missed or (turn is not None and (turn.status is TurnStatus.FAILED or turn.run is not None))
         return "0"

@@ -1,1 +1,1 @@
-"""What a turn begins with and what it leaves behind."""
+"""The beginning and the end of a turn: its repository, branch, session and result."""

@@ -1,4 +1,4 @@
-"""How a conversation begins: whose repository its work goes to, decided once and written down."""
+"""Chooses the repository for a conversation's work, once, and writes the choice down."""
 
 from peerbot.conversation.documents import Input, Started
 from peerbot.conversation.keys import Conversation
@@ -11,7 +11,7 @@ from peerbot.slack.people import People
 
 
 class Beginning:
-    """Finds or makes a conversation's repository. Idempotent: the first `conversation.json` holds."""
+    """Finds or makes a conversation's repository. Idempotent: the first `conversation.json` counts."""
 
     def __init__(self, *, journal: Journal, github: GitHub, people: People, organization: str) -> None:
         self._journal = journal
@@ -20,9 +20,9 @@ class Beginning:
         self._organization = organization
 
     async def of(self, conversation: Conversation, first: Input) -> Started:
-        """Read where the conversation's work goes, or decide it for `first`'s author.
+        """Read where the conversation's work goes, or choose a place for the author of `first`.
 
-        Raises `Refused` where GitHub will not have it, `Unavailable` where it does not answer.
+        Raises `Refused` if GitHub refuses, `Unavailable` if it does not answer.
         """
         if there := await self._journal.conversation(conversation):
             return there.model_copy(update={"branch": await self._journal.branch(conversation, there.branch)})
@@ -38,20 +38,20 @@ class Beginning:
         )
 
     async def _chosen(self, conversation: Conversation) -> Repository | None:
-        """The repository set for the channel, if one is."""
+        """Find the repository that is set for the channel, if there is one."""
         choice = await choices.choice(self._journal, "channel", f"{conversation.team}-{conversation.channel}")
         if choice is None or choice.repository is None:
             return None
         repository = await self._github.repository(choice.repository)
         if repository is None:
             raise Refused(
-                f"The repository set for this channel, {choice.repository}, is not there, or the GitHub token may "
-                "not see it. Set another one, or give the token access."
+                f"The repository that is set for this channel, {choice.repository}, does not exist, or PeerBot's "
+                "GitHub token may not see it. Set another one, or give the token access to it."
             )
         return repository
 
     async def _own(self, team: str, user: str) -> Repository:
-        """The author's own repository; its name is theirs for ever: a display name can't take another's over."""
+        """Find or make the author's own repository. Its name stays theirs, whatever display names others take."""
         person = await self._people.person(user, team)
         handle = person.name if person else user
         owner = await self._github.owner(self._organization)

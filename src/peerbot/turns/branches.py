@@ -1,8 +1,8 @@
-"""Which branch a conversation's work goes to, and what a turn takes up that no branch has yet.
+"""Decides the branch of a conversation's work, and finds commits that no branch has yet.
 
 A conversation has one branch at a time. When people merge its pull request, close it or delete the branch, that work
-is done: the next turn begins another branch from the default one. That is decided once, when the turn begins, and
-written to the journal (`branches/{i}.json`) before anybody works on it; the git relay reads it from there.
+is done: the next turn begins another branch from the default one. We decide that once, when the turn begins, and write
+it to the journal (`branches/{i}.json`) before anybody works on it. The git relay reads it from there.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from peerbot.logs import logger
 log = logger(__name__)
 
 LOOK_SECONDS = 10.0
-"""How long a turn waits to hear what became of its branch: it goes on with that branch where GitHub does not say."""
+"""How long a turn waits for GitHub to say if its branch is still open. Without an answer it keeps the branch."""
 
 _MOST_SHOWN = 1000
 
 
 class Branches:
-    """Decides branches, and finds unpushed work. Holds a cache for cards alone."""
+    """Decides branches, and finds unpushed work. Its cache is only for cards."""
 
     def __init__(self, *, journal: Journal, github: GitHub) -> None:
         self._journal = journal
@@ -35,20 +35,20 @@ class Branches:
         return await self._journal.branch(conversation, run.branch)
 
     async def shown(self, conversation: Conversation, run: Run) -> str:
-        """The same for a card, which may be a turn behind where another replica began the turn."""
+        """Name the branch for a card. It may be a turn behind if another replica began the turn."""
         if conversation not in self._shown:
             self._show(conversation, await self.current(conversation, run))
         return self._shown[conversation]
 
     async def of_turn(self, conversation: Conversation, turn: int) -> Branch | None:
-        """Find the branch that was begun for this very turn."""
+        """Find the branch that began with exactly this turn."""
         newest = await self._journal.newest_branch(conversation)
         return newest if newest and newest.turn == turn else None
 
     async def for_turn(self, conversation: Conversation, turn: int, run: Run) -> tuple[str, str]:
-        """Decide the branch of turn `turn`; returns it, and why it is a new one (empty where it is not).
+        """Decide the branch of turn `turn`; returns it, and why it is a new one (empty if it is not new).
 
-        Idempotent: what was decided for this turn before holds. A GitHub that does not answer decides nothing.
+        Idempotent: an earlier decision for this turn counts. If GitHub does not answer, the branch stays.
         """
         branch, reason = await self._decided(conversation, turn, run)
         self._show(conversation, branch)
@@ -83,7 +83,7 @@ class Branches:
             del self._shown[next(iter(self._shown))]
 
     async def kept(self, conversation: Conversation) -> KeptWork | None:
-        """Find the commits of earlier turns that could not be pushed; a turn of a run says all that is left."""
+        """Find the commits of earlier turns that could not be pushed. The newest turn with a run names them all."""
         for k in reversed(await self._journal.turn_numbers(conversation)):
             turn = await self._journal.turn(conversation, k)
             if turn and turn.run is not None:
@@ -91,7 +91,7 @@ class Branches:
         return None
 
     async def _pushed(self, conversation: Conversation, branch: str) -> Turn | None:
-        """Find the newest turn that left the branch on GitHub; None where it never was there."""
+        """Find the newest turn that left the branch on GitHub; None if it was never there."""
         for k in reversed(await self._journal.turn_numbers(conversation)):
             turn = await self._journal.turn(conversation, k)
             if turn is None or turn.run is None:
@@ -105,7 +105,7 @@ class Branches:
         return None
 
     async def _ended(self, repository: str, branch: str, before: Turn) -> str:
-        """Why nothing goes to `branch` any more; empty where it is open."""
+        """Say why work no longer goes to `branch`; empty if it is open."""
         if before.pull_request:
             state = await self._github.pull_request_state(repository, before.pull_request.number)
             if state in ("merged", "closed"):
@@ -115,5 +115,5 @@ class Branches:
         if await self._github.branch_head(repository, branch) is not None:
             return ""
         if await self._github.repository(repository) is None:
-            return ""  # it is gone as a whole, or not to be seen: nobody has decided anything about the branch
+            return ""  # the repository is gone or hidden: nobody has decided anything about the branch
         return f"The branch `{branch}` was deleted"

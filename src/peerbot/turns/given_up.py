@@ -1,6 +1,6 @@
-"""What a thread is told when the tries of its messages are used up: why, and what is saved where.
+"""Makes the note for a thread whose messages have no tries left: why, and where the work is saved.
 
-The next message goes on from what is saved (`turns/turns.py`); the log says more, in `run_died`.
+The next message goes on from the saved work (`turns/turns.py`). The log says more, in `run_died`.
 """
 
 from peerbot.conversation.documents import RunClosed
@@ -16,14 +16,14 @@ log = logger(__name__)
 
 
 class GivingUp:
-    """Finds out what to tell of a turn that is given up."""
+    """Collects the facts about a turn that we give up."""
 
     def __init__(self, *, journal: Journal, github: GitHub) -> None:
         self._journal = journal
         self._github = github
 
     async def note(self, conversation: Conversation, last: RunClosed) -> Note:
-        """Say how the last run ended, and what exists. Raises what the journal raises."""
+        """Say how the last run ended, and which work is saved. Raises what the journal raises."""
         if last.reason is RunEnd.NOT_ADMITTED:
             return NotStarted(said=last.said)
         return GivenUp(end=last.reason, said=last.said, saved=await self._saved(conversation))

@@ -1,7 +1,7 @@
 """The agent's transcript: parts while a turn runs, one compressed whole at its end (decision 0001).
 
-A turn that goes on in another run finds what the runs before it left: the whole of the turn before, then each run's
-parts in order. Entries are Claude Code's own; nothing here looks into them beyond their key and uuid.
+A turn that goes on in another run gets everything that the runs before it left: the whole of the turn before, then each
+run's parts in order. Entries are Claude Code's own; this module reads only their key and uuid.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ log = logger(__name__)
 
 
 async def session_so_far(journal: Journal, conversation: Conversation, turn: int) -> bytes:
-    """Put together what `turn` goes on with: gzip of a `SessionWhole`.
+    """Put together the transcript with which `turn` goes on: gzip of a `SessionWhole`.
 
-    What can't be read is left out: the worker sees that its session is not there, and begins another.
+    It leaves unreadable parts out: the worker then sees that its session is not there, and begins another.
     """
     ref = await last_session(journal, conversation, turn)
     whole = await journal.session(conversation, ref.turn, ref.run) if ref else None
@@ -44,9 +44,9 @@ async def session_so_far(journal: Journal, conversation: Conversation, turn: int
 
 
 async def checked(data: bytes) -> bytes:
-    """Make sure that a whole can be read again before it is kept; raises `Refused` where it can't."""
+    """Check that we can read a whole again before we keep it; raises `Refused` if we can't. Returns `data`."""
     try:
         await asyncio.to_thread(unpack, data)
     except ValueError as error:
-        raise Refused("This is not a transcript that can be kept.") from error
+        raise Refused("This is not a transcript that PeerBot can keep.") from error
     return data

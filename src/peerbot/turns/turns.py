@@ -1,4 +1,4 @@
-"""A turn's begin and end, in the order that loses nothing: pull request → turn → answer (decisions 0002 and 0003).
+"""Begins and ends turns, in the order that loses nothing: pull request → turn → answer (decisions 0002 and 0003).
 
 The worker has pushed and saved the session before it calls `finish`.
 """
@@ -45,9 +45,9 @@ class Turns:
         self._model_kind = model_kind
 
     async def begin(self, conversation: Conversation, record: RunRecord) -> TurnBegin:
-        """Number the turn that begins now: one after the last that is written.
+        """Number the turn that begins now: one more than the last written turn.
 
-        A run before may have worked on it already and have ended: then it goes on with the session of that one.
+        An earlier run may have worked on it and ended: then the turn goes on with that run's session.
         """
         turn = await self._journal.next_turn(conversation)
         since = await unfinished_since(self._journal, conversation, turn)
@@ -78,13 +78,13 @@ class Turns:
     ) -> tuple[Turn, bool]:
         """Write turn `turn`; returns it, and whether this call created it. Idempotent by the result's nonce.
 
-        It names the inputs that no turn before it names: the caller may have fetched them before another run's last
-        turn came in late. Raises `Conflict` where another run wrote this turn first, or answered all of them: the
-        caller's result is thrown away.
+        The turn names only inputs that no earlier turn names: the caller may have fetched them before another run's
+        last turn came in late. Raises `Conflict` if another run wrote this turn first or has answered all the inputs:
+        then the caller's result is thrown away.
         """
         written = await self._journal.turn(conversation, turn)
         if written is None:
-            # Every turn before this one was written when its number was read, so this look can't miss one.
+            # All earlier turns were written before this one got its number, so this look can't miss one.
             done = await answered(self._journal, conversation, result.inputs)
             if left := [identity for identity in result.inputs if identity not in done]:
                 document = await self._document(
@@ -95,11 +95,11 @@ class Turns:
                     return document, True
             written = await self._journal.turn(conversation, turn)
         if written is None or written.nonce != result.nonce:
-            raise Conflict("Another run has answered this turn already.")
+            raise Conflict("Another run has already answered this turn.")
         return written, False
 
     async def clear_checkpoints(self, conversation: Conversation, record: RunRecord) -> None:
-        """The turn is written: what was saved on its way is not needed any more. What fails is only logged."""
+        """Delete the checkpoints of a written turn, which nobody needs from now on. A failure is only logged."""
         repository = record.run.repository
         try:
             await self._github.delete_refs(repository, f"peerbot/{conversation.id}/")
@@ -146,7 +146,7 @@ class Turns:
     async def _pull_request(
         self, conversation: Conversation, run: Run, branch: str, result: TurnResult
     ) -> PullRequest | None:
-        """Open the conversation's pull request, or find and update it. None where there is nothing to compare with."""
+        """Open the conversation's pull request, or find and update it. None if the repository is gone or empty."""
         repository = await self._github.repository(run.repository)
         if repository is None or repository.empty:
             return None
@@ -171,7 +171,7 @@ class Turns:
 
 
 def readable_parts(parts: Sequence[bytes]) -> list[SessionPart]:
-    """Read a turn's parts; none of them where one can't be read: a transcript with a hole can't be resumed."""
+    """Read a turn's parts. If one is damaged, return none: Claude Code can't resume a transcript with a hole."""
     try:
         return [SessionPart.model_validate_json(part) for part in parts]
     except ValueError as error:
@@ -180,7 +180,7 @@ def readable_parts(parts: Sequence[bytes]) -> list[SessionPart]:
 
 
 async def last_session(journal: Journal, conversation: Conversation, turn: int) -> SessionRef | None:
-    """Find the newest session before `turn`; a turn without one (a refusal) is stepped over."""
+    """Find the newest session before `turn`; skip turns without one (a refusal)."""
     for k in reversed(await journal.turn_numbers(conversation)):
         before = await journal.turn(conversation, k) if k < turn else None
         if before and before.session:
@@ -193,9 +193,9 @@ def _took_nothing_up(turn: Turn) -> bool:
 
 
 async def unfinished_since(journal: Journal, conversation: Conversation, turn: int) -> int:
-    """Find the first turn whose work turn `turn` goes on with: itself, or those before it that took nothing up.
+    """Find the first turn whose work `turn` goes on with: itself, or the first of a row of turns that did nothing.
 
-    They were given up, or failed before their agent was asked.
+    Those turns come just before it. They were given up, or failed before they asked their agent.
     """
     since = turn
     while since > 1 and (before := await journal.turn(conversation, since - 1)) and _took_nothing_up(before):

@@ -1,1 +1,1 @@
-"""What browsers and probes see of a dispatcher."""
+"""The pages of a dispatcher for browsers and probes."""

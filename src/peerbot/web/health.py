@@ -1,4 +1,4 @@
-"""`/health`: the process lives. `/ready`: it can record (the journal answers). Neither looks at a Slack socket."""
+"""`/health`: the process is alive. `/ready`: it can record (the journal answers). Neither looks at a Slack socket."""
 
 from aiohttp import web
 
