@@ -465,7 +465,7 @@ async def test_a_repository_that_was_deleted_is_told_and_its_work_kept_until_it_
     assert "Until then I keep them." in full_text(failed)
     again = await thread.run("true")
     if thread.system.settings["WORKER_IDLE_SECONDS"] == "0":
-        assert "is not there any more" in full_text(again) or "the repository is gone" in full_text(again)
+        assert "no longer exists" in full_text(again) or "the repository is gone" in full_text(again)
 
     saved.rename(place)
     await thread.say(QUESTION)
