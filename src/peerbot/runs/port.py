@@ -84,7 +84,7 @@ class Runs(Protocol):
         """Yield every change from now on; several watchers may listen. Ends when the port is closed."""
 
     async def burn(self, conversation: Conversation, run: int) -> None:
-        """Remove the carrier of a run's bootstrap secret: its worker has called, so the secret no longer opens anything."""
+        """Remove the carrier of a run's bootstrap secret: its worker has called, so the secret opens nothing now."""
 
     async def close(self) -> None:
         """End the runs that end with this process, and release all that is held. Idempotent."""
