@@ -150,7 +150,7 @@ def _shorten_line(text: str, limit_chars: int) -> str:
 
 
 def _head_and_tail(lines: list[str], limit_chars: int) -> list[str]:
-    """Keep the first lines (a third of the room) and the last (the rest), with a line that says how many it left out."""
+    """Keep the first lines (a third of the room) and the last (the rest), and a line that says how many it left out."""
     if sum(len(line) + 1 for line in lines) <= limit_chars:
         return lines
     head: list[str] = []
