@@ -15,22 +15,22 @@ WRONG = {
     "Slack's app token for its bot token": (
         {},
         {**TOKENS, "secrets.slackBotToken": "xapp-planted"},
-        "secrets.slackBotToken is not such a token: it begins with xoxb-.",
+        "secrets.slackBotToken is the wrong kind of token: set the one that begins with xoxb-.",
     ),
     "Slack's bot token for its app token": (
         {},
         {**TOKENS, "secrets.slackAppToken": "xoxb-planted"},
-        "secrets.slackAppToken is not such a token: it begins with xapp-.",
+        "secrets.slackAppToken is the wrong kind of token: set the one that begins with xapp-.",
     ),
     "tokens from two places": (
         {"externalSecret": {"enabled": True}},
         {"secrets.existingSecret": "mine"},
-        "secrets.existingSecret and externalSecret.enabled exclude each other",
+        "Set secrets.existingSecret or externalSecret.enabled, not both",
     ),
     "a token beside a secret": (
         {"secrets": {"existingSecret": "mine"}},
         {"secrets.githubToken": "planted"},
-        "A token is set under secrets although",
+        "A token is set under secrets, but",
     ),
     "nowhere to keep conversations": (
         {"config": {"gcsBucketName": ""}},
@@ -98,8 +98,8 @@ def test_tokens_that_are_missing_are_named_with_how_to_set_them_in_one_sentence(
     guide = {key: TOKENS[key] for key in ("secrets.slackBotToken", "secrets.githubToken")}  # as its install sets them
 
     assert (
-        "Not set: secrets.slackAppToken, secrets.anthropicApiKey, nor has the cluster's secret peerbot/peerbot-secrets "
-        'a value to keep: add --set secrets.slackAppToken="$SLACK_APP_TOKEN" '
+        "Not set: secrets.slackAppToken, secrets.anthropicApiKey, and the cluster's secret peerbot/peerbot-secrets "
+        'has no value to keep: add --set secrets.slackAppToken="$SLACK_APP_TOKEN" '
         '--set secrets.anthropicApiKey="$ANTHROPIC_API_KEY", or name a secret of your own with '
         "--set secrets.existingSecret=NAME."
     ) in refusal(sets=guide)

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)
 
 QUESTION = "what is in this repository?"
 LONG = "take 40 seconds"
-GOES_ON = "The worker before this one ended: {}. This one goes on from what was saved."
+GOES_ON = "The worker before this one ended: {}. This one goes on from the saved work."
 
 
 @dataclass
@@ -128,7 +128,7 @@ async def test_it_runs_out_of_memory(product: Product, times: Times) -> None:
     size = {"worker__resources__requests__memory": "16Mi", "worker__resources__limits__memory": "24Mi"}
     async with changed(product, **size):
         conversation, identity = await product.say(QUESTION)
-        said = "several times; the last time it ran out of memory."
+        said = "several times before it could answer. The last time, it ran out of memory."
         await times.until_told(product, conversation, said, "a limit of 24Mi, three tries")
         assert (await product.answer(conversation, identity)).status == "failed"
     await is_answered(product, *await product.say(QUESTION, conversation), 4)
@@ -138,7 +138,7 @@ async def test_it_crashes_at_its_start(product: Product, times: Times) -> None:
     """Here with the dispatcher's image in place of the worker's."""
     async with changed(product, worker__image__repository="localhost/peerbot-dispatcher"):
         conversation, identity = await product.say(QUESTION)
-        said = "several times; the last time it crashed."
+        said = "several times before it could answer. The last time, it crashed."
         await times.until_told(product, conversation, said, "a wrong image, three tries")
         assert (await product.answer(conversation, identity)).status == "failed"
     await is_answered(product, *await product.say(QUESTION, conversation), 4)
@@ -196,7 +196,7 @@ async def test_its_time_is_up(product: Product, times: Times) -> None:
 async def test_somebody_deletes_its_job(product: Product, times: Times) -> None:
     conversation, identity = await working(product)
     delete_job(product, conversation)
-    said = GOES_ON.format("it was ended from outside")
+    said = GOES_ON.format("it was stopped from outside")
     await times.until_told(product, conversation, said, "`kubectl delete job`")
     await is_answered(product, conversation, identity, 2)
 
@@ -204,7 +204,7 @@ async def test_somebody_deletes_its_job(product: Product, times: Times) -> None:
 async def test_a_rule_refuses_its_job(product: Product, times: Times) -> None:
     with webhook(product.plane, product.namespace, job("sample", pod_spec("x")), lambda: "no robots here"):
         conversation, identity = await product.say(QUESTION)
-        said = "The worker could not be started: a rule of the cluster does not admit it."
+        said = "The worker could not start: a rule of the cluster does not admit it."
         await times.until_told(product, conversation, said, "a webhook that refuses the Job")
         turn = await product.answer(conversation, identity)
         assert turn.status == "failed"

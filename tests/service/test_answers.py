@@ -235,7 +235,7 @@ async def test_the_next_answer_says_that_the_last_one_is_missing_and_the_one_aft
 
     first, second = (message["blocks"][0]["text"] for message in desk.ours())
     assert first == (
-        "_My last answer could not be posted here: the channel was archived. Ask me to say it again._\n\n" + SHORT
+        "_I could not post my last answer here: the channel was archived. Ask me to repeat it._\n\n" + SHORT
     )
     assert second == SHORT
 
@@ -267,7 +267,7 @@ async def test_an_answer_that_slack_refuses_for_a_reason_we_do_not_know_is_let_g
 
     assert (receipt.ts, receipt.refused) == ([], "a_word_that_is_new")
     await desk.post(await desk.turn(SHORT, k=2))
-    assert desk.said().startswith("_My last answer could not be posted here: Slack refused it.")
+    assert desk.said().startswith("_I could not post my last answer here: Slack refused it.")
 
 
 @pytest.mark.parametrize("code", ["invalid_blocks", "msg_blocks_too_long", "msg_too_long"])

@@ -118,7 +118,7 @@ async def test_a_merged_branch_is_followed_by_a_new_one(tmp_path: Path) -> None:
 
         assert second.branch == f"{conversation.branch}-2"
         assert (
-            f"Pull request #1 was merged, so this turn began a new branch from the default one: `{second.branch}`"
+            f"Pull request #1 was merged, so this turn began a new branch from the default branch: `{second.branch}`"
             in (second.text)
         )
         pulls = await system.github.pull_requests(second.repository or "")

@@ -140,8 +140,8 @@ async def test_without_model_claude_is_not_asked(system: System) -> None:
         ("ANTHROPIC_API_KEY", f"sk-ant-oat-{SECRET}", "claude_key", "subscription token", "Claude Console"),
         ("PEERBOT_STORE", "file:///gone", "store", "there is no directory /gone", "mkdir -p /gone"),
         # Here the kernel lets nobody make a file, not even root, and the tests of a terminal need it anyway.
-        ("PEERBOT_STORE", "file:///dev/pts", "store", "may not be used by this user", "right to create, read"),
-        ("PEERBOT_STORE", "postgres://journal", "store", "'postgres://journal' is not known", "gs://BUCKET"),
+        ("PEERBOT_STORE", "file:///dev/pts", "store", "This user may not use the journal", "right to create, read"),
+        ("PEERBOT_STORE", "postgres://journal", "store", "know the store 'postgres://journal'", "gs://BUCKET"),
         ("SLACK_API_URL", "http://127.0.0.1:9/api/", "slack_bot_token", "Slack did not answer", "network"),
         ("GITHUB_API_URL", "http://127.0.0.1:9", "github_token", "GitHub did not answer", "GITHUB_API_URL"),
         ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9", "claude_key", "did not answer", "ANTHROPIC_BASE_URL"),

@@ -65,7 +65,7 @@ def _causes(system: System, conversation: Conversation, turn: Turn) -> str:
     ("breaking", "sentence", "cause"),
     [
         (lambda faults: faults.error(400, times=20), "Claude did not accept the request. Say it in other words", "400"),
-        (lambda faults: faults.error(401, times=20), "Claude's API refused the key. Whoever runs PeerBot", "401"),
+        (lambda faults: faults.error(401, times=20), "Claude's API refused the key. Ask your PeerBot operator", "401"),
         (lambda faults: faults.refuse(times=4), "Claude declined to go on with this. Say what you need", "refusal"),
     ],
     ids=["400", "401", "refusal"],
@@ -126,10 +126,10 @@ async def test_a_turn_that_takes_too_long_ends_with_what_it_made_and_the_next_go
 
         assert turn.status == "failed"
         assert full_text(turn).startswith(
-            "The limit of 0.1 min for one turn was reached, so I stopped. Write here again to go"
+            "This turn reached its limit of 0.1 min, so I stopped. Write here again to go"
         )
         assert "**Left:** Run the command as it was written" in full_text(turn)
-        assert "The last that I said:" in full_text(turn)
+        assert "The last thing I said:" in full_text(turn)
         assert full_text(turn).endswith("I run it.")
         assert 6 <= (turn.seconds or 0) < 20
         assert [file.path for file in turn.files] == ["half.txt"]
@@ -158,7 +158,7 @@ async def test_a_worker_that_dies_again_and_again_is_told_without_its_log(tmp_pa
 
         assert (turn.status, turn.run) == ("failed", None)
         assert full_text(turn).startswith(
-            "The worker ended before it could answer, several times; the last time it crashed."
+            "The worker ended several times before it could answer. The last time, it crashed."
         )
         assert "{" not in full_text(turn)
         await _warned(system, conversation, identity)
@@ -176,7 +176,7 @@ async def test_a_repository_that_cannot_be_cloned_is_told_and_tried_anew(system:
 
     assert full_text(turn) == (
         "The repository could not be checked out: the git server has a problem (HTTP 500). Try again in a minute. "
-        "Write here again to have it tried anew."
+        "Write here again, and I try once more."
     )
     assert "git clone" in _causes(system, conversation, turn)
     await _warned(system, conversation, identity)
@@ -201,7 +201,7 @@ async def test_a_push_that_is_refused_is_told_with_the_forges_words_and_made_up_
     turn = await system.answer(conversation, identity)
 
     assert "2 3 5 7" in full_text(turn)
-    assert "could not be pushed:** GH013: Repository rule violations found. Write here again" in full_text(turn)
+    assert "could not push them:** GH013: Repository rule violations found. Write here again" in full_text(turn)
     assert "127.0.0.1" not in full_text(turn)
     assert "rejected" in _causes(system, conversation, turn)
     assert (turn.commit, turn.pull_request) == (None, None)
@@ -277,7 +277,7 @@ async def test_a_token_that_github_refuses_is_told_and_the_conversation_can_begi
 
     assert (turn.status, turn.run) == ("failed", None)
     assert sentence in full_text(turn)
-    assert full_text(turn).endswith("Tell whoever runs PeerBot; once it is mended, write here again.")
+    assert full_text(turn).endswith("Tell your PeerBot operator. When the problem is fixed, write here again.")
     await _warned(system, conversation, identity)
 
     after = await system.ask("please try again", thread=conversation, user=person, mention=False)

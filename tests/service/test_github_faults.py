@@ -138,7 +138,7 @@ async def test_after_the_work_was_merged_or_closed_a_new_branch_begins_at_the_de
 
     new = f"{branch}-2"
     assert (second.branch, second.pull_request and second.pull_request.number) == (new, 2)
-    assert f"_{says}, so this turn began a new branch from the default one: `{new}`._" in full_text(second)
+    assert f"_{says}, so this turn began a new branch from the default branch: `{new}`._" in full_text(second)
     assert {"bobs.txt", new, "Bob's bobs.txt"} <= set(second.text.replace("`", " ").split("\n"))
     assert ("one.txt" in thread.files(new)) == how.startswith(("merged", "squashed"))
     assert [file.path for file in second.files] == ["two.txt"]
@@ -289,8 +289,8 @@ async def test_what_could_not_be_pushed_is_kept_and_pushed_by_the_next_turn(thre
     else:
         failed = await thread.run("echo two > two.txt")
 
-    assert "could not be pushed:** " in full_text(failed)
-    assert "Write here again when that is mended, and I push it: until then it is kept." in full_text(failed)
+    assert "could not push them:** " in full_text(failed)
+    assert "When that is fixed, write here again, and I push them. Until then I keep them." in full_text(failed)
     assert (failed.commit, bool(failed.kept)) == (None, True)
     assert [file.path for file in failed.files] == ["two.txt"]
 
@@ -389,8 +389,8 @@ async def test_a_token_that_may_not_push_is_told_the_work_is_kept_and_pushed_whe
     )
 
     assert "done" in full_text(failed)
-    assert f"could not be pushed:** {words}" in full_text(failed)
-    assert full_text(failed).endswith("and I push it: until then it is kept.")
+    assert f"could not push them:** {words}" in full_text(failed)
+    assert full_text(failed).endswith("and I push them. Until then I keep them.")
     faults.planned.clear()
     after = await thread.say(QUESTION)
     assert after.commit
@@ -406,7 +406,7 @@ async def test_a_token_that_was_revoked_before_a_turn_is_told_and_the_turn_can_b
         assert "token" in full_text(failed)
     else:
         assert "done" in full_text(failed)
-        assert "could not be pushed:** GitHub does not accept PeerBot's token." in full_text(failed)
+        assert "could not push them:** GitHub does not accept PeerBot's token." in full_text(failed)
     thread.system.github.faults.planned.clear()
 
     await thread.run("echo two > two.txt")
@@ -436,9 +436,9 @@ async def test_an_archived_repository_is_read_and_the_work_is_kept_until_it_can_
     failed = await thread.run("cat one.txt; echo two > two.txt")
 
     assert "one" in full_text(failed)
-    assert "could not be pushed:** This repository was archived so it is read-only." in full_text(failed)
+    assert "could not push them:** This repository was archived so it is read-only." in full_text(failed)
     first = await thread.elsewhere("echo three > three.txt")
-    assert "could not be pushed:** This repository was archived so it is read-only." in full_text(first)
+    assert "could not push them:** This repository was archived so it is read-only." in full_text(first)
     assert first.kept
     await thread.system.github.archive(thread.repository, archived=False)
     await thread.say(QUESTION)
@@ -461,11 +461,11 @@ async def test_a_repository_that_was_deleted_is_told_and_its_work_kept_until_it_
     place = thread.system.github.repository_path(thread.repository)
     saved = place.with_name("restored")
     failed = await _meanwhile(thread, "echo two > two.txt", lambda: place.rename(saved))
-    assert "could not be pushed:** the repository" in full_text(failed)
-    assert "until then it is kept" in full_text(failed)
+    assert "could not push them:** the repository" in full_text(failed)
+    assert "Until then I keep them." in full_text(failed)
     again = await thread.run("true")
     if thread.system.settings["WORKER_IDLE_SECONDS"] == "0":
-        assert "is not there any more" in full_text(again) or "the repository is gone" in full_text(again)
+        assert "no longer exists" in full_text(again) or "the repository is gone" in full_text(again)
 
     saved.rename(place)
     await thread.say(QUESTION)
@@ -502,7 +502,7 @@ async def test_what_the_forge_refuses_is_told_in_its_words_kept_and_pushed_later
     thread.system.github.faults.refuse_push(words)
     failed = await thread.run("echo two > two.txt")
 
-    assert "could not be pushed:** GH009: Secrets detected! This push failed. This repository is over its" in full_text(
+    assert "could not push them:** GH009: Secrets detected! This push failed. This repository is over its" in full_text(
         failed
     )
     after = await thread.say(QUESTION)
@@ -536,7 +536,7 @@ async def test_a_github_that_is_away_when_a_conversation_begins_is_told_and_wait
         system.github.faults.add("", dropped=True, count=EVERYTHING)
         conversation, identity = await system.say("run `echo begun`")
         await eventually(lambda: "GitHub does not answer" in str(system.cards(conversation)), 40)
-        assert "I begin as soon as it does; you need not write again." in str(system.cards(conversation))
+        assert "I begin as soon as it answers; you don't need to write again." in str(system.cards(conversation))
         system.github.faults.planned.clear()
         turn = await system.answer(conversation, identity, 60)
 

@@ -78,7 +78,7 @@ async def test_a_turn_whose_journal_goes_away_is_kept_when_it_is_back_and_the_wo
         blocks = await answered_once(system, conversation, identity)
 
         assert "the agent came to its end" in blocks
-        assert "could not be pushed" not in blocks
+        assert "could not push" not in blocks
         turn = await system.journal.turn(conversation, 1)
         assert turn
         assert (turn.run, [file.path for file in turn.files]) == (1, ["begun.txt"])

@@ -98,7 +98,7 @@ async def goes_on(system: System, conversation: Conversation, failed: Turn) -> T
 @pytest.mark.parametrize(
     ("breaking", "sentence", "cause"),
     [
-        (lambda faults: faults.error(400, NO_CREDIT, times=20), "the account's credit is used up", "billing_error"),
+        (lambda faults: faults.error(400, NO_CREDIT, times=20), "the account has no credit left", "billing_error"),
         pytest.param(
             lambda faults: faults.error(403, times=20), "Claude's API did not allow the request", "HTTP 403", marks=slow
         ),
@@ -110,7 +110,7 @@ async def goes_on(system: System, conversation: Conversation, failed: Turn) -> T
         ),
         pytest.param(
             lambda faults: faults.run_out_of_tokens(times=20),
-            "was too long and was cut off",
+            "was too long, so it was cut off",
             "max_output_tokens",
             marks=slow,
         ),
@@ -302,7 +302,7 @@ async def test_a_cli_that_dies_again_is_told_and_the_next_message_goes_on_with_i
         failed = await system.answer(conversation, identity)
 
         assert full_text(failed) == (
-            "Claude Code ended unexpectedly, and again when it was started anew. Write here again to go on."
+            "Claude Code ended unexpectedly, and again after a restart. Write here again to go on."
         )
         assert "ProcessError" in causes(system, conversation)
         await goes_on(system, conversation, failed)
@@ -319,7 +319,7 @@ async def test_a_cli_that_hangs_is_ended_at_the_turns_limit_and_another_goes_on(
         hung.send_signal(signal.SIGSTOP)
         failed = await system.answer(conversation, identity, 60)
 
-        assert full_text(failed).startswith("The limit of 0.15 min for one turn was reached, so I stopped.")
+        assert full_text(failed).startswith("This turn reached its limit of 0.15 min, so I stopped.")
         assert "the CLI did not stop" in causes(system, conversation)
         assert not hung.is_running()
         await goes_on(system, conversation, failed)
@@ -353,7 +353,7 @@ async def test_a_tool_that_never_ends_and_one_that_was_left_behind_end_with_thei
         await eventually(lambda: running(system, "sleep(7155") and running(system, "sleep(7156"), 20)
         failed = await system.answer(conversation, identity)
 
-        assert full_text(failed).startswith("The limit of 0.15 min for one turn was reached, so I stopped.")
+        assert full_text(failed).startswith("This turn reached its limit of 0.15 min, so I stopped.")
         assert not running(system, "sleep(7155")
         assert not running(system, "sleep(7156")
         await goes_on(system, conversation, failed)
@@ -425,8 +425,8 @@ async def test_a_session_that_cannot_be_taken_up_is_followed_by_a_new_one_that_k
 
         after = await system.ask("run `cat primes.py`", thread=conversation, mention=False)
         assert after.status == "done"
-        assert full_text(after).startswith("_I could not take up my earlier session in this thread: ")
-        assert "I began a new one from what was said here._" in full_text(after)
+        assert full_text(after).startswith("_I could not resume my earlier session in this thread: ")
+        assert "I began a new one from the messages here._" in full_text(after)
         assert "print(*primes)" in full_text(after), "the work is there"
         assert after.session
         assert first.session
@@ -439,7 +439,7 @@ async def test_a_session_that_cannot_be_taken_up_is_followed_by_a_new_one_that_k
         third = await system.ask("run `echo third`", thread=conversation, mention=False)
         assert third.session
         assert third.session.id == after.session.id
-        assert "could not take up" not in full_text(third)
+        assert "could not resume" not in full_text(third)
 
 
 @slow
@@ -453,7 +453,7 @@ async def test_a_conversation_that_cannot_be_compacted_any_more_goes_on_in_a_new
 
         assert after.status == "done"
         assert full_text(after).startswith(
-            "_I could not take up my earlier session in this thread: it had become too long for"
+            "_I could not resume my earlier session in this thread: it had become too long for"
         )
         assert "two" in full_text(after)
         assert first.session

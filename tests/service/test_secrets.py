@@ -457,7 +457,7 @@ async def let_git_run_programs(system: Planted, conversation: Conversation, run:
         _, text = await system.run(f"python3 probes.py collect {url}", conversation)
     finally:
         await runner.cleanup()
-    assert "could not be pushed" in text
+    assert "could not push" in text
     assert given
     allowed = {probes.digest(b""), run.started.agent_hash}
     assert {probes.digest(header.removeprefix("Bearer ").encode()) for header in given} <= allowed

@@ -74,7 +74,7 @@ async def test_an_answer_that_its_channel_takes_no_more_is_let_go_and_the_next_o
 
     [(message, k)] = system.answers(conversation)
     assert k == after.k == 2
-    assert f"_My last answer could not be posted here: {why}. Ask me to say it again._" in str(message["blocks"])
+    assert f"_I could not post my last answer here: {why}. Ask me to repeat it._" in str(message["blocks"])
 
 
 def told(system: System, conversation: Conversation) -> list[dict[str, object]]:

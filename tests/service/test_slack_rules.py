@@ -19,7 +19,7 @@ QUESTION = "what is in this repository?"
 REFUSED = [  # whose message, the sentence
     ("U0GUEST0001", "guest", "Guests can't use this bot. A full member of the workspace can."),
     ("U0EXTERN001", "external", "Members of other organizations can't use this bot."),
-    ("U0GONE00001", "deactivated", "This account is deactivated, so nothing was started."),
+    ("U0GONE00001", "deactivated", "This account is deactivated, so I started nothing."),
     ("U0ROBOT0001", "bot", "Only people can give work here, not bots."),
 ]
 
@@ -64,7 +64,7 @@ async def test_who_cannot_be_found_out_is_refused_and_may_ask_again(system: Syst
     system.slack.faults.add("users.info", Fault(error="user_not_found"), times=3)
     conversation, identity = await system.say(QUESTION, user=person)
 
-    sentence = "Who wrote this could not be found out, so nothing was started. Send the message again."
+    sentence = "I could not find out who wrote this, so I started nothing. Send the message again."
     await _is_refused(system, conversation, identity, sentence)
 
     system.slack.faults.clear()
@@ -115,7 +115,7 @@ async def test_a_channel_that_is_shared_with_others_is_refused(system: System) -
 
     said = await _said_in(system, "C0SHARED001", f"{system.slack.mention()} {QUESTION}")
 
-    await _is_refused(system, *said, "This channel is shared with another organization, so no work is done here.")
+    await _is_refused(system, *said, "This channel is shared with another organization, so I do no work here.")
 
 
 async def test_a_direct_message_needs_no_mention(system: System) -> None:

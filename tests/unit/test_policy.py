@@ -16,8 +16,8 @@ REFUSED = {
     "another organisation's member": ({"person": Person("U9", "Eve", is_outsider=True)}, "other organizations"),
     "a bot": ({"person": Person("U4", "ci", is_bot=True)}, "not bots"),
     "a deactivated account": ({"person": Person("U5", "Gone", is_deactivated=True)}, "deactivated"),
-    "somebody unknown": ({"person": None}, "could not be found out"),
-    "an unknown channel": ({"channel": None}, "could not be found out"),
+    "somebody unknown": ({"person": None}, "could not find out"),
+    "an unknown channel": ({"channel": None}, "could not find out"),
     "a shared channel": ({"channel": Channel("C2", "public", is_shared_outside=True)}, "another organization"),
     "a shared private channel": (
         {"channel": Channel("C3", "private", is_shared_outside=True), "allow_private_channels": True},

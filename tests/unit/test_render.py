@@ -364,11 +364,9 @@ def test_where_a_part_ends_does_not_depend_on_whether_the_links_are_known() -> N
 
 
 def test_an_answer_that_could_not_be_posted_is_told_with_the_next() -> None:
-    rendered = shown_answer(missed="My last answer could not be posted here: the channel was archived.")
+    rendered = shown_answer(missed="I could not post my last answer here: the channel was archived.")
 
-    assert spoken(rendered).startswith(
-        "_My last answer could not be posted here: the channel was archived._\n\nThe test"
-    )
+    assert spoken(rendered).startswith("_I could not post my last answer here: the channel was archived._\n\nThe test")
 
 
 def test_the_words_alone_are_all_of_it() -> None:

@@ -3,20 +3,20 @@
 {{- $v := .Values -}}
 {{- $own := compact (list $v.secrets.slackBotToken $v.secrets.slackAppToken $v.secrets.githubToken $v.secrets.anthropicApiKey) -}}
 {{- if and $v.secrets.existingSecret $v.externalSecret.enabled }}
-{{- fail "secrets.existingSecret and externalSecret.enabled exclude each other: the tokens come from one place." }}
+{{- fail "Set secrets.existingSecret or externalSecret.enabled, not both: the tokens come from one place." }}
 {{- end }}
 {{- if and $own (or $v.secrets.existingSecret $v.externalSecret.enabled) }}
-{{- fail "A token is set under secrets although secrets.existingSecret or externalSecret.enabled says that it comes from elsewhere: remove one of the two." }}
+{{- fail "A token is set under secrets, but secrets.existingSecret or externalSecret.enabled says that the tokens come from elsewhere. Remove one of the two." }}
 {{- end }}
 {{- /* Not in the schema, because Helm's message about a schema error shows the value. */ -}}
 {{- range $name, $prefix := dict "slackBotToken" "xoxb-" "slackAppToken" "xapp-" }}
 {{- $token := index $v.secrets $name }}
 {{- if and $token (not (hasPrefix $prefix $token)) }}
-{{- fail (printf "secrets.%s is not such a token: it begins with %s." $name $prefix) }}
+{{- fail (printf "secrets.%s is the wrong kind of token: set the one that begins with %s." $name $prefix) }}
 {{- end }}
 {{- end }}
 {{- if not (or $v.config.store $v.config.gcsBucketName) }}
-{{- fail "config.gcsBucketName and config.store are both empty: name a bucket, since conversations have to be kept somewhere." }}
+{{- fail "config.gcsBucketName and config.store are both empty: name a bucket, where PeerBot keeps conversations." }}
 {{- end }}
 {{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) }}
 {{- fail (printf "autoscaling.minReplicas (%d) is above autoscaling.maxReplicas (%d)." (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) }}
@@ -29,8 +29,8 @@
 {{- end -}}
 
 {{/*
-The secret's data. If a value is empty, it is taken from the cluster: `lookup` finds it on an upgrade. If there is no
-cluster to ask (helm template, GitOps tools), `lookup` finds nothing.
+The secret's data. If a value is empty, the chart takes it from the cluster: `lookup` finds it on an upgrade. If there
+is no cluster to ask (helm template, GitOps tools), `lookup` finds nothing.
 */}}
 {{- define "peerbot.secretData" -}}
 {{- $name := include "peerbot.secretName" . -}}
@@ -54,7 +54,7 @@ cluster to ask (helm template, GitOps tools), `lookup` finds nothing.
 {{- end }}
 {{- end -}}
 {{- with $missing }}
-{{- fail (printf "Not set: %s, nor has the cluster's secret %s/%s a value to keep: add %s, or name a secret of your own with --set secrets.existingSecret=NAME." (join ", " .) $.Release.Namespace $name (include "peerbot.howToSet" .)) }}
+{{- fail (printf "Not set: %s, and the cluster's secret %s/%s has no value to keep: add %s, or name a secret of your own with --set secrets.existingSecret=NAME." (join ", " .) $.Release.Namespace $name (include "peerbot.howToSet" .)) }}
 {{- end -}}
 {{- toYaml $data -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-"""What the Claude API knows us by. It stays in the gateway: workers hold none of it (decision 0004)."""
+"""Our credential for the Claude API. It stays in the gateway: workers hold none of it (decision 0004)."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ _REDACTED = b"[removed by PeerBot]"
 class Credential:
     """An API key of the Claude Console.
 
-    Raises `SettingsError` for what can't be one; the message never holds the key.
+    Raises `SettingsError` if it can't be one; the message never holds the key.
     """
 
     api_key: str = field(repr=False)
@@ -21,16 +21,16 @@ class Credential:
         if self.api_key.startswith(_SUBSCRIPTION_PREFIX):
             raise SettingsError(
                 "ANTHROPIC_API_KEY holds a subscription token (sk-ant-oat…), which PeerBot can't use yet. "
-                "Make an API key in the Claude Console and set that instead."
+                "Make an API key in the Claude Console, and set ANTHROPIC_API_KEY to that."
             )
         if not (self.api_key.isascii() and self.api_key.isprintable()) or len(self.api_key.split()) != 1:
             raise SettingsError("ANTHROPIC_API_KEY is empty or holds spaces or line breaks. Copy the key once more.")
 
     @property
     def headers(self) -> dict[str, str]:
-        """What goes into every request to the API."""
+        """The headers that go into every request to the API."""
         return {"x-api-key": self.api_key}
 
     def redact(self, text: bytes) -> bytes:
-        """Take the key out of what somebody else wrote."""
+        """Take the key out of a text that somebody else wrote."""
         return text.replace(self.api_key.encode(), _REDACTED)

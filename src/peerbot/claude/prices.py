@@ -1,13 +1,13 @@
-"""What a request to a model costs, about: list prices by model family, for the budget of a run.
+"""The approximate cost of a request to a model: list prices by model family, for the budget of a run.
 
-Approximate on purpose, and said so: prices change, discounts are not known here, and the bill is Anthropic's. An
-unknown model counts as the most expensive one, so that a budget errs on the side of ending too early.
+Approximate on purpose, and PeerBot says so: prices change, this module knows no discounts, and Anthropic writes the
+bill. An unknown model counts as the most expensive one, so that a budget ends too early rather than too late.
 """
 
 from dataclasses import dataclass
 
-# US dollars for a million tokens: (input, output), by what the model's name contains; the longest match holds, so that
-# a new version of a family needs no new line. Where versions of a family differ a little, the dearer one stands.
+# US dollars for a million tokens: (input, output), by a part of the model's name. The longest match holds, so that a
+# new version of a family needs no new line. If versions of a family differ a little, the dearer one stands here.
 _PRICES = {
     "fable": (10.0, 50.0),
     "mythos": (10.0, 50.0),
@@ -21,7 +21,7 @@ _PRICES = {
 }
 _DEAREST = max(_PRICES.values())
 
-# What a cached token costs, in input tokens.
+# The cost of a cached token, in input tokens.
 _CACHE_WRITE_5M = 1.25
 _CACHE_WRITE_1H = 2.0
 _CACHE_READ = 0.1
@@ -29,7 +29,7 @@ _CACHE_READ = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What one request used, in tokens."""
+    """The tokens that one request used."""
 
     input: int = 0
     output: int = 0
@@ -39,7 +39,7 @@ class Tokens:
 
 
 def cost_usd(model: str, tokens: Tokens) -> float:
-    """About what it cost, in US dollars."""
+    """Say about how much it cost, in US dollars."""
     family = max((part for part in _PRICES if part in model), key=len, default=None)
     per_input, per_output = _PRICES[family] if family else _DEAREST
     inputs = (

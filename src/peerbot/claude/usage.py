@@ -1,7 +1,7 @@
-"""What a reply of the Messages API says that it used, read on the side while the reply passes by.
+"""The tokens that a reply of the Messages API says that it used, read while the reply passes through.
 
-A reply that is cut off says nothing at its end, and an agent may cut every one of its own: until the final figures are
-there, what was seen to pass counts, by a rule of thumb, so that a budget can't be walked around.
+A reply that is cut off has no final figures, and an agent may cut off every reply of its own. Until the final figures
+come, the meter estimates from the bytes that passed, by a rule of thumb, so that no agent gets around its budget.
 """
 
 import json
@@ -11,10 +11,10 @@ from typing import Any
 from peerbot.claude.prices import Tokens, cost_usd
 
 _BYTES_A_TOKEN = 4
-_DELTA_FRAME_BYTES = 90  # of a content_block_delta line: what is not text
+_DELTA_FRAME_BYTES = 90  # of a content_block_delta line: all that is not text
 _MAX_LINE_BYTES = 1024 * 1024
 _MAX_JSON_BYTES = 16 * 1024 * 1024
-_MOST_TOKENS = 1_000_000_000  # that a figure may say and be believed
+_MOST_TOKENS = 1_000_000_000  # we do not believe a figure above this
 _MAX_ESTIMATE_TOKENS = 200_000  # a body may be one large picture
 
 
@@ -23,7 +23,7 @@ class UsageMeter:
 
     def __init__(self) -> None:
         self.model = ""
-        self.free = False  # set where the API charges nothing: an error, a count of tokens
+        self.free = False  # set if the API charges nothing: an error, a count of tokens
         self._sent_bytes = 0
         self._streamed = 0  # output tokens, estimated
         self._known: Tokens | None = None
@@ -33,22 +33,22 @@ class UsageMeter:
 
     @property
     def cost_usd(self) -> float:
-        """About what it has cost so far, in US dollars."""
+        """The approximate cost so far, in US dollars."""
         if self.free:
             return 0.0
         tokens = self._known or Tokens(input=min(self._sent_bytes // _BYTES_A_TOKEN, _MAX_ESTIMATE_TOKENS))
         return cost_usd(self.model, replace(tokens, output=max(tokens.output, self._streamed)))
 
     def sent(self, chunk: bytes) -> None:
-        """Take note of a part of the request."""
+        """Note a part of the request."""
         self._sent_bytes += len(chunk)
 
     def begin(self, content_type: str) -> None:
-        """Say in which form the reply comes: an event stream, or one JSON document."""
+        """Note in which form the reply comes: an event stream, or one JSON document."""
         self._is_stream = content_type == "text/event-stream"
 
     def received(self, chunk: bytes) -> None:
-        """Take note of a part of the reply; a part may end anywhere."""
+        """Note a part of the reply; a part may end anywhere."""
         if not self._is_stream:
             if len(self._buffer) + len(chunk) <= _MAX_JSON_BYTES:
                 self._buffer += chunk
@@ -65,7 +65,7 @@ class UsageMeter:
             self._buffer += rest
 
     def end(self) -> None:
-        """The reply is whole."""
+        """Note that the reply is whole."""
         if not self._is_stream:
             self._message(_parse(bytes(self._buffer)))
             self._buffer.clear()
@@ -79,7 +79,7 @@ class UsageMeter:
             self._message(_parse(line[5:]).get("message"))
         elif b'"message_delta"' in line:
             self._usage(_parse(line[5:]).get("usage"))
-            self._streamed = 0  # it says what all output came to
+            self._streamed = 0  # the event gives the total of all output
 
     def _message(self, message: Any) -> None:
         if isinstance(message, dict):
@@ -87,7 +87,7 @@ class UsageMeter:
             self._usage(message.get("usage"))
 
     def _usage(self, usage: Any) -> None:
-        """Take over the figures that are there: each event repeats or adds to the ones before, none is a difference."""
+        """Take over an event's figures: each is a total that repeats or replaces the one before, never a difference."""
         if not isinstance(usage, dict):
             return
         known = self._known or Tokens()

@@ -1,8 +1,7 @@
 """How GitHub's REST API is called: with a deadline, bounded retries, and every failure as one of our errors.
 
-What is called here is an *operation*: one or a few requests that together may run twice without harm ("find it, else
-make it, else find it again"). So only whole operations are retried, and a lost answer to a creation needs no care of
-its own.
+An *operation* is one or a few requests that together may run twice without harm ("find it, or make it, or find it
+again"). Only whole operations are retried, so a lost answer to a creation needs no care of its own.
 """
 
 import asyncio
@@ -23,12 +22,12 @@ T = TypeVar("T")
 
 _ATTEMPTS = 4
 _RETRY_SECONDS = 30.0  # no attempt begins later than this after the first
-_LONGEST_WAIT_SECONDS = 10.0  # who asks for a longer pause is busy for as long as our caller can wait
+_LONGEST_WAIT_SECONDS = 10.0  # if GitHub asks for a longer pause, it is busy for longer than our caller can wait
 _TROUBLE = (GitHubException, aiohttp.ClientError, TimeoutError, ValueError)  # ValueError: an answer nobody can read
 
 
 class Api:
-    """GitHub's REST API for one token. The session stays its owner's, who closes it.
+    """GitHub's REST API for one token. The owner of the session closes it.
 
     `attempt_seconds` bounds one try of an operation.
     """
@@ -38,10 +37,10 @@ class Api:
         self._attempt_seconds = attempt_seconds
 
     async def run(self, operation: Callable[[], Awaitable[T]], *, to: str, right: str) -> T:
-        """Run `operation`, again while GitHub is busy or broken, and return what it returns.
+        """Run `operation`, try it again while GitHub is busy or broken, and return its result.
 
-        `to` says what it is for ("read the repository a/b"), `right` what the token needs for it; both go into the
-        sentences of `Refused` (wrong token, missing right, invalid request) and `Unavailable` (everything else).
+        `to` says what it is for ("read the repository a/b"), `right` the right that the token needs for it. Both go
+        into the sentences of `Refused` (wrong token, missing right, invalid request) and `Unavailable` (all else).
         """
         try:
             async for attempt in stamina.retry_context(
@@ -55,7 +54,7 @@ class Api:
         raise AssertionError("a retry context either returns or raises")
 
     async def get_if_there(self, path: str, variables: dict[str, Any]) -> Any | None:
-        """GET one document inside an operation; None where there is none (404, or 409: the repository is empty)."""
+        """GET one document inside an operation; None if there is none (404, or 409: the repository is empty)."""
         try:
             return await self.requests.getitem(path, variables)
         except HTTPException as error:
@@ -65,13 +64,13 @@ class Api:
 
 
 def complaints(error: Exception) -> list[dict[str, Any]]:
-    """Each of the `errors` of a 422 answer, as documents (GitHub sometimes sends bare strings)."""
+    """List the `errors` of a 422 answer as documents (GitHub sometimes sends bare strings)."""
     errors = getattr(error, "errors", None) or []
     return [each if isinstance(each, dict) else {"message": str(each)} for each in errors]
 
 
 def _again(error: Exception) -> bool | float:
-    """Whether to try once more, or in how many seconds."""
+    """Say whether to try once more, or in how many seconds."""
     if isinstance(error, HTTPException):
         wait = _asked_to_wait(error)
         if wait is not None:
@@ -81,7 +80,7 @@ def _again(error: Exception) -> bool | float:
 
 
 def _asked_to_wait(error: HTTPException) -> float | None:
-    """How many seconds GitHub asks us to leave it alone; None where it does not."""
+    """Say for how many seconds GitHub asks us to leave it alone; None if it does not ask."""
     if error.status_code not in (
         HTTPStatus.FORBIDDEN,
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -97,23 +96,23 @@ def _asked_to_wait(error: HTTPException) -> float | None:
     except (KeyError, ValueError):
         return 60.0
     busy = error.status_code == HTTPStatus.TOO_MANY_REQUESTS or "rate limit" in str(error).lower()
-    return 60.0 if busy else None  # GitHub: "wait for at least one minute" where it names no time
+    return 60.0 if busy else None  # GitHub: "wait for at least one minute" if it names no time
 
 
 def _explained(error: Exception, *, to: str, right: str) -> PeerBotError:
-    """The error for people; the raw one is chained by the caller."""
+    """Make the error for people. The caller chains the raw one."""
     if isinstance(error, HTTPException):
         wait = _asked_to_wait(error)
         if wait is None:
             return _answered(error, to=to, right=right)
         return Unavailable(f"Could not {to}: GitHub's rate limit is used up. Try again in {max(1, round(wait))} s.")
     if isinstance(error, ValueError):
-        return Unavailable(f"Could not {to}: the answer was not GitHub's. Look at GITHUB_API_URL.")
+        return Unavailable(f"Could not {to}: the answer did not come from GitHub. Check GITHUB_API_URL.")
     return Unavailable(f"Could not {to}: GitHub did not answer in time. Try again in a moment.")
 
 
 def _answered(error: HTTPException, *, to: str, right: str) -> PeerBotError:
-    """The error for a status that is not about being busy."""
+    """Make the error for a status other than "busy"."""
     status = int(error.status_code)
     if status == HTTPStatus.UNAUTHORIZED:
         return Refused("GitHub refused the token: it is wrong, expired or revoked. Set GITHUB_TOKEN to a valid one.")

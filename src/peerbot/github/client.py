@@ -1,7 +1,7 @@
-"""GitHub as PeerBot uses it: whose repositories they are, one repository a user, one pull request a conversation.
+"""GitHub as PeerBot uses it: the owner of the repositories, one repository a user, one pull request a conversation.
 
-Every method may be called twice, by two replicas at once, and after an answer that got lost: what is there is found
-rather than made again. Raises `Refused` (token, right, invalid) and `Unavailable` (busy, broken, silent) with
+Every method may be called twice, by two replicas at once, and after an answer that got lost: it finds what exists, and
+does not make it again. Raises `Refused` (token, right, invalid) and `Unavailable` (busy, broken, silent) with
 sentences that say what to do; no message holds the token.
 """
 
@@ -33,7 +33,7 @@ _DESCRIPTION_CHARACTERS = 350  # GitHub's own limit
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who owns the repositories that are made."""
+    """The account that owns the repositories that PeerBot makes."""
 
     login: str
     is_organization: bool
@@ -41,7 +41,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository as GitHub tells it."""
+    """A repository as GitHub describes it."""
 
     full_name: str  # owner/name
     default_branch: str
@@ -52,7 +52,7 @@ class Repository:
 
 
 class _Answer(BaseModel):
-    """What we read of GitHub's answers. Values stay out of error messages: some answers hold credentials."""
+    """The part of a GitHub answer that we read. Values stay out of error messages: some answers hold credentials."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -101,7 +101,7 @@ class _NotInitialized(Exception):
 
 
 class GitHub:
-    """GitHub for one token. `session` stays its owner's; `attempt_seconds` bounds one try of a call."""
+    """GitHub for one token. The owner of `session` closes it; `attempt_seconds` bounds one try of a call."""
 
     def __init__(
         self,
@@ -116,11 +116,11 @@ class GitHub:
         self._owners: dict[str, Owner] = {}
 
     def git_authorization(self) -> str:
-        """The value of the `Authorization` header for git over HTTPS."""
+        """Make the value of the `Authorization` header for git over HTTPS."""
         return "Basic " + base64.b64encode(f"x-access-token:{self._token}".encode()).decode()
 
     async def owner(self, organization: str) -> Owner:
-        """Who the repositories belong to: the organization, or the token's own account where it is none. Cached."""
+        """Find the owner of the repositories: the organization, or the token's account if there is none. Cached."""
         if organization in self._owners:
             return self._owners[organization]
 
@@ -137,13 +137,13 @@ class GitHub:
         return owner
 
     async def repository(self, full_name: str) -> Repository | None:
-        """Look at `owner/name`; None where there is none, or none that the token may see."""
+        """Look at `owner/name`; None if it does not exist, or if the token may not see it."""
         return await self._api.run(
             lambda: self._find(full_name), to=f"read the repository {full_name} on GitHub", right=_READ
         )
 
     async def branch_head(self, full_name: str, branch: str) -> str | None:
-        """The commit that `branch` points to (40 hex digits); None where there is no such branch."""
+        """Find the commit that `branch` points to (40 hex digits); None if the branch does not exist."""
         return await self._api.run(
             lambda: self._head(full_name, branch), to=f"read the branch {branch} of {full_name} on GitHub", right=_READ
         )
@@ -176,9 +176,9 @@ class GitHub:
     async def ensure_pull_request(
         self, repository: Repository, *, head: str, base: str, title: str, body: str
     ) -> PullRequest | None:
-        """Find the open pull request of branch `head`, or open it; None where `head` holds nothing that `base` lacks.
+        """Find the open pull request of branch `head`, or open one; None if `head` holds nothing that `base` lacks.
 
-        One that is there keeps its title, which a person may have changed; in its body, our part becomes `body`.
+        One that exists keeps its title, which a person may have changed. Our part of its body becomes `body`.
         """
 
         async def ensure() -> PullRequest | None:
@@ -204,7 +204,7 @@ class GitHub:
         )
 
     async def pull_request_state(self, full_name: str, number: int) -> Literal["open", "closed", "merged"] | None:
-        """Look at a pull request; None where there is none (any more)."""
+        """Look at a pull request; None if it does not exist, or no longer exists."""
 
         async def ask() -> Literal["open", "closed", "merged"] | None:
             variables = {**_split(full_name), "number": str(number)}
@@ -223,7 +223,7 @@ class GitHub:
         )
 
     async def delete_refs(self, full_name: str, prefix: str) -> None:
-        """Delete every ref of `owner/name` that begins with `refs/` and `prefix` (`peerbot/…/`); none is fine."""
+        """Delete every ref of `owner/name` that begins with `refs/` and `prefix` (`peerbot/…/`), if there are any."""
 
         async def delete() -> None:
             for ref in await self._refs(full_name, prefix):
@@ -256,7 +256,7 @@ class GitHub:
         return None if ref is None else _Ref.model_validate(ref).object.sha
 
     async def _with_first_commit(self, document: Any) -> Repository:
-        """GitHub may answer a creation before the first commit is there; a clone would find nothing."""
+        """Wait for the first commit: GitHub may answer a creation before it exists, and a clone would find nothing."""
         try:
             async for attempt in stamina.retry_context(
                 on=_NotInitialized, attempts=6, timeout=8.0, wait_initial=0.2, wait_jitter=0.1
@@ -298,7 +298,7 @@ def _seen(pull: _Pull) -> PullRequest:
 
 
 def _says(error: BadRequest, words: str) -> bool:
-    """Whether GitHub's complaint holds `words`: it has no codes for what we must tell apart."""
+    """Whether GitHub's complaint holds `words`: it has no codes for the cases that we must tell apart."""
     if error.status_code != HTTPStatus.UNPROCESSABLE_ENTITY:
         return False
     return any(words in str(each.get("message", "")) for each in complaints(error))
@@ -309,5 +309,5 @@ def _says_it_is_gone(error: BadRequest) -> bool:
 
 
 def _lines(text: str) -> list[str]:
-    """A text as its lines: GitHub's page sends other line ends than we do."""
+    """Split a text into lines: GitHub's page sends other line ends than we do."""
     return [line.rstrip() for line in text.strip().splitlines()]

@@ -32,7 +32,7 @@ _CLOSING = re.compile(
 
 
 def one_line(text: str, limit: int) -> str:
-    """`text` as one line of at most `limit` characters, cut between words where possible."""
+    """Put `text` on one line of at most `limit` characters, cut between words if possible."""
     line = " ".join(_visible(text).split())
     if len(line) <= limit:
         return line
@@ -42,7 +42,7 @@ def one_line(text: str, limit: int) -> str:
 
 
 def pull_request_title(text: str) -> str:
-    """The first sentence of what was asked, in at most 72 characters."""
+    """Take the first sentence of the request as a title, in at most 72 characters."""
     lines = (_MARKUP.sub("", line.replace("`", "").strip()) for line in _visible(text).splitlines())
     first = next((line for line in lines if line), "")
     sentence = re.split(r"(?<=[.!?])\s", first, maxsplit=1)[0].rstrip(".")
@@ -52,9 +52,9 @@ def pull_request_title(text: str) -> str:
 
 
 def pull_request_body(*, request: str, answer: str, requester: str, thread_url: str | None, run: str) -> str:
-    """What was asked, by whom, what was done, and where to read more; at most 60,000 characters.
+    """Write the request, its author, the answer, and where to read more; at most 60,000 characters.
 
-    `thread_url` is left out where it is no web address; `run` is the run's name, for the operator.
+    `thread_url` is left out if it is no web address; `run` is the run's name, for the operator.
     """
     asked = _visible(request).strip()
     if len(asked) > _REQUEST_CHARACTERS:
@@ -68,9 +68,9 @@ def pull_request_body(*, request: str, answer: str, requester: str, thread_url: 
 
 
 def with_section(there: str | None, ours: str) -> str:
-    """A pull request's body in which `ours` is what PeerBot wrote, and everything else is as people left it.
+    """Put `ours` in the place of PeerBot's section of a pull request's body; the rest stays as people left it.
 
-    Where nothing of ours is there yet it comes last; where there is no room for it, what is there stays as it is.
+    If the body has no such section yet, it comes last. If there is no room for it, the body stays as it is.
     """
     before, after = (there or "").replace("\r\n", "\n").strip(), ""
     if _BEGIN in before and _END in before.partition(_BEGIN)[2]:
@@ -82,7 +82,7 @@ def with_section(there: str | None, ours: str) -> str:
 
 
 def _bounded(answer: str, limit: int) -> str:
-    """The neutralised answer in at most `limit` characters; one that is cut says so."""
+    """Neutralise the answer and cut it to `limit` characters; an answer that is cut says so."""
     text, kept = _neutral(answer), len(answer)
     while len(text) > limit:
         kept = min(kept * 9 // 10, limit)
@@ -95,7 +95,7 @@ def _visible(text: str) -> str:
 
 
 def _neutral(markdown: str) -> str:
-    """Markdown that mentions nobody, closes nothing and holds no HTML; code stays as it is, an open fence is closed."""
+    """Make Markdown mention nobody, close nothing and hold no HTML. Code stays as it is; an open fence is closed."""
     lines, fence = [], ""
     for line in markdown.splitlines():
         mark = _FENCE.match(line)
@@ -112,7 +112,7 @@ def _neutral(markdown: str) -> str:
 
 
 def _neutral_line(line: str) -> str:
-    """One line outside fences: what stands in code or is an address in `<…>` is kept."""
+    """Neutralise a line outside fences, but keep code and addresses in `<…>`."""
     kept = re.compile(f"{_CODE.pattern}|({_ADDRESS.pattern})")
     parts, position = [], 0
     for match in kept.finditer(line):
@@ -123,4 +123,4 @@ def _neutral_line(line: str) -> str:
 
 def _neutral_text(text: str) -> str:
     text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", re.sub(r"&(?=[#A-Za-z])", "&amp;", text))  # no `&commat;` either
-    return _CLOSING.sub(r"\1\2issue ", _MENTION.sub("@\u200b", text))  # a space of no width: no name any more
+    return _CLOSING.sub(r"\1\2issue ", _MENTION.sub("@\u200b", text))  # a space of no width: no longer a name

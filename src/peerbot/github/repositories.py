@@ -1,4 +1,4 @@
-"""Repositories as GitHub tells them, remembered for a few minutes: every card and every git request needs one."""
+"""Repositories as GitHub describes them, kept for a few minutes: every card and every git request needs one."""
 
 import time
 
@@ -12,14 +12,14 @@ KEPT_SECONDS = 300.0
 
 
 class Repositories:
-    """A cache over `GitHub.repository`; that one is missing is never remembered."""
+    """A cache over `GitHub.repository`. It never remembers that a repository is missing."""
 
     def __init__(self, github: GitHub) -> None:
         self._github = github
         self._kept: dict[str, tuple[float, Repository]] = {}
 
     async def find(self, full_name: str) -> Repository | None:
-        """Find `owner/name`, or None where there is none. Raises as `GitHub.repository` does."""
+        """Find `owner/name`; None if there is none. Raises as `GitHub.repository` does."""
         until, repository = self._kept.get(full_name, (0.0, None))
         if repository and time.monotonic() < until:
             return repository
@@ -31,22 +31,22 @@ class Repositories:
         return found
 
     async def clone_url(self, full_name: str) -> str:
-        """Where git finds `owner/name`. Raises as `find`, and `Refused` where it is gone."""
+        """Find the address that git clones `owner/name` from. Raises as `find` does, and `Refused` if it is gone."""
         repository = await self.find(full_name)
         if repository is None:
             raise Refused(
-                f"the repository {full_name} is not there any more, or PeerBot's GitHub token may not see it. Whoever "
-                "runs PeerBot can restore it or give the token access; a new thread begins where there is one."
+                f"the repository {full_name} no longer exists, or PeerBot's GitHub token may not see it. Your PeerBot "
+                "operator can restore it or give the token access. A new thread begins with a repository that exists."
             )
         return repository.clone_url
 
     def forget(self, full_name: str, *, asked_at: float) -> bool:
-        """What `owner/name` was asked at `asked_at` (monotonic) proved wrong; True where it came from memory."""
+        """Forget `owner/name`: a request at `asked_at` (monotonic) proved it wrong. True if memory had it then."""
         until, _ = self._kept.pop(full_name, (0.0, None))
         return until - KEPT_SECONDS < asked_at
 
     async def known(self, full_name: str | None) -> Repository | None:
-        """The same for links: none rather than an error where GitHub does not answer."""
+        """Find a repository for links; None, and no error, if GitHub does not answer."""
         try:
             return await self.find(full_name) if full_name else None
         except PeerBotError as error:
@@ -55,5 +55,5 @@ class Repositories:
 
 
 def branch_url(repository: Repository | None, branch: str | None) -> str:
-    """Where people see a branch; empty where either is not known."""
+    """Make the address of a branch's page; empty if the repository or the branch is unknown."""
     return f"{repository.html_url}/tree/{branch}" if repository and branch else ""

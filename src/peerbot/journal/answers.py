@@ -1,4 +1,4 @@
-"""Which inputs are answered: by the turns that name them, never by age (decision 0001)."""
+"""The answered and unanswered inputs: a turn that names an input answers it; age never does (decision 0001)."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
@@ -8,17 +8,17 @@ from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.journal.journal import Journal
 
 _CLOCK_SKEW = timedelta(minutes=10)
-"""How far Slack's clock and a replica's may be apart, as a rule."""
+"""How far Slack's clock and a replica's are usually apart at most."""
 
 _ALWAYS_READ = 5
-"""So many of the newest turns are read whatever the clocks say: a laptop that slept is further behind."""
+"""How many of the newest turns it always reads, whatever the clocks say: a laptop that slept is further behind."""
 
 
 async def answered(journal: Journal, conversation: Conversation, inputs: Collection[str]) -> dict[str, int]:
-    """Find the turn that answers each of `inputs` (ids); those that no turn names are left out.
+    """Find the turn that answers each of `inputs` (ids); leave out those that no turn names.
 
-    Reads turns from the newest back to the first that ended before the oldest input was said: what it costs grows
-    with what came since, not with the conversation's history.
+    Reads turns from the newest back to the first that ended before somebody wrote the oldest input. So its cost grows
+    with the turns since then, not with the conversation's history.
     """
     if not inputs:
         return {}
@@ -37,7 +37,7 @@ async def answered(journal: Journal, conversation: Conversation, inputs: Collect
 async def unanswered(journal: Journal, conversation: Conversation) -> list[Input]:
     """Read the inputs that wait for an answer, oldest first.
 
-    A marker whose input can't be read yet (its writer is between the two puts) is left for the next look.
+    Skips a marker whose input does not exist yet (its writer is between the two puts) until the next look.
     """
     pending = await journal.pending_in(conversation)
     done = await answered(journal, conversation, pending)

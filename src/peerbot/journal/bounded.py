@@ -1,7 +1,7 @@
-"""What every store has in common: deadlines, bounded retries, and a create that never loses to itself.
+"""The common part of every store: deadlines, bounded retries, and a create that never loses to itself.
 
-An adapter brings the four raw operations; each tries once. Here they are tried again, within the deadline, and a
-create whose answer was lost is settled by reading the object back.
+An adapter brings the four raw operations, each of which tries once. This module tries them again within the deadline.
+If the answer to a create is lost, it settles the matter by reading the object back.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _TRIES = 6  # about three seconds of waiting, if the store fails at once each ti
 
 
 class Page(NamedTuple):
-    """Some keys, in ascending order, and what to ask for to get those after them (None: that was all)."""
+    """Some keys, in ascending order, and the name of the page after them (None: this is the last)."""
 
     keys: list[str]
     after: str | None
@@ -31,22 +31,22 @@ class BoundedStorage(ABC):
     """The `Storage` port over raw operations that try once.
 
     `deadline_seconds` bounds each call of the port, retries and waits included; for `list`, each page. A single try
-    takes a third of it at the most, so that one lost answer leaves time for another.
+    takes at most a third of it, so that one lost answer leaves time for another try.
     """
 
     def __init__(self, *, deadline_seconds: float = 10.0) -> None:
         self._deadline_seconds = deadline_seconds
 
     SURE_OF_CONFLICTS = True
-    """Whether what the store says to exist does exist."""
+    """Whether an object exists for sure if the store says so."""
 
     @abstractmethod
     async def _create(self, key: str, data: bytes) -> bool:
-        """Create `key`, or return False where it exists. Raises `Unavailable` or `Refused`, like all of these."""
+        """Create `key`, or return False if it exists. Raises `Unavailable` or `Refused`, like all of these."""
 
     @abstractmethod
     async def _read(self, key: str) -> bytes | None:
-        """Read the object, or None where there is none."""
+        """Read the object; None if there is none."""
 
     @abstractmethod
     async def _page(self, prefix: str, after: str | None) -> Page:
@@ -54,14 +54,14 @@ class BoundedStorage(ABC):
 
     @abstractmethod
     async def _remove(self, key: str) -> None:
-        """Delete `key`; nothing there is fine."""
+        """Delete `key`, if it exists."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of connections. Idempotent."""
+        """Close the connections. Idempotent."""
 
     async def put_if_absent(self, key: str, data: bytes, *, new: bool = False) -> bool:
-        """Create `key`; False only when it exists with other bytes (the port says more)."""
+        """Create `key`; False only if it exists with other bytes (the port says more)."""
         _check_key(key)
         may_be_ours = not (new and self.SURE_OF_CONFLICTS)
 
@@ -83,7 +83,7 @@ class BoundedStorage(ABC):
         return await self._within_deadline(f"creating {key}", create)
 
     async def get(self, key: str) -> bytes | None:
-        """Read the whole object, or None where there is none."""
+        """Read the whole object; None if there is none."""
         _check_key(key)
         return await self._within_deadline(f"reading {key}", lambda: self._once(self._read(key)))
 
@@ -106,7 +106,7 @@ class BoundedStorage(ABC):
                 return
 
     async def delete(self, key: str) -> None:
-        """Delete `key`; nothing there is fine."""
+        """Delete `key`, if it exists."""
         _check_key(key)
         await self._within_deadline(f"deleting {key}", lambda: self._once(self._remove(key)))
 

@@ -1,4 +1,4 @@
-"""What people chose, and whose the repositories' names are: what the journal holds beside conversations."""
+"""People's choices, and the owners of repositories' names: the journal's documents besides conversations."""
 
 from typing import Literal
 
@@ -8,20 +8,20 @@ from peerbot.journal.journal import Journal
 
 
 async def choice(journal: Journal, kind: Literal["user", "channel"], identity: str) -> Choice | None:
-    """Read what holds for a user or a channel (`team-id`): the newest choice."""
+    """Read the choice that holds for a user or a channel (`team-id`): the newest."""
     numbers = await journal.numbered(paths.choices(kind, identity))
     return await journal.read(paths.choice(kind, identity, max(numbers)), Choice) if numbers else None
 
 
 async def choose(journal: Journal, kind: Literal["user", "channel"], identity: str, chosen: Choice) -> None:
-    """Make a choice. Where two people choose at once, both choices are kept, and the later one holds."""
+    """Make a choice. If two people choose at once, the journal keeps both choices, and the later one holds."""
     seq = max(await journal.numbered(paths.choices(kind, identity)), default=0) + 1
     while not await journal.create(paths.choice(kind, identity, seq), chosen):
         seq += 1
 
 
 async def claim_repository(journal: Journal, owner: str, name: str, user: str) -> str:
-    """Claim a repository's name for `user` (`team/user`); returns whose it is: `user`, or the one who came first."""
+    """Claim a repository's name for `user` (`team/user`); returns its owner: `user`, or the user that came first."""
     key = paths.repository(owner, name)
     if await journal.create(key, RepositoryName(user=user)):
         return user

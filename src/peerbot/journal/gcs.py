@@ -1,8 +1,8 @@
 """A bucket of Google Cloud Storage as the journal (`gs://…`), through gcloud-aio-storage.
 
 Creates are `ifGenerationMatch=0` on a multipart upload: the one kind of upload that carries the precondition and
-the bytes in one request. Credentials are found the way Google's tools do (Workload Identity in the cluster);
-with `STORAGE_EMULATOR_HOST` set, none are used.
+the bytes in one request. The library finds credentials as Google's tools do (Workload Identity in the cluster);
+if `STORAGE_EMULATOR_HOST` is set, it uses none.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class GoogleStore(BoundedStorage):
         self._bucket = bucket
         self._folder = f"{folder}/" if folder else ""
         self._project = project
-        self._client_seconds = math.ceil(deadline_seconds)  # the client's own limit must not be the shorter one
+        self._client_seconds = math.ceil(deadline_seconds)  # the client's own limit must not be shorter than ours
         try:
             token = _SharedToken(scopes=[_SCOPE])
         except (OSError, ValueError, KeyError) as error:
@@ -49,7 +49,7 @@ class GoogleStore(BoundedStorage):
                 self._folder + key,
                 data,
                 content_type=_BYTES,
-                metadata={"contentType": _BYTES},  # what makes the client choose multipart
+                metadata={"contentType": _BYTES},  # this makes the client choose multipart
                 parameters={"ifGenerationMatch": "0", "fields": "generation"},
                 force_resumable_upload=False,
                 timeout=self._client_seconds,
@@ -124,10 +124,10 @@ class GoogleStore(BoundedStorage):
 
 
 class _SharedToken(Token):
-    """Google's token, fetched once for all who wait for it: one who gives up must not take the others along.
+    """Google's token, fetched once for all callers that wait for it: one that gives up must not stop the others.
 
-    (The library lets all callers await one task, and a cancelled caller cancels it.) A refusal to give one must not
-    look like the bucket's: a 404 of the metadata server is no missing object.
+    (The library lets all callers await one task, and a cancelled caller cancels it.) If Google refuses a token, that
+    must not look like the bucket's refusal: a 404 of the metadata server is no missing object.
     """
 
     async def acquire_access_token(self, timeout: int = 10) -> None:  # type: ignore[override]

@@ -1,7 +1,7 @@
-"""A store that was allowed to us when we started: what it refuses later is an outage, since rights are given back.
+"""A store that let us in when we started: a later refusal is an outage, since the operator will give the right back.
 
-At start a refusal ends the program with what to do. Later it must not: a `Refused` of the journal would look like one
-of a person or a run, and a worker that is told so throws its work away.
+At the start a refusal ends the program with a sentence that says what to do. Later it must not: a `Refused` of the
+journal would look like the refusal of a person or a run, and a worker that gets one throws its work away.
 """
 
 from collections.abc import AsyncIterator, Awaitable
@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 class GrantedStorage:
-    """The `Storage` port on another store, whose `Refused` becomes `Unavailable`, in the same words."""
+    """The `Storage` port on another store. Turns its `Refused` into `Unavailable`, in the same words."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage

@@ -1,11 +1,11 @@
-"""The journal as typed documents: who asked what, what was tried, what was answered (decisions 0001 to 0003).
+"""The journal as typed documents: the inputs, the runs that worked on them, and the answers (decisions 0001 to 0003).
 
 Every write is a create: it returns whether the document there is *ours* now, and the same write again returns the
-same, so every caller may repeat itself. Nothing is overwritten, so what was read once may be kept in memory; that
-something is missing is never kept.
+same, so every caller may repeat itself. Nothing is ever overwritten, so the journal keeps in memory what it has read.
+It never keeps that something is missing.
 
 Every method raises `Unavailable` (no answer in time; ask again), `Refused` (the store forbids it), `Unreadable` (a
-document is damaged, or of a newer release), and `ValueError` for names that are none.
+document is damaged, or of a newer release), and `ValueError` for an invalid name.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class TurnFiles:
 
 
 class Journal:
-    """Conversations on a `Storage`, which it closes with itself."""
+    """Conversations on a `Storage`. Closes the storage with itself."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -84,13 +84,13 @@ class Journal:
     # Recording
 
     async def mark(self, input: Input) -> None:
-        """Make sure of the marker that says: `input` is not answered yet."""
+        """Make sure that the marker exists that says: `input` is not answered yet."""
         await self._storage.put_if_absent(paths.marker(input.conversation, input.id), _bytes(Marker()), new=True)
 
     async def record(self, input: Input, *, new: bool = False) -> bool:
-        """Record `input`; False when it was there already (Slack delivered it again, or to another replica too).
+        """Record `input`; False if it was there already (Slack delivered it again, or to another replica too).
 
-        `new`: this document was not recorded before; one that is there is another's, and is not read to see that.
+        `new`: nobody recorded this document before. If one is there, it is another's, and need not be read to know it.
         """
         ours = await self.create(paths.input_document(input.conversation, input.id), input, new=new)
         self._known.put(input.conversation, True)
@@ -106,20 +106,20 @@ class Journal:
         return False
 
     async def first_input(self, conversation: Conversation) -> str | None:
-        """Find the first input of `conversation`; None where nothing was ever recorded in it."""
+        """Find the first input of `conversation`; None if nothing was ever recorded in it."""
         async for key in self._storage.list(paths.inputs(conversation)):  # ascending, as Slack's timestamps are
-            with suppress(ValueError):  # a file that is none of ours
+            with suppress(ValueError):  # a file that is not ours
                 return paths.parse_input(key)
         return None
 
     async def marked_at(self, conversation: Conversation, input_id: str) -> datetime | None:
-        """Read when an input was marked; never from memory, since a marker may go and come again."""
+        """Read when an input was marked. Never from memory, since a marker may go and come again."""
         key = paths.marker(conversation, input_id)
         data = await self._get(key)
         return _parse(key, data, Marker).recorded_at if data is not None else None
 
     async def pending(self) -> dict[Conversation, list[str]]:
-        """Find every input that is not answered, by conversation, in the order in which they happened."""
+        """Find every input that is not answered, by conversation, each in the order in which they happened."""
         found: defaultdict[Conversation, list[str]] = defaultdict(list)
         async for key in self._storage.list(paths.PENDING):
             _add_marker(found, key)
@@ -133,7 +133,7 @@ class Journal:
         return paths.in_order(found[conversation])
 
     async def unmark(self, conversation: Conversation, input_id: str) -> None:
-        """Delete an input's marker: it is answered. Nothing there is fine."""
+        """Delete an input's marker, if it exists: the input is answered."""
         await self._storage.delete(paths.marker(conversation, input_id))
 
     async def input(self, conversation: Conversation, input_id: str) -> Input | None:
@@ -143,7 +143,7 @@ class Journal:
     # The conversation and its runs
 
     async def begin(self, conversation: Conversation, started: Started) -> Started:
-        """Begin `conversation`; returns how it began: `started`, or what somebody wrote before."""
+        """Begin `conversation`; returns how it began: `started`, or the document that somebody wrote before."""
         key = paths.conversation_document(conversation)
         if await self.create(key, started):
             return started
@@ -159,12 +159,12 @@ class Journal:
         return await self.read(paths.branch(conversation, max(numbers)), Branch) if numbers else None
 
     async def branch(self, conversation: Conversation, first: str) -> str:
-        """Read which branch the conversation's work goes to now; `first` is the one that it began with."""
+        """Read which branch the conversation's work goes to now; `first` is the branch that it began with."""
         newest = await self.newest_branch(conversation)
         return newest.branch if newest else first
 
     async def begin_branch(self, conversation: Conversation, branch: Branch) -> Branch:
-        """Begin a branch; returns it, or what another wrote of that number before."""
+        """Begin a branch; returns it, or the branch of that number that somebody wrote before."""
         key = paths.branch(conversation, branch.i)
         return branch if await self.create(key, branch) else await self.read_existing(key, Branch)
 
@@ -189,15 +189,15 @@ class Journal:
         return await self._run_record(conversation, n, {"started", "closed"})
 
     async def reserve(self, conversation: Conversation, run: Run) -> bool:
-        """Reserve a run's number; True when it is ours to start."""
+        """Reserve a run's number; True if it is ours to start."""
         return await self.create(paths.run_document(conversation, run.n), run)
 
     async def run_started(self, conversation: Conversation, n: int, started: RunStarted) -> bool:
-        """Note that run `n`'s worker called; False when one called before."""
+        """Note that run `n`'s worker called; False if one called before."""
         return await self.create(paths.run_document(conversation, n, "started"), started)
 
     async def close_run(self, conversation: Conversation, n: int, closed: RunClosed) -> bool:
-        """Close run `n`; False when it was closed before."""
+        """Close run `n`; False if it was closed before."""
         return await self.create(paths.run_document(conversation, n, "closed"), closed)
 
     # Its turns
@@ -207,11 +207,11 @@ class Journal:
         return [files.k for files in await self.turn_files(conversation) if files.written]
 
     async def next_turn(self, conversation: Conversation) -> int:
-        """Number the turn that comes next: one after the last that is written."""
+        """Say the number of the next turn: one after the last that is written."""
         return max(await self.turn_numbers(conversation), default=0) + 1
 
     async def turn_files(self, conversation: Conversation) -> list[TurnFiles]:
-        """List what exists of each turn, ascending; a turn that only has its card is in progress."""
+        """List which documents of each turn exist, ascending; a turn that only has its card is in progress."""
         kinds = await self.numbered(paths.turns(conversation))
         return [
             TurnFiles(
@@ -237,7 +237,7 @@ class Journal:
         return await self.turn(conversation, numbers[-1]) if numbers else None
 
     async def write_turn(self, conversation: Conversation, turn: Turn) -> bool:
-        """Write a turn; False when another run's turn of this number is there."""
+        """Write a turn; False if another run's turn of this number is there."""
         return await self.create(paths.turn_document(conversation, turn.k), turn)
 
     async def card(self, conversation: Conversation, k: int) -> Card | None:
@@ -245,7 +245,7 @@ class Journal:
         return await self.read(paths.turn_document(conversation, k, "card"), Card)
 
     async def write_card(self, conversation: Conversation, k: int, card: Card) -> bool:
-        """Note where turn `k`'s progress message is; False when it has one already."""
+        """Note where turn `k`'s progress message is; False if it has one already."""
         return await self.create(paths.turn_document(conversation, k, "card"), card)
 
     async def posted(self, conversation: Conversation, k: int) -> Posted | None:
@@ -253,33 +253,33 @@ class Journal:
         return await self.read(paths.turn_document(conversation, k, "posted"), Posted)
 
     async def write_posted(self, conversation: Conversation, k: int, posted: Posted) -> bool:
-        """Note that turn `k`'s answer is in Slack; False when that was noted before."""
+        """Note that turn `k`'s answer is in Slack; False if that was noted before."""
         return await self.create(paths.turn_document(conversation, k, "posted"), posted)
 
     async def repost_claim(self, conversation: Conversation, k: int, i: int) -> RepostClaim | None:
-        """Read the `i`th claim to post turn `k` again; None where there is none, as for 0."""
+        """Read the `i`th claim to post turn `k` again; None if there is none, as for 0."""
         return (
             None if i == 0 else await self.read(paths.turn_document(conversation, k, f"{paths.CLAIM}{i}"), RepostClaim)
         )
 
     async def claim_repost(self, conversation: Conversation, k: int, i: int, claim: RepostClaim) -> bool:
-        """Claim to post turn `k` again, for the `i`th time; False when somebody else has."""
+        """Claim to post turn `k` again, for the `i`th time; False if somebody else has claimed it."""
         return await self.create(paths.turn_document(conversation, k, f"{paths.CLAIM}{i}"), claim)
 
     async def claim_telling(self, conversation: Conversation, told: Told) -> bool:
-        """Claim to tell the thread that a document can't be read; False where that was done before."""
+        """Claim to tell the thread that a document can't be read; False if somebody claimed it before."""
         return await self.create(paths.told(conversation), told)
 
     # Sessions
 
     async def write_session_part(self, conversation: Conversation, turn: int, run: int, part: int, data: bytes) -> bool:
-        """Keep part `part` of a transcript; False when that part holds something else."""
+        """Keep part `part` of a transcript; False if that part holds something else."""
         return await self._storage.put_if_absent(paths.session_part(conversation, turn, run, part), data)
 
     async def session_parts(
         self, conversation: Conversation, turn: int, *, before_run: int | None = None
     ) -> list[bytes]:
-        """Read the parts that were kept of a turn, in order: by run, then by part. `before_run`: of the runs before."""
+        """Read the parts kept of a turn, in order: by run, then by part. `before_run`: only those of earlier runs."""
         keys = [key async for key in self._storage.list(paths.sessions(conversation, turn))]
         found = {place: key for key in keys if (place := paths.parse_session_part(key))}
         if before_run is not None:
@@ -288,7 +288,7 @@ class Journal:
         return [part for part in parts if part is not None]
 
     async def write_session(self, conversation: Conversation, turn: int, run: int, data: bytes) -> bool:
-        """Keep a whole transcript, compressed; False when there is another."""
+        """Keep a whole transcript, compressed; False if there is another."""
         return await self._storage.put_if_absent(paths.session_whole(conversation, turn, run), data)
 
     async def session(self, conversation: Conversation, turn: int, run: int) -> bytes | None:
@@ -296,7 +296,7 @@ class Journal:
         return await self._get(paths.session_whole(conversation, turn, run))
 
     async def write_work(self, conversation: Conversation, turn: int, run: int, data: bytes) -> bool:
-        """Keep commits that could not be pushed; False when there are others."""
+        """Keep commits that could not be pushed; False if there are others."""
         return await self._storage.put_if_absent(paths.work(conversation, turn, run), data)
 
     async def work(self, conversation: Conversation, turn: int, run: int) -> bytes | None:
@@ -306,13 +306,13 @@ class Journal:
     # The store itself
 
     async def ping(self) -> None:
-        """Ask the store one cheap question; raises when it does not answer."""
-        # A look for an object can't tell a missing bucket from a missing object; a listing can.
+        """Ask the store one cheap question; raises if it does not answer."""
+        # Reading an object can't tell a missing bucket from a missing object; a listing can.
         async for _ in self._storage.list("ping/"):
             return
 
     def granted(self) -> None:
-        """Take it that the store is allowed to us: from here on a refusal of it is an outage, `Unavailable`."""
+        """Note that the store has let us in: from here on its refusal is an outage, `Unavailable`."""
         self._storage = GrantedStorage(self._storage)
 
     async def close(self) -> None:
@@ -322,14 +322,14 @@ class Journal:
     # Documents, for the modules of this folder
 
     async def create(self, key: str, document: Document, *, new: bool = False) -> bool:
-        """Create a document; whether the one that is there now is ours. `new`: nobody has tried this one before."""
+        """Create a document; True if the one there now is ours. `new`: nobody has tried to create it before."""
         ours = await self._storage.put_if_absent(key, _bytes(document), new=new)
         if ours:
             self._documents.put(key, document)
         return ours
 
     async def read(self, key: str, kind: type[_D]) -> _D | None:
-        """Read a document; None where there is none."""
+        """Read a document; None if there is none."""
         kept = self._documents.get(key)
         if isinstance(kept, kind):
             return kept

@@ -1,6 +1,6 @@
-"""What the stores that obstore serves have in common: a directory (`directory.py`) and a bucket of S3 (`s3.py`).
+"""The common part of the stores that obstore serves: a directory (`directory.py`) and a bucket of S3 (`s3.py`).
 
-Both create with `mode="create"`: on a disk a link that fails where something exists, on S3 `If-None-Match: *`.
+Both create with `mode="create"`: on a disk a link that fails if something exists, on S3 `If-None-Match: *`.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _REST_SECONDS = 0.05
 
 
 class ObjectStore(BoundedStorage):
-    """The raw operations on `store`; a subclass lists, and names failures in the words of its store."""
+    """The raw operations on `store`. A subclass lists, and describes failures in the words of its store."""
 
     def __init__(self, store: LocalStore | S3Store, *, deadline_seconds: float) -> None:
         super().__init__(deadline_seconds=deadline_seconds)
@@ -28,7 +28,7 @@ class ObjectStore(BoundedStorage):
 
     @abstractmethod
     def _failure(self, error: BaseError | OSError) -> PeerBotError:
-        """Say `error` as `Refused` or `Unavailable`."""
+        """Turn `error` into `Refused` or `Unavailable`."""
 
     async def _create(self, key: str, data: bytes) -> bool:
         try:
@@ -64,5 +64,5 @@ class ObjectStore(BoundedStorage):
         return False
 
     async def close(self) -> None:
-        """Let obstore's threads come to rest: one that still lets go of a result aborts a process that ends."""
+        """Let obstore's threads come to rest: a thread that still frees a result aborts a process that ends."""
         await asyncio.sleep(_REST_SECONDS)

@@ -1,4 +1,4 @@
-"""Which store a URL means. The adapters are imported when they are chosen: a laptop never loads Google's libraries."""
+"""The store that a URL names. It imports only the adapter that it needs: a laptop never loads Google's libraries."""
 
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -12,8 +12,8 @@ async def open_storage(url: str, *, project: str | None = None) -> Storage:
     closes it.
 
     `project` is the Google Cloud project that the bucket belongs to; messages name it. Raises `SettingsError` for a
-    URL that names no store, `Refused` or `Unavailable` when a directory can't be used; a bucket is first asked at
-    the first call.
+    URL that names no store, and `Refused` or `Unavailable` if a directory can't be used. It asks a bucket nothing
+    before the first call.
     """
     parts = urlsplit(url)
     match parts.scheme:
@@ -25,7 +25,7 @@ async def open_storage(url: str, *, project: str | None = None) -> Storage:
             return _directory(parts)
         case _:
             raise SettingsError(
-                f"The store {url!r} is not known. There are gs://BUCKET[/FOLDER], s3://BUCKET[/FOLDER] and "
+                f"PeerBot does not know the store {url!r}. Use gs://BUCKET[/FOLDER], s3://BUCKET[/FOLDER] or "
                 "file:///DIRECTORY."
             )
 
@@ -46,13 +46,13 @@ def _amazon(parts: SplitResult) -> Storage:
 
 def _needs_bucket(parts: SplitResult) -> None:
     if not parts.netloc:
-        raise SettingsError(f"The store {parts.geturl()!r} names no bucket: {parts.scheme}://BUCKET[/FOLDER].")
+        raise SettingsError(f"The store {parts.geturl()!r} names no bucket. Use {parts.scheme}://BUCKET[/FOLDER].")
 
 
 def _directory(parts: SplitResult) -> Storage:
     directory = Path(unquote(parts.path))
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise SettingsError(f"The store {parts.geturl()!r} names no absolute directory: file:///DIRECTORY.")
+        raise SettingsError(f"The store {parts.geturl()!r} names no absolute directory. Use file:///DIRECTORY.")
     from peerbot.journal.directory import DirectoryStore  # noqa: PLC0415
 
     return DirectoryStore(directory)

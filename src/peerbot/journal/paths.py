@@ -13,32 +13,32 @@ _NUMBERED = re.compile(r"([1-9]\d{0,8})\.([a-z]+(?:-[1-9]\d{0,8})?)")
 
 
 def folder(conversation: Conversation) -> str:
-    """The folder of all that is kept of a conversation, but its markers."""
+    """Name the folder of all that the journal keeps of a conversation, except its markers."""
     return f"{CONVERSATIONS}{conversation}/"
 
 
 def conversation_document(conversation: Conversation) -> str:
-    """`conversation.json`."""
+    """Name `conversation.json`."""
     return f"conversations/{conversation}/conversation.json"
 
 
 def told(conversation: Conversation) -> str:
-    """That its thread was told of a document that can't be read."""
+    """Name the claim to tell its thread that a document can't be read."""
     return f"conversations/{conversation}/unreadable.told"
 
 
 def branches(conversation: Conversation) -> str:
-    """The folder of the branches that it had after its first."""
+    """Name the folder of the branches that it had after its first."""
     return f"conversations/{conversation}/branches/"
 
 
 def branch(conversation: Conversation, i: int) -> str:
-    """Its `i`th branch, from 2 on."""
+    """Name its `i`th branch, from 2 on."""
     return f"{branches(conversation)}{i}.json"
 
 
 def work(conversation: Conversation, turn: int, run: int) -> str:
-    """The commits of turn `turn` that run `run` could not push."""
+    """Name the commits of turn `turn` that run `run` could not push."""
     return f"conversations/{conversation}/work/{turn}/{run}.bundle"
 
 
@@ -48,7 +48,7 @@ def inputs(conversation: Conversation) -> str:
 
 
 def input_document(conversation: Conversation, input_id: str) -> str:
-    """One input. Raises `ValueError` for what is no input's name: names come from workers too."""
+    """Name one input. Raises `ValueError` for an invalid name: names come from workers too."""
     return f"{inputs(conversation)}{_checked(input_id)}.json"
 
 
@@ -58,7 +58,7 @@ def runs(conversation: Conversation) -> str:
 
 
 def run_document(conversation: Conversation, n: int, kind: str = "json") -> str:
-    """Run `n`'s reservation, or its `started` or `closed`."""
+    """Name run `n`'s reservation, or its `started` or `closed`."""
     return f"{runs(conversation)}{n}.{kind}"
 
 
@@ -68,27 +68,27 @@ def turns(conversation: Conversation) -> str:
 
 
 def turn_document(conversation: Conversation, k: int, kind: str = "json") -> str:
-    """Turn `k`, or its `card` or `posted`."""
+    """Name turn `k`, or its `card` or `posted`."""
     return f"{turns(conversation)}{k}.{kind}"
 
 
 def sessions(conversation: Conversation, turn: int) -> str:
-    """The folder of the transcripts of turn `turn`: one folder for each run that worked on it."""
+    """Name the folder of the transcripts of turn `turn`: one folder for each run that worked on it."""
     return f"conversations/{conversation}/sessions/{turn}/"
 
 
 def session(conversation: Conversation, turn: int, run: int) -> str:
-    """The folder of the transcript that run `run` wrote while it worked on turn `turn`."""
+    """Name the folder of the transcript that run `run` wrote while it worked on turn `turn`."""
     return f"{sessions(conversation, turn)}{run}/"
 
 
 def session_part(conversation: Conversation, turn: int, run: int, part: int) -> str:
-    """One part of it, padded so that keys are in the parts' order."""
+    """Name one part of it, padded so that keys sort in the parts' order."""
     return f"{session(conversation, turn, run)}part-{part:06d}.json"
 
 
 def session_whole(conversation: Conversation, turn: int, run: int) -> str:
-    """The whole of it, compressed."""
+    """Name the whole of it, compressed."""
     return f"{session(conversation, turn, run)}whole.json.gz"
 
 
@@ -98,38 +98,38 @@ def pending(conversation: Conversation) -> str:
 
 
 def marker(conversation: Conversation, input_id: str) -> str:
-    """One input's marker. Raises `ValueError` like `input_document`."""
+    """Name one input's marker. Raises `ValueError` like `input_document`."""
     return f"{pending(conversation)}{_checked(input_id)}"
 
 
 def repository(owner: str, name: str) -> str:
-    """Whose a repository's name is. Forges take `Ada` and `ada` for one name, so this is lower case."""
+    """Name the owner of a repository's name. Lower case, since forges take `Ada` and `ada` for one name."""
     return f"repositories/{owner.lower()}/{name.lower()}.json"
 
 
 def choices(kind: str, identity: str) -> str:
-    """The folder of what was chosen for a user or a channel (`team-id`)."""
+    """Name the folder of the choices for a user or a channel (`team-id`)."""
     return f"settings/{kind}/{identity}/"
 
 
 def choice(kind: str, identity: str, seq: int) -> str:
-    """One choice."""
+    """Name one choice."""
     return f"{choices(kind, identity)}{seq}.json"
 
 
 def parse_marker(key: str) -> tuple[Conversation, str]:
-    """Read a marker's key back; `ValueError` where it is none."""
+    """Read a marker's key back; `ValueError` if it is none."""
     path, _, input_id = key.removeprefix(PENDING).rpartition("/")
     return Conversation.parse(path), _checked(input_id)
 
 
 def parse_input(key: str) -> str:
-    """Read the name of an input's document back; `ValueError` where it is none."""
+    """Read the name of an input's document back; `ValueError` if it is none."""
     return _checked(key.rpartition("/")[2].removesuffix(".json"))
 
 
 def parse_conversation(key: str) -> tuple[Conversation, str]:
-    """Read the conversation of a key under `CONVERSATIONS` back, and the rest; `ValueError` where it is none."""
+    """Read the conversation of a key under `CONVERSATIONS` back, and the rest; `ValueError` if it is none."""
     team, channel, thread_ts, rest = key.removeprefix(CONVERSATIONS).split("/", 3)
     return Conversation(team, channel, thread_ts), rest
 
@@ -146,13 +146,13 @@ def parse_claim(kind: str) -> int:
 
 
 def parse_session_part(key: str) -> tuple[int, int] | None:
-    """Read run and part of a transcript's part; None for what is none (a whole)."""
+    """Read run and part of a transcript's part; None for any other key (a whole)."""
     match = _PART.search(key)
     return (int(match[1]), int(match[2])) if match else None
 
 
 def in_order(input_ids: list[str]) -> list[str]:
-    """Sort inputs by when Slack says that they happened."""
+    """Sort inputs by the time at which Slack says that they happened."""
     return sorted(input_ids, key=lambda input_id: (*map(int, input_ts(input_id).split(".")), input_id))
 
 

@@ -1,4 +1,4 @@
-"""A cache of bounded size. What the journal holds never changes, so what was read once may be kept."""
+"""A cache of bounded size. The journal's documents never change, so a document that was read once may be kept."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
@@ -8,20 +8,20 @@ _V = TypeVar("_V")
 
 
 class Recent(Generic[_K, _V]):
-    """A mapping that forgets what was not used for longest."""
+    """A mapping that forgets the entry that was not used for longest."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._held: OrderedDict[_K, _V] = OrderedDict()
 
     def get(self, key: _K) -> _V | None:
-        """Look a value up; None where it is not kept (any more)."""
+        """Look a value up; None if it is not kept, or no longer kept."""
         if key in self._held:
             self._held.move_to_end(key)
         return self._held.get(key)
 
     def put(self, key: _K, value: _V) -> None:
-        """Keep a value, and forget the one that was not used for longest where there are too many."""
+        """Keep a value, and if there are too many, forget the one that was not used for longest."""
         self._held[key] = value
         self._held.move_to_end(key)
         if len(self._held) > self._size:

@@ -1,13 +1,13 @@
 """A bucket of Amazon S3, or of a store that speaks like it (MinIO, R2), as the journal (`s3://…`), through obstore.
 
-Creates carry `If-None-Match: *`. S3 answers 412 where something exists, and 409 where another writer is at it this
-moment and nothing may be there yet; obstore says "exists already" to both. So a conflict is never believed before
-it is read back (`BoundedStorage`).
+Creates carry `If-None-Match: *`. S3 answers 412 if something exists, and 409 if another writer is creating it this
+moment and nothing may exist yet; obstore says "exists already" to both. So we believe a conflict only after reading
+the object back (`BoundedStorage`).
 
-Where the bucket is and who we are come from AWS's usual environment variables, which obstore reads: AWS_REGION,
-AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN); else a role: IRSA
+The bucket's place and our identity come from AWS's usual environment variables, which obstore reads: AWS_REGION,
+AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN); without a key a role: IRSA
 (AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN), EKS Pod Identity and ECS (AWS_CONTAINER_CREDENTIALS_FULL_URI), or the
-machine's own, from its metadata service. It reads neither ~/.aws nor AWS_PROFILE.
+machine's own, from its metadata service. obstore reads neither ~/.aws nor AWS_PROFILE.
 """
 
 import os
@@ -26,7 +26,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9._~:/\[\]-]+")
 _REGION = re.compile(r"[A-Za-z0-9-]*")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-# obstore has no types for most answers of S3: status and S3's own code stand in the text of its errors.
+# obstore has no types for most answers of S3: its errors have the status and S3's own code in their text.
 _STATUS = re.compile(r"status code: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w{1,80})</Code>")
 _CREDENTIALS = re.compile(r"performing \w+ (?:REDACTED|\S*/latest/(?:api/token|meta-data/))|token file")
@@ -36,7 +36,7 @@ _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocat
 class S3Bucket(ObjectStore):
     """The `Storage` port in `bucket`, under `folder` if one is given.
 
-    Raises `SettingsError` when AWS's variables can't be used; whether the bucket is there is seen at the first call.
+    Raises `SettingsError` if AWS's variables can't be used. Only the first call shows whether the bucket exists.
     """
 
     SURE_OF_CONFLICTS = False
@@ -49,7 +49,7 @@ class S3Bucket(ObjectStore):
             store = S3Store(
                 bucket,
                 prefix=folder or None,
-                # An endpoint that is written with http:// is meant so: a MinIO in the same cluster.
+                # We take an endpoint with http:// as it is: it may be a MinIO in the same cluster.
                 client_options={"allow_http": endpoint.startswith("http://"), "timeout": f"{deadline_seconds}s"},
                 retry_config={"max_retries": 0},  # we try again ourselves, within a deadline
                 disable_bulk_delete=True,  # not every compatible store has it
@@ -57,7 +57,7 @@ class S3Bucket(ObjectStore):
         except FAILURES as error:
             said = str(error).partition("\n")[0].removeprefix("Generic S3 error: ")
             raise SettingsError(
-                f"The store s3://{bucket} can't be used with AWS's variables as they are: {said}."
+                f"The store s3://{bucket} can't be used with AWS's variables as they are: {said}. Correct them."
             ) from error
         super().__init__(store, deadline_seconds=deadline_seconds)
 
@@ -97,11 +97,11 @@ class S3Bucket(ObjectStore):
 
 
 def _check(bucket: str, endpoint: str) -> None:
-    """Refuse what no address can be made of: obstore would panic, at the first call."""
+    """Refuse values that make no valid address: obstore would panic on them, at the first call."""
     if not _BUCKET.fullmatch(bucket):
-        raise SettingsError(f"The store {f's3://{bucket}'!r} names no bucket: s3://BUCKET[/FOLDER].")
+        raise SettingsError(f"The store {f's3://{bucket}'!r} names no bucket. Use s3://BUCKET[/FOLDER].")
     if endpoint and not _ENDPOINT.fullmatch(endpoint):
-        raise SettingsError("AWS_ENDPOINT_URL: an address begins with https:// (or http://).")
+        raise SettingsError("AWS_ENDPOINT_URL is no address. An address begins with https:// (or http://).")
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         if not _REGION.fullmatch(os.environ.get(name, "")):
-            raise SettingsError(f"{name} is no region's name.")
+            raise SettingsError(f"{name} is not the name of a region.")

@@ -1,19 +1,18 @@
-"""The process between a run and whoever started it: it sees to it that all of the run ends when it should.
+"""The process between a run and the dispatcher that started it: it makes sure that all of the run ends when it should.
 
-When the worker ends, everything that it started ends, also what moved to another session; when the dispatcher ends,
-however it ends, so does all of it, also a sandbox that was only half made then; and when the worker hangs (it is
-stopped, or its event loop stands still), so does it. A small program of its own, started as a script without the
-package so that it costs a few milliseconds::
+When the worker ends, everything that it started ends, also a process that moved to another session. When the dispatcher
+ends, however it ends, all of the run ends, also a sandbox that was only half made then. When the worker hangs (it is
+stopped, or its event loop stands still), the guard ends it. It is a small program of its own, started as a script
+without the package, so that it costs only a few milliseconds::
 
     python -I -S guard.py LINE BEATS SILENT DEPTH FDS COMMAND…
 
-`LINE` is a pipe whose other end only the dispatcher holds, `BEATS` one into which the worker writes as long as it
-moves; after `SILENT` seconds without a byte there it has hung. The worker is `DEPTH` generations below the command (0:
-it is the command). `FDS` (`3,4,…`) are for the command alone. The exit code is the command's, 128 + n for signal n, or
-`HUNG`.
-Where there is no `/proc` (macOS) only the guard's process group is ended, and by the dispatcher.
+`LINE` is a pipe whose other end only the dispatcher holds, `BEATS` a pipe into which the worker writes while it moves.
+After `SILENT` seconds without a byte there, the worker has hung. The worker is `DEPTH` generations below the command
+(0: it is the command). `FDS` (`3,4,…`) are for the command alone. The exit code is the command's, 128 + n for signal n,
+or `HUNG`. Without a `/proc` (macOS) the dispatcher ends the guard's process group, and nothing beyond it.
 
-In a pod it is the first process, which nothing in there can stop or kill; a pod's end is Kubernetes' to ask for::
+In a pod the guard is the first process, which nothing in the pod can stop or kill. Kubernetes asks a pod to end::
 
     python -I -S guard.py pod SILENT COMMAND…
 """
@@ -71,7 +70,7 @@ def main(line: int, beats: int, silent_seconds: float, depth: int, fds: list[int
 class _Pulse:
     """Whether the worker moves.
 
-    Counted in looks, not read from a clock: where all of us were stopped for a while, one look is late, and not all.
+    It counts looks and does not read a clock: if all of us were stopped for a while, only one look is late.
     """
 
     def __init__(self, beats: int, silent_seconds: float) -> None:
@@ -85,11 +84,11 @@ class _Pulse:
         return max(0.0, self._next - time.monotonic())
 
     def is_gone(self, *, heard: bool) -> bool:
-        """Take note of whether the worker was heard; True where it was not for too long."""
+        """Note whether the worker was heard; True if it has been silent for too long."""
         if heard:
             self._silent = 0
             if not os.read(self.pipes[0], 512):
-                self.pipes = []  # nobody is left who could write
+                self.pipes = []  # no process is left that could write
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self._every
             self._silent += 1
@@ -108,7 +107,7 @@ def _become(command: list[str], line: int) -> NoReturn:
 
 
 def _ask_to_end(child: int, depth: int) -> None:
-    """Send SIGTERM to the worker; where it is not there yet, end what would have become it."""
+    """Send SIGTERM to the worker. If it does not exist yet, kill the process that would have become it."""
     signalled, number = child, signal.SIGTERM
     for _ in range(depth):
         # The eldest: orphans of the worker that its sandbox's first process adopts are younger than the worker.
@@ -137,7 +136,7 @@ def _leave_keys_behind() -> None:
 
 
 def _kill_all() -> None:
-    """Kill every process below this one; as children die, theirs become ours."""
+    """Kill every process below this one. When a child dies, its children become ours."""
     while children := _children_of(os.getpid()):
         for child in children:
             _kill(child, signal.SIGKILL)
@@ -156,7 +155,7 @@ def _kill(pid: int, number: signal.Signals) -> None:
 
 
 def _reap(child: int) -> int | None:
-    """Collect the processes that have ended; the child's exit code when it is among them."""
+    """Collect the processes that have ended; return the child's exit code if it is among them."""
     code = None
     while True:
         try:
@@ -171,7 +170,7 @@ def _reap(child: int) -> int | None:
 
 
 def _children_of(pid: int) -> list[int]:
-    """The living children of a process, the eldest first; none where there is no `/proc`."""
+    """List the living children of a process, the eldest first; none if there is no `/proc`."""
     found: list[tuple[int, int]] = []
     try:
         processes = [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - pathlib costs 10 ms
@@ -189,7 +188,7 @@ def _children_of(pid: int) -> list[int]:
 
 
 def in_a_pod(silent_seconds: float, command: list[str]) -> NoReturn:
-    """Be a pod's init: hand SIGTERM on, collect what ends, and end all when the worker ends or hangs."""
+    """Be a pod's init: hand SIGTERM on, collect processes that end, and end all when the worker ends or hangs."""
     line, _kept_open = os.pipe()
     beats, beating = os.pipe()
     os.set_inheritable(beating, True)

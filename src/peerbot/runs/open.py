@@ -1,4 +1,4 @@
-"""Where runs run, as the settings choose it; and the rule that a real model's agent has a sandbox (decision 0006)."""
+"""The choice of where runs run, and the rule that a real model's agent has a sandbox (decision 0006)."""
 
 import sys
 
@@ -12,14 +12,14 @@ from peerbot.settings import Runtime, Settings, Switch
 
 log = logger(__name__)
 
-# Isolated (-I): else a worker imports from its working directory first, which holds what a repository brings along.
+# Isolated (-I): otherwise a worker imports first from its working directory, which holds a repository's own files.
 WORKER = (sys.executable, "-I", "-m", "peerbot.worker")
 
 
 async def open_runs(settings: Settings) -> Runs:
-    """Open the place where runs run; whoever gets it closes it.
+    """Open the place where runs run. The caller closes it.
 
-    Raises `SettingsError` where it can't be as the settings say, `Unavailable` where a cluster does not answer.
+    Raises `SettingsError` if the settings ask for something impossible, `Unavailable` if a cluster does not answer.
     """
     if settings.peerbot_runtime is Runtime.KUBERNETES:
         return await _jobs(settings)
@@ -29,8 +29,8 @@ async def open_runs(settings: Settings) -> Runs:
 def open_processes(settings: Settings, *, demo: bool = False) -> ProcessRuns:
     """Open process runs.
 
-    Raises `SettingsError` where a real model's agent would run without a sandbox and nobody said that it may. The demo
-    model plays fixed pieces, so it may run without one.
+    Raises `SettingsError` if a real model's agent would run without a sandbox and nobody allowed that. The demo model
+    plays fixed pieces, so it may run without one.
     """
     directory = settings.peerbot_data_dir / "runs"
     sandbox = None
@@ -40,7 +40,7 @@ def open_processes(settings: Settings, *, demo: bool = False) -> ProcessRuns:
         except SandboxMissing as error:
             if not demo:
                 raise SettingsError(
-                    f"{error} Without a sandbox the agent may do all that your user may; if you want that, start with "
+                    f"{error} Without a sandbox the agent may do all that your user may. If you want that, start with "
                     "--unsafe-no-sandbox (or PEERBOT_SANDBOX=off)."
                 ) from error
     log.info("process_runs", sandbox=sandbox is not None, cpu="unbounded", memory="unbounded")
@@ -48,7 +48,7 @@ def open_processes(settings: Settings, *, demo: bool = False) -> ProcessRuns:
 
 
 async def _jobs(settings: Settings) -> Runs:
-    # Here, so that process runs do not pay for a cluster's client: 0.2 s and 30 MB.
+    # Imported here, so that process runs do not pay for a cluster's client: 0.2 s and 30 MB.
     from peerbot.runs.jobs.manifest import Size  # noqa: PLC0415
     from peerbot.runs.jobs.runs import KubernetesRuns, cluster_client  # noqa: PLC0415
     from peerbot.runs.jobs.worker_pod import WorkerPod  # noqa: PLC0415

@@ -1,6 +1,6 @@
-"""The port: where runs run. `process.py` is a child process, `kubernetes.py` a Job (decision 0006).
+"""The port: where runs run. In `processes/` a run is a child process, in `jobs/` a Kubernetes Job (decision 0006).
 
-A run is known by its name (`Conversation.job_name`), which both replicas make alike: starting a run that exists is
+A run is known by its name (`Conversation.job_name`), which every replica makes alike. To start a run that exists is
 success, as `AlreadyExists` is for a Job.
 """
 
@@ -15,9 +15,9 @@ from peerbot.conversation.keys import Conversation
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What it takes to start a run. `environment` carries no secret; the bootstrap secret travels in a file.
+    """All that starting a run takes. `environment` carries no secret; the bootstrap secret travels in a file.
 
-    `user` (a user id) and `turn`, for operators: whose message it is started for, and which turn begins with it.
+    `user` (a user id) and `turn` are for operators: the author of the message, and the turn that the run begins with.
     """
 
     conversation: Conversation
@@ -34,7 +34,7 @@ class RunSpec:
 
 
 class Phase(StrEnum):
-    """Where a run is in its life."""
+    """The phase of a run's life."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -43,19 +43,19 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What a look at a run shows."""
+    """A run's state as a look at it shows it."""
 
     conversation: Conversation
     run: int
     phase: Phase
     end: RunEnd | None = None  # set when ended
     detail: str = ""  # for the operator: exit code, last lines
-    said: str = ""  # for people, a sentence: why it can't start yet, or why it ended
+    said: str = ""  # for people: why it can't start yet, or why it ended
 
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """Something changed: a run's state, or somebody woke it."""
+    """A change: a run has another state, or somebody woke it."""
 
     conversation: Conversation
     run: int
@@ -63,28 +63,28 @@ class RunEvent:
 
 
 class Runs(Protocol):
-    """Starts, looks at, wakes and watches runs. Whoever opened it closes it.
+    """Starts, looks at, wakes and watches runs. The caller that opened it closes it.
 
-    Raises `Unavailable` when the place where runs run does not answer, `Refused` when it will not take a run.
+    Raises `Unavailable` if the place where runs run does not answer, `Refused` if it will not take a run.
     """
 
     async def start(self, spec: RunSpec) -> None:
-        """Start the run; success too where a run of this name exists already, alive or ended."""
+        """Start the run. It is success, too, if a run of this name exists already, alive or ended."""
 
     async def look(self, conversation: Conversation, run: int) -> RunState | None:
-        """Look now, not into a cache; None where there is no such run (never came, or long gone)."""
+        """Look now, not into a cache; None if there is no such run (it never came, or is long gone)."""
 
     async def list(self) -> list[RunState]:
-        """Every run that is there, ended ones too while they are kept."""
+        """List every run, ended ones too while they are kept."""
 
     async def wake(self, conversation: Conversation, run: int) -> None:
-        """Tell whichever replica the run's worker waits on that there is a new input. Nothing where it is gone."""
+        """Tell the replica that the run's worker waits on that there is a new input. No error if the run is gone."""
 
     def watch(self) -> AsyncIterator[RunEvent]:
-        """Every change from now on; several watchers may listen. Ends when the port is closed."""
+        """Yield every change from now on; several watchers may listen. Ends when the port is closed."""
 
     async def burn(self, conversation: Conversation, run: int) -> None:
-        """Remove what carried a run's bootstrap secret: its worker has called, and it opens nothing any more."""
+        """Remove the carrier of a run's bootstrap secret: its worker has called, so the secret opens nothing now."""
 
     async def close(self) -> None:
-        """End the runs that end with us, and release what is held. Idempotent."""
+        """End the runs that end with this process, and release all that is held. Idempotent."""

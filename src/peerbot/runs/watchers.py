@@ -1,4 +1,4 @@
-"""Whoever watches the runs of a place: each gets every event, and what is said twice before it looks is told once."""
+"""The watchers of runs: each gets every event, and an event that comes twice before the watcher looks only once."""
 
 import asyncio
 import weakref
@@ -8,7 +8,7 @@ from peerbot.runs.port import RunEvent
 
 
 class _Watch(AsyncIterator[RunEvent]):
-    """One watcher's events that it has not taken yet."""
+    """The events that one watcher has not taken yet."""
 
     def __init__(self) -> None:
         self._waiting: dict[RunEvent, None] = {}
@@ -35,14 +35,14 @@ class _Watch(AsyncIterator[RunEvent]):
 
 
 class Watchers:
-    """The watches that are open. One that nobody holds any more is forgotten."""
+    """The open watches. A watch that nobody holds is forgotten."""
 
     def __init__(self) -> None:
         self._watches: weakref.WeakSet[_Watch] = weakref.WeakSet()
         self._closed = False
 
     def add(self) -> AsyncIterator[RunEvent]:
-        """Watch from now on; it ends when all are closed, at once where they are."""
+        """Watch from now on. The watch ends when all are closed, at once if they already are."""
         watch = _Watch()
         if self._closed:
             watch.close()
@@ -51,7 +51,7 @@ class Watchers:
         return watch
 
     def tell(self, event: RunEvent) -> None:
-        """Tell everybody."""
+        """Tell every watcher."""
         for watch in list(self._watches):
             watch.tell(event)
 

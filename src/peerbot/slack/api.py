@@ -1,7 +1,7 @@
 """How Slack's Web API is called: one client, every call with a deadline, every error one of ours.
 
-The SDK repeats a request whose connection broke; for `chat.postMessage` that posts twice. So nothing is repeated here:
-`slack/outbound.py` waits where Slack said to (429), and who calls decides about the rest.
+The SDK repeats a request whose connection broke; for `chat.postMessage` that posts twice. So this module repeats
+nothing: `slack/outbound.py` waits if Slack says so (429), and the caller decides about the rest.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _REFUSALS = dict.fromkeys(_BAD_TOKEN, "Slack does not accept the bot token. Chec
     "not_allowed_token_type": "This is not a bot token. SLACK_BOT_TOKEN begins with xoxb-.",
     "channel_not_found": "The channel is gone, or the bot is not in it. Invite the bot to the channel.",
     "not_in_channel": "The bot is not in the channel. Invite the bot to the channel.",
-    "is_archived": "The channel is archived. Unarchive it, or go on in another channel.",
+    "is_archived": "The channel is archived. Unarchive it, or use another channel.",
     "thread_not_found": "The thread is gone.",
     "message_not_found": "The message is gone.",
     "restricted_action": "The workspace's settings don't let the bot write here. An administrator can change that.",
@@ -36,7 +36,7 @@ _REFUSALS = dict.fromkeys(_BAD_TOKEN, "Slack does not accept the bot token. Chec
 sdk_log = getLogger("peerbot.slack.sdk")
 sdk_log.setLevel(WARNING)
 bolt_log = getLogger("peerbot.slack.bolt")
-bolt_log.setLevel(ERROR)  # it warns of every token in the environment that it does not use
+bolt_log.setLevel(ERROR)  # it warns about every token in the environment that it does not use
 
 
 @asynccontextmanager
@@ -62,15 +62,15 @@ def web_client(api_url: str, token: str | None) -> AsyncWebClient:
 
 
 async def call(doing: str, request: Awaitable[AsyncSlackResponse]) -> Mapping[str, Any]:
-    """Await a request and hand out its reply.
+    """Await a request and return its reply.
 
-    Raises `Unavailable` where Slack does not answer in time or says to come back later (it may have done what was
-    asked!), and `Refused`, with a sentence that a user can act on, where it will not. `doing` ends the sentence
+    Raises `Unavailable` if Slack does not answer in time or says to come back later (it may still have done it!), and
+    `Refused`, with a sentence that a user can act on, if Slack will not do it. `doing` ends the sentence
     "Slack refused …".
     """
     try:
-        # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with the reply, and whoever
-        # ends a card's drawing would wait for ever.
+        # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with the reply, and the code
+        # that ends a card's drawing would wait for ever.
         async with asyncio.timeout(REQUEST_SECONDS):
             response = await request
     except SlackApiError as error:
@@ -81,20 +81,20 @@ async def call(doing: str, request: Awaitable[AsyncSlackResponse]) -> Mapping[st
 
 
 def is_for_the_operator(error: BaseException) -> bool:
-    """Whether Slack refuses whatever is asked with this token, until whoever runs PeerBot has mended it."""
+    """Whether Slack refuses every call with this token until the operator has mended it."""
     return refusal_code(error) in (*_BAD_TOKEN, "not_allowed_token_type", "missing_scope")
 
 
 def refusal_code(error: BaseException) -> str:
-    """Slack's own word for why it refused (`channel_not_found`), or the empty string."""
+    """Return Slack's own word for why it refused (`channel_not_found`), or the empty string."""
     cause = error.__cause__
     return _code(cause) if isinstance(cause, SlackApiError) else ""
 
 
 def came_at_once(error: BaseException) -> bool:
-    """Whether Slack's failure was there at once, so that asking again in a few seconds may help.
+    """Whether Slack failed at once, so that asking again in a few seconds may help.
 
-    Not after silence (what was asked may still be done), nor where Slack said to come back in a while.
+    False after silence (Slack may still do it), and if Slack said to come back in a while.
     """
     cause = error.__cause__
     if isinstance(cause, SlackApiError):
@@ -103,7 +103,7 @@ def came_at_once(error: BaseException) -> bool:
 
 
 def told_to_wait(error: BaseException) -> float | None:
-    """How many seconds Slack said not to ask again for (429); None where it said no such thing."""
+    """Return for how many seconds Slack said not to ask again (429); None if it did not say so."""
     cause = error.__cause__
     if not isinstance(cause, SlackApiError) or _status(cause) != 429:
         return None
@@ -116,7 +116,7 @@ def _translated(error: SlackApiError, doing: str) -> Refused | Unavailable:
     code = _code(error)
     status = _status(error)
     if not code or code in _TEMPORARY or status == 429 or status >= 500:
-        return Unavailable(f"Slack could not do it now ({doing}: {code or status}). Trying again may help.")
+        return Unavailable(f"Slack could not do it now ({doing}: {code or status}). Try again in a moment.")
     if code == "missing_scope":
         needed = error.response.get("needed") or "a scope"
         return Refused(f"The Slack app lacks {needed} ({doing}). Add it to the app's scopes and install the app again.")

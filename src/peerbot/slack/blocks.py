@@ -1,6 +1,6 @@
-"""What Slack's messages are put together from: blocks, and pieces of its own notation, mrkdwn. Pure.
+"""The pieces of Slack's messages: blocks, and text in its own notation, mrkdwn. Pure.
 
-All of it is made harmless and bounded here, whatever a model or a person wrote.
+This module makes every piece harmless and bounds it, whatever a model or a person wrote.
 """
 
 import re
@@ -35,7 +35,7 @@ def context(mrkdwn: str) -> Block:
 
 
 def link(url: str, label: str) -> str:
-    """A link in mrkdwn; only the label where the address is none that a browser should open."""
+    """Write a link in mrkdwn; only its label if a browser should not open the address."""
     shown = mrkdwn(label, 80) or "link"
     address = re.sub(r"[\s<>|@]", lambda found: f"%{ord(found[0]):02X}", url)
     if not address.startswith(("https://", "http://")) or len(address) > 400:
@@ -44,7 +44,7 @@ def link(url: str, label: str) -> str:
 
 
 def fit(lines: Sequence[str], limit_chars: int) -> str:
-    """As many of the lines as there is room for; at least a part of the first."""
+    """Keep as many of the lines as there is room for; at least a part of the first."""
     if not lines:
         return ""
     kept, room = [lines[0][:limit_chars]], limit_chars - len(lines[0]) - 2
@@ -58,24 +58,24 @@ def fit(lines: Sequence[str], limit_chars: int) -> str:
 
 
 def line(text: str, limit_chars: int) -> str:
-    """One line of plain text that pings nobody."""
+    """Make one line of plain text that pings nobody."""
     text = " ".join(harmless(text[: limit_chars * 4]).split())
     return text if len(text) <= limit_chars else text[: limit_chars - 1] + "…"
 
 
 def mrkdwn(text: str, limit_chars: int) -> str:
-    """One line of text in mrkdwn, which pings nobody."""
+    """Make one line of text in mrkdwn that pings nobody."""
     return escape(line(text, limit_chars))
 
 
 def code(text: str, limit_chars: int) -> str:
-    """What stands between backticks; a path that is too long keeps its end."""
+    """Make the text between backticks; a path that is too long keeps its end."""
     text = " ".join(harmless(text[-limit_chars * 4 :]).split()).replace("`", "'")
     return escape(text if len(text) <= limit_chars else "…" + text[1 - limit_chars :]) or "?"
 
 
 def escape(text: str) -> str:
-    """Escape what Slack's notation would take for its own."""
+    """Escape the characters that Slack's notation would take for its own."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -85,7 +85,7 @@ def count(number: int, thing: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people read it: `42s`, `3m 05s`, `1h 02m`."""
+    """Write a time as people read it: `42s`, `3m 05s`, `1h 02m`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole}s"

@@ -22,7 +22,7 @@ from peerbot.slack.text import harmless
 
 State = Literal["queued", "starting", "working", "done", "failed"]
 
-_TASKS = 12  # of 50; more is not read
+_TASKS = 12  # of 50; nobody reads more
 
 _MARKS = {
     StepStatus.PENDING: "○",
@@ -53,10 +53,10 @@ def card_message(  # noqa: PLR0913 - a card shows this much
     place: int | None = None,
     note: str = "",
 ) -> Rendered:
-    """Show where a turn stands.
+    """Show how far a turn is.
 
-    `requester` is a name (nobody is pinged), `place` counts from 1 while `queued`, `note` is a sentence of ours about
-    what it waits for, or why it was interrupted.
+    `requester` is a name (it pings nobody), `place` counts from 1 while `queued`, and `note` is a sentence of ours that
+    says what the turn waits for, or why it was interrupted.
     """
     title = _card_title(progress, state, place)
     steps = _shown_steps(progress, state)
@@ -100,7 +100,7 @@ def _card_title(progress: Progress | None, state: State, place: int | None) -> s
 
 
 def _shown_steps(progress: Progress | None, state: State) -> list[Step]:
-    """At most twelve steps around the current one; those before and after are counted. None is left spinning."""
+    """Choose at most twelve steps around the current one, and count those before and after. Leave none spinning."""
     steps = list(progress.steps) if progress is not None else []
     if not steps:
         title, status = _WAITING[state]
@@ -139,7 +139,7 @@ def _step_lines(steps: Sequence[Step]) -> list[str]:
 
 
 def task_lines(tasks: Sequence[Block]) -> list[str]:
-    """The tasks of a `plan` block as lines of mrkdwn."""
+    """Write the tasks of a `plan` block as lines of mrkdwn."""
     return [f"{_MARKS[StepStatus(task['status'])]} {mrkdwn(task['title'], 150)}" for task in tasks]
 
 

@@ -1,4 +1,4 @@
-"""What people said in a thread that the bot has not heard, such as before it was called into it."""
+"""The messages of a thread that the bot has not received, for example those from before it was called into it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,8 +17,8 @@ async def earlier_messages(
 ) -> list[ThreadMessage]:
     """Read the thread's messages from after `after_ts` and before `before_ts`, oldest first, without our own.
 
-    Other bots' messages are among them (a thread often begins with an alert). At most 1,000 messages are read, the
-    oldest of them. Raises `Unavailable` and `Refused` as `Outbound.call` does.
+    Other bots' messages are among them (a thread often begins with an alert). Reads at most 1,000 messages, the oldest.
+    Raises `Unavailable` and `Refused` as `Outbound.call` does.
     """
     found: dict[str, ThreadMessage] = {}
     channel, thread_ts = conversation.channel, conversation.thread_ts

@@ -1,9 +1,9 @@
-"""Slack's budgets: how many calls of a method may leave in a minute, and who goes first when not all may.
+"""Slack's budgets: how many calls of a method may leave in a minute, and which calls go first if not all may.
 
-Slack grants each method "50+ a minute" or the like, a workspace and app, and posts about one a second in a channel. It
-says neither how much the "+" is nor what other replicas use. So a lane begins with this replica's share of what is
-published, and learns as TCP does: a little more where calls had to wait and Slack took them, half after a 429. That
-ends in fair shares without anybody knowing how many there are (docs/decisions/0014-one-outbound-writer.md).
+Slack grants each method "50+ a minute" or the like, for each workspace and app, and posts about one a second in a
+channel. It says neither how much the "+" is nor what other replicas use. So a lane begins with this replica's share of
+the published budget, and learns as TCP does: a little more if calls had to wait and Slack took them, half after a 429.
+The shares become fair though no replica knows how many there are (docs/decisions/0014-one-outbound-writer.md).
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from peerbot.errors import Unavailable
 
 
 class Urgency(IntEnum):
-    """What goes first, within a lane."""
+    """The order of calls within a lane."""
 
     FINAL = 0
     """An answer, and looking for it in its thread."""
     FIRST = 1
-    """A turn's first message, its last state, and what must be read before work can begin."""
+    """A turn's first message, its last state, and reading that must come before work can begin."""
     PROGRESS = 2
-    """What a turn does now."""
+    """A turn's progress."""
     COMFORT = 3
     """Reactions, and places in line."""
     BACKGROUND = 4
@@ -41,10 +41,10 @@ PATIENCE_SECONDS = {
 """How long a call waits for its turn; then it is dropped."""
 
 _LEFT_FOR_OTHERS = {Urgency.FINAL: 0, Urgency.FIRST: 1, Urgency.PROGRESS: 1, Urgency.COMFORT: 2, Urgency.BACKGROUND: 3}
-"""How many calls are left at once for whoever is more urgent and comes next."""
+"""How many calls a lane keeps free for more urgent calls that come next."""
 
 LONGEST_QUEUE = 200
-"""So many calls wait in a lane; beyond, the least urgent and newest is dropped."""
+"""At most this many calls wait in a lane; beyond that, it drops the least urgent and newest."""
 
 _TIERS = {2: 20, 3: 50, 4: 100}  # calls a minute
 _METHOD_TIERS = {
@@ -52,7 +52,7 @@ _METHOD_TIERS = {
     "users.info": 4,
     "files.getUploadURLExternal": 4,
     "files.completeUploadExternal": 4,
-}  # the others that are used are of tier 3
+}  # the other methods that we use are of tier 3
 _SPECIAL = {"chat.postMessage": 60, "chat.getPermalink": 600, "auth.test": 600}  # calls a minute
 _POSTS_AT_ONCE = 3
 _SMALLEST_BURST = 3.0
@@ -61,12 +61,12 @@ _ROUNDING = 1e-6
 
 
 def lane_name(method: str, channel: str) -> str:
-    """The lane of a call: posts have one a channel, other methods one."""
+    """Name the lane of a call: posts have a lane for each channel, every other method has one."""
     return f"{method} {channel}" if method == "chat.postMessage" else method
 
 
 class Lane:
-    """The calls that share a budget. `replicas`: how many of us use it, as far as we know."""
+    """The calls that share a budget. `replicas`: the number of replicas that use it, as far as we know."""
 
     def __init__(self, name: str, replicas: int) -> None:
         method = name.partition(" ")[0]
@@ -83,7 +83,7 @@ class Lane:
         self._timer: asyncio.TimerHandle | None = None
 
     def shared_by(self, replicas: int) -> None:
-        """Begin anew with the share of one of so many."""
+        """Begin again with the share of one of this many replicas."""
         self._most_at_once = max(_SMALLEST_BURST, self._at_once / replicas)
         self._burst = self._most_at_once
         self._rate = self._a_minute / 60 / replicas  # calls a second
@@ -94,9 +94,9 @@ class Lane:
         return not self._queue and not self._limited and self._filled() >= self._burst
 
     async def turn(self, urgency: Urgency, deadline: float) -> bool:
-        """Wait until a call may leave; whether it had to wait. Raises `Unavailable` where that is not by `deadline`.
+        """Wait until a call may leave; True if it had to wait. Raises `Unavailable` if it may not by `deadline`.
 
-        `deadline` is in the event loop's time. Of calls that are equally urgent the first goes first.
+        `deadline` is in the event loop's time. Of equally urgent calls the first goes first.
         """
         if self._paused_until > deadline:
             raise Unavailable("Slack has said to come back later.")
@@ -110,24 +110,24 @@ class Lane:
             async with asyncio.timeout_at(deadline):
                 await leave
         except TimeoutError as error:
-            raise Unavailable("Slack's budget had no room for it in time.") from error
+            raise Unavailable("Slack's budget had no room for this call in time.") from error
         return waited
 
     def taken(self, *, waited: bool) -> None:
-        """Slack took a call; where it had to wait for its turn, there may be more room than we thought."""
+        """Note that Slack took a call. If the call had waited for its turn, there may be more room than we thought."""
         if waited:
             self._rate += (0.4 if self._limited else 1.0) / 60  # doubles in a minute, or one call in twenty is refused
             self._burst = min(self._most_at_once, self._burst + 0.1)
 
     def refused(self, seconds: float) -> None:
-        """Slack says to come back after so many seconds: nobody asks before, and from then on more slowly."""
+        """Note that Slack says to come back after `seconds`: no call leaves before, and then they leave more slowly."""
         now = self._loop.time()
-        if now >= self._paused_until:  # else it is the same refusal, told to a call that was on its way, too
+        if now >= self._paused_until:  # otherwise it is the same refusal, for a call that was already on its way
             self._rate = max(self._rate / 2, self._a_minute / 60 / _MOST_REPLICAS)
             self._burst = 1.0
         self._limited = True
         self._paused_until = max(self._paused_until, now + seconds)
-        self._tokens, self._at = random.random(), self._paused_until  # noqa: S311 - not all who were refused at once
+        self._tokens, self._at = random.random(), self._paused_until  # noqa: S311 - not all refused replicas at once
 
     def _filled(self) -> float:
         """How many calls may leave now."""
@@ -138,7 +138,7 @@ class Lane:
         return self._tokens if now >= self._paused_until else 0.0
 
     def _let_go(self) -> None:
-        """Let leave whoever may, the most urgent first, and look again when the next may."""
+        """Let the calls leave that may, the most urgent first, and look again when the next may."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -159,10 +159,10 @@ class Lane:
             return
 
     def _drop_one(self) -> None:
-        """Drop the least urgent and newest; a final answer never."""
+        """Drop the least urgent and newest call, but never a final answer."""
         worst = max(self._queue)
         if worst[0] > Urgency.FINAL:
             self._queue.remove(worst)
             heapq.heapify(self._queue)
             if not worst[2].done():
-                worst[2].set_exception(Unavailable("Too much waits for Slack."))
+                worst[2].set_exception(Unavailable("Too many calls wait for Slack."))

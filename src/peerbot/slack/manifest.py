@@ -1,7 +1,7 @@
-"""The Slack app as PeerBot needs it: which scopes and events, and what each is for. `peerbot manifest` prints it.
+"""The Slack app as PeerBot needs it: its scopes and events, each with its reason. `peerbot manifest` prints it.
 
-The one list of them: `docs/slack-app.md` is made from it (`make docs`), `peerbot doctor` compares an installed app with
-it, and the local Slack grants exactly these, so that what is missing here fails there.
+This is the one list of them: `make docs` makes `docs/slack-app.md` from it, `peerbot doctor` compares an installed app
+with it, and the local Slack grants exactly these scopes, so that a scope that is missing here fails there.
 """
 
 import json
@@ -12,18 +12,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A right of the bot token, with the Web API methods that take it."""
+    """A right of the bot token, with the Web API methods that need it."""
 
     name: str
     reason: str
     methods: tuple[str, ...] = ()
     setting: str = ""
-    """The field of `Settings` that, where it is off, makes the scope needless."""
+    """The field of `Settings` that makes the scope needless if it is off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event that Slack sends, with the scope that it takes."""
+    """An event that Slack sends, with the scope that it needs."""
 
     name: str
     scope: str
@@ -76,7 +76,7 @@ APP_SCOPE = "connections:write"
 """The one scope of the app-level token: it opens Socket Mode's connections. A manifest can't ask for it."""
 
 NO_SCOPE = ("auth.test", "chat.getPermalink")
-"""The methods that we call and any bot token may."""
+"""The methods that we call and that every bot token may call."""
 
 
 def manifest() -> dict[str, Any]:
@@ -117,7 +117,7 @@ _REASONS = {
 
 
 def as_yaml() -> str:
-    """Write the manifest as Slack's page “From a manifest” takes it, each scope and event with its reason behind it."""
+    """Write the manifest for Slack's page “From a manifest”, each scope and event with its reason behind it."""
     return "\n".join(_lines(manifest())) + "\n"
 
 

@@ -1,10 +1,10 @@
 """The one way out to Slack's Web API: every call of a replica leaves here, when its budget has room for it.
 
-A call waits in its method's lane (`slack/lanes.py`), the most urgent first. A 429 holds the lane for everyone as long
-as Slack says, and the call that met it goes again; nothing else is asked twice, but background reading, which harms
-nobody. What is not urgent and did not get its turn in time is dropped, with a line in the log.
+A call waits in its method's lane (`slack/lanes.py`), the most urgent first. A 429 holds the lane for every call as long
+as Slack says, and the call that met it goes again. No other call is made twice, except background reading, which harms
+nobody. A call that did not get its turn in time is dropped, with a line in the log.
 
-The SDK alone asks beside it, for the address of a new socket (`apps.connections.open`).
+Only the SDK calls Slack past it, for the address of a new socket (`apps.connections.open`).
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from peerbot.slack.lanes import PATIENCE_SECONDS, Lane, Urgency, lane_name
 log = logger(__name__)
 
 PAGE = 200
-_MOST_LANES = 500  # then the idle ones are forgotten
+_MOST_LANES = 500  # at this number we forget the idle ones
 
 Arguments = Mapping[str, Any]
 Late = Callable[[], Awaitable[Arguments | None]]
-"""Arguments that are made when the call's turn has come, so that it says the newest; None: it is not made at all."""
+"""Arguments that are made when the call's turn has come, so that they are the newest; None: the call is not made."""
 
 
 class Outbound:
@@ -50,11 +50,11 @@ class Outbound:
     async def call(
         self, doing: str, method: str, urgency: Urgency, arguments: Arguments | Late, *, channel: str = ""
     ) -> Mapping[str, Any]:
-        """Call `method` (`chat.update`) and hand out its reply; an empty one where late arguments were None.
+        """Call `method` (`chat.update`) and return its reply; an empty one if late arguments were None.
 
-        `channel`: where a post goes, which has a budget of its own.
+        `channel`: the channel of a post, which has a budget of its own.
 
-        Raises as `slack.api.call` does, and `Unavailable` where its turn did not come in time; then nothing was asked.
+        Raises as `slack.api.call` does, and `Unavailable` if its turn did not come in time; then Slack was not asked.
         """
         if urgency is not Urgency.BACKGROUND:
             return await self._call(doing, method, urgency, arguments, channel)
@@ -68,7 +68,7 @@ class Outbound:
     async def pages(
         self, doing: str, method: str, urgency: Urgency, arguments: Arguments, *, most: int | None = None
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """Read what a method lists, page by page, `most` of them. Raises as `call` does."""
+        """Yield the pages that a method lists, at most `most` of them. Raises as `call` does."""
         cursor: str | None = None
         read = 0
         while most is None or read < most:
@@ -89,9 +89,9 @@ class Outbound:
         most: int | None = None,
         **more: Any,
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """Read a thread's messages from after `after_ts`, with their metadata, and the one that began it.
+        """Yield a thread's messages from after `after_ts`, with their metadata, and the message that began it.
 
-        Oldest first; the one that began it comes with each page. At most `most` pages. Raises as `call` does.
+        Oldest first; the message that began it comes with each page. At most `most` pages. Raises as `call` does.
         """
         asked = {"channel": channel, "ts": thread_ts, "oldest": after_ts, "include_all_metadata": True, **more}
         async for page in self.pages("a thread's messages", "conversations.replies", urgency, asked, most=most):
@@ -115,7 +115,7 @@ class Outbound:
                 return {}
             try:
                 asked = call(doing, request(**made))
-                # An edit must not land after a later one of the same message: it is not broken off.
+                # An edit must not land after a later edit of the same message, so we never break one off.
                 reply = await (_to_its_end(asked) if method == "chat.update" else asked)
             except Unavailable as error:
                 if (seconds := told_to_wait(error)) is None:
@@ -137,7 +137,7 @@ class Outbound:
 
 
 async def _to_its_end(asking: Coroutine[Any, Any, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Await a call; who is cancelled meanwhile hears of it when the call is over."""
+    """Await a call; a caller that is cancelled meanwhile notices it when the call is over."""
     task = asyncio.create_task(asking)
     try:
         return await asyncio.shield(task)

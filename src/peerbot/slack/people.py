@@ -1,6 +1,6 @@
-"""Who somebody is and what kind of channel this is, for deciding whether to admit them, and what people are called.
+"""The facts about people and channels that decide whether to admit somebody, and people's names.
 
-Answers are kept for five minutes; failures are not, and come out as None, which admits nobody.
+It keeps answers for five minutes, but no failures. A failure comes out as None, which admits nobody.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 
 class _Recent(Generic[_T]):
-    """What was looked up in the last five minutes; the oldest goes first when there is too much."""
+    """The look-ups of the last five minutes. If there are too many, the oldest goes first."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[float, _T]] = OrderedDict()
@@ -50,12 +50,12 @@ class People:
         self._channels: _Recent[Channel] = _Recent()
 
     async def person(self, user: str, team: str) -> Person | None:
-        """Who `user` is, seen from workspace `team`; None where it can't be found out."""
+        """Find out who `user` is, seen from workspace `team`; None if that fails."""
         known = await self._user(user)
         return _person(known, team) if known is not None else None
 
     async def channel(self, channel: str) -> Channel | None:
-        """What kind of channel this is; None where it can't be found out."""
+        """Find out what kind of channel this is; None if that fails."""
         if (kept := self._channels.get(channel)) is not None:
             return kept
         try:
@@ -70,7 +70,7 @@ class People:
         return found
 
     async def names(self, users: Iterable[str]) -> dict[str, str]:
-        """What people are called, by id; who can't be found out is left out."""
+        """Find people's names, by id; leaves out those that it can't find."""
         few = asyncio.Semaphore(_AT_ONCE)
 
         async def name_of(user: str) -> tuple[str, str]:
@@ -113,7 +113,7 @@ def _channel(channel: Mapping[str, Any]) -> Channel:
     return Channel(
         id=str(channel["id"]),
         kind="direct" if any_of("is_im", "is_mpim") else kind,
-        # `is_shared` alone can also mean: between the workspaces of one organisation.
+        # `is_shared` alone can also mean that workspaces of one organisation share it.
         is_shared_outside=any_of("is_ext_shared", "is_pending_ext_shared", "pending_connected_team_ids")
         or (any_of("is_shared") and not any_of("is_org_shared")),
     )

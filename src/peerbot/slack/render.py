@@ -1,4 +1,4 @@
-"""What people see of a turn's end, as Slack's blocks: its answer, and the sentences of our own. Pure.
+"""A turn's end as people see it, in Slack's blocks: its answer, and the sentences of our own. Pure.
 
 Every message also has a `text` that says the same (for notifications, screen readers, and workspaces that refuse the
 blocks). All sizes stay below Slack's limits whatever comes in.
@@ -32,28 +32,28 @@ from peerbot.slack.text import harmless
 from peerbot.slack.words import note_words
 
 _MARKDOWN_LIMIT = 11_500  # of 12,000 a message
-_MESSAGE_LIMIT = 12_500  # of about 13,200, all blocks' JSON; Slack says it nowhere, and refuses what is longer
-_PLAIN_EXTRA = 1_000  # what the same words take more as sections
-_LINKS_LIMIT, _AROUND = 700, 1_000  # an answer's line of links, and all that stands around its words but the changes
-_MESSAGES = 3  # of an answer; what is longer goes on in a file
+_MESSAGE_LIMIT = 12_500  # of about 13,200, all blocks' JSON; Slack documents it nowhere, and refuses a longer message
+_PLAIN_EXTRA = 1_000  # how much more the same words take as sections
+_LINKS_LIMIT, _AROUND = 700, 1_000  # an answer's line of links, and all around its words except the changes
+_MESSAGES = 3  # of an answer; a longer answer goes on in a file
 _FILES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as it goes to Slack: messages, in order, and what is too much for them as a file after the last."""
+    """An answer as it goes to Slack: messages, in order, and the rest that they can't hold as a file after the last."""
 
     messages: list[Rendered]
     file: str = ""  # Markdown
 
     @property
     def parts(self) -> int:
-        """How many pieces it has, the file among them."""
+        """The number of its pieces, the file included."""
         return len(self.messages) + bool(self.file)
 
 
 def turn_words(text: str, notes: Sequence[Note]) -> str:
-    """Put together what a turn says, in Markdown: the agent's own words, and ours for the notes."""
+    """Put a turn's words together, in Markdown: the agent's own, and ours for the notes."""
     first = [note for note in notes if isinstance(note, NewSession)]
     rest = [note for note in notes if not isinstance(note, NewSession)]
     parts = (*map(note_words, first), text.strip(), *map(note_words, rest))
@@ -69,12 +69,12 @@ def answer(
     missed: str = "",
     with_file: bool = True,
 ) -> Answer:
-    """Show what a turn came to: the answer, what changed, where it is, how long it took and what it cost.
+    """Show a turn's result: the answer, the changes and their place, the time and the cost.
 
-    One message where that is enough; else several, of which the last says what changed and where. What is longer than
-    three goes on in a file, or without `with_file` in as many messages as it takes; each message has the same words
-    either way. `seconds` is what people waited; the turn's own time where it is None. `missed`: what the thread should
-    know of the answer before this one.
+    One message if that is enough; otherwise several, of which the last shows the changes and their place. An answer of
+    more than three messages goes on in a file, or without `with_file` in as many messages as it takes; each message has
+    the same words either way. `seconds` is the time that people waited; if it is None, the turn's own time. `missed` is
+    a sentence about the answer before this one.
     """
     words = harmless(turn_words(turn.text, turn.notes)) or "The turn ended without an answer in words."
     if turn.status is TurnStatus.FAILED:
@@ -87,7 +87,7 @@ def answer(
     footer = _footer(turn, turn.seconds if seconds is None else seconds)
     changes = _changes(turn.files)
     below: list[Block] = [section(fit(changes, SECTION_LIMIT))] if changes else []
-    # Where a part ends must not depend on what GitHub says today: another poster may go on with this answer.
+    # The end of a part must not depend on GitHub's answers of today: another poster may go on with this answer.
     room = min(_MARKDOWN_LIMIT, _MESSAGE_LIMIT - _PLAIN_EXTRA - _AROUND - _size(below))
     below += [context(line) for line in (links, footer) if line]
     tail = fit([*(line for line in (links, footer) if line), *changes], 1_800)
@@ -161,7 +161,7 @@ def _links(turn: Turn, repository_url: str, branch_url: str) -> str:
     parts = []
     if turn.pull_request is not None:
         parts.append(f"*{link(turn.pull_request.url, f'Pull request #{turn.pull_request.number}')}*")
-    if turn.branch and (turn.commit or turn.pull_request):  # else the branch may not exist
+    if turn.branch and (turn.commit or turn.pull_request):  # otherwise the branch may not exist
         parts.append(link(branch_url, turn.branch))
     if turn.repository:
         parts.append(link(repository_url, turn.repository))
@@ -184,7 +184,7 @@ def _footer(turn: Turn, seconds: float | None) -> str:
 
 
 def _weight(words: str) -> int:
-    """What words take of a message at the most, whichever blocks say them."""
+    """Say how much of a message words take at most, whichever blocks show them."""
     return len(json.dumps(escape(words), ensure_ascii=False)) - 2
 
 
@@ -196,10 +196,10 @@ def _size(value: object) -> int:
 
 
 def _mrkdwn_parts(markdown: str) -> list[str]:
-    """Markdown as texts for sections, cut where its paragraphs end."""
+    """Cut Markdown into texts for sections, between its paragraphs."""
     parts = []
     while markdown:
-        # Escaping makes `&` five characters out of one, so that the room depends on what is in it.
+        # Escaping makes five characters out of one `&`, so the room depends on the text.
         room = next(r for r in (SECTION_LIMIT, 1_400, 580) if r == 580 or len(_as_mrkdwn(markdown[:r])) <= 2_800)
         part, markdown = break_markdown(markdown, room)
         if part.strip():
@@ -208,7 +208,7 @@ def _mrkdwn_parts(markdown: str) -> list[str]:
 
 
 def _as_mrkdwn(markdown: str) -> str:
-    """Markdown in Slack's own older notation, as far as headings and bold go; the rest reads well as it is."""
+    """Turn Markdown's headings and bold into Slack's own older notation; the rest reads well as it is."""
     pieces = re.split(r"(^ {0,3}```.*?(?:^ {0,3}```|\Z))", escape(markdown), flags=re.M | re.S)
     for i in range(0, len(pieces), 2):  # the odd ones are code
         piece = re.sub(r"^#{1,6} +(.+)$", lambda found: f"*{found[1].strip(' #*')}*", pieces[i], flags=re.M)

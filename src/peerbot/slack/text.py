@@ -1,8 +1,8 @@
-"""What people and the model write, made safe to hand on: from Slack's escaped text to what the agent reads, and from
-the model's Markdown to what Slack may show.
+"""People's and the model's words, made safe to hand on: from Slack's escaped text to the agent's input, and from the
+model's Markdown to text that Slack may show.
 
-Two promises: the agent gets text and nothing but text (what a message says is never run), and nothing that the model
-wrote pings anyone or passes for one of Slack's own control sequences. Every pattern here is linear in its input.
+Two promises: the agent gets text and only text (nothing runs a message's words), and nothing that the model wrote
+pings anyone or passes for one of Slack's own control sequences. Every pattern here is linear in its input.
 """
 
 import re
@@ -35,22 +35,22 @@ class ThreadMessage:
 
 @lru_cache(maxsize=16)
 def phrase_pattern(trigger_phrase: str) -> re.Pattern[str]:
-    """The trigger phrase in Slack's escaped text: in any case, and not inside a longer word or address."""
+    """Make a pattern of the trigger phrase in Slack's escaped text: any case, not inside a longer word or address."""
     escaped = trigger_phrase.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.compile(rf"(?<![\w@/]){re.escape(escaped)}(?![\w-]|\.\w)", re.I) if escaped else re.compile(r"(?!)")
 
 
 def mentioned_users(text: str) -> set[str]:
-    """The ids of the users that the text (as Slack sent it) mentions."""
+    """Find the ids of the users that the text (as Slack sent it) mentions."""
     return set(_USER.findall(text))
 
 
 def readable(text: str, *, names: Mapping[str, str], bot_user: str, trigger_phrase: str) -> str:
-    """Turn Slack's escaped text into what the agent reads.
+    """Turn Slack's escaped text into the text that the agent reads.
 
-    The mention or phrase that it begins with is left out; mentions, channels and links become words; entities are
-    unescaped last and once; control characters become visible, so that ANSI sequences and NUL arrive as text.
-    Nothing else changes: `$(…)`, `@/etc/passwd` and `/clear` are words like others.
+    Leaves out the mention or phrase at the start. Mentions, channels and links become words; entities are unescaped
+    last and once; control characters become visible, so that ANSI sequences and NUL arrive as text. Nothing else
+    changes: `$(…)`, `@/etc/passwd` and `/clear` are words like others.
     """
     text = _without_address(text.replace("\r\n", "\n"), bot_user, trigger_phrase)
     parts, end = [], 0
@@ -61,10 +61,10 @@ def readable(text: str, *, names: Mapping[str, str], bot_user: str, trigger_phra
 
 
 def harmless(markdown: str) -> str:
-    """Break what would ping somebody or pass for a control sequence of Slack's, invisibly; the rest stays as it is.
+    """Break invisibly all that would ping somebody or pass for a control sequence of Slack's; keep the rest as it is.
 
-    Broken are `<@U…>`, `<#C…>`, `<!channel>` and all other `<!…>`, their encoded forms, and `@channel`, `@here`,
-    `@everyone`, by a zero-width space after the first character. Idempotent.
+    It breaks `<@U…>`, `<#C…>`, `<!channel>` and all other `<!…>`, their encoded forms, and `@channel`, `@here`,
+    `@everyone`, with a zero-width space after the first character. Idempotent.
     """
     markdown = markdown.replace("\r\n", "\n").translate(_CONTROL)
     markdown = _BEGINS_CONTROL.sub(rf"\1{_ZERO_WIDTH}", markdown)
@@ -79,10 +79,10 @@ def as_context(
     names: Mapping[str, str] | None = None,
     bot_user: str = "",
 ) -> str:
-    """The earlier messages of people's thread as one text for the agent, at most about `limit_chars` long.
+    """Write the earlier messages of people's thread as one text for the agent, at most about `limit_chars` long.
 
-    Marked as what others said, and not as orders; a message can't close the mark. Where they are too many, the first
-    and the last are kept and the text says how many are left out. Empty where there are none.
+    The text marks them as other people's words, not as orders; a message can't close the mark. If they are too many, it
+    keeps the first and the last and says how many are left out. Empty if there are none.
     """
     names = names or {}
     lines = [
@@ -102,7 +102,7 @@ def as_context(
 
 
 def _without_address(text: str, bot_user: str, trigger_phrase: str) -> str:
-    """The text without the mentions or trigger phrases of the bot that it begins with."""
+    """Strip the bot's mentions and trigger phrases from the start of the text."""
     mention = re.compile(rf"<@{re.escape(bot_user)}(?:\|[^<>]*)?>") if bot_user else re.compile(r"(?!)")
     phrase = phrase_pattern(trigger_phrase)
     start = _skip_blank(text, 0)
@@ -120,7 +120,7 @@ def _skip_blank(text: str, start: int) -> int:
 
 
 def _word(token: str, names: Mapping[str, str]) -> str:
-    """What stands between Slack's angle brackets, as people would write it."""
+    """Turn the text between Slack's angle brackets into words, as people would write them."""
     target, _, label = token.partition("|")
     target, label = _unescape(target), _unescape(label)
     match target[:1]:
@@ -131,7 +131,7 @@ def _word(token: str, names: Mapping[str, str]) -> str:
         case "!":
             name = label or target[1:].partition("^")[2] or target[1:]
             return name if target.startswith("!date") else "@" + name.lstrip("@")
-    # Slack links what looks like a link ("main.py"): then people wrote the label, and the address is Slack's guess.
+    # Slack links words that look like a link ("main.py"): then people wrote the label, and Slack guessed the address.
     if label in ("", target) or target in (f"http://{label}", f"mailto:{label}", f"tel:{label}"):
         return label or target
     return f"{label} ({target})"
@@ -150,7 +150,7 @@ def _shorten_line(text: str, limit_chars: int) -> str:
 
 
 def _head_and_tail(lines: list[str], limit_chars: int) -> list[str]:
-    """The first lines (a third of the room) and the last ones (the rest), with a line that says what is left out."""
+    """Keep the first lines (a third of the room) and the last (the rest), and a line that says how many it left out."""
     if sum(len(line) + 1 for line in lines) <= limit_chars:
         return lines
     head: list[str] = []

@@ -1,4 +1,4 @@
-"""What Slack says about our two tokens: who we are, what the bot token may do, whether the app token opens a socket."""
+"""Slack's answers about our two tokens: our identity, the bot token's rights, and the app token's use for sockets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _DOING = "the check of SLACK_BOT_TOKEN"
 
 
 async def identify(outbound: Outbound, trigger_phrase: str = "") -> Us:
-    """Find out who we are.
+    """Ask Slack for our own identity.
 
     Raises `Refused`, naming the setting, if Slack does not accept the bot token. Raises `Unavailable` if Slack does not
     answer in time.
@@ -26,7 +26,7 @@ async def identify(outbound: Outbound, trigger_phrase: str = "") -> Us:
 
 @dataclass(frozen=True, slots=True)
 class BotToken:
-    """Whose token it is, and what it may do."""
+    """The owner of the bot token, and its rights."""
 
     bot: str
     workspace: str

@@ -1,6 +1,6 @@
-"""Every sentence of our own that a thread reads: the words for a turn's notes, for a run's end, for what is waited for.
+"""Every sentence of our own that a thread reads: the words for a turn's notes, for a run's end, and for waiting.
 
-Pure. The journal keeps facts (`conversation/notes.py`); nothing else words them.
+Pure. The journal keeps facts (`conversation/notes.py`); only this module puts them into words.
 """
 
 from peerbot.conversation import notes
@@ -13,43 +13,44 @@ GO_ON = "Write here again to go on."
 
 _LATER = "Write here again in a few minutes to go on."
 _CLAUDE = {
-    Claude.NO_CREDIT: "Claude's API refused the request: the account's credit is used up. Whoever runs PeerBot has to "
-    "add some; then write here again to go on.",
-    Claude.NO_SUCH_MODEL: "Claude's API does not have the model that is asked for, or the key may not use it. Whoever "
-    "runs PeerBot has to check `PEERBOT_MODEL`; then write here again to go on.",
-    Claude.ANSWER_TOO_LONG: "Claude's answer was too long and was cut off, again and again. Ask for it in smaller "
+    Claude.NO_CREDIT: "Claude's API refused the request because the account has no credit left. Ask your PeerBot "
+    "operator to add some, then write here again to go on.",
+    Claude.NO_SUCH_MODEL: "Claude's API does not have the model that PeerBot asks for, or the key may not use it. Ask "
+    "your PeerBot operator to check `PEERBOT_MODEL`, then write here again to go on.",
+    Claude.ANSWER_TOO_LONG: "Claude's answer was too long, so it was cut off several times. Ask for it in smaller "
     "parts.",
-    Claude.NOT_ACCEPTED: "Claude did not accept the request. Say it in other words, or begin a new thread.",
-    Claude.KEY_REFUSED: "Claude's API refused the key. Whoever runs PeerBot has to check `ANTHROPIC_API_KEY`.",
-    Claude.NOT_ALLOWED: "Claude's API did not allow the request. Whoever runs PeerBot has to check the key's rights "
+    Claude.NOT_ACCEPTED: "Claude did not accept the request. Say it in other words, or start a new thread.",
+    Claude.KEY_REFUSED: "Claude's API refused the key. Ask your PeerBot operator to check `ANTHROPIC_API_KEY`.",
+    Claude.NOT_ALLOWED: "Claude's API did not allow the request. Ask your PeerBot operator to check the key's rights "
     "and limits.",
-    Claude.CONVERSATION_TOO_LONG: "The conversation has become too long for Claude. Begin a new thread.",
+    Claude.CONVERSATION_TOO_LONG: "The conversation has become too long for Claude. Start a new thread.",
     Claude.RATE_LIMITED: f"Claude's rate limit is reached. {_LATER}",
     Claude.OVERLOADED: f"Claude is overloaded or does not answer. {_LATER}",
     Claude.SERVER_ERROR: f"Claude's API has a problem. {_LATER}",
-    Claude.DECLINED: "Claude declined to go on with this. Say what you need in other words, or begin a new thread.",
+    Claude.DECLINED: "Claude declined to go on with this. Say what you need in other words, or start a new thread.",
     Claude.NO_ANSWER: f"Claude did not answer. {GO_ON}",
-    Claude.DIED: f"Claude Code ended unexpectedly, and again when it was started anew. {GO_ON}",
+    Claude.DIED: f"Claude Code ended unexpectedly, and again after a restart. {GO_ON}",
 }
 _WAITED_FOR = {
     Claude.RATE_LIMITED: "Claude's rate limit is reached",
     Claude.OVERLOADED: "Claude is overloaded or does not answer",
 }
 _SESSION = {
-    SessionLoss.DAMAGED: "what I remembered of it is damaged",
-    SessionLoss.GONE: "what I remembered of it is damaged or gone",
-    SessionLoss.UNREADABLE: "Claude Code could not read it any more",
+    SessionLoss.DAMAGED: "my saved copy of it is damaged",
+    SessionLoss.GONE: "my saved copy of it is damaged or gone",
+    SessionLoss.UNREADABLE: "Claude Code could no longer read it",
     SessionLoss.TOO_LONG_TO_GO_ON: "it had become too long to go on with",
     SessionLoss.TOO_LONG_FOR_CLAUDE: "it had become too long for Claude",
 }
 _REFUSED = {
-    Refusal.UNKNOWN_PERSON: "Who wrote this could not be found out, so nothing was started. Send the message again.",
-    Refusal.UNKNOWN_CHANNEL: "What kind of channel this is could not be found out, so nothing was started. Try again.",
-    Refusal.DEACTIVATED: "This account is deactivated, so nothing was started.",
+    Refusal.UNKNOWN_PERSON: "I could not find out who wrote this, so I started nothing. Send the message again.",
+    Refusal.UNKNOWN_CHANNEL: "I could not find out what kind of channel this is, so I started nothing. Send the "
+    "message again.",
+    Refusal.DEACTIVATED: "This account is deactivated, so I started nothing.",
     Refusal.BOT: "Only people can give work here, not bots.",
     Refusal.OUTSIDER: "Members of other organizations can't use this bot.",
     Refusal.GUEST: "Guests can't use this bot. A full member of the workspace can.",
-    Refusal.SHARED_CHANNEL: "This channel is shared with another organization, so no work is done here.",
+    Refusal.SHARED_CHANNEL: "This channel is shared with another organization, so I do no work here.",
     Refusal.DIRECT_MESSAGES_OFF: "Direct messages are switched off for this bot. Mention it in a channel.",
     Refusal.PRIVATE_CHANNELS_OFF: "Private channels are switched off for this bot. Mention it in a public channel.",
 }
@@ -77,7 +78,7 @@ GONE = {
     "restricted_action_thread_locked": "the thread was locked",
     "restricted_action_non_threadable_channel": "this channel has no threads",
 }
-"""Refusals that no waiting mends: the place that the answer is for takes it no more. What people are told of them."""
+"""Slack's refusals that waiting does not mend (the thread or channel no longer takes the answer), in people's words."""
 
 MOST_NAMED = 10
 
@@ -90,42 +91,42 @@ def note_words(note: Note) -> str:  # noqa: PLR0911, PLR0912 - a sentence a kind
         case notes.BudgetUsedUp(budget_usd=budget):
             return (
                 f"This worker's budget of ${budget:g} is used up. Write here again to go on with a new one, or ask "
-                "whoever runs PeerBot to raise `PEERBOT_RUN_BUDGET_USD`."
+                "your PeerBot operator to raise `PEERBOT_RUN_BUDGET_USD`."
             )
         case notes.TimeUp():
             return _time_up(note)
         case notes.NotBegun(reason=reason):
-            return f"{reason} Write here again to have it tried anew."
+            return f"{reason} Write here again, and I try once more."
         case notes.NewSession(why=loss):
             return (
-                f"_I could not take up my earlier session in this thread: {_SESSION[loss]}. I began a new one from "
-                "what was said here._"
+                f"_I could not resume my earlier session in this thread: {_SESSION[loss]}. I began a new one from the "
+                "messages here._"
             )
         case notes.SessionNotKept():
             return (
-                "_This turn was too long for my memory to be kept. With your next message I go on from what was said "
-                "here._"
+                "_This turn was too long, so I could not save my session. With your next message I go on from the "
+                "messages here._"
             )
         case notes.NotPushed():
             return _not_pushed(note)
         case notes.NoPullRequest(reason=reason):
             return f"_The work is on the branch, but there is no pull request yet: {reason}_"
         case notes.NewBranch(branch=branch, reason=reason):
-            return f"_{reason}, so this turn began a new branch from the default one: `{branch}`._"
+            return f"_{reason}, so this turn began a new branch from the default branch: `{branch}`._"
         case notes.GivenUp():
             return _given_up(note)
         case notes.NotStarted(said=said):
             return (
-                f"The worker could not be started: {said or _HOW_IT_ENDED[RunEnd.NOT_ADMITTED]}. Tell whoever runs "
-                "PeerBot (the log has more); once it is mended, write here again."
+                f"The worker could not start: {said or _HOW_IT_ENDED[RunEnd.NOT_ADMITTED]}. Tell your PeerBot operator "
+                "(the log has more). When the problem is fixed, write here again."
             )
         case notes.WaitedTooLong():
             return (
-                f"This has waited for more than {spoken(OFFER_AFTER)}, so I have not begun with it unasked. Write "
-                "here, for example “go on”, and I take it up."
+                f"This has waited for more than {spoken(OFFER_AFTER)}, so I did not begin without asking you. If you "
+                "still want it done, write here, for example “go on”."
             )
         case notes.NoRepository(reason=reason):
-            return f"{reason} Tell whoever runs PeerBot; once it is mended, write here again."
+            return f"{reason} Tell your PeerBot operator. When the problem is fixed, write here again."
         case notes.Refused(why=refusal):
             return _REFUSED[refusal]
         case notes.NothingAsked():
@@ -140,88 +141,88 @@ def note_words(note: Note) -> str:  # noqa: PLR0911, PLR0912 - a sentence a kind
 def _time_up(note: notes.TimeUp) -> str:
     if note.waited_for:
         why = _WAITED_FOR.get(note.waited_for, "Claude does not answer")
-        return f"{why}, also after {note.minutes:g} min of trying. {_LATER}"
+        return f"{why}. I tried for {note.minutes:g} min. {_LATER}"
     standing = "  \n".join(
         f"**{word}:** {_named(titles)}" for word, titles in (("Done", note.done), ("Left", note.left)) if titles
     )
-    last = f"The last that I said:\n\n{note.last_words}" if note.last_words else ""
-    stopped = f"The limit of {note.minutes:g} min for one turn was reached, so I stopped. {GO_ON}"
+    last = f"The last thing I said:\n\n{note.last_words}" if note.last_words else ""
+    stopped = f"This turn reached its limit of {note.minutes:g} min, so I stopped. {GO_ON}"
     return "\n\n".join(filter(None, (stopped, standing, last)))
 
 
 def _named(titles: tuple[str, ...]) -> str:
-    """The last of these, and how many came before."""
+    """Name the last of these, and say how many came before."""
     more = len(titles) - MOST_NAMED
     return "; ".join([*([f"{more} more"] if more > 0 else []), *titles[-MOST_NAMED:]])
 
 
 def _not_pushed(note: notes.NotPushed) -> str:
     if note.diverged:
-        then = "Write here again, and I bring both together: until then what I changed is kept."
+        then = "Write here again, and I bring both together. Until then I keep my changes."
     elif note.kept:
-        then = "Write here again when that is mended, and I push it: until then it is kept."
+        then = "When that is fixed, write here again, and I push them. Until then I keep them."
     else:
         then = (
-            f"Write here again to have it pushed; I keep it for {note.waits_seconds:g} seconds, and do it anew after "
-            "that. If it fails again, ask whoever runs PeerBot."
+            f"Write here again, and I push them. I keep them for {note.waits_seconds:g} seconds; after that I do the "
+            "work again. If it fails again, ask your PeerBot operator."
         )
     reason = note.reason.rstrip(".")
-    return f"⚠️ **What I changed is not on the branch yet, because it could not be pushed:** {reason}. {then}"
+    return f"⚠️ **My changes are not on the branch yet, because I could not push them:** {reason}. {then}"
 
 
 def _given_up(note: notes.GivenUp) -> str:
     return (
-        f"The worker ended before it could answer, several times; the last time {how_it_ended(note.end, note.said)}. "
-        f"{_saved(note.saved)} Write here again, for example “go on”, and I take it up from there, or ask whoever runs "
-        "PeerBot to look at this conversation's log."
+        f"The worker ended several times before it could answer. The last time, {how_it_ended(note.end, note.said)}. "
+        f"{_saved(note.saved)} Write here again, for example “go on”, and I go on from there. Or ask your PeerBot "
+        "operator to look at this conversation's log."
     )
 
 
 def _saved(saved: notes.Saved | None) -> str:
     if saved is None:
-        return "Nothing was changed."
+        return "It changed nothing."
     if not saved.known:
-        return f"What it had changed is saved below `refs/{saved.folder}` in {saved.repository}, if it came to that."
-    on_branch = f" What was pushed before is on the branch `{saved.branch}`." if saved.branch else ""
+        return f"If any of its changes were saved, they are below `refs/{saved.folder}` in {saved.repository}."
+    on_branch = f" Earlier pushes are on the branch `{saved.branch}`." if saved.branch else ""
     if not saved.ref:
-        return f"Of what it changed, nothing was saved yet.{on_branch}"
-    return f"What it had changed is saved in `{saved.ref}` of {saved.repository}.{on_branch}"
+        return f"It had not saved its changes yet.{on_branch}"
+    return f"Its changes are saved in `{saved.ref}` of {saved.repository}.{on_branch}"
 
 
 def how_it_ended(end: RunEnd, said: str = "") -> str:
-    """Say why a run ended, as the end of a sentence. `said`: what the place where runs run said of it, for people."""
-    return said or _HOW_IT_ENDED.get(end, "it was ended from outside")
+    """Say why a run ended, as the end of a sentence. `said`: the reason for people from the place where runs run."""
+    return said or _HOW_IT_ENDED.get(end, "it was stopped from outside")
 
 
 def waits(said: str) -> str:
     """Say that the worker has not begun, for this reason."""
     return (
-        f"The worker can't start yet: {said}. It begins as soon as it can; if that takes more than "
+        f"The worker can't start yet: {said}. It starts as soon as it can. If that takes more than "
         f"{spoken(LONGEST_START)}, I stop and say so here."
     )
 
 
 def goes_on(before: RunClosed) -> str:
-    """Say that another worker goes on after one that ended; empty if there is nothing to tell."""
+    """Say that another worker goes on after one that ended. Returns an empty string if people need not know."""
     if before.reason in (RunEnd.FINISHED, RunEnd.DRAINED, RunEnd.DISPATCHER_ENDED):
         return ""
     ended = how_it_ended(before.reason, before.said)
-    return f"The worker before this one ended: {ended}. This one goes on from what was saved."
+    return f"The worker before this one ended: {ended}. This one goes on from the saved work."
 
 
 def delayed(service: str) -> str:
-    """Say why a turn can't begin yet. `service` names what does not answer, and how, as a sentence."""
-    return f"{service} I begin as soon as it does; you need not write again."
+    """Say why a turn can't begin yet. `service` is a sentence that names the service and says what is wrong with it."""
+    return f"{service} I begin as soon as it answers; you don't need to write again."
 
 
 def unreadable(reason: str) -> str:
     """Say that a document of the conversation can't be read. `reason` is a whole sentence."""
-    return f"I can't go on here: {reason} Nothing was changed. Tell whoever runs PeerBot; other threads go on."
+    return f"I can't go on here: {reason} I changed nothing. Tell your PeerBot operator. Other threads go on."
 
 
 def missed(before: Posted) -> str:
-    """Say that Slack refused the answer before; empty if it did not."""
+    """Say that Slack refused the answer before. Returns an empty string if it did not."""
     if not before.refused:
         return ""
     why = GONE.get(before.refused, "Slack refused it")
-    return f"My last answer could not be posted here: {why}. Ask me to say it again."
+    return f"I could not post my last answer here: {why}. Ask me to repeat it."

@@ -1,9 +1,9 @@
 """A run as Kubernetes' objects: a Job with one pod, and the Secret that carries its one-use bootstrap secret. Pure.
 
-The Job is made suspended, then the Secret that belongs to it, then the Job is released (`kubernetes.py`): so a Secret
-is never left without a Job that takes it along when it goes, and no pod starts before its Secret is there.
+`runs.py` makes the Job suspended, then the Secret that belongs to it, and then releases the Job. So no Secret is left
+without a Job that takes it along when it goes, and no pod starts before its Secret exists.
 
-No prompt text and no secret is in a Job or a pod: who may read those alone learns which thread, not what was said.
+A Job and a pod hold no prompt text and no secret: a person who may read only those learns the thread, not its words.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ SECRET_KEY = "bootstrap"  # noqa: S105 - its name, not its value
 
 USER_ID = 10001
 KEPT_SECONDS = 3600
-"""How long an ended Job, its pod and its log can be looked at."""
+"""How long an ended Job, its pod and its log stay readable."""
 
 UNREACHABLE_SECONDS = 30
 """How long a pod's node may be unreachable until the run is given up and another goes on."""
@@ -64,7 +64,7 @@ _PLACES = {"workspace": "/workspace", "home": "/home/worker", "tmp": "/tmp"}  # 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a worker asks for, as Kubernetes' quantities."""
+    """The CPU and memory that a worker asks for, as Kubernetes' quantities."""
 
     cpu: str
     memory: str
@@ -106,7 +106,7 @@ def job(spec: RunSpec, pod: WorkerPod, size: Size, *, deadline_seconds: float) -
 
 
 def bootstrap(spec: RunSpec, made: Job) -> Secret:
-    """Make the Secret of a run whose Job `made` exists: it goes when the Job goes, if not before."""
+    """Make the Secret of a run whose Job `made` exists. It goes when the Job goes, if not before."""
     assert made.metadata
     assert made.metadata.name
     assert made.metadata.uid
@@ -130,7 +130,7 @@ def bootstrap(spec: RunSpec, made: Job) -> Secret:
 
 
 def run_of(name: str, annotations: dict[str, str] | None, marks: dict[str, str] | None) -> tuple[Conversation, int]:
-    """Which run an object belongs to. Raises `ValueError` where it is not one of ours."""
+    """Say which run an object belongs to. Raises `ValueError` if it is not one of ours."""
     try:
         conversation, n = Conversation.parse((annotations or {})[THREAD]), int((marks or {})[RUN])
     except KeyError as error:
@@ -139,7 +139,7 @@ def run_of(name: str, annotations: dict[str, str] | None, marks: dict[str, str] 
 
 
 def _failure_policy() -> PodFailurePolicy:
-    """Have the Job itself say why its pod failed: the pod may be gone when somebody looks.
+    """Make the Job itself say why its pod failed: the pod may be gone when somebody looks.
 
     Kubernetes writes the rule's condition or exit code into the Job's status (`verdict.py` reads it there).
     """

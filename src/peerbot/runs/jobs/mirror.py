@@ -1,9 +1,9 @@
-"""A kind of Kubernetes object as it is now, kept up to date: list, then watch, and list again when that breaks off.
+"""All Kubernetes objects of a kind, kept up to date: list, then watch, and list again when the watch breaks off.
 
-No client library does all of it: a watch ends when the API server does, when it has forgotten our version (410), or
-silently, with the network. Whatever happens, the mirror lists again, and tells of every difference that it finds, so
-that nothing that happened meanwhile is missed; what changed several times is told once. Objects are known by their uid:
-one that was deleted and made again under the same name is another one.
+No client library does all of it: a watch ends when the API server does, when the server has forgotten our version
+(410), or silently, with the network. Whatever happens, the mirror lists again and tells every difference that it finds,
+so that it misses nothing. If an object changed several times meanwhile, it tells that once. The mirror knows objects by
+their uid: an object that was deleted and made again under the same name is another one.
 """
 
 import asyncio
@@ -25,17 +25,17 @@ _R = TypeVar("_R", Job, Pod)
 _V = TypeVar("_V")
 
 SILENT_SECONDS = 75.0
-"""A watch that was not heard of for so long may be dead, if the network took it: all is listed anew, which is cheap."""
+"""After this time of silence the network may have cut the watch, so the mirror lists all again, which is cheap."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 
 
 class Mirror(Generic[_R, _V]):
-    """What there is of `kind` with `labels`, each kept as what `keep` makes of it (None: not kept).
+    """The objects of `kind` with `labels`. Keeps of each what `keep` makes of it (None: keeps nothing).
 
-    `changed(before, now)` is called for every difference, from the event loop, with None for what is not there. It must
-    not raise. Run `follow()` as a task; `synced` is set whenever what is here is known to be true, and cleared while
-    the API server does not answer.
+    Calls `changed(before, now)` for every difference, from the event loop, with None for an object that does not exist.
+    It must not raise. Run `follow()` as a task. `synced` is set while the mirror is up to date, and cleared while the
+    API server does not answer.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Mirror(Generic[_R, _V]):
 
     @property
     def all(self) -> list[_V]:
-        """What there is."""
+        """Everything that is kept."""
         return list(self._there.values())
 
     def take(self, item: _R) -> None:
-        """Take an object that a call of our own has just handed out: its watch event may come later."""
+        """Take an object that a call of our own has just returned: its watch event may come later."""
         self._put(item)
 
     async def follow(self) -> None:
@@ -83,7 +83,7 @@ class Mirror(Generic[_R, _V]):
                     pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _list(self) -> str:
-        """Read what there is and tell the differences; the version to watch from."""
+        """List the objects and tell the differences; returns the version to watch from."""
         seen: set[str] = set()
         listed = self._client.list(self._kind, labels=self._labels, chunk_size=500)
         async for item in listed:
@@ -96,7 +96,7 @@ class Mirror(Generic[_R, _V]):
         return version
 
     async def _watch(self, version: str) -> None:
-        """Follow changes from `version` on, until it breaks off; raises `TimeoutError` when it has been silent."""
+        """Follow changes from `version` on, until the watch breaks off; raises `TimeoutError` after a silence."""
         stream = aiter(self._client.watch(self._kind, labels=self._labels, resource_version=version))
         while True:
             async with asyncio.timeout(SILENT_SECONDS):

@@ -1,9 +1,9 @@
 """Runs as Kubernetes Jobs, one pod each (decisions 0018 and 0006): implements the port `Runs`.
 
-A mirror of Jobs and one of pods (`mirror.py`) tell every replica what changes; whatever is decided on is looked at anew
-(`look`). What a Job's state means is said in `verdict.py`, what it is made of in `manifest.py`. A Job that will never
-come to anything (no node for a quarter of an hour, a dispatcher that died before it released it, a lost node) is
-deleted by whoever looks at it, before its end is told: nothing of it can begin later.
+A mirror of Jobs and one of pods (`mirror.py`) tell every replica what changes. Before a replica decides about a run, it
+looks at the run again (`look`). `verdict.py` says what a Job's state means, `manifest.py` makes the Job. If a Job will
+never run (no node for a quarter of an hour, a dispatcher that died before it released it, a lost node), the replica
+that looks at it deletes it before it tells the end, so that no pod of it can begin later.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ from peerbot.runs.watchers import Watchers
 
 CALL_SECONDS = 10.0
 SYNC_SECONDS = 10.0
-"""How long it is waited for a mirror that is not true at the moment."""
+"""How long a caller waits for a mirror that is not up to date."""
 
 LOOK_SECONDS = 3.0
-"""How often runs that have not begun are looked at, so that their threads are told what they wait for."""
+"""How often a replica looks at runs that have not begun, to tell their threads what the runs wait for."""
 
 log = logger(__name__)
 
@@ -45,7 +45,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class _KnownJob:
-    """What is kept of a Job."""
+    """The facts that the mirror keeps of a Job."""
 
     conversation: Conversation
     run: int
@@ -56,7 +56,7 @@ class _KnownJob:
 
 @dataclass(frozen=True, slots=True)
 class _KnownPod:
-    """What is kept of a pod; `state` says what of it changed, if not what it means."""
+    """The facts that the mirror keeps of a pod; `state` shows that it changed, but not what that means."""
 
     conversation: Conversation
     run: int
@@ -65,9 +65,9 @@ class _KnownPod:
 
 
 class KubernetesRuns(Runs):
-    """Runs in one namespace. `client` is closed with it.
+    """Runs in one namespace. Closes `client` with itself.
 
-    `pod` and `size` are what workers get, `deadline_seconds` is the backstop after which Kubernetes ends a run.
+    Workers get `pod` and `size`. `deadline_seconds` is the backstop after which Kubernetes ends a run.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class KubernetesRuns(Runs):
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Begin to follow. Raises `Unavailable` where the API server does not answer, or does not let us."""
+        """Begin to follow. Raises `Unavailable` if the API server does not answer, or does not let us."""
         loops = (self._jobs.follow(), self._pods.follow(), self._watch_starting())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         await self._synced()
 
     async def start(self, spec: RunSpec) -> None:
-        """Make the Job and its Secret, and release it. One of ours is success; one of another life goes."""
+        """Make the Job and its Secret, and release it. This reservation's Job is success; an older one is deleted."""
         made = await self._made(spec)
         if made is None:
             return
@@ -111,7 +111,7 @@ class KubernetesRuns(Runs):
             raise Refused("Somebody deleted the run's Job before it began.") from error
 
     async def look(self, conversation: Conversation, run: int) -> RunState | None:
-        """Ask the API server, now. What will never come to anything is deleted first, then told as ended."""
+        """Ask the API server, now. Deletes a run that will never begin, and then returns it as ended."""
         name = conversation.job_name(run)
         try:
             job = await self._call("look at a run", self._client.get(Job, name))
@@ -130,7 +130,7 @@ class KubernetesRuns(Runs):
         return state
 
     async def list(self) -> list[RunState]:
-        """What the mirror has: it may be a moment old, and knows no details."""
+        """List what the mirror has: it may be a moment old, and has no details."""
         await self._synced()
         begun = {(pod.conversation, pod.run) for pod in self._pods.all if pod.begun}
         return [
@@ -143,13 +143,13 @@ class KubernetesRuns(Runs):
         ]
 
     async def wake(self, conversation: Conversation, run: int) -> None:
-        """Change the Job's annotation: every replica watches Jobs, so the one that the worker waits on hears it."""
+        """Change the Job's annotation: all replicas watch Jobs, so the replica that the worker waits on hears it."""
         woken = {"metadata": {"annotations": {manifest.WOKEN: datetime.now(UTC).isoformat()}}}
         with contextlib.suppress(_Missing):
             await self._call("wake a run", self._patch(conversation.job_name(run), woken))
 
     def watch(self) -> AsyncIterator[RunEvent]:
-        """Every change from now on; several watchers may listen. Ends when the port is closed."""
+        """Yield every change from now on; several watchers may listen. Ends when the port is closed."""
         return self._watchers.add()
 
     async def burn(self, conversation: Conversation, run: int) -> None:
@@ -169,7 +169,7 @@ class KubernetesRuns(Runs):
     # --- making
 
     async def _made(self, spec: RunSpec) -> Job | None:
-        """The Job, made now or by an earlier try of ours that is not released yet; None where it is on its way."""
+        """Make the Job, or find the one that an earlier try made and did not release; None if it is released."""
         job = manifest.job(spec, self._pod, self._size, deadline_seconds=self._deadline_seconds)
         try:
             async with asyncio.timeout(3 * CALL_SECONDS):
@@ -184,7 +184,7 @@ class KubernetesRuns(Runs):
             raise Unavailable("An old Job of this name is still being deleted.") from error
 
     async def _of_this_life(self, spec: RunSpec) -> Job | None:
-        """The Job of this name, where it is this reservation's. Another (of a journal restored since) is deleted."""
+        """Find this reservation's Job. Deletes another of its name (of a journal that was restored since)."""
         try:
             there = await self._call("look at a run", self._client.get(Job, spec.name))
         except _Missing:
@@ -201,7 +201,7 @@ class KubernetesRuns(Runs):
         cascade = CascadeType.FOREGROUND if wait else CascadeType.BACKGROUND
         with contextlib.suppress(_Missing):
             await self._call("delete a run", self._client.delete(Job, name, cascade=cascade))
-        # Its caller has a deadline, and it is another program that ends it.
+        # Its caller has a deadline, and another program deletes the Job.
         while wait and await self._is_there(name, uid):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
 
@@ -217,7 +217,7 @@ class KubernetesRuns(Runs):
     # --- looking
 
     async def _synced(self) -> None:
-        """Wait until the mirrors are true. Raises `Unavailable` where they are not for too long."""
+        """Wait until the mirrors are up to date. Raises `Unavailable` if that takes too long."""
         try:
             async with asyncio.timeout(SYNC_SECONDS):
                 await self._jobs.synced.wait()
@@ -226,7 +226,7 @@ class KubernetesRuns(Runs):
             raise Unavailable("Kubernetes does not answer, or does not let me see Jobs and pods.") from error
 
     async def _watch_starting(self) -> None:
-        """Look at the runs that have not begun, again and again; tell of each whose state or sentence is another."""
+        """Look at the runs that have not begun, again and again; tell each change of a state or sentence."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             with contextlib.suppress(PeerBotError):
@@ -241,14 +241,14 @@ class KubernetesRuns(Runs):
                         self._watchers.tell(RunEvent(conversation, run, woken=False))
 
     def _is_orphaned(self, conversation: Conversation, run: int, job: Job) -> bool:
-        """Whether a Job was made and not released for so long that whoever made it must have died."""
+        """Whether a Job has been unreleased for so long that the dispatcher that made it must have died."""
         if not (job.spec and job.spec.suspend):
             return False
         since = self._suspended_since.setdefault((conversation, run), time.monotonic())
         return time.monotonic() - since > COMES_WITHIN.total_seconds()
 
     async def _pods_of(self, name: str) -> Sequence[Pod]:
-        """A Job's pods, the newest last; there is one, as a rule."""
+        """List a Job's pods, the newest last; usually there is one."""
 
         async def pods() -> Sequence[Pod]:
             return [pod async for pod in self._client.list(Pod, labels={"batch.kubernetes.io/job-name": name})]
@@ -257,7 +257,7 @@ class KubernetesRuns(Runs):
         return sorted(found, key=lambda pod: str(pod.metadata.creationTimestamp if pod.metadata else ""))
 
     async def _events(self, about: Job | Pod) -> Sequence[Event]:
-        """What Kubernetes said about an object, oldest first."""
+        """Read the events about an object, oldest first."""
 
         async def events() -> Sequence[Event]:
             return [event async for event in self._client.list(Event, fields={"involvedObject.uid": _uid(about)})]
@@ -298,25 +298,24 @@ class KubernetesRuns(Runs):
 
 
 def cluster_client(namespace: str | None) -> AsyncClient:
-    """Connect as the pod's account, or as the kubeconfig says; whoever gets it closes it.
+    """Connect as the pod's account, or as the kubeconfig says. The caller closes the client.
 
-    Raises `SettingsError` where there is neither.
+    Raises `SettingsError` if there is neither.
     """
     try:
         return AsyncClient(namespace=namespace, timeout=httpx2.Timeout(CALL_SECONDS))
     except ConfigError as error:
         raise SettingsError(
-            f"PEERBOT_RUNTIME=kubernetes, but there is no cluster to be found: {error}. Run it in a pod, or set "
-            "KUBECONFIG."
+            f"PEERBOT_RUNTIME=kubernetes, but PeerBot finds no cluster: {error}. Run it in a pod, or set KUBECONFIG."
         ) from error
 
 
 class _Exists(PeerBotError):
-    """There is one of this name."""
+    """An object of this name exists."""
 
 
 class _Missing(PeerBotError):
-    """There is none of this name."""
+    """No object of this name exists."""
 
 
 def _failure(doing: str, error: ApiError) -> PeerBotError:
@@ -326,7 +325,7 @@ def _failure(doing: str, error: ApiError) -> PeerBotError:
             return _Exists()
         case 404:
             return _Missing()
-        case 403 if "cannot" in message and "resource" in message:  # RBAC's words; it may be mended
+        case 403 if "cannot" in message and "resource" in message:  # RBAC's words; the operator may mend it
             return Unavailable(
                 f"Kubernetes does not let me {doing}: {message}. Give the dispatcher's account its Role."
             )

@@ -1,11 +1,11 @@
-"""What Kubernetes' objects say of a run, in our words: where it is in its life, why it waits, why it ended. Pure.
+"""A run's state as Kubernetes' objects show it, in our words: its phase, why it waits, why it ended. Pure.
 
-A Job says how it ended even when its pod is gone: its failure policy (`manifest.py`) has Kubernetes write the reason
-into its status. While it has not begun, the pod's conditions, its container's state and, where there is no pod, the
-Job's events say what is missing.
+A Job says how it ended even after its pod is gone: its failure policy (`manifest.py`) makes Kubernetes write the reason
+into the Job's status. Before a run begins, the pod's conditions and its container's state say what is missing; if there
+is no pod, the Job's events do.
 
-`RunState.said` is a sentence for the thread, without Kubernetes' words where there are better ones; `detail` is for the
-operator, and has them all.
+`RunState.said` is a sentence for the thread, without Kubernetes' words if there are better ones. `detail` is for the
+operator, and has all of Kubernetes' words.
 """
 
 import re
@@ -24,10 +24,10 @@ from peerbot.runs.jobs.manifest import CONTAINER
 from peerbot.runs.port import Phase, RunState
 
 IMAGE_PATIENCE = timedelta(seconds=30)
-"""A registry may fail for a moment: the thread is not told before."""
+"""The thread hears of an image that can't be pulled only after this time: a registry may fail for a moment."""
 
 QUIET_START = timedelta(seconds=45)
-"""A pod whose node needs longer than this to set it up is told of."""
+"""If a node needs longer than this to set a pod up, the thread hears of it."""
 
 _SHORT_OF = {"cpu": "CPU", "memory": "memory", "ephemeral-storage": "disk", "pods": "room for another pod"}
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -43,16 +43,16 @@ _DISRUPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All that is looked at: a Job, its pods and, as far as they were asked for, the events about both."""
+    """The objects that a verdict is made from: a Job, its pods and, if we asked for them, the events about both."""
 
     job: Job
     pods: Sequence[Pod] = ()
     events: Sequence[Event] = ()
-    orphaned: bool = False  # made by a dispatcher that died before it released it
+    orphaned: bool = False  # its dispatcher made it, and died before it released it
 
 
 def judge(conversation: Conversation, run: int, seen: Seen, now: datetime) -> RunState:
-    """Say how the run is at `now`. Ended does not mean that the Job has: one that waits for good is ended by us."""
+    """Say how the run is at `now`. The run may have ended though its Job has not: we end a Job that waits for good."""
     if ended := _ended(seen, now):
         end, said, detail = ended
         return RunState(conversation, run, Phase.ENDED, end, detail, said)
@@ -70,7 +70,7 @@ def judge(conversation: Conversation, run: int, seen: Seen, now: datetime) -> Ru
 
 
 def is_given_up(state: RunState, seen: Seen) -> bool:
-    """Whether an end is ours alone: to Kubernetes the Job goes on, and something of it may begin, or live, later."""
+    """Whether only we call the run ended: for Kubernetes its Job goes on, so a pod of it may still begin or live."""
     over = any(pod.status and pod.status.phase in _OVER for pod in seen.pods)
     return state.end in (RunEnd.NEVER_STARTED, RunEnd.NOT_ADMITTED, RunEnd.NODE_LOST) and not over
 
@@ -79,7 +79,7 @@ def is_given_up(state: RunState, seen: Seen) -> bool:
 
 
 def _ended(seen: Seen, now: datetime) -> tuple[RunEnd, str, str] | None:
-    """The end, words for people where there are better ones than the end's own, and the details; None: not ended."""
+    """Say the end, words for people if there are better ones than the end's own, and the details; None: not ended."""
     if seen.orphaned:
         return RunEnd.NEVER_STARTED, "", "its dispatcher died before it could release it"
     for pod in reversed(seen.pods):
@@ -95,7 +95,7 @@ def _ended(seen: Seen, now: datetime) -> tuple[RunEnd, str, str] | None:
 
 
 def _job_end(job: Job) -> tuple[RunEnd, str, str] | None:
-    """Read a Job whose pod is gone; None while it goes on."""
+    """Say how a Job ended whose pod is gone; None while it goes on."""
     conditions = {c.type: c for c in (job.status.conditions or [] if job.status else []) if c.status == "True"}
     if complete := conditions.get("Complete"):
         return RunEnd.FINISHED, "", complete.message or ""
@@ -117,7 +117,7 @@ def _why_failed(reason: str, message: str) -> tuple[RunEnd, str, str]:
 
 
 def _pod_end(pod: Pod) -> tuple[RunEnd, str, str]:
-    """Read a pod that has come to its end."""
+    """Say how a pod ended that has ended."""
     assert pod.status
     if disruption := _disruption(pod):
         end, said = _DISRUPTIONS.get(disruption.reason or "", (RunEnd.EVICTED, ""))
@@ -152,7 +152,7 @@ def _exit_detail(ended: ContainerStateTerminated) -> str:
 
 
 def _is_lost(pod: Pod, now: datetime) -> bool:
-    """Whether a pod was deleted because its node is gone, and its time to end is over: nobody will say that it has."""
+    """Whether a pod's node is lost: Kubernetes deleted the pod for that, and the time that it had to end is over."""
     deleted = pod.metadata.deletionTimestamp if pod.metadata else None
     disruption = _disruption(pod)
     return bool(deleted and deleted <= now and disruption and disruption.reason in ("DeletionByTaintManager",))
@@ -179,7 +179,7 @@ def _why_evicted(message: str) -> str:
 
 
 def _held_up(seen: Seen, pod: Pod | None, age: timedelta) -> tuple[str, str]:
-    """What it waits for, for people and for the operator; empty where all is as it should be."""
+    """Say what the run waits for, for people and for the operator; empty if all is as it should be."""
     if pod is None:
         return _no_pod(seen)
     unscheduled = _condition(pod, "PodScheduled", "False")
@@ -218,12 +218,12 @@ def _quota(message: str) -> str:
 
 
 def _no_node(message: str, pod: Pod) -> str:
-    """Say what the scheduler misses: `0/3 nodes are available: 2 Insufficient cpu, 1 node(s) had untolerated taint`."""
+    """Say what the scheduler lacks: `0/3 nodes are available: 2 Insufficient cpu, 1 node(s) had untolerated taint`."""
     short = [_SHORT_OF.get(name, name) for name in re.findall(r"Insufficient ([\w./-]*\w)", message)]
     if short:
         return f"no node has enough {' and '.join(dict.fromkeys(short))} free{_asked(pod)}"
     if "node selector" in message or "node affinity" in message:
-        return "no node is of the kind that it is to run on"
+        return "no node is of the kind that it needs"
     if "taint" in message:
         return "no node takes it at the moment"
     return "there is no node for it"
@@ -233,7 +233,7 @@ def _no_node(message: str, pod: Pod) -> str:
 
 
 def _asked(pod: Pod) -> str:
-    """What the pod itself asks for: it may be of a release with other settings than ours."""
+    """Say what this pod asks for, read from the pod: another release may have made it, with other settings."""
     containers = [c for c in pod.spec.containers if c.name == CONTAINER] if pod.spec else []
     requests = (containers[0].resources.requests if containers and containers[0].resources else None) or {}
     asked = [f"{requests['cpu']} CPU"] if "cpu" in requests else []
@@ -254,7 +254,7 @@ def has_begun(pod: Pod) -> bool:
 
 
 def visible_state(pod: Pod) -> tuple[str, ...]:
-    """What of a pod's state may change what is said of its run; two that are equal need no second look."""
+    """Pick the parts of a pod's state that a verdict depends on: if they are equal, the run needs no second look."""
     state, status = _state(pod), pod.status
     waiting = state.waiting.reason if state and state.waiting else ""
     ended = state.terminated.reason if state and state.terminated else ""

@@ -1,6 +1,6 @@
-"""What an operator says of workers' pods: image, size and where they may run; the file that `PEERBOT_WORKER_POD` names.
+"""An operator's choices for workers' pods: image, size and nodes; the file that `PEERBOT_WORKER_POD` names.
 
-The chart writes it. What a pod must have to be safe, and to be a run at all, is not said here but in `manifest.py`.
+The chart writes it. `manifest.py` has the rest: all that a pod needs to be safe, and to be a run at all.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from peerbot.errors import SettingsError
 
 
 class WorkerPod(BaseModel):
-    """One description for every worker. Keys are Kubernetes' own; an unknown one is refused."""
+    """One description for every worker. Keys are Kubernetes' own; it refuses an unknown one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -22,9 +22,9 @@ class WorkerPod(BaseModel):
     imagePullSecrets: list[str] = Field(default_factory=list)
     serviceAccountName: str = "claude-worker-sandbox"
     instance: str = "peerbot"
-    """The release that the pods belong to; two in one namespace do not see each other's."""
+    """The release that the pods belong to; two releases in one namespace do not see each other's pods."""
     requests: dict[str, str] = Field(default_factory=dict)
-    """Beside cpu and memory, which `WORKER_CPU` and `WORKER_MEMORY` say."""
+    """Requests besides cpu and memory, which `WORKER_CPU` and `WORKER_MEMORY` set."""
     limits: dict[str, str] = Field(default_factory=dict)
     nodeSelector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[dict[str, Any]] = Field(default_factory=list)
@@ -49,7 +49,7 @@ class WorkerPod(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> "WorkerPod":
-        """Read the file. Raises `SettingsError` that says what is wrong with it."""
+        """Read the file. Raises a `SettingsError` that says what is wrong with it."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
@@ -63,6 +63,6 @@ class WorkerPod(BaseModel):
 
 
 def _only_known(kind: type[Any], value: dict[str, Any]) -> None:
-    """Refuse what Kubernetes would: lightkube drops unknown keys without a word."""
+    """Refuse what Kubernetes would refuse: lightkube silently drops unknown keys."""
     if unknown := value.keys() - kind.from_dict(value).to_dict().keys():
         raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")

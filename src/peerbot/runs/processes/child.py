@@ -15,9 +15,9 @@ from peerbot.runs.processes.sandbox import Launch, Sandbox
 
 
 def base_environment() -> dict[str, str]:
-    """What every run has beside what its caller gives: the same on every machine, nothing of the dispatcher's own.
+    """Make the variables that every run has besides its caller's: alike on every machine, none of the dispatcher's own.
 
-    The Python that runs us comes last on the path: an agent finds one even where the system brings none.
+    The Python that runs us comes last on the path: an agent finds one even if the system brings none.
     """
     return {"PATH": f"/usr/local/bin:/usr/bin:/bin:{sys.base_prefix}/bin", "LANG": "C.UTF-8"}
 
@@ -39,7 +39,7 @@ class Child:
         sandbox: Sandbox | None,
         silent_seconds: float,
     ) -> "Child":
-        """Start a worker whose processes hold the folder's lock. Raises `OSError` where the system refuses."""
+        """Start a worker whose processes hold the folder's lock. Raises `OSError` if the system refuses."""
         beats, beating = os.pipe()
         far_end, line = os.pipe()
         environment = {**base_environment(), **environment, FD_VARIABLE: str(beating)}
@@ -73,7 +73,7 @@ class Child:
         return self._process.pid
 
     def terminate(self) -> None:
-        """Ask the worker, and it alone, to end (SIGTERM), as Kubernetes asks a pod's first process."""
+        """Ask only the worker to end (SIGTERM), as Kubernetes asks a pod's first process."""
         if self._process.returncode is None:
             self._process.terminate()
 
@@ -84,10 +84,10 @@ class Child:
             self._line = -1
 
     async def wait(self) -> int:
-        """Wait until no process of the run is left; the worker's exit code, 128 + n for signal n."""
+        """Wait until no process of the run is left; return the worker's exit code, 128 + n for signal n."""
         code = await self._process.wait()
         self.kill()
-        # What a killed guard, or one without a /proc to look into, has left behind is still in its process group.
+        # Processes that a killed guard, or one without a /proc to look into, left behind are still in its group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         return code if code >= 0 else 128 - code

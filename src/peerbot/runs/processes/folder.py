@@ -1,6 +1,6 @@
 """The folder of runs that the dispatchers of one machine share (decision 0006).
 
-What they know of each other's runs is here.
+They know of each other's runs only from here.
 
 ::
 
@@ -13,8 +13,8 @@ What they know of each other's runs is here.
         worker.log     what the worker printed, the last of it
         workspace/ home/ tmp/     gone when it has ended
 
-A run's folder appears whole and with both locks held, by one rename: there is no half-made run to misread, and of two
-dispatchers that start the same one, one is first. Locks end with the processes that hold them, whatever ended those.
+A run's folder appears whole and with both locks held, by one rename: no dispatcher can misread a half-made run, and if
+two start the same run, one is first. A lock ends with the processes that hold it, whatever ended them.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.port import Phase, RunState
 
-LOG_BYTES = 1024 * 1024  # a log is cut back to this when it has grown to twice as much
+LOG_BYTES = 1024 * 1024  # a log that has grown to twice as much is cut back to this
 _KEEP_SECONDS = 24 * 3600.0  # how long the folder of an ended run stays
 _SWEEP_AT_MOST = 1000
 
@@ -58,7 +58,7 @@ class EndNote(BaseModel):
 
 
 class RunFolder:
-    """One run's folder. Every dispatcher may look, wake and ask for the end; the one that made it writes the end."""
+    """One run's folder. Every dispatcher may look, wake and read the end; the one that made it writes the end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,7 +70,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, directory: Path, conversation: Conversation, run: int) -> "HeldFolder | None":
-        """Make a run's folder, both locks held; None where there is one of its name already."""
+        """Make a run's folder, with both locks held; None if one of its name exists already."""
         draft = directory / f".new-{secrets.token_hex(8)}"
         target = directory / conversation.job_name(run)
         draft.mkdir(mode=0o700)
@@ -91,28 +91,28 @@ class RunFolder:
         return held
 
     def state(self) -> RunState | None:
-        """How the run is, now; None where there is none."""
+        """Say how the run is now; None if it does not exist."""
         note = self._note()
         if note is None:
             return None
         conversation = Conversation.parse(note.conversation)
         if not (self.path / "end.json").exists() and any(self._is_held(lock) for lock in ("lock", "dispatcher")):
             return RunState(conversation, note.run, Phase.RUNNING)
-        # Only now: the end is written before the locks are let go.
+        # Only now: its dispatcher writes the end before it releases the locks.
         end = self._read_end() or EndNote(
-            reason=RunEnd.DISPATCHER_ENDED, detail=f"its dispatcher (process {note.dispatcher}) ended, and it with that"
+            reason=RunEnd.DISPATCHER_ENDED, detail=f"it ended with its dispatcher (process {note.dispatcher})"
         )
         return RunState(conversation, note.run, Phase.ENDED, end.reason, end.detail)
 
     def wakes(self) -> int:
-        """How often it was woken so far."""
+        """Count how often it was woken so far."""
         try:
             return (self.path / "wake").stat().st_size
         except FileNotFoundError:
             return 0
 
     def wake(self) -> None:
-        """Wake it; nothing where it is gone."""
+        """Wake it. Does nothing if it is gone."""
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(self.path / "wake", os.O_WRONLY | os.O_APPEND)
             try:
@@ -121,7 +121,7 @@ class RunFolder:
                 os.close(descriptor)
 
     def trim_log(self) -> None:
-        """Cut the log back to its last part when it has grown too long. What is written meanwhile may be lost."""
+        """Cut the log back to its last part if it has grown too long. Lines written meanwhile may be lost."""
         with contextlib.suppress(FileNotFoundError), self.log.open("rb+") as file:
             if os.fstat(file.fileno()).st_size <= 2 * LOG_BYTES:
                 return
@@ -132,7 +132,7 @@ class RunFolder:
             file.write(b"(earlier lines are left out)\n" + last)
 
     def log_tail(self, characters: int = 500) -> str:
-        """The last of what the worker printed, in whole lines."""
+        """Read the last lines that the worker printed, in whole."""
         try:
             with self.log.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -143,7 +143,7 @@ class RunFolder:
         return text if len(text) <= characters else text[-characters:].partition("\n")[2]
 
     def clear(self) -> None:
-        """Remove what the agent worked with; notes and log stay. Takes as long as a large checkout takes."""
+        """Remove the agent's files; notes and log stay. Takes as long as removing a large checkout takes."""
         self.bootstrap.unlink(missing_ok=True)
         for directory in (self.workspace, self.home, self.tmp):
             _remove_tree(directory)
@@ -167,7 +167,7 @@ class RunFolder:
             return EndNote(reason=RunEnd.GONE, detail=f"its end.json can't be read: {error.error_count()} problems")
 
     def _is_held(self, name: str) -> bool:
-        """Whether somebody else holds a lock. Shared among lookers, so that none takes another for the holder."""
+        """Whether somebody else holds a lock. Looks with a shared lock: no looker takes another for the holder."""
         try:
             descriptor = os.open(self.path / name, os.O_RDONLY)
         except FileNotFoundError:
@@ -191,11 +191,11 @@ class HeldFolder(RunFolder):
         self.lock = _take_lock(draft / "lock")
 
     def hand_over_lock(self) -> None:
-        """Leave `lock` to the run's processes, which have inherited it."""
+        """Leave `lock` to the run's processes, which inherited it."""
         self._close("lock")
 
     def end(self, reason: RunEnd, detail: str) -> None:
-        """Write how the run ended, for every dispatcher to see, then let go."""
+        """Write how the run ended, for every dispatcher to see, then release the locks."""
         note = EndNote(reason=reason, detail=detail)
         draft = self.path / ".end.json"
         draft.write_text(note.model_dump_json())
@@ -203,7 +203,7 @@ class HeldFolder(RunFolder):
         self.release()
 
     def release(self) -> None:
-        """Let go of both locks. Idempotent."""
+        """Release both locks. Idempotent."""
         self._close("lock")
         self._close("_dispatcher")
 
@@ -214,7 +214,7 @@ class HeldFolder(RunFolder):
 
 
 def run_names(directory: Path) -> Iterator[str]:
-    """The name of every run that has a folder: of those that live, and of all that ended within the last day."""
+    """Yield the name of every run that has a folder: those that live, and all that ended within the last day."""
     with os.scandir(directory) as entries:
         for entry in entries:
             if not entry.name.startswith("."):
@@ -222,7 +222,7 @@ def run_names(directory: Path) -> Iterator[str]:
 
 
 def sweep(directory: Path) -> None:
-    """Clear what dispatchers that died have left, and remove the folders of runs that ended a day ago or more."""
+    """Clear the leftovers of dispatchers that died, and remove the folders of runs that ended a day ago or more."""
     with os.scandir(directory) as entries:
         names = [entry.name for entry, _ in zip(entries, range(_SWEEP_AT_MOST), strict=False)]
     for name in names:
@@ -247,7 +247,7 @@ def _take_lock(path: Path) -> int:
 
 
 def _remove_tree(path: Path) -> None:
-    """Remove a directory, also one in which an agent has locked directories against us. What can't be removed stays."""
+    """Remove a directory, even if an agent locked directories in it against us. Skips all that it can't remove."""
 
     def unlock(_function: Any, name: str, _error: Any) -> None:
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """Runs as child processes of the dispatcher, on one machine: in bubblewrap, or without a sandbox (decision 0006).
 
-What the dispatchers of the machine know of each other's runs is in the folder that they share (`folder.py`); each
-looks there five times a second. A run ends with the dispatcher that started it.
+The machine's dispatchers know of each other's runs from the folder that they share (`folder.py`); each looks there five
+times a second. A run ends with the dispatcher that started it.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from peerbot.runs.processes.folder import HeldFolder, RunFolder, run_names, swee
 from peerbot.runs.processes.sandbox import Sandbox
 from peerbot.runs.watchers import Watchers
 
-_LOOK_SECONDS = 0.2  # how often the shared folder is looked at
+_LOOK_SECONDS = 0.2  # how often a dispatcher looks at the shared folder
 _KILL_SECONDS = 10.0  # how long an end may take beyond its grace time
 
 log = logger(__name__)
@@ -47,10 +47,9 @@ class _OwnRun:
 class ProcessRuns(Runs):
     """Runs as processes of this machine; implements the port `Runs`.
 
-    `directory` is the shared folder of runs, `command` starts the worker, `sandbox` is what it runs in (None: nothing
-    keeps the agent from the user's files), `grace_seconds` is what a worker has between SIGTERM and SIGKILL. A run
-    whose worker gives no sign of life for `silent_seconds` is killed, and so is, as a backstop, one that is not done
-    after `deadline_seconds`.
+    `directory` is the shared folder of runs. `command` starts the worker in `sandbox` (None: nothing keeps the agent
+    from the user's files). A worker has `grace_seconds` between SIGTERM and SIGKILL. A run is killed if its worker
+    gives no sign of life for `silent_seconds`, and, as a backstop, if it is not done after `deadline_seconds`.
     """
 
     def __init__(
@@ -76,18 +75,18 @@ class ProcessRuns(Runs):
         self._keeper: asyncio.Task[None] | None = None
         self._watchers = Watchers()
         self._seen: dict[str, tuple[Phase, int]] = {}  # the phase and the number of wakes last seen
-        self._over: dict[str, RunState] = {}  # what has ended stays so, and a day has many: read once
+        self._over: dict[str, RunState] = {}  # an ended run stays ended, and a day has many: each is read once
         self._closed = False
 
     async def start(self, spec: RunSpec) -> None:
-        """Start the run; success too where a run of this name exists already, alive or ended."""
+        """Start the run. It is success, too, if a run of this name exists already, alive or ended."""
         if self._closed:
-            raise Unavailable("No run is started any more: this dispatcher is closing.")
+            raise Unavailable("This dispatcher is closing, so it starts no more runs.")
         self._keep()
         try:
             folder = RunFolder.create(self._directory, spec.conversation, spec.run)
         except OSError as error:
-            raise Unavailable(f"The run's folder could not be made in {self._directory}: {error.strerror}.") from error
+            raise Unavailable(f"Could not make the run's folder in {self._directory}: {error.strerror}.") from error
         if folder is None:
             return
         before = _out_of_memory_kills()
@@ -99,7 +98,7 @@ class ProcessRuns(Runs):
             folder.release()
             folder.remove()
             if isinstance(error, OSError):
-                raise Unavailable(f"The worker's process could not be started: {error.strerror}.") from error
+                raise Unavailable(f"Could not start the worker's process: {error.strerror}.") from error
             raise
         folder.hand_over_lock()
         own = _OwnRun(child, folder, time.monotonic(), before)
@@ -111,32 +110,32 @@ class ProcessRuns(Runs):
         self._observe(folder)
 
     async def look(self, conversation: Conversation, run: int) -> RunState | None:
-        """Look at the folder now; None where there is no such run."""
+        """Look at the folder now; None if there is no such run."""
         return self._folder(conversation, run).state()
 
     async def list(self) -> list[RunState]:
-        """Every run that is there; ended ones stay for a day."""
+        """List every run; ended ones stay for a day."""
         states = [self._state(name) for name in self._names()]
         return [state for state in states if state is not None]
 
     async def wake(self, conversation: Conversation, run: int) -> None:
-        """Wake a run: our own watchers hear at once, other dispatchers' when they next look."""
+        """Wake a run: our own watchers hear it at once, other dispatchers' watchers when those next look."""
         folder = self._folder(conversation, run)
         folder.wake()
         self._observe(folder)
 
     def watch(self) -> AsyncIterator[RunEvent]:
-        """Every change from now on; several watchers may listen. Ends when the port is closed."""
+        """Yield every change from now on; several watchers may listen. Ends when the port is closed."""
         if not self._closed:
-            self._observe_all()  # what is there already is no news
+            self._observe_all()  # runs that exist already are no news
             self._keep()
         return self._watchers.add()
 
     async def burn(self, conversation: Conversation, run: int) -> None:
-        """Nothing is left to do: the worker has removed the file itself, or it was a pipe."""
+        """Do nothing: the worker has removed the file itself, or it was a pipe."""
 
     async def close(self) -> None:
-        """End the runs that we started, end the watches, and release what is held. Idempotent."""
+        """End the runs that we started, end the watches, and release all that is held. Idempotent."""
         self._closed = True
         for own in self._own.values():
             self._begin_stop(own)
@@ -162,7 +161,7 @@ class ProcessRuns(Runs):
         asyncio.get_running_loop().call_later(self._grace_seconds, own.child.kill)
 
     async def _attend(self, spec: RunSpec, own: _OwnRun) -> None:
-        """Wait for a run's end and write down how it was; then clear up after it."""
+        """Wait for a run's end and write down how it ended; then clear up after it."""
         code = await self._ended(own)
         own.folder.trim_log()
         reason, detail = _how_it_ended(own, code)
@@ -178,7 +177,7 @@ class ProcessRuns(Runs):
         await asyncio.to_thread(own.folder.clear)  # a large checkout takes seconds to remove
 
     async def _ended(self, own: _OwnRun) -> int:
-        """Wait for a run's end; one that is not done by its deadline is ended. Its exit code."""
+        """Wait for a run's end, and kill it if it is not done by its deadline. Returns its exit code."""
         end = asyncio.create_task(own.child.wait())
         timeout = None if math.isinf(self._deadline_seconds) else self._deadline_seconds
         done, _ = await asyncio.wait([end], timeout=timeout)
@@ -195,7 +194,7 @@ class ProcessRuns(Runs):
             task.add_done_callback(self._tasks.discard)
 
     async def _follow(self) -> None:
-        """Look again and again for what other dispatchers did, and keep our runs' logs short."""
+        """Look again and again for other dispatchers' changes, and keep our runs' logs short."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
@@ -211,14 +210,14 @@ class ProcessRuns(Runs):
                 self._observe(RunFolder(self._directory / name))
 
     def _names(self) -> set[str]:
-        """Every run that is there; what is remembered of others is forgotten."""
+        """List every run, and forget all that is remembered of others."""
         names = set(run_names(self._directory))
         self._seen = {name: seen for name, seen in self._seen.items() if name in names}
         self._over = {name: state for name, state in self._over.items() if name in names}
         return names
 
     def _state(self, name: str) -> RunState | None:
-        """How a run is, now."""
+        """Say how a run is now."""
         if name not in self._over:
             state = RunFolder(self._directory / name).state()
             if state is None or state.phase is not Phase.ENDED:
@@ -227,7 +226,7 @@ class ProcessRuns(Runs):
         return self._over[name]
 
     def _observe(self, folder: RunFolder) -> None:
-        """Tell the watchers what is new about a run since we last looked."""
+        """Tell the watchers the news about a run since we last looked."""
         state = folder.state()
         if state is None:
             return
@@ -240,7 +239,7 @@ class ProcessRuns(Runs):
 
 
 def _how_it_ended(own: _OwnRun, code: int) -> tuple[RunEnd, str]:
-    """The reason, and for the operator the exit code and, of a run that died, the last that its worker printed."""
+    """Say the reason, and for the operator the exit code and, if the run died, the last lines of its worker."""
     detail = f"exit code {code}"
     if code > 128:
         with contextlib.suppress(ValueError):
@@ -257,7 +256,7 @@ def _how_it_ended(own: _OwnRun, code: int) -> tuple[RunEnd, str]:
 
 
 def _out_of_memory_kills() -> int:
-    """How many processes this machine's kernel has killed for want of memory; 0 where it does not tell."""
+    """Count the processes that this machine's kernel killed because memory ran out; 0 if it does not tell."""
     try:
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

@@ -1,12 +1,12 @@
-"""What keeps a laptop's files, processes and credentials from an agent that runs on it: bubblewrap, called with care.
+"""The sandbox that keeps a laptop's files, processes and credentials from an agent that runs there: bubblewrap.
 
 Each protection has a name. A test leaves one out by that name and shows what the agent could then reach, so that no
-flag stays here because it once looked right. Everything is told to bubblewrap through a file descriptor and with an
-empty environment of its own: what stands in its argument list or environment is readable inside.
+flag stays here because it once looked right. Bubblewrap gets everything through a file descriptor and an empty
+environment of its own, because its argument list and environment are readable inside.
 
-Not kept from the agent: the network (loopback carries the gateway, so the machine's other loopback services are
-reachable too, and before Linux 6.12 its abstract sockets: `worker/harden.py`), and as much CPU, memory and disk as it
-likes, for want of a cgroup that everybody may write.
+The agent still has the network (loopback carries the gateway, so it reaches the machine's other loopback services too,
+and before Linux 6.12 its abstract sockets: `worker/harden.py`). It also has as much CPU, memory and disk as it likes,
+because no cgroup is writable for everybody.
 """
 
 import functools
@@ -36,19 +36,19 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
     "new-session": ("--new-session",),
     "die-with-parent": ("--die-with-parent",),
 }
-# A protection that bubblewrap gives by itself is only gone when its opposite is asked for.
+# Bubblewrap gives some protections by default: to leave one out, a test has to ask for its opposite.
 _FLAGS_WITHOUT: Mapping[str, tuple[str, ...]] = {"user": ("--uid", "0", "--gid", "0", "--cap-add", "ALL")}
 
 PROTECTIONS = frozenset(_FLAGS) | {"host-files", "read-only-system", "kernel-settings", "environment", "arguments"}
 
-# What programs need of /etc to find names, certificates, libraries and the time; nothing that can hold a key.
+# The parts of /etc that programs need to find names, certificates, libraries and the time; none can hold a key.
 _ETC = (
     "alternatives", "ca-certificates.conf", "debian_version", "gai.conf", "host.conf", "hosts", "ld.so.cache",
     "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "os-release", "pki/ca-trust/extracted",
     "pki/tls/cert.pem", "pki/tls/certs", "protocols", "resolv.conf", "services", "ssl/cert.pem", "ssl/certs",
     "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
-# Their files are root's to write without any capability, and root is who the agent is outside where root started us.
+# Root may write their files without any capability, and if root started us, the agent is root outside the sandbox.
 _KERNEL_SETTINGS = ("acpi", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
 _PASSWD = f"root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nagent:x:1000:1000:agent:{HOME}:/bin/bash\n"
 _GROUP = "root:x:0:\nagent:x:1000:\n"
@@ -60,7 +60,7 @@ class SandboxMissing(PeerBotError):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How a command is started: its arguments, its environment, and the descriptors that are made for it alone."""
+    """The way to start a command: its arguments, its environment, and the descriptors made for it alone."""
 
     argv: list[str]
     environment: dict[str, str]
@@ -68,7 +68,7 @@ class Launch:
 
 
 class Sandbox:
-    """Bubblewrap with every protection; `without` leaves some out by their names and is there for tests alone."""
+    """Bubblewrap with every protection. `without` leaves some out by name, for tests alone."""
 
     DEPTH = 2  # generations from bubblewrap to what it runs: itself, the namespace's first process, the command
 
@@ -82,7 +82,7 @@ class Sandbox:
     def find(cls) -> "Sandbox":
         """Find bubblewrap and start this Python in it once, as a run would be.
 
-        Raises `SandboxMissing` with one sentence that says what to do. What was found is remembered.
+        Raises `SandboxMissing` with one sentence that says what to do. Remembers what it found.
         """
         return _found()
 
@@ -98,9 +98,9 @@ class Sandbox:
     ) -> Iterator[Launch]:
         """Prepare to start `command` with exactly `environment`, in `workspace`.
 
-        The secret is a file inside, readable and removable by the command alone (`PEERBOT_BOOTSTRAP_FILE`). `lock`
-        is a descriptor that bubblewrap holds open as long as anything lives inside, and that the command does not
-        get. The descriptors made here are closed when the block ends: start it within.
+        The secret is a file inside that only the command can read and remove (`PEERBOT_BOOTSTRAP_FILE`). Bubblewrap
+        holds the descriptor `lock` open as long as anything lives inside; the command does not get it. The block
+        closes the descriptors made here when it ends, so start the command within.
         """
         with ExitStack() as stack:
             files: list[int] = []
@@ -114,7 +114,7 @@ class Sandbox:
             arguments = ["--unshare-user", *self._flags(), *self._mounts(workspace)]
             arguments += ["--perms", "0444", "--file", file("passwd", _PASSWD.encode()), "/etc/passwd"]
             arguments += ["--perms", "0444", "--file", file("group", _GROUP.encode()), "/etc/group"]
-            # A plain file in a tmpfs of its own, not a mount: the worker can remove it once it has read it.
+            # A plain file in a tmpfs of its own, not a mount: the worker can remove it after reading it.
             arguments += ["--perms", "0700", "--tmpfs", str(Path(BOOTSTRAP_FILE).parent)]
             arguments += ["--perms", "0400", "--file", file("bootstrap", bootstrap_secret.encode()), BOOTSTRAP_FILE]
             if "read-only-system" not in self._without:
@@ -150,7 +150,7 @@ class Sandbox:
                 mounts += [bind, str(path), str(path)]
         else:
             mounts += ["--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - inside the sandbox
-        # After the empty directories, for a Python may live below one of them.
+        # After the empty directories, because a Python may live below one of them.
         for path in _python_paths():
             mounts += [bind, str(path), str(path)]
         return [*mounts, "--bind", str(workspace), WORKSPACE]
@@ -169,7 +169,7 @@ def _memory_file(name: str, content: bytes) -> int:
 
 
 def _python_paths() -> list[Path]:
-    """What this Python and this package need, as leaves: what else lies beside them is somebody's and stays hidden."""
+    """List the paths that this Python and this package need, as leaves: all beside them stays hidden."""
     homes = [sys.prefix, sys.base_prefix, os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix)]
     leaves = [Path(home, leaf) for home in homes for leaf in ("bin", "lib", "lib64", "pyvenv.cfg")]
     return _outermost(path for path in [*leaves, Path(peerbot.__file__).parent] if path.exists())
@@ -184,7 +184,7 @@ def _outermost(paths: Iterable[Path]) -> list[Path]:
 
 
 def _host_directories() -> list[Path]:
-    """The machine's own files as an agent would find them without the protection `host-files`."""
+    """List the machine's own directories that an agent would find without the protection `host-files`."""
     ours = {"proc", "dev", "sys", "run", "usr", "etc", "home", "workspace", "bin", "sbin", "lib", "lib64"}
     top = [path for path in Path("/").iterdir() if path.name not in ours]
     homes = [path for path in Path("/home").iterdir() if str(path) != HOME]
@@ -194,7 +194,9 @@ def _host_directories() -> list[Path]:
 @functools.cache
 def _found() -> Sandbox:
     if sys.platform != "linux":
-        raise SandboxMissing("The sandbox needs Linux (bubblewrap); elsewhere only the demo model runs by itself.")
+        raise SandboxMissing(
+            "The sandbox needs Linux (bubblewrap). Run PeerBot on Linux, or try it here with the demo model."
+        )
     program = shutil.which("bwrap")
     if program is None:
         raise SandboxMissing(
@@ -208,14 +210,14 @@ def _found() -> Sandbox:
         raise SandboxMissing(f"The sandbox needs bubblewrap 0.8 or later, and {program} is older ({reason}).")
     if "uid map" in reason or "namespace" in reason:
         raise SandboxMissing(
-            f"Bubblewrap is here, but this kernel does not allow user namespaces ({reason}): allow them with "
+            f"Bubblewrap is here, but this kernel does not allow user namespaces ({reason}). Allow them with "
             "sysctl kernel.unprivileged_userns_clone=1 or, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns=0."
         )
     raise SandboxMissing(f"Bubblewrap is here, but this Python does not start in its sandbox ({reason}).")
 
 
 def _try(sandbox: Sandbox) -> str | None:
-    """Start Python in the sandbox; None when that worked, else the last thing that was said."""
+    """Start Python in the sandbox; None if that worked, otherwise the last line that it printed."""
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as lock:
         with sandbox.launch(
             [sys.executable, "-c", "import peerbot"],
