@@ -27,7 +27,7 @@ _GOES_ON = (
     "Note from PeerBot: the worker that worked on this turn ended",
     "Note from PeerBot: Claude Code ended in the middle of this turn",
 )
-_NOT_SAVED = "not yet saved is not in this workspace"
+_NOT_SAVED = "not yet saved are not in this workspace"
 _CUT_SHORT = re.compile(r"^(The user doesn't want to |\[Request interrupted|\[Tool )")
 """What Claude Code writes as the result of a tool that was interrupted: nobody knows how far it came."""
 _INTERRUPTED = "[Request interrupted by user"
