@@ -112,9 +112,7 @@ async def asked(doing: str, asking: Awaitable[_T]) -> _T:
         raise No(doing, status, error.status.message or f"status {status}") from error
     except (httpx2.HTTPError, OSError) as error:
         reason = str(error) or type(error).__name__
-        raise Unavailable(
-            f"the API server does not answer ({reason}). Check that `kubectl get pods` works."
-        ) from error
+        raise Unavailable(f"the API server does not answer ({reason}). Check that `kubectl get pods` works.") from error
 
 
 async def look_at_rights(settings: Settings) -> list[Finding]:

@@ -41,7 +41,7 @@ async def look_at_store(settings: Settings) -> list[Finding]:
                 return [wrong(_CHECK, said, _CREDENTIALS[urlsplit(url).scheme])]
             raise
     if fault:
-        fix = "Use a store that creates an object only if there is none: Google Cloud Storage, Amazon S3, or a local disk."
+        fix = "Use a store that creates, and never overwrites: Google Cloud Storage, Amazon S3, or a local disk."
         return [wrong(_CHECK, f"{url} {fault}", fix)]
     return [good(_CHECK, f"{url}: an object was created once, read, listed and deleted")]
 
