@@ -166,7 +166,7 @@ class Agent:
                         "preset": "claude_code",
                         "append": INSTRUCTIONS.format(branch=self._brief.branch, repository=self._brief.repository),
                     },
-                    permission_mode="bypassPermissions",  # the sandbox is the fence, not a question that nobody can answer
+                    permission_mode="bypassPermissions",  # the sandbox is the fence: nobody can answer a question
                     setting_sources=[],  # a repository's own hooks and settings are not trusted
                     strict_mcp_config=True,
                     verbatim_prompts=True,  # a person's text is never a slash command or a file mention
