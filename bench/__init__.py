@@ -1,4 +1,4 @@
-"""What PeerBot adds to the bare Claude Code CLI, measured in one run: `make bench`. It asserts no times."""
+"""Measures the time that PeerBot adds to the bare Claude Code CLI: `make bench`. It asserts no times."""
 
 import sys
 from pathlib import Path

@@ -40,7 +40,7 @@ async def main() -> None:
     logs.configure("DEBUG", stream=io.StringIO())  # a clock may listen; nobody reads
     command = " ".join(["make bench", *([f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else [])])
     when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    print(f"`{command}`, {when}, {os.cpu_count()} CPUs. Medians, where nothing else is said.", flush=True)
+    print(f"`{command}`, {when}, {os.cpu_count()} CPUs. Figures are medians unless a table says otherwise.", flush=True)
     for name in options.names or BENCHES:
         began, before = time.monotonic(), os.getloadavg()[0]
         with tempfile.TemporaryDirectory(prefix="peerbot-bench-") as folder:
@@ -51,8 +51,8 @@ async def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: does everything work")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which benches: {', '.join(BENCHES)}; all of them")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, to see that everything works")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"benches to run: {', '.join(BENCHES)} (default: all)")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHES):
         parser.error(f"there is no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")

@@ -16,7 +16,7 @@ DEADLINE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the report: what we measured, beside what, and what follows from both."""
+    """One line of the report: a measurement, its comparison, and the conclusion from both."""
 
     what: str
     ours: str
@@ -41,7 +41,7 @@ class Table:
 
 @dataclass(slots=True)
 class Section:
-    """What one bench has to say."""
+    """The report of one bench."""
 
     title: str
     figures: list[Figure] = field(default_factory=list)

@@ -58,7 +58,7 @@ STEPS = {
 
 @dataclass
 class _Deaths:
-    """What the deaths of one kind cost."""
+    """The cost of the deaths of one kind."""
 
     back: list[float] = field(default_factory=list)  # seconds until the first model request of the next run
     begun: list[float] = field(default_factory=list)  # for comparison: from a mention to that of the first run
@@ -162,7 +162,7 @@ async def _kill_dispatchers(directory: Path, deaths: _Deaths, count: int) -> Non
 
 
 async def _at_work(system: System, work: str, deaths: _Deaths) -> tuple[Conversation, str, float]:
-    """Begin a conversation whose agent is at work, and when it began to be."""
+    """Begin a conversation, and wait until its agent is at work; returns it, its input, and that time."""
     said_at = now()
     conversation, identity = await system.say(work)
     await eventually(lambda: _times(system, conversation, 1).stat().st_size > 0, DEADLINE_SECONDS)
@@ -186,7 +186,7 @@ def _owner(system: System, conversation: Conversation, run: int) -> int:
 
 
 def _worker_pid(system: System, conversation: Conversation, run: int) -> int | None:
-    """The worker itself, below its guard and its sandbox; None where it has ended."""
+    """The worker itself, below its guard and its sandbox; None if it has ended."""
     started = [
         e for e in system.logged("process_started") if e["conversation"] == str(conversation) and e["run"] == run
     ]

@@ -1,4 +1,4 @@
-"""What the model relay adds to a streamed chunk: an upstream that sends the time, read directly and through it."""
+"""Measures the model relay's time for a streamed chunk: an upstream sends the time, read directly and through it."""
 
 import asyncio
 import json

@@ -171,7 +171,7 @@ async def upstream(seconds: float) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _nginx(directory: Path, upstream: str) -> AsyncIterator[tuple[int, str] | None]:
-    """nginx before `upstream`: its process and its URL; None where there is none on this machine."""
+    """nginx before `upstream`: its process and its URL; None if this machine has none."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         yield None

@@ -1,4 +1,4 @@
-"""The whole of `peerbot try`, as somebody sees it who runs it for the first time."""
+"""Measures all of `peerbot try`, as a person sees it who runs it for the first time."""
 
 import asyncio
 import json

@@ -110,7 +110,7 @@ async def test_a_failing_test_is_brought_along_seen_to_fail_mended_and_seen_to_p
     plans = [call.input for call in first.calls if call.name == "TodoWrite"]
     assert len(plans) == 6
     assert all(plan != following for plan, following in pairwise(plans))
-    assert "nothing to mend" in second.text
+    assert "nothing to fix" in second.text
     assert "Edit" not in {call.name for call in second.calls}
 
 
@@ -120,7 +120,7 @@ async def test_a_flaw_that_it_does_not_know_is_left_alone_and_said_so(desk: Desk
 
     answer = await desk.ask("fix the failing test")
 
-    assert "not of the flaw that I know" in answer.text
+    assert "not because of the flaw that I know" in answer.text
     assert "this sample is not the one" in answer.text
     assert (desk.repository / "calc.py").read_text() == "def mean(numbers):\n    return 7\n"
 
@@ -535,7 +535,7 @@ async def test_a_cut_tool_call_is_taken_up_where_it_broke_and_done_once(desk: De
 
     assert not answer.result.is_error
     assert answer.retries == []  # the CLI keeps the finished text and asks for the rest, without a word
-    assert str(answer.messages).count("I run it.") == 1
+    assert str(answer.messages).count("I'll run it.") == 1
     assert (desk.repository / "count").read_text() == "once\n"
     assert "```\nonce\n```" in answer.text
 

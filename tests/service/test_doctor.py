@@ -251,7 +251,7 @@ async def test_every_problem_of_the_settings_is_told_and_the_rest_goes_on(system
     assert [(f.said, f.fix) for f in found if f.check == "settings"] == [
         (
             "PEERBOT_MODLE is not a setting",
-            "Take PEERBOT_MODLE away, or correct its name: docs/settings.md has them all.",
+            "Remove PEERBOT_MODLE, or correct its name: docs/settings.md lists all settings.",
         ),
         ("SLACK_BOT_TOKEN: a bot token begins with xoxb-", "Correct SLACK_BOT_TOKEN."),
         (

@@ -130,7 +130,7 @@ async def test_a_turn_that_takes_too_long_ends_with_what_it_made_and_the_next_go
         )
         assert "**Left:** Run the command as it was written" in full_text(turn)
         assert "The last thing I said:" in full_text(turn)
-        assert full_text(turn).endswith("I run it.")
+        assert full_text(turn).endswith("I'll run it.")
         assert 6 <= (turn.seconds or 0) < 20
         assert [file.path for file in turn.files] == ["half.txt"]
         assert _git(system, turn.repository or "", "show", f"{conversation.branch}:half.txt") == "half"

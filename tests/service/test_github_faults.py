@@ -239,7 +239,7 @@ async def test_what_does_not_fit_is_said_and_left_to_the_agent_in_the_next_turn(
         thread, "echo mine > one.txt", lambda: thread.person_commits(branch, "one.txt", "Bob's\n")
     )
 
-    assert "somebody else pushed to the branch, and that does not fit to what I changed (one.txt)." in full_text(failed)
+    assert "somebody else pushed to the branch, and that conflicts with what I changed (one.txt)." in full_text(failed)
     assert "Write here again, and I bring both together" in full_text(failed)
     assert thread.git("show", f"{branch}:one.txt") == "Bob's"
     theirs = thread.git("rev-parse", branch)

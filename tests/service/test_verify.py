@@ -167,7 +167,7 @@ async def world(played: Played, tmp_path: Path) -> AsyncIterator[World]:
 async def test_while_the_product_works_its_inputs_wait_and_nothing_is_found(played: Played) -> None:
     assert [report.findings for report in played.meanwhile if report.findings] == []
     reasons = {waiting.reason.partition(" since ")[0] for report in played.meanwhile for waiting in report.waiting}
-    assert "run 1 is open" in reasons
+    assert "run 1 has been open" in reasons
 
 
 async def test_what_the_product_left_behind_is_clean(world: World) -> None:
@@ -402,7 +402,7 @@ async def test_what_waits_is_told_with_its_age_and_reason_and_is_no_fault(world:
     [waiting] = (await world.report()).waiting
     assert (waiting.input, waiting.conversation) == (identity, str(world.talk))
     assert 1800 <= waiting.age_seconds < 1900
-    assert "is closed (finished), and there is no other yet" in waiting.reason
+    assert "is closed (finished), and there is no other run yet" in waiting.reason
 
     runs = len(list((world.folder() / "runs").glob("*.json")))
     run = Run(
@@ -411,15 +411,15 @@ async def test_what_waits_is_told_with_its_age_and_reason_and_is_no_fault(world:
     )  # fmt: skip
     world.put(f"runs/{run.n}.json", run)
     [waiting] = (await world.report()).waiting
-    assert waiting.reason.startswith(f"run {run.n} is reserved since ")
+    assert waiting.reason.startswith(f"run {run.n} was reserved at ")
 
     world.put(f"runs/{run.n}.started", RunStarted(supervisor_hash="", agent_hash=""))
     [waiting] = (await world.report()).waiting
-    assert waiting.reason.startswith(f"run {run.n} is open since ")
+    assert waiting.reason.startswith(f"run {run.n} has been open since ")
 
     world.put("turns/3.json", Turn(k=3, run=run.n, inputs=[identity], status=TurnStatus.DONE, text="Soon."))
     report = await world.report()
-    assert [waiting.reason for waiting in report.waiting] == ["turn 3 is written and not posted yet"]
+    assert [waiting.reason for waiting in report.waiting] == ["turn 3 is written, and its answer is not posted yet"]
     assert report.good
 
     code, out, _ = await world.verify()
@@ -432,7 +432,7 @@ async def test_a_young_marker_waits_for_its_input(world: World) -> None:
     report = await world.report()
 
     assert report.findings == []
-    assert [waiting.reason for waiting in report.waiting] == ["its marker is there, and it is not recorded yet"]
+    assert [waiting.reason for waiting in report.waiting] == ["its marker is there, but it is not recorded yet"]
 
 
 async def test_a_marker_of_a_posted_answer_is_counted_and_harmless(world: World) -> None:

@@ -1,1 +1,1 @@
-"""`peerbot doctor`: looks at everything that PeerBot needs, from where it runs, and says how to mend what is wrong."""
+"""`peerbot doctor`: checks everything that PeerBot needs, from where it runs, and says how to mend each fault."""

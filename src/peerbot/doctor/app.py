@@ -1,6 +1,6 @@
-"""The doctor's round: every check side by side, each with a deadline, each told as soon as those before it are.
+"""The doctor's round: runs all checks side by side, each with a deadline, and tells the findings in a fixed order.
 
-A check that breaks is a finding like any other, and the rest goes on.
+If a check breaks, that is a finding like any other, and the others go on.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ Look = Callable[[Settings], Awaitable[list[Finding]]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One look, and the settings that it can't do without.
+    """One check, and the settings that it needs.
 
-    `fix` is what it says to do where the error that ended it does not say.
+    `fix` is the advice for an error that brings none.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Check:
 
 
 def checks(*, model: bool) -> list[Check]:
-    """Everything that is looked at besides the settings, in the order in which it is told."""
+    """List the checks besides the settings, in the order in which they are told."""
     slack, github = ("slack_api_url",), ("github_token", "github_api_url")
-    network = "Look at the network between here and there, and try again."
+    network = "Check the network between here and there, and try again."
     return [
         Check("slack_bot_token", look_at_bot_token, ("slack_bot_token", *slack), network),
         Check("slack_app_token", look_at_app_token, ("slack_app_token", *slack), network),
@@ -53,7 +53,7 @@ def checks(*, model: bool) -> list[Check]:
             "store",
             look_at_store,
             ("peerbot_store", "gcs_bucket_name"),
-            "Give whoever runs PeerBot the right to create, read, list and delete objects there.",
+            "Give PeerBot's account the right to create, read, list and delete objects there.",
             seconds=30.0,  # five calls, and a store is asked again for a few seconds before it counts as broken
         ),
         Check(
@@ -67,12 +67,12 @@ def checks(*, model: bool) -> list[Check]:
 
 
 def cluster_checks(settings: Settings) -> tuple[Finding, list[Check]]:
-    """What is looked at where runs are Jobs; without a description of workers there is nothing to try."""
+    """Check the workers' description, and list the cluster's checks; with a bad description only that of rights."""
     # Here, so that process runs do not pay for a cluster's client.
     from peerbot.doctor import cluster  # noqa: PLC0415
     from peerbot.doctor.probe import PROBE_SECONDS, look_at_worker  # noqa: PLC0415
 
-    fix = "See whether `kubectl get pods` works from here, and try again."
+    fix = "Check that `kubectl get pods` works from here, and try again."
     described = cluster.look_at_description(settings)
     found = [Check("kubernetes_rights", cluster.look_at_rights, (), fix)]
     if described.outcome is Outcome.GOOD:
@@ -85,14 +85,14 @@ def cluster_checks(settings: Settings) -> tuple[Finding, list[Check]]:
 
 
 async def examine(tell: Tell | None, *, model: bool) -> Report:
-    """Look at everything, and tell each finding as a line, in order and as soon as it is known.
+    """Run all checks, and tell each finding as a line, in order and as soon as it is known.
 
-    `model`: spend a few of Claude's tokens, too. Raises `SettingsError` where nothing can be made of the settings.
+    `model`: spend a few of Claude's tokens, too. Raises `SettingsError` if the settings can't be read at all.
     """
     known = read()
     report = Report(findings=[])
     if tell and known.settings.peerbot_runtime is Runtime.KUBERNETES:
-        tell("… a worker's pod is started, to look from inside it: that takes up to 90 s")
+        tell("… starting a worker's pod to look from inside it; this takes up to 90 s")
     async for finding in _findings(known, model=model):
         clean = known.redacted(finding)
         report.findings.append(clean)
@@ -111,7 +111,7 @@ async def _findings(known: Known, *, model: bool) -> AsyncIterator[Finding]:
         described, more = cluster_checks(known.settings)
         yield described
         all_checks += more
-    else:  # at once, since it blocks, and the others are timed
+    else:  # before the others: it blocks, and they are timed
         for finding in look_at_sandbox(known.settings):
             yield finding
     looking = [asyncio.create_task(_look(check, known), name=check.name) for check in all_checks]
@@ -139,4 +139,4 @@ async def _look(check: Check, known: Known) -> list[Finding]:
     except Exception as error:
         trace = known.redacted(skipped(check.name, traceback.format_exc())).said
         log.error("check_broke", check=check.name, trace=trace)
-        return [wrong(check.name, f"it could not be looked at ({type(error).__name__}; see the log)", check.fix)]
+        return [wrong(check.name, f"this check broke ({type(error).__name__}; see the log)", check.fix)]

@@ -1,4 +1,4 @@
-"""The cluster as the doctor looks at it: the API server, the account's rights, a run's Job, the runtime class."""
+"""The doctor's checks of the cluster: the API server, the account's rights, a run's Job, the runtime class."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -30,10 +30,10 @@ RIGHTS = {
     ("", "events"): ("get", "list", "watch"),
     ("", "secrets"): ("create", "delete"),
 }
-"""What the dispatcher's account has to be allowed in its namespace, by API group and resource; the chart's Role."""
+"""The rights that the dispatcher's account needs in its namespace, by API group and resource; the chart's Role."""
 
 NOBODY = Conversation("TDOCTOR", "CDOCTOR", "1.000000")
-"""The conversation of a run that is only spoken of: nothing is said in it."""
+"""A made-up conversation, for the description of a run that never begins."""
 
 _DESCRIPTION, _RIGHTS, _JOB, _RUNTIME_CLASS = "worker_description", "kubernetes_rights", "worker_job", "runtime_class"
 
@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 
 
 class No(PeerBotError):
-    """The API server says no. `status` is its HTTP status, `message` its own words."""
+    """The API server refused. `status` is its HTTP status, `message` its own words."""
 
     def __init__(self, doing: str, status: int, message: str) -> None:
         super().__init__(f"Kubernetes would not {doing}: {message}")
@@ -50,13 +50,13 @@ class No(PeerBotError):
 
     @property
     def is_for_want_of_a_right(self) -> bool:
-        """Whether RBAC says it, not an admission rule."""
+        """Whether the refusal comes from RBAC, not from an admission rule."""
         return self.status == HTTPStatus.FORBIDDEN and "cannot" in self.message and "resource" in self.message
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster, and what the settings say of workers in it."""
+    """A cluster, and the settings' description of its workers."""
 
     client: AsyncClient
     pod: WorkerPod
@@ -64,13 +64,13 @@ class Cluster:
 
     @property
     def namespace(self) -> str:
-        """Where Jobs are made."""
+        """The namespace of the Jobs."""
         return str(self.client.namespace)
 
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[AsyncClient]:
-    """Open the cluster of the settings. Raises `SettingsError` where there is none."""
+    """Open the cluster of the settings. Raises `SettingsError` if there is none."""
     client = cluster_client(settings.peerbot_namespace)
     try:
         yield client
@@ -80,7 +80,7 @@ async def connected(settings: Settings) -> AsyncIterator[AsyncClient]:
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Cluster]:
-    """Open the cluster, with the description of workers. Raises `SettingsError` where either is missing."""
+    """Open the cluster, with the description of workers. Raises `SettingsError` if either is missing."""
     pod = _described(settings)
     async with connected(settings) as client:
         yield Cluster(client, pod, Size(settings.worker_cpu, settings.worker_memory))
@@ -92,17 +92,17 @@ def _described(settings: Settings) -> WorkerPod:
 
 
 def look_at_description(settings: Settings) -> Finding:
-    """Whether the file that describes workers' pods can be used."""
+    """Check the file that describes workers' pods."""
     try:
         pod = _described(settings)
     except SettingsError as error:
-        fix = "Correct that file; in a cluster `helm upgrade` writes it anew, from the chart's values under `worker`."
+        fix = "Correct that file. In a cluster, `helm upgrade` writes it again from the chart's values under `worker`."
         return wrong(_DESCRIPTION, str(error).removesuffix("."), fix)
-    return good(_DESCRIPTION, f"workers run {pod.image} as {pod.serviceAccountName}")
+    return good(_DESCRIPTION, f"workers run the image {pod.image} as the service account {pod.serviceAccountName}")
 
 
 async def asked(doing: str, asking: Awaitable[_T]) -> _T:
-    """Ask the API server. Raises `No`, and `Unavailable` where it does not answer."""
+    """Ask the API server. Raises `No`, and `Unavailable` if it does not answer."""
     try:
         return await asking
     except ApiError as error:
@@ -112,30 +112,28 @@ async def asked(doing: str, asking: Awaitable[_T]) -> _T:
         raise No(doing, status, error.status.message or f"status {status}") from error
     except (httpx2.HTTPError, OSError) as error:
         reason = str(error) or type(error).__name__
-        raise Unavailable(
-            f"the API server does not answer ({reason}). See whether `kubectl get pods` works."
-        ) from error
+        raise Unavailable(f"the API server does not answer ({reason}). Check that `kubectl get pods` works.") from error
 
 
 async def look_at_rights(settings: Settings) -> list[Finding]:
-    """Whether the API server answers, as whom, and whether that account may do what a dispatcher does."""
+    """Check that the API server answers, and that this account may do what a dispatcher does."""
     async with connected(settings) as client:
         asking = [_may(client, verb, group, resource) for (group, resource), verbs in RIGHTS.items() for verb in verbs]
         me, *denied = await asyncio.gather(_who(client), *asking)
     missing = ", ".join(filter(None, denied))
     if not missing:
-        return [good(_RIGHTS, f"{me} may do what it takes in the namespace {client.namespace}")]
+        return [good(_RIGHTS, f"{me} has all rights that it needs in the namespace {client.namespace}")]
     return [
         wrong(
             _RIGHTS,
             f"{me} may not {missing} in the namespace {client.namespace}",
-            "Give it the chart's Role claude-worker (`helm upgrade` makes it and its binding anew).",
+            "Give it the chart's Role claude-worker (`helm upgrade` makes the Role and its binding again).",
         )
     ]
 
 
 async def _may(client: AsyncClient, verb: str, group: str, resource: str) -> str:
-    """Empty where the account may, else what it may not."""
+    """Ask for one right; returns it if the account lacks it, otherwise nothing."""
     what = ResourceAttributes(namespace=client.namespace, verb=verb, group=group, resource=resource)
     review = SelfSubjectAccessReview(spec=SelfSubjectAccessReviewSpec(resourceAttributes=what))
     answer = await asked("say what I may", client.create(review))
@@ -148,7 +146,7 @@ async def _who(client: AsyncClient) -> str:
 
 
 async def look_at_job(settings: Settings) -> list[Finding]:
-    """Whether a run's very Job would be taken: a dry run, which goes through every rule and is not kept."""
+    """Check that a run's own Job would be admitted, by a dry run: it goes through every rule and is not kept."""
     async with opened(settings) as cluster:
         deadline = backstop_seconds(settings.session_timeout_minutes * 60)
         made = job(nobodys_run(settings), cluster.pod, cluster.size, deadline_seconds=deadline)
@@ -157,28 +155,28 @@ async def look_at_job(settings: Settings) -> list[Finding]:
         except No as no:
             if no.is_for_want_of_a_right:
                 return [skipped(_JOB, "the account may not create Jobs")]
-            fix = "Change what that rule asks for, or the chart's values under `worker`."
+            fix = "Change that rule, or the chart's values under `worker`."
             return [wrong(_JOB, f"a run's Job is not admitted: {no.message}", fix)]
     return [good(_JOB, f"a run's Job is admitted in the namespace {cluster.namespace}")]
 
 
 def nobodys_run(settings: Settings) -> RunSpec:
-    """A run of no conversation, as a dispatcher would describe it."""
+    """Describe a run as a dispatcher would, for a made-up conversation."""
     environment = {"PEERBOT_GATEWAY_URL": str(settings.peerbot_gateway_url)}
     return RunSpec(NOBODY, 1, "", environment)
 
 
 async def look_at_runtime_class(settings: Settings) -> list[Finding]:
-    """Whether the runtime class that workers ask for is there, as far as the account may see it."""
+    """Check that the workers' runtime class is there, as far as the account may see it."""
     async with opened(settings) as cluster:
         name = cluster.pod.runtimeClassName
         if not name:
-            return [skipped(_RUNTIME_CLASS, "workers ask for none")]
+            return [skipped(_RUNTIME_CLASS, "workers ask for no runtime class")]
         try:
             await asked("show a runtime class", cluster.client.get(RuntimeClass, name))
         except No as no:
             if no.status == HTTPStatus.NOT_FOUND:
                 fix = "Install it, or leave `worker.runtimeClassName` empty."
                 return [wrong(_RUNTIME_CLASS, f"there is no runtime class {name}", fix)]
-            return [skipped(_RUNTIME_CLASS, f"the account may not look at {name}: the worker pod below shows it")]
+            return [skipped(_RUNTIME_CLASS, f"the account may not look at {name}; the worker pod below shows it")]
     return [good(_RUNTIME_CLASS, f"{name} is there")]

@@ -1,6 +1,6 @@
-"""GitHub as the doctor looks at it: the token, what it may, and where repositories are to be made.
+"""The doctor's checks of GitHub: the token, its rights, and the place where PeerBot makes repositories.
 
-Asked directly, not through `github/`: what a token may stands in a header, which that client does not show.
+They ask GitHub directly, not through `github/`: a header names the token's scopes, and that client does not show it.
 """
 
 from http import HTTPStatus
@@ -19,12 +19,12 @@ _TOKENS_PAGE = "https://github.com/settings/tokens"
 
 class _Answer(NamedTuple):
     status: int
-    scopes: str | None  # of a classic token; None: it does not say
+    scopes: str | None  # of a classic token; None for a fine-grained one, which does not say
     document: dict[str, Any]
 
 
 class _Asker:
-    """Asks with the token of the settings."""
+    """Asks GitHub, with the token of the settings."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
         self._session = session
@@ -36,7 +36,7 @@ class _Asker:
         }
 
     async def get(self, path: str) -> _Answer:
-        """Raises `Unavailable` where GitHub does not answer, or is busy."""
+        """Get a document. Raises `Unavailable` if GitHub does not answer, or is busy."""
         try:
             async with self._session.get(self._url + path, headers=self._headers) as reply:
                 document = (
@@ -45,9 +45,9 @@ class _Asker:
                 answer = _Answer(reply.status, reply.headers.get("X-OAuth-Scopes"), document)
                 used_up = reply.headers.get("x-ratelimit-remaining") == "0"
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable("GitHub did not answer. Look at GITHUB_API_URL and at the network.") from error
+            raise Unavailable("GitHub did not answer. Check GITHUB_API_URL and the network.") from error
         except ValueError as error:
-            raise Unavailable("The answer was not GitHub's. Look at GITHUB_API_URL.") from error
+            raise Unavailable("The answer did not come from GitHub. Check GITHUB_API_URL.") from error
         busy = answer.status in (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS) and used_up
         if busy or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable(f"GitHub is busy or broken (status {answer.status}). Try again in a few minutes.")
@@ -55,16 +55,16 @@ class _Asker:
 
 
 async def look_at_token(settings: Settings) -> list[Finding]:
-    """Whose token it is, and whether it has what it needs and nothing dangerous. Raises `Unavailable`."""
+    """Check that GitHub takes the token, and that its scopes suffice and are safe. Raises `Unavailable`."""
     async with aiohttp.ClientSession() as session:
         me = await _Asker(session, settings).get("/user")
     if me.status != HTTPStatus.OK:
         return [_refused(me), skipped(_RIGHTS, "GitHub does not accept the token")]
-    return [good(_TOKEN, f"of the account {me.document.get('login')}"), *_scopes(me.scopes)]
+    return [good(_TOKEN, f"it belongs to the account {me.document.get('login')}"), *_scopes(me.scopes)]
 
 
 async def look_at_organization(settings: Settings) -> list[Finding]:
-    """Whether it is there, and repositories may be made in it. Raises `Unavailable`."""
+    """Check that the organization is there, and that the token may make repositories in it. Raises `Unavailable`."""
     name = settings.github_organization
     async with aiohttp.ClientSession() as session:
         asker = _Asker(session, settings)
@@ -73,7 +73,7 @@ async def look_at_organization(settings: Settings) -> list[Finding]:
             return [skipped(_ORGANIZATION, "GitHub does not accept the token")]
         login = str(me.document.get("login"))
         if login.lower() == name.lower():
-            return [good(_ORGANIZATION, f"repositories are made in the account {login} itself")]
+            return [good(_ORGANIZATION, f"PeerBot makes repositories in the account {login} itself")]
         if (await asker.get(f"/orgs/{name}")).status != HTTPStatus.OK:
             return [_no_organization(name, login)]
         member = await asker.get(f"/user/memberships/orgs/{name}")
@@ -92,36 +92,36 @@ def _refused(answer: _Answer) -> Finding:
 def _scopes(told: str | None) -> list[Finding]:
     if told is None:
         needed = "Administration, Contents and Pull requests (read and write), and not Workflows"
-        return [skipped(_RIGHTS, f"a fine-grained token does not say what it may; it needs {needed}")]
+        return [skipped(_RIGHTS, f"GitHub does not show the rights of a fine-grained token; it needs {needed}")]
     granted = {scope.strip() for scope in told.split(",")} - {""}
     found = []
     if "repo" not in granted:
         said = f"the token lacks the scope repo (it has {', '.join(sorted(granted)) or 'none'})"
         found.append(wrong(_RIGHTS, said, f"Give the token the scope repo at {_TOKENS_PAGE}."))
     if "workflow" in granted:
-        said = "the token has the scope workflow, so an agent could change GitHub Actions, which see your secrets"
-        found.append(wrong(_RIGHTS, said, f"Take the scope workflow from the token at {_TOKENS_PAGE}."))
+        said = "the token has the scope workflow, so an agent could change GitHub Actions, which can read your secrets"
+        found.append(wrong(_RIGHTS, said, f"Take the scope workflow away from the token at {_TOKENS_PAGE}."))
     return found or [good(_RIGHTS, "it has repo, and not workflow")]
 
 
 def _no_organization(name: str, login: str) -> Finding:
     return wrong(
         _ORGANIZATION,
-        f"this token sees no organization {name}, so repositories would be made in the account {login}",
-        f"Set GITHUB_ORGANIZATION to one that is there (https://github.com/organizations/new makes one) or to {login}.",
+        f"this token sees no organization {name}, so repositories would go into the account {login}",
+        f"Set GITHUB_ORGANIZATION to one that exists (https://github.com/organizations/new makes one) or to {login}.",
     )
 
 
 def _membership(answer: _Answer, name: str, login: str) -> Finding:
     if answer.status == HTTPStatus.NOT_FOUND:
         said = f"the token's account {login} is no member of {name}"
-        return wrong(_MEMBER, said, f"Invite {login} at https://github.com/orgs/{name}/people and accept.")
+        return wrong(_MEMBER, said, f"Invite {login} at https://github.com/orgs/{name}/people, and accept.")
     if answer.status == HTTPStatus.OK and answer.document.get("state") == "pending":
         said = f"{login} has not accepted the invitation to {name}"
         return wrong(_MEMBER, said, f"Accept it at https://github.com/orgs/{name}/invitation as {login}.")
     may = (answer.document.get("permissions") or {}).get("can_create_repository")
     if answer.status != HTTPStatus.OK or may is None:
-        return skipped(_MEMBER, "this token does not show whether it may make repositories there (read:org would)")
+        return skipped(_MEMBER, "this token does not show if it may make repositories there (read:org would)")
     if not may:
         return wrong(
             _MEMBER,

@@ -1,6 +1,6 @@
-"""What a worker's pod reaches, told from inside. The text of this file is the program of the doctor's probe pod.
+"""Finds out what a worker's pod reaches, from inside. The text of this file is the program of the doctor's probe pod.
 
-So it needs nothing but Python's standard library. Its one argument is the file to tell it in.
+So it uses Python's standard library alone. Its one argument is the file to write the answers to.
 """
 
 import json
@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-METADATA = ("169.254.169.254", 80)  # of Google's, Amazon's and Microsoft's machines
+METADATA = ("169.254.169.254", 80)  # on Google's, Amazon's and Microsoft's machines
 _TRIES = 5
 _TRY_SECONDS = 3.0
 
 
 def reaches(host: str, port: int) -> bool:
-    """Whether a connection opens. A network that refuses for the other side is no connection."""
+    """Whether a connection opens. If it is refused, even by the network, it does not."""
     try:
         with socket.create_connection((host, port), timeout=_TRY_SECONDS):
             return True
@@ -26,7 +26,7 @@ def reaches(host: str, port: int) -> bool:
 
 
 def settles(host: str, port: int, *, on: bool) -> bool:
-    """Whether it reaches a place, asked a few times: a policy takes a moment to hold for a new pod."""
+    """Whether this pod reaches a place, tried a few times: a policy takes a moment to hold for a new pod."""
     for _ in range(_TRIES):
         if reaches(host, port) is on:
             return on
@@ -35,7 +35,7 @@ def settles(host: str, port: int, *, on: bool) -> bool:
 
 
 def main() -> None:
-    """Look, and tell."""
+    """Try each place, and write the answers."""
     gateway = urlsplit(os.environ["PEERBOT_GATEWAY_URL"])
     api = (os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc"), 443)
     seen = {

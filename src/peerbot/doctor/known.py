@@ -1,6 +1,6 @@
-"""The settings as far as they can be used: a doctor goes on where a dispatcher would not start.
+"""The settings as far as they can be used: the doctor goes on with settings that no dispatcher would start with.
 
-What is wrong with a setting is a finding. In its place stands something harmless, and whoever needs it is left out.
+A faulty setting is a finding. A harmless stand-in takes its place, and the checks that need the setting are skipped.
 """
 
 import os
@@ -22,7 +22,7 @@ _NAME = re.compile("[A-Z_]+")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of the settings; `unusable` are the fields of `Settings` that hold a stand-in."""
+    """The usable settings and the findings about the rest; `unusable` are the fields that hold a stand-in."""
 
     settings: Settings
     unusable: frozenset[str]
@@ -37,7 +37,7 @@ class Known:
 
 
 def read() -> Known:
-    """Read the settings from the environment. Raises `SettingsError` where they are beyond being read."""
+    """Read the settings from the environment. Raises `SettingsError` if they can't be read at all."""
     try:
         settings = load()
     except SettingsError as error:
@@ -57,7 +57,7 @@ def _as_far_as_possible(error: SettingsError) -> Known:
         unusable |= {name[0].lower() for name in names.values() if name} & Settings.model_fields.keys()
         try:
             usable = Settings(**{name: _stand_in(name) for name in unusable})
-        except ValidationError as more:  # what is only looked at when each is right by itself
+        except ValidationError as more:  # checked only when each setting is right on its own
             said = [item["msg"].removeprefix("Value error, ") for item in more.errors(include_input=False)]
             problems = [problem for problem in said if problem not in names]
         else:
@@ -67,7 +67,7 @@ def _as_far_as_possible(error: SettingsError) -> Known:
 
 def _fix(name: str, problem: str) -> str:
     if problem.endswith("is not a setting"):
-        return f"Take {name} away, or correct its name: docs/settings.md has them all."
+        return f"Remove {name}, or correct its name: docs/settings.md lists all settings."
     if " is missing" in problem:
         return f"Set {name}."
     if (needs := problem.partition(" needs ")[2]) and name == "PEERBOT_RUNTIME":
@@ -81,7 +81,7 @@ def _stand_in(name: str) -> Any:
 
 
 def _secrets() -> list[str]:
-    """Every secret as the environment has it, a setting that can't be used too."""
+    """List every secret as the environment has it, also those in settings that can't be used."""
     names = [
         name
         for name, field in Settings.model_fields.items()

@@ -1,8 +1,7 @@
-"""A worker's pod as it will be, with a program of the doctor's in it (`inside.py`): is it let in, does it run, and what
-does it reach?
+"""Starts a worker's pod with a program of the doctor's (`inside.py`): is it admitted, does it run, what does it reach?
 
-Nothing but a pod shows that. A dry run of a Job asks no rule that is about pods, and a NetworkPolicy is only words
-where the network does not enforce it. The Job has no thread among its annotations, so no dispatcher takes it for a run.
+Only a real pod shows that. A dry run of a Job does not meet the rules about pods, and a NetworkPolicy has no effect if
+the network does not enforce it. The Job has no thread among its annotations, so no dispatcher takes it for a run.
 """
 
 import asyncio
@@ -29,18 +28,18 @@ from peerbot.settings import Settings
 from peerbot.slack.words import how_it_ended
 
 PROBE_SECONDS = 90.0
-_SURE_SECONDS = 15.0  # what holds a pod up for so long is no hiccup, unless it waits for a node: one may be on its way
+_SURE_SECONDS = 15.0  # a pod held up for longer is stuck, unless it waits for a node: one may be on its way
 _LOOK_SECONDS = 1.0
 _TOLD_IN = "/dev/termination-log"
 _NETWORK = "peerbot.dev/network"
-"""The annotation of workers that says which network they are meant to have; `open` leaves nothing to enforce."""
+"""The annotation of workers that names the network they should have; `open` leaves nothing to enforce."""
 
 _POD, _REACH, _GATEWAY = "worker_pod", "worker_network", "worker_gateway"
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A probe's state at one moment. `said` tells why it has not begun, for people; `detail`, in Kubernetes' words."""
+    """A probe's state at one moment. `said` tells people why it has not begun; `detail` is Kubernetes' own words."""
 
     ended: ContainerStateTerminated | None
     said: str
@@ -49,12 +48,12 @@ class _Seen:
 
 
 async def look_at_worker(settings: Settings) -> list[Finding]:
-    """Start a worker's pod with our program, and read what it found. Takes `PROBE_SECONDS` at most; leaves nothing."""
+    """Start a worker's pod with our program, and read its answers. Takes up to `PROBE_SECONDS`, and leaves nothing."""
     async with opened(settings) as cluster:
         try:
             made = await asked("make a probe Job", cluster.client.create(_job(settings, cluster)))
         except No as no:
-            return [skipped(_POD, f"no Job could be made for it ({no.message})")]
+            return [skipped(_POD, f"Kubernetes does not let this account make a Job for it ({no.message})")]
         try:
             seen = await _watched(cluster, made)
         finally:
@@ -67,8 +66,8 @@ async def look_at_worker(settings: Settings) -> list[Finding]:
 
 
 def _job(settings: Settings, cluster: Cluster) -> Job:
-    """A run's Job in all that lets it in or keeps it out, but for its name, its program, and whose it is."""
-    deadline = 2 * PROBE_SECONDS  # in case that we die: nobody else would delete it
+    """Make a Job that is admitted or refused as a run's, with another name, program and owner."""
+    deadline = 2 * PROBE_SECONDS  # if we die: nobody else would delete it
     made = manifest.job(nobodys_run(settings), cluster.pod, cluster.size, deadline_seconds=deadline)
     labels, notes = manifest.labels(cluster.pod), dict(cluster.pod.annotations)
     made.metadata = ObjectMeta(name=f"claude-worker-doctor-{secrets.token_hex(4)}", labels=labels, annotations=notes)
@@ -82,7 +81,7 @@ def _job(settings: Settings, cluster: Cluster) -> Job:
 
 
 async def _watched(cluster: Cluster, made: Job) -> _Seen:
-    """Look until it has ended, or will not begin."""
+    """Watch the probe until it has ended, or will not begin."""
     began = asyncio.get_running_loop().time()
     while True:
         seen = await _look(cluster, made)
@@ -127,11 +126,11 @@ def _meta(item: Job | Pod) -> ObjectMeta:
 
 
 def _held_up(seen: _Seen, cluster: Cluster) -> Finding:
-    """Say why it did not run, and what to do: by the words of `verdict.py`."""
+    """Say why the probe did not run, and what to do. The reason is in the words of `verdict.py`."""
     because = f"{seen.said or 'Kubernetes does not say why'}" + (f" ({seen.detail})" if seen.detail else "")
     if seen.unscheduled:
         return skipped(_POD, f"no node took a worker's pod within {PROBE_SECONDS:g} s: {because}")
-    fix = f"See `kubectl get events -n {cluster.namespace}`."
+    fix = f"Look for the reason in `kubectl get events -n {cluster.namespace}`."
     if "image" in seen.said:
         fix = f"Push {cluster.pod.image}, or correct `worker.image` (and `global.imagePullSecrets`)."
     elif "quota" in seen.said:
@@ -139,7 +138,7 @@ def _held_up(seen: _Seen, cluster: Cluster) -> Finding:
     elif "RuntimeClass" in seen.detail:
         fix = "Install that runtime class, or leave `worker.runtimeClassName` empty."
     elif "rule" in seen.said:
-        fix = "Change what that rule asks for, or the chart's values under `worker`."
+        fix = "Change that rule, or the chart's values under `worker`."
     return wrong(_POD, f"a worker's pod does not start: {because}", fix)
 
 
@@ -152,7 +151,7 @@ def _findings(ended: ContainerStateTerminated, cluster: Cluster) -> list[Finding
             f"a program in it fails: exit code {ended.exitCode}, {(ended.message or ended.reason or '')[-300:].strip()}"
         )
         fix = f"Use the worker image of this release: `worker.image` is {cluster.pod.image}."
-        return [wrong(_POD, said, fix), skipped(_REACH, "nothing could be seen from inside")]
+        return [wrong(_POD, said, fix), skipped(_REACH, "the program in the pod gave no answer")]
     return [
         good(_POD, f"a worker's pod is admitted, starts and runs (Linux {kernel})"),
         _network(cluster, {"the API server": api, "the metadata server": metadata}),
@@ -162,7 +161,7 @@ def _findings(ended: ContainerStateTerminated, cluster: Cluster) -> list[Finding
 
 def _network(cluster: Cluster, reached: dict[str, bool]) -> Finding:
     if cluster.pod.annotations.get(_NETWORK) == "open":
-        return skipped(_REACH, "workers may go anywhere: the chart's values say so (`networkPolicy`)")
+        return skipped(_REACH, "workers may reach everything: the chart's values say so (`networkPolicy`)")
     if within := [place for place, reaches in reached.items() if reaches]:
         return wrong(
             _REACH,
@@ -178,5 +177,5 @@ def _to_gateway(reached: bool) -> Finding:
     return wrong(
         _GATEWAY,
         "a worker's pod does not reach the gateway",
-        "See that a dispatcher is ready, that PEERBOT_GATEWAY_URL names its Service, and that DNS is let through.",
+        "Check that a dispatcher is ready, that PEERBOT_GATEWAY_URL names its Service, and that DNS is allowed.",
     )

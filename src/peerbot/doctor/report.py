@@ -1,4 +1,4 @@
-"""What a doctor says: one finding a line, with the fix where something is wrong."""
+"""The doctor's report: one finding a line, each fault with its fix."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ _MARKS = {"good": "✓", "wrong": "✗", "skipped": "–"}
 
 
 class Outcome(StrEnum):
-    """How something was found."""
+    """The result of one check."""
 
     GOOD = "good"
     WRONG = "wrong"
@@ -16,7 +16,7 @@ class Outcome(StrEnum):
 
 
 class Finding(BaseModel):
-    """One thing that was looked at. `fix` is the one sentence that mends it, where it is wrong."""
+    """The result of one check. `fix` says in one sentence how to mend a fault; otherwise it is empty."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,26 +32,26 @@ class Finding(BaseModel):
 
 
 class Report(BaseModel):
-    """Everything that was looked at, in order."""
+    """All findings, in order."""
 
     findings: list[Finding]
 
     @property
     def good(self) -> bool:
-        """Whether nothing is wrong; what was skipped is not."""
+        """Whether nothing is wrong. A skipped check is not wrong."""
         return all(finding.outcome is not Outcome.WRONG for finding in self.findings)
 
 
 def good(check: str, said: str) -> Finding:
-    """Something is as it should be."""
+    """Make a finding: all is as it should be."""
     return Finding(check=check, outcome=Outcome.GOOD, said=said)
 
 
 def wrong(check: str, said: str, fix: str) -> Finding:
-    """Something is wrong, and this mends it."""
+    """Make a finding: something is wrong, and `fix` mends it."""
     return Finding(check=check, outcome=Outcome.WRONG, said=said, fix=fix)
 
 
 def skipped(check: str, why: str) -> Finding:
-    """Something was not looked at."""
+    """Make a finding: this was not checked."""
     return Finding(check=check, outcome=Outcome.SKIPPED, said=why)

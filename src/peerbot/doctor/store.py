@@ -1,4 +1,4 @@
-"""The journal's store as the doctor looks at it: everything that the journal does with objects, on one of its own."""
+"""The doctor's check of the journal's store: it does all that the journal does with objects, on one of its own."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ _CREDENTIALS = {
 
 
 async def look_at_store(settings: Settings) -> list[Finding]:
-    """Create, read, list and delete an object below `probe/`. Raises as the store does, and `SettingsError`."""
+    """Create, read, list and delete an object below `probe/`. Raises `SettingsError`, and as the store does."""
     url = settings.store_url
     if missing := _missing_directory(url):
         return [wrong(_CHECK, f"there is no directory {missing}", f"Make it: mkdir -p {missing}")]
@@ -36,18 +36,18 @@ async def look_at_store(settings: Settings) -> list[Finding]:
             with contextlib.suppress(PeerBotError, TimeoutError):  # it may have been made
                 async with asyncio.timeout(_CLEANING_SECONDS):
                     await storage.delete(key)
-            if str(error).endswith(_UNTOLD):  # a doctor has no log to look into
+            if str(error).endswith(_UNTOLD):  # the doctor writes no such log
                 said = str(error).removesuffix(_UNTOLD).rstrip(". ")
                 return [wrong(_CHECK, said, _CREDENTIALS[urlsplit(url).scheme])]
             raise
     if fault:
-        fix = "Use a store that creates only what is not there: Google Cloud Storage, Amazon S3, or a local disk."
+        fix = "Use a store that creates, and never overwrites: Google Cloud Storage, Amazon S3, or a local disk."
         return [wrong(_CHECK, f"{url} {fault}", fix)]
     return [good(_CHECK, f"{url}: an object was created once, read, listed and deleted")]
 
 
 async def _fault(storage: Storage, key: str, ours: bytes) -> str:
-    """What the store does that a journal can't stand on; empty where there is nothing."""
+    """Find a fault of the store that a journal can't live with; empty if there is none."""
     created = await storage.put_if_absent(key, ours)
     again = await storage.put_if_absent(key, ours[::-1] + b"another")
     read = await storage.get(key)
@@ -55,14 +55,14 @@ async def _fault(storage: Storage, key: str, ours: bytes) -> str:
     await storage.delete(key)
     gone = await storage.get(key) is None
     if not created or again or read != ours:
-        return "does not keep what was created first"
+        return "does not keep the object that was created first"
     if key not in listed:
-        return "does not list what was created"
-    return "" if gone else "does not delete"
+        return "does not list an object that was created"
+    return "" if gone else "does not delete an object"
 
 
 def _missing_directory(url: str) -> Path | None:
-    """The directory that is to be the store, where it is missing: opening it would make it, and hide that a disk is."""
+    """The store's directory, if it is missing. Opening would make it, and hide that a disk is not mounted."""
     parts = urlsplit(url)
     directory = Path(unquote(parts.path))
     return directory if parts.scheme == "file" and directory.is_absolute() and not directory.is_dir() else None

@@ -1,4 +1,4 @@
-"""`peerbot local`: plays a first conversation live in the terminal, then stays up to chat with."""
+"""`peerbot local`: plays a first conversation live in the terminal, then stays up so that a person can chat."""
 
 import asyncio
 import sys
@@ -13,7 +13,7 @@ from peerbot.local.talk import answer_to, introduce, say
 from peerbot.local.world import World
 
 FIRST_MESSAGE = "Create a simple Python script that prints the first ten primes, and run it"
-HELP = "Write on in this thread, /new begins another, /quit (or Ctrl-C) ends."
+HELP = "Write here to go on in this thread. /new begins another thread, /quit (or Ctrl-C) ends."
 
 
 async def chat(
@@ -21,7 +21,7 @@ async def chat(
 ) -> None:
     """Play, then chat until the person ends it (or, without a terminal, until cancelled).
 
-    Raises `SettingsError` where the world can't be started.
+    Raises `SettingsError` if the world can't be started.
     """
     async with World(directory, repository=repository, unsafe_no_sandbox=unsafe_no_sandbox) as world:
         introduce(world, tell)
@@ -42,7 +42,7 @@ async def chat(
 async def _converse(world: World, conversation: Conversation, tell: Callable[[str], None]) -> None:
     """Take the person's lines until they end it."""
     if not sys.stdin.isatty():
-        tell("\nNo terminal to chat in: staying up until this is ended (Ctrl-C or SIGTERM).")
+        tell("\nThere is no terminal to chat in: staying up until Ctrl-C or SIGTERM.")
         await asyncio.Event().wait()
     tell(f"\n{HELP}")
     thread_ts: str | None = conversation.thread_ts
@@ -65,7 +65,7 @@ async def _converse(world: World, conversation: Conversation, tell: Callable[[st
 
 
 async def _lines() -> asyncio.StreamReader:
-    """Standard input, line by line, without a thread that can't be ended."""
+    """Open standard input line by line, without a thread that can't be ended."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     return reader

@@ -1,4 +1,4 @@
-"""Talking in a local world: say something as the person, and see it answered."""
+"""Talking in a local world: write a message as the person, and wait for its answer."""
 
 import asyncio
 import logging
@@ -14,11 +14,11 @@ from peerbot.local.slack.narrate import Narrator, answered_turn
 from peerbot.local.world import World
 
 ANSWER_SLACK_SECONDS = 120.0
-"""How much longer than one turn's limit an answer may take: start, checkout, push."""
+"""How much longer than one turn's limit an answer may take, for start, checkout and push."""
 
 
 class Timeline(logging.Handler):
-    """When each kind of log event of ours came first; log lines carry a stable word."""
+    """Notes when each kind of our log events came first, by the event's stable name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,20 +30,20 @@ class Timeline(logging.Handler):
             self._first.setdefault(str(record.msg.get("event")), time.monotonic())
 
     def after(self, began: float, event: str) -> float | None:
-        """Seconds from `began` to the first such event; None where there was none."""
+        """Return the seconds from `began` to the first such event; None if there was none."""
         at = self._first.get(event)
         return None if at is None else round(at - began, 3)
 
 
 def thread_in(world: World, name: str) -> str:
-    """The `thread_ts` that a person means: as Slack has it, or a whole conversation's name.
+    """Return the `thread_ts` of the thread that a person names: by its `thread_ts`, or by its conversation.
 
-    Raises `SettingsError` where there is no such thread in this world.
+    Raises `SettingsError` if there is no such thread in this world.
     """
     thread_ts = name.rpartition("/")[2]
     if not world.slack.thread(world.slack.general, thread_ts):
         raise SettingsError(
-            f"There is no thread {name} here. Name the one that an earlier turn printed, with its --in."
+            f"There is no thread {name} here. Name a thread that an earlier turn printed, and give the same --in."
         )
     return thread_ts
 
@@ -60,9 +60,9 @@ async def say(world: World, text: str, thread_ts: str | None) -> tuple[Conversat
 async def answer_to(
     world: World, changes: AsyncIterator[Change], conversation: Conversation, identity: str, narrator: Narrator | None
 ) -> Turn:
-    """Wait for the answer to an input, telling what happens meanwhile.
+    """Wait for the answer to an input, and tell what happens meanwhile.
 
-    `changes` were watched from before the input was said. Raises `Unavailable` where no answer comes in time.
+    Begin to watch `changes` before you say the input. Raises `Unavailable` if no answer comes in time.
     """
     limit = world.settings.session_timeout_minutes * 60 + ANSWER_SLACK_SECONDS
     try:
@@ -76,12 +76,12 @@ async def answer_to(
                     if turn and identity in turn.inputs:
                         return turn
     except TimeoutError as error:
-        raise Unavailable(f"No answer came within {limit:.0f} seconds; the log is in {world.log_file}.") from error
+        raise Unavailable(f"No answer came within {limit:.0f} seconds. The log is in {world.log_file}.") from error
     raise Unavailable("The local Slack was closed before the answer came.")
 
 
 def introduce(world: World, tell: Callable[[str], None]) -> None:
-    """Say what this world is: which model answers, and whether the agent is in a sandbox."""
+    """Tell which model answers in this world, and whether the agent is in a sandbox."""
     if world.model:
         tell(
             "Model: the demo model (set ANTHROPIC_API_KEY to talk to Claude). It plays fixed pieces; the work is real."
@@ -90,5 +90,6 @@ def introduce(world: World, tell: Callable[[str], None]) -> None:
         tell("Model: Claude, with your ANTHROPIC_API_KEY.")
     if not world.sandboxed:
         tell(
-            "Sandbox: none. The agent may do what your user may do. (apt-get install bubblewrap gives it one on Linux.)"
+            "Sandbox: none. The agent may do everything that your user may do. (On Linux, apt-get install bubblewrap "
+            "gives it one.)"
         )

@@ -1,4 +1,4 @@
-"""`peerbot try`: one turn in a local world, then it ends."""
+"""`peerbot try`: plays one turn in a local world, then ends."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from peerbot.slack.render import turn_words
 
 
 class Seconds(BaseModel):
-    """How long after the message was sent something happened; `total` is the whole command, start and end included."""
+    """Times in seconds since the message was sent. `total` is the whole command, with its start and end."""
 
     received: float | None
     first_model_request: float | None
@@ -26,7 +26,7 @@ class Seconds(BaseModel):
 
 
 class Trial(BaseModel):
-    """What `--json` prints."""
+    """The facts that `--json` prints."""
 
     conversation: str
     runs: list[str]
@@ -43,7 +43,7 @@ class Trial(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TrialOptions:
-    """What the person asked for."""
+    """The command line's options."""
 
     message: str
     directory: Path | None = None
@@ -53,9 +53,9 @@ class TrialOptions:
 
 
 async def try_once(options: TrialOptions, tell: Callable[[str], None]) -> Trial:
-    """Play one turn; progress is told line by line.
+    """Play one turn, and tell its progress line by line.
 
-    Raises `SettingsError` for wrong use, another `PeerBotError` where no answer came.
+    Raises `SettingsError` for wrong use, and another `PeerBotError` if no answer came.
     """
     began = time.monotonic()
     timeline = Timeline()

@@ -1,6 +1,6 @@
 """The laptop's world: the real dispatcher and worker, with our own servers as Slack and GitHub (decision 0005).
 
-Claude's place is taken by the demo model where no key is found. The production code is the same, and does not know.
+If there is no key, the demo model takes Claude's place. The production code is the same, and can't tell the difference.
 """
 
 import os
@@ -26,14 +26,14 @@ from peerbot.settings import Settings, load
 from peerbot.tasks import undisturbed
 
 CARD_SECONDS = 0.3
-"""The local Slack has no budget to keep: cards may move faster than in a real workspace."""
+"""How often a card may change. The local Slack has no rate budget, so this is faster than in a real workspace."""
 
 
 class World:
-    """Everything that one local conversation needs. An async context manager; it leaves nothing running.
+    """All that a local conversation needs. An async context manager, which leaves nothing running.
 
-    `directory` keeps journal, Slack and GitHub, and a world started on it again goes on; without one a temporary
-    directory is used and removed. `repository` is a person's own git repository: a copy of it becomes the channel's.
+    `directory` keeps journal, Slack and GitHub, and the next world on it goes on from there. Without it, the world uses
+    a temporary directory and removes it. `repository` is a person's own git repository: the channel works on a copy.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class World:
 
     async def _start(self) -> None:
         if shutil.which("git") is None:
-            raise SettingsError("git is missing: install it (apt-get install git) and start again.")
+            raise SettingsError("git is missing. Install it (apt-get install git) and start again.")
         self.directory = self._directory()
         self.log_file = self.directory / "peerbot.log"
         log_stream = self._stack.enter_context(self.log_file.open("a", buffering=1))
@@ -116,7 +116,7 @@ class World:
         return load(**values)
 
     async def _use(self, source: Path) -> None:
-        """Make a copy of a person's repository the one that the channel works on."""
+        """Copy a person's repository, and make the copy the channel's repository."""
         full_name = f"{self.github.organization}/{source.name}"
         await self.github.import_repository(full_name, source)
         await choices.choose(
@@ -127,5 +127,5 @@ class World:
         )
 
     def conversation(self, thread_ts: str) -> Conversation:
-        """The conversation of a thread in the world's one channel."""
+        """Return the conversation of a thread in the world's one channel."""
         return Conversation(self.slack.team, self.slack.general, thread_ts)

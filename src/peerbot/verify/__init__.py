@@ -1,1 +1,1 @@
-"""Whether anything was lost or doubled, seen from outside: the journal's objects and, with a token, Slack's threads."""
+"""Finds lost and doubled messages from outside: in the journal's objects and, with a token, in Slack's threads."""

@@ -1,7 +1,7 @@
-"""`peerbot verify`: walks through the journal, conversation by conversation, and looks twice before it says anything.
+"""`peerbot verify`: walks through the journal, conversation by conversation, and looks twice at each fault.
 
-The journal and Slack change while they are read, and no look is one moment. So what a first look finds is only said
-where a second one, begun after it, finds it too: everything that is looked for, once there, stays.
+The journal and Slack change while they are read, and a look takes time. So a fault is only reported if a second look,
+begun after the first, finds it too. A real fault stays until somebody mends it.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ Tell = Callable[[str], None]
 async def verify(settings: OutsideSettings, tell: Tell, *, since: timedelta | None = None) -> Report:
     """Read the journal that the settings name and, with a token, its threads in Slack; changes nothing.
 
-    `since`: leave conversations out in which nothing was said for so long and nothing waits. `tell` gets a line now
-    and then on a long way. Raises `SettingsError`, and what the store and Slack raise: then nothing was verified.
+    `since`: leave out conversations in which nothing was said for this long and nothing waits. `tell` gets a line after
+    each thousand conversations. Raises `SettingsError`, and the store's and Slack's errors: then nothing was verified.
     """
     _must_exist(settings.store_url)
     storage = await open_storage(settings.store_url, project=settings.gcs_project_id)
@@ -46,12 +46,12 @@ async def verify(settings: OutsideSettings, tell: Tell, *, since: timedelta | No
     report.findings.sort(key=lambda finding: finding.identity)
     report.waiting.sort(key=lambda waiting: -waiting.age_seconds)
     if not report.conversations and not report.skipped:
-        tell(f"There is no conversation in {settings.store_url}. Is it the right store?")
+        tell(f"There is no conversation in {settings.store_url}. Check that this is the right store.")
     return report
 
 
 class _Walk:
-    """One way through the journal."""
+    """One walk through the journal."""
 
     def __init__(self, journal: Journal, threads: Threads | None, report: Report, tell: Tell) -> None:
         self._journal = journal
@@ -81,7 +81,7 @@ class _Walk:
             await asyncio.gather(*looking, return_exceptions=True)
 
     async def _gather(self, looking: set[asyncio.Task[Verdict]], fewer_than: int) -> set[asyncio.Task[Verdict]]:
-        """Wait until fewer are under way, and count what is done; the rest."""
+        """Wait until fewer tasks are running, and add the verdicts; returns the running tasks."""
         while len(looking) >= fewer_than:
             done, looking = await asyncio.wait(looking, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -103,7 +103,7 @@ class _Walk:
 
 
 def _said_since(keys: list[str], since: datetime) -> bool:
-    """Whether an input of these keys was said since then; by its name, so that nothing is read."""
+    """Whether one of these keys is an input said since then. Its name tells: nothing is read."""
     return any(float(input_ts(identity)) >= since.timestamp() for key in keys if (identity := input_named(key)))
 
 
@@ -119,7 +119,7 @@ async def _threads(settings: OutsideSettings) -> AsyncIterator[Threads | None]:
 
 
 def _must_exist(url: str) -> None:
-    """Opening a directory makes it, and an empty journal is a clean one: a misspelled path must not pass."""
+    """Raise `SettingsError` if the directory is missing: opening would make it, and an empty journal has no faults."""
     parts = urlsplit(url)
     if parts.scheme == "file" and not Path(unquote(parts.path)).is_dir():
         raise SettingsError(f"There is no journal at {url}.")

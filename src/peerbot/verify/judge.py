@@ -1,6 +1,6 @@
-"""What a conversation's objects and its thread amount to. Pure: everything is said by what was seen, and the clock.
+"""Judges a conversation from its objects and its thread. Pure: it uses only these and the clock.
 
-One fault is one finding: what follows from it (the inputs that a missing turn answered look lost) is not said again.
+One fault is one finding. Consequences of it are not reported again: if a turn is missing, its inputs are not "lost".
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from peerbot.verify.report import Finding, Name, NotLookedAt, Verdict, Waiting
 
 @dataclass(slots=True)
 class Thread:
-    """A thread as Slack shows it: every message, and those that carry a turn, by conversation and metadata."""
+    """A thread as Slack shows it: all messages, and those that carry a turn, by their metadata."""
 
     messages: set[str] = field(default_factory=set)
     answers: dict[tuple[str, int, str], list[str]] = field(default_factory=dict)  # conversation, turn, part: ts
@@ -25,7 +25,7 @@ class Thread:
 
 
 def judge(seen: Seen, thread: Thread | None, now: datetime) -> Verdict:
-    """Say what was found in a conversation, and what waits. `thread` is None where Slack is not asked."""
+    """Find a conversation's faults and its waiting inputs. `thread` is None if Slack is not asked."""
     verdict = Verdict(
         inputs=len(seen.inputs),
         turns=sum("json" in there for there in seen.turns.values()),
@@ -43,22 +43,23 @@ def judge(seen: Seen, thread: Thread | None, now: datetime) -> Verdict:
 
 
 def _documents(seen: Seen) -> Iterator[Finding]:
-    """Objects that can't be read, or are not there."""
+    """Find objects that can't be read, or are missing."""
     for key in seen.damaged:
         yield Finding.of(Name.DAMAGED, seen.conversation, key, "This object can't be read.")
     for key in seen.newer:
         yield Finding.of(Name.NEWER, seen.conversation, key, "This object was written by a newer release.")
     if missing := seen.session_missing:
-        yield Finding.of(Name.SESSION_MISSING, seen.conversation, missing, "The newest turn's session is not there.")
+        sentence = "The session that the next turn would resume is missing."
+        yield Finding.of(Name.SESSION_MISSING, seen.conversation, missing, sentence)
     for n in range(1, max(seen.runs, default=0) + 1):
         if "json" not in seen.runs.get(n, {}):
             yield Finding.of(Name.RUN_MISSING, seen.conversation, f"run {n}", f"The reservation of run {n} is missing.")
 
 
 def _turns(seen: Seen, now: datetime) -> Iterator[Finding]:
-    """Turns that are not there, name an input twice or one that is not there, or are not in Slack."""
+    """Find turns that are missing, answer an input twice or one that is missing, or are not in Slack."""
     for k in _missing_turns(seen):
-        sentence = f"Turn {k} is missing, though turns after it, or its receipt, are there."
+        sentence = f"Turn {k} is missing, but a later turn or its receipt is there."
         if unmarked := [identity for identity in _unanswered(seen) if identity not in seen.markers]:
             sentence += f" It may have answered {', '.join(unmarked)}."
         yield Finding.of(Name.TURN_MISSING, seen.conversation, f"turn {k}", sentence)
@@ -67,45 +68,45 @@ def _turns(seen: Seen, now: datetime) -> Iterator[Finding]:
             sentence = f"The turns {', '.join(map(str, turns))} all answer {identity}."
             yield Finding.of(Name.ANSWERED_TWICE, seen.conversation, identity, sentence)
         if identity not in seen.inputs:
-            sentence = f"Turn {turns[0]} answers {identity}, which is not in the journal."
+            sentence = f"Turn {turns[0]} answers {identity}, but the journal does not have this input."
             yield Finding.of(Name.INPUT_MISSING, seen.conversation, identity, sentence)
     for k, there in sorted(seen.turns.items()):
         if (turn := seen.turn(k)) and "posted" not in there and _late(seen, k, now):
-            sentence = f"Turn {k} was written at {turn.ended_at:%Y-%m-%d %H:%M} UTC and has no receipt of its answer."
+            sentence = f"Turn {k} was written at {turn.ended_at:%Y-%m-%d %H:%M} UTC, but its answer has no receipt."
             yield Finding.of(Name.UNPOSTED, seen.conversation, f"turn {k}", sentence)
 
 
 def _order(seen: Seen) -> Iterator[Finding]:
-    """Answers that came before an earlier turn's."""
+    """Find answers that came before an earlier turn's answer."""
     newest: tuple[int, ...] = (0,)
     for k in sorted(seen.turns):
         if (posted := seen.posted(k)) and posted.ts:
             stamps = sorted(_moment(ts) for ts in posted.ts)
             if stamps[0] < newest:
-                sentence = f"The answer of turn {k} came before that of an earlier turn."
+                sentence = f"The answer of turn {k} came before the answer of an earlier turn."
                 yield Finding.of(Name.OUT_OF_ORDER, seen.conversation, f"turn {k}", sentence)
             newest = max(newest, stamps[-1])
 
 
 def _inputs(seen: Seen, now: datetime) -> Iterator[Finding]:
-    """Inputs that nobody will answer."""
+    """Find inputs that PeerBot will not answer."""
     if not _missing_turns(seen) and not _unreadable_turns(seen):
         for identity in _unanswered(seen):
             if identity not in seen.markers:
-                sentence = "This input was recorded; no turn answers it, and no marker says that it waits."
+                sentence = "This input was recorded, but no turn answers it and it has no marker."
                 yield Finding.of(Name.LOST_INPUT, seen.conversation, identity, sentence)
     for identity, marker in seen.markers.items():
         if marker and _never_recorded(seen, identity, now):
-            sentence = f"This input was marked at {marker.recorded_at:%Y-%m-%d %H:%M} UTC and never recorded."
+            sentence = f"This input was marked at {marker.recorded_at:%Y-%m-%d %H:%M} UTC, but never recorded."
             yield Finding.of(Name.MARKER_WITHOUT_INPUT, seen.conversation, identity, sentence)
 
 
 def _thread(seen: Seen, thread: Thread) -> Iterator[Finding]:
-    """Where Slack shows something else than the journal says."""
+    """Find differences between the thread in Slack and the journal."""
     for k in sorted(seen.turns):
         posted = seen.posted(k)
         if posted and (gone := [ts for ts in posted.ts if ts not in thread.messages]):
-            sentence = f"The answer of turn {k} was posted as {', '.join(gone)}, and is not in the thread."
+            sentence = f"The answer of turn {k} was posted as {', '.join(gone)}, but is not in the thread."
             yield Finding.of(Name.ANSWER_GONE, seen.conversation, f"turn {k}", sentence)
     missing = _missing_turns(seen)
     for (conversation, k, _), stamps in sorted(thread.answers.items()):
@@ -113,7 +114,7 @@ def _thread(seen: Seen, thread: Thread) -> Iterator[Finding]:
             sentence = f"A message of this thread carries turn {k} of {conversation}."
             yield Finding.of(Name.UNKNOWN_ANSWER, seen.conversation, f"message {stamps[0]}", sentence)
         elif "json" not in seen.turns.get(k, {}) and k not in missing:
-            sentence = f"A message of this thread carries turn {k}, which is not in the journal."
+            sentence = f"A message of this thread carries turn {k}, but the journal does not have this turn."
             yield Finding.of(Name.UNKNOWN_ANSWER, seen.conversation, f"message {stamps[0]}", sentence)
         if len(stamps) > 1:
             sentence = f"The answer of turn {k} is in the thread {len(stamps)} times: {', '.join(stamps)}."
@@ -121,16 +122,16 @@ def _thread(seen: Seen, thread: Thread) -> Iterator[Finding]:
 
 
 def _waiting(seen: Seen, now: datetime) -> Iterator[Waiting]:
-    """Inputs that have no answer in Slack yet and are looked after, oldest first."""
+    """List the inputs that have no answer in Slack yet and are not lost, oldest first."""
     answered = seen.answered
     for identity in paths.in_order([*{*seen.inputs, *seen.markers}]):
         if identity in answered:
             unposted = [k for k in answered[identity] if "posted" not in seen.turns[k] and not _late(seen, k, now)]
-            reason = f"turn {unposted[0]} is written and not posted yet" if unposted else ""
+            reason = f"turn {unposted[0]} is written, and its answer is not posted yet" if unposted else ""
         elif identity not in seen.markers or _never_recorded(seen, identity, now):
-            reason = ""  # lost, which is said elsewhere
+            reason = ""  # lost: that is a finding
         elif identity not in seen.inputs:
-            reason = "its marker is there, and it is not recorded yet"
+            reason = "its marker is there, but it is not recorded yet"
         else:
             reason = _why_not_answered(seen)
         if reason:
@@ -139,7 +140,7 @@ def _waiting(seen: Seen, now: datetime) -> Iterator[Waiting]:
 
 
 def _why_not_answered(seen: Seen) -> str:
-    """What the newest run says about it. Whether an open run lives can't be seen from outside."""
+    """Say why an input waits, from the newest run. Whether an open run lives can't be seen from outside."""
     if not seen.runs:
         return "there is no run yet"
     n = max(seen.runs)
@@ -147,16 +148,16 @@ def _why_not_answered(seen: Seen) -> str:
     if "closed" in there:
         closed = there["closed"]
         why = f" ({closed.reason.value})" if isinstance(closed, RunClosed) else ""
-        return f"run {n} is closed{why}, and there is no other yet"
+        return f"run {n} is closed{why}, and there is no other run yet"
     if isinstance(started := there.get("started"), RunStarted):
-        return f"run {n} is open since {started.started_at:%Y-%m-%d %H:%M} UTC"
+        return f"run {n} has been open since {started.started_at:%Y-%m-%d %H:%M} UTC"
     if isinstance(run := there.get("json"), Run):
-        return f"run {n} is reserved since {run.reserved_at:%Y-%m-%d %H:%M} UTC and has not started"
+        return f"run {n} was reserved at {run.reserved_at:%Y-%m-%d %H:%M} UTC and has not started"
     return f"run {n} is open"
 
 
 def _missing_turns(seen: Seen) -> list[int]:
-    """The numbers that must have been written: there is a later turn, or something that comes after its writing."""
+    """The numbers of turns that must have been written, since a later turn or their own receipt is there."""
     last = max((k for k, there in seen.turns.items() if there.keys() - {"card"}), default=0)
     return [k for k in range(1, last + 1) if "json" not in seen.turns.get(k, {})]
 
@@ -176,13 +177,13 @@ def _all_posted(seen: Seen, identity: str) -> bool:
 
 
 def _late(seen: Seen, k: int, now: datetime) -> bool:
-    """Whether turn `k` ended so long ago that its answer should be in Slack."""
+    """Whether turn `k` ended more than `MENDED_WITHIN` ago, so that its answer should be in Slack."""
     turn = seen.turn(k)
     return turn is not None and now - turn.ended_at > MENDED_WITHIN
 
 
 def _never_recorded(seen: Seen, identity: str, now: datetime) -> bool:
-    """Whether a marker's input is not there and will not come."""
+    """Whether a marker's input is missing and will not come."""
     marker = seen.markers.get(identity)
     if identity in seen.inputs or identity in seen.answered or marker is None:
         return False
@@ -190,7 +191,7 @@ def _never_recorded(seen: Seen, identity: str, now: datetime) -> bool:
 
 
 def _not_taken(seen: Seen) -> list[int]:
-    """Turns whose receipt names no message: Slack would never take the answer (the channel is archived)."""
+    """List the turns whose receipt names no message: Slack would never take the answer (the channel is archived)."""
     return [k for k in seen.turns if (posted := seen.posted(k)) and not posted.ts]
 
 

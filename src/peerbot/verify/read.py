@@ -1,6 +1,6 @@
-"""One conversation as the journal's objects show it, each read anew: nothing that anybody remembers is trusted.
+"""Reads one conversation from the journal's objects. Each look reads them again, and trusts no memory.
 
-The markers are read before the rest, so that an input without a marker really had none when it was seen.
+It reads the markers before the rest, so that an input without a marker really had none when it was seen.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ _TURN_KINDS: dict[str, type[Document]] = {"json": Turn, "card": Card, "posted": 
 
 @dataclass(slots=True)
 class Seen:
-    """A conversation's objects. A document that can't be read is None here, and its key is in a list."""
+    """A conversation's objects. A document that can't be read is None, and its key is in `damaged` or `newer`."""
 
     conversation: Conversation
     inputs: dict[str, Input | None] = field(default_factory=dict)
@@ -52,21 +52,21 @@ class Seen:
     turns: dict[int, dict[str, Document | None]] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)  # keys
     newer: list[str] = field(default_factory=list)  # keys of documents that a newer release wrote
-    session_missing: str | None = None  # the key of the newest turn's session, where nothing is there
+    session_missing: str | None = None  # the key of the session that the next turn would resume
 
     def turn(self, k: int) -> Turn | None:
-        """Turn `k`, where it is written and can be read."""
+        """Turn `k`, if it is written and can be read."""
         found = self.turns.get(k, {}).get("json")
         return found if isinstance(found, Turn) else None
 
     def posted(self, k: int) -> Posted | None:
-        """The receipt of turn `k`, where it can be read."""
+        """The receipt of turn `k`, if it can be read."""
         found = self.turns.get(k, {}).get("posted")
         return found if isinstance(found, Posted) else None
 
     @property
     def answered(self) -> Mapping[str, list[int]]:
-        """The turns that name an input, by input."""
+        """The turns that answer each input, by input."""
         found: defaultdict[str, list[int]] = defaultdict(list)
         for k in sorted(self.turns):
             if turn := self.turn(k):
@@ -76,7 +76,7 @@ class Seen:
 
 
 class Journal:
-    """The journal's objects on `storage`, without a memory. Raises `Unavailable` and `Refused` as the store does."""
+    """Reads the journal's objects on `storage`, without memory. Raises as the store does: `Unavailable`, `Refused`."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -97,13 +97,13 @@ class Journal:
                 if current:
                     yield current, keys
                 current, keys = conversation, []
-            if not paths.parse_session_part(f"/{rest}"):  # there may be thousands, and nothing is said of them
+            if not paths.parse_session_part(f"/{rest}"):  # there may be thousands, and no finding is about them
                 keys.append(key)
         if current:
             yield current, keys
 
     async def markers(self) -> dict[Conversation, list[str]]:
-        """Every marker, by conversation: as many as inputs wait."""
+        """List all markers, by conversation: one for each waiting input."""
         found: defaultdict[Conversation, list[str]] = defaultdict(list)
         async for key in self._storage.list(paths.PENDING):
             try:
@@ -159,13 +159,13 @@ class Journal:
         into: dict[int, dict[str, Document | None]],
     ) -> None:
         number, name = numbered
-        if kind := kinds.get(name.partition("-")[0]):  # what a newer release adds is not ours to judge
+        if kind := kinds.get(name.partition("-")[0]):  # we can't judge kinds that a newer release adds
             there, found = await self._read(seen, key, kind)
             if there:
                 into.setdefault(number, {})[name] = found
 
     async def _session(self, seen: Seen) -> None:
-        """What the next turn would resume: the newest turn's that has one."""
+        """Read the session that the next turn would resume: that of the newest turn that has one."""
         turns = (seen.turn(k) for k in sorted(seen.turns, reverse=True))
         ref = next((turn.session for turn in turns if turn and turn.session), None)
         if ref is None:
@@ -182,7 +182,7 @@ class Journal:
                 seen.damaged.append(key)
 
     async def _read(self, seen: Seen, key: str, kind: type[_D]) -> tuple[bool, _D | None]:
-        """Whether an object is there, and the document in it where it can be read."""
+        """Read an object; returns whether it is there, and its document if that can be read."""
         async with self._reading:
             data = await self._storage.get(key)
         if data is None:

@@ -1,4 +1,4 @@
-"""What `peerbot verify` says: findings by name, what waits, and the counts; for people and, as JSON, for programs."""
+"""The report of `peerbot verify`: findings by name, waiting inputs, counts; for people and, as JSON, for programs."""
 
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ from peerbot.conversation.keys import Conversation
 
 
 class Kind(StrEnum):
-    """What a finding means for people."""
+    """The meaning of a finding for people."""
 
     LOST = "lost"  # somebody waits in vain
     DOUBLED = "doubled"  # somebody was answered twice
@@ -17,7 +17,7 @@ class Kind(StrEnum):
 
 
 class Name(StrEnum):
-    """What can be found. docs/verify.md explains each."""
+    """The faults that can be found. docs/verify.md explains each."""
 
     LOST_INPUT = "lost_input"
     MARKER_WITHOUT_INPUT = "marker_without_input"
@@ -39,19 +39,19 @@ MEANING: dict[Name, tuple[Kind, str]] = {
     Name.LOST_INPUT: (Kind.LOST, "Write its marker again (docs/verify.md), or ask its author to write again."),
     Name.MARKER_WITHOUT_INPUT: (
         Kind.LOST,
-        f"A dispatcher mends this after {spoken(ORPHAN_AFTER)}. See its log.",
+        f"A running dispatcher mends this after {spoken(ORPHAN_AFTER)}. Its log says how.",
     ),
-    Name.UNPOSTED: (Kind.LOST, "See in the dispatcher's log (not_posted) why Slack does not take it, and mend that."),
+    Name.UNPOSTED: (Kind.LOST, "The dispatcher's log (not_posted) says why. Mend that, and it is posted."),
     Name.ANSWER_GONE: (Kind.LOST, "Somebody deleted the message. The answer's text is in the turn's document."),
-    Name.ANSWERED_TWICE: (Kind.DOUBLED, "Nothing is to be mended: keep the log, and report it."),
+    Name.ANSWERED_TWICE: (Kind.DOUBLED, "There is nothing to mend. Keep the log, and report the fault to us."),
     Name.POSTED_TWICE: (Kind.DOUBLED, "Delete the later message in Slack."),
-    Name.OUT_OF_ORDER: (Kind.WRONG, "Nothing is to be mended: the answers are all there."),
-    Name.UNKNOWN_ANSWER: (Kind.WRONG, "Was an older copy of the journal put back? Then put the newer one back."),
+    Name.OUT_OF_ORDER: (Kind.WRONG, "There is nothing to mend: all answers are there."),
+    Name.UNKNOWN_ANSWER: (Kind.WRONG, "If somebody put back an older copy of the journal, put the newer one back."),
     Name.TURN_MISSING: (Kind.WRONG, "Put the document back from the bucket's older versions or a copy."),
     Name.RUN_MISSING: (Kind.WRONG, "Put the document back from the bucket's older versions or a copy."),
     Name.INPUT_MISSING: (Kind.WRONG, "Put the document back from the bucket's older versions or a copy."),
-    Name.SESSION_MISSING: (Kind.WRONG, "Put the object back from a copy; until then the conversation can't go on."),
-    Name.DAMAGED: (Kind.WRONG, "Put the object back from a copy; until then the conversation may stand still."),
+    Name.SESSION_MISSING: (Kind.WRONG, "Put the object back from a copy. If not, the next turn begins a new session."),
+    Name.DAMAGED: (Kind.WRONG, "Put the object back from a copy. Until then the conversation may stand still."),
     Name.NEWER: (Kind.WRONG, "Update PeerBot: a newer release has written to this journal."),
 }
 
@@ -83,23 +83,23 @@ class Finding(BaseModel):
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """By which it is known again."""
+        """The key by which a second look finds the same fault again."""
         return self.name, self.conversation, self.about
 
 
 class Waiting(BaseModel):
-    """An input without an answer in Slack, which is being looked after."""
+    """An input that has no answer in Slack yet, and that is not lost."""
 
     model_config = ConfigDict(frozen=True)
 
     conversation: str
     input: str
-    age_seconds: int  # since it was said
+    age_seconds: int  # since the message was written
     reason: str
 
 
 class NotLookedAt(BaseModel):
-    """A thread that Slack does not show us; its journal was read all the same."""
+    """A thread that Slack does not show us. Its journal was read all the same."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -108,12 +108,12 @@ class NotLookedAt(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What was seen of one conversation."""
+    """The findings and counts of one conversation."""
 
     inputs: int = 0
     turns: int = 0
     posted: int = 0
-    not_taken: int = 0  # answers that Slack would never take, says their receipt
+    not_taken: int = 0  # answers that Slack would never take, by their receipts
     leftover_markers: int = 0  # of inputs that are answered and posted: the next sweep clears them
     findings: list[Finding] = []
     waiting: list[Waiting] = []
@@ -121,7 +121,7 @@ class Verdict(BaseModel):
 
 
 class Report(BaseModel):
-    """All that was seen."""
+    """The findings and counts of all conversations."""
 
     store: str
     slack: bool  # whether Slack was asked
@@ -142,7 +142,7 @@ class Report(BaseModel):
 
     @property
     def good(self) -> bool:
-        """Whether nothing was found. What waits is no fault."""
+        """Whether no fault was found. A waiting input is not a fault."""
         return not self.findings
 
     def add(self, verdict: Verdict) -> None:
@@ -170,7 +170,7 @@ class Report(BaseModel):
             f"lost {self.lost}, doubled {self.doubled}, otherwise wrong {self.wrong}, waiting {len(self.waiting)}",
         ]
         if self.skipped:
-            lines.append(f"older and not looked at: {self.skipped} conversations")
+            lines.append(f"older conversations, left out: {self.skipped}")
         if self.answers_not_taken:
             lines.append(f"answers that Slack would never take (their receipts say so): {self.answers_not_taken}")
         if self.leftover_markers:
@@ -188,7 +188,7 @@ class Report(BaseModel):
 
 
 def _age(seconds: int) -> str:
-    """A time as an operator thinks of it: `45 s`, `12 min`, `3 h`, `5 d`."""
+    """Write a time as an operator says it: `45 s`, `12 min`, `3 h`, `5 d`."""
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"

@@ -1,4 +1,4 @@
-"""`python -m peerbot.worker`: how a run is started, in a pod as on a laptop."""
+"""`python -m peerbot.worker`: starts a run, in a pod or on a laptop."""
 
 import gc
 import sys

@@ -2,11 +2,11 @@
 
 Importing the SDK takes about a second, so `app.py` imports this module while the repository is cloned.
 
-One CLI process serves all turns of a run: a follow-up costs no start. What it may reach: the workspace, the gateway's
-model and git paths (with the agent's token), and what its sandbox lets it.
+One CLI process serves all turns of a run, so a follow-up costs no start. It may reach the workspace, the gateway's
+model and git paths (with the agent's token), and the rest that its sandbox allows.
 
-A CLI that dies in the middle of a turn is started again, once, and told; one whose session can't be taken up begins a
-new one, told what was said in the thread (docs/decisions/0016-lost-sessions.md).
+If the CLI dies in the middle of a turn, it is started again once, with a note. If its session can't be taken up, it
+begins a new one, and reads what was said in the thread (docs/decisions/0016-lost-sessions.md).
 """
 
 import asyncio
@@ -43,12 +43,12 @@ TOOLS = ["Bash", "Read", "Write", "Edit", "NotebookEdit", "Glob", "Grep", "TodoW
 INTERRUPT_SECONDS = 15.0
 STOP_SECONDS = 2.0
 DEATHS = 2
-"""So often may the CLI die in one turn: what killed it may be of the machine, or of what the agent does."""
+"""How often the CLI may die in one turn: the cause may be the machine, or the agent's own work."""
 
 _TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 (its name)
 
 WARNING_SHARE, LONGEST_WARNING_SECONDS = 0.2, 45.0
-"""How much of a turn's time is left when the agent is told to wrap up: a share of it, but not more than that."""
+"""The time left when the agent is told to wrap up: this share of the turn's time, at most this many seconds."""
 
 
 class Agent:
@@ -66,10 +66,10 @@ class Agent:
         self._over = 0.0  # when the turn's time is over, on the loop's clock
 
     async def turn(self, begun: TurnBegin, asked: Asked, report: Report, changed: Callable[[], None]) -> Outcome:
-        """Answer what is asked in one turn; every message of the CLI goes into `report`, then `changed` is called.
+        """Let the agent do one turn; put the CLI's messages into `report`, and call `changed` when people see a change.
 
-        Ends within the turn's limit: the agent is told before, and interrupted then. Raises nothing that the CLI does,
-        and what the gateway raises where a session can't be fetched.
+        Ends within the turn's limit: warns the agent before it, and interrupts it then. The CLI's failures become an
+        `Outcome`. Raises the gateway's errors if a session can't be fetched.
         """
         self._sessions.begin(begun.turn)
         self._over = asyncio.get_running_loop().time() + self._brief.turn_seconds
@@ -84,7 +84,7 @@ class Agent:
         return replace(found, new_session=NewSession(why=why))
 
     async def stop(self) -> None:
-        """Interrupt the agent in the middle of a turn; what it has said so far is kept. Raises nothing."""
+        """Interrupt the agent in the middle of a turn; its words so far are kept. Raises nothing."""
         if self._client:
             try:
                 async with asyncio.timeout(STOP_SECONDS):
@@ -93,7 +93,7 @@ class Agent:
                 log.warning("interrupt_failed", exc_info=error)
 
     async def keep_session(self) -> bool:
-        """Keep the transcript as the turn's whole; False if it is too long for that."""
+        """Keep the whole transcript with the turn; False if it is too long for that."""
         try:
             await self._sessions.keep()
         except SessionTooLong:
@@ -102,7 +102,7 @@ class Agent:
         return True
 
     async def close(self) -> None:
-        """End the CLI, which flushes its files first, and all that the agent left running. Idempotent."""
+        """End the CLI, which flushes its files first, and all programs that the agent left running. Idempotent."""
         client, self._client = self._client, None
         self._background, self._spent_usd = False, 0.0
         if client:
@@ -115,7 +115,7 @@ class Agent:
     async def _insisted(
         self, session: str | None, prompt: str, again: str, report: Report, changed: Callable[[], None]
     ) -> Outcome:
-        """Let the agent work; once more if the CLI dies. Raises `SessionLost` where `session` can not be resumed."""
+        """Let the agent work; once more if the CLI dies. Raises `SessionLost` if `session` can't be resumed."""
         cause = ""
         for _ in range(DEATHS):
             try:
@@ -144,7 +144,7 @@ class Agent:
         except TimeoutError:
             return await self._interrupted(report, changed, report.time_up(self._brief.turn_seconds / 60))
         if self._background:
-            await self.close()  # its end would begin a turn of its own
+            await self.close()  # a background program's end would begin a turn
         found = outcome.read(result, report.error, budget_usd=self._brief.budget_usd, cost_usd=self._cost(result))
         if found.failure:
             log.warning("agent_failed", cause=found.cause)
@@ -166,8 +166,8 @@ class Agent:
                         "preset": "claude_code",
                         "append": INSTRUCTIONS.format(branch=self._brief.branch, repository=self._brief.repository),
                     },
-                    permission_mode="bypassPermissions",  # the sandbox is the fence, not a question nobody can answer
-                    setting_sources=[],  # what a repository brings (hooks, settings) is not trusted
+                    permission_mode="bypassPermissions",  # the sandbox is the fence: nobody can answer a question
+                    setting_sources=[],  # a repository's own hooks and settings are not trusted
                     strict_mcp_config=True,
                     verbatim_prompts=True,  # a person's text is never a slash command or a file mention
                     session_store=cast(SessionStore, self._sessions),
@@ -188,17 +188,17 @@ class Agent:
         return self._client
 
     async def _watched(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> ResultMessage:
-        """Wait for the turn's result; meanwhile the agent is told when its time is nearly over."""
+        """Wait for the turn's result; meanwhile warn the agent when its time is nearly over."""
         warning = asyncio.create_task(self._warn(client))
         try:
             return await self._result(client, report, changed)
         finally:
-            self._background = self._background or warning.done()  # it may have come after the end, and be a turn then
+            self._background = self._background or warning.done()  # it may come after the end, and begin a turn
             warning.cancel()
             await asyncio.wait([warning])
 
     async def _result(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> ResultMessage:
-        """Take messages up to the turn's result."""
+        """Take the CLI's messages up to the turn's result."""
         async for message in client.receive_messages():
             if isinstance(message, MirrorErrorMessage):
                 log.warning("session_part_waits", reason=message.error)
@@ -217,11 +217,11 @@ class Agent:
         left = min(self._brief.turn_seconds * WARNING_SHARE, LONGEST_WARNING_SECONDS)
         await asyncio.sleep(max(0.0, self._over - left - asyncio.get_running_loop().time()))
         log.info("told_to_wrap_up", seconds=left)
-        with contextlib.suppress(ClaudeSDKError, OSError):  # whoever waits for the result hears of it
+        with contextlib.suppress(ClaudeSDKError, OSError):  # the code that waits for the result meets the same error
             await client.query(wrap_up(left))
 
     async def _interrupted(self, report: Report, changed: Callable[[], None], over: TimeUp) -> Outcome:
-        """The turn's time is over: stop the agent and all that it runs, keep what there is."""
+        """Stop the agent and all that it runs, since the turn's time is over; keep its work so far."""
         cause = "turn limit"
         cost = None
         try:
@@ -232,11 +232,11 @@ class Agent:
         except (TimeoutError, ClaudeSDKError, OSError) as error:
             log.warning("interrupt_failed", exc_info=error)
             cause += ", and the CLI did not stop"
-        await self.close()  # the warning, where a long tool kept it waiting, would begin a turn of its own
+        await self.close()  # a warning that a long tool kept waiting would begin a turn of its own
         return Outcome("", self._sessions.heard, over, cause, cost)
 
     def _cost(self, result: ResultMessage) -> float | None:
-        """What this turn cost: the CLI counts its whole life."""
+        """Return what this turn cost in dollars: the CLI counts its whole life."""
         if result.total_cost_usd is None or self._brief.model_kind == "demo":
             return None
         cost, self._spent_usd = result.total_cost_usd - self._spent_usd, result.total_cost_usd
@@ -244,12 +244,12 @@ class Agent:
 
 
 def _of_no_turn(result: ResultMessage) -> bool:
-    """Whether a result is of a note that the CLI made for itself: what ran in the background when it was resumed."""
+    """Whether a result belongs to no turn: the CLI noted a background program when it was resumed."""
     return result.num_turns == 0 and result.terminal_reason is None and not (result.is_error or result.result)
 
 
 def _environment(gateway: GatewayClient, environment: Mapping[str, str]) -> dict[str, str]:
-    """What the CLI, and so everything that the agent runs, finds in its environment: the agent's token alone."""
+    """Make the environment of the CLI, and so of all that the agent runs: it has the agent's token alone."""
     return {
         **environment,
         "ANTHROPIC_BASE_URL": f"{gateway.url}/model",
@@ -257,7 +257,7 @@ def _environment(gateway: GatewayClient, environment: Mapping[str, str]) -> dict
         "CLAUDE_CONFIG_DIR": str(Path(environment["HOME"]) / ".claude"),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CLAUDE_CODE_ENABLE_TASKS": "0",  # TodoWrite sends the whole list each time: our progress is one document
-        # Without it the CLI gives an overloaded API up after three tries, within seconds. (It also lets it run as root:
+        # Without it the CLI gives up an overloaded API after three tries, within seconds. (It also lets it run as root:
         # without a sandbox of ours, that is the operator's explicit choice.)
         "IS_SANDBOX": "1",
         "CLAUDE_CODE_MAX_RETRIES": "10",  # about three minutes of trying; the turn's limit may come first

@@ -56,11 +56,11 @@ _T = TypeVar("_T")
 
 REPORT_SECONDS = 0.2
 PATIENCE_SECONDS, PATIENCE_SHARE = 75.0, 0.25
-"""How long a git server that is away is asked again: a share of a turn's time, but not more than that."""
+"""How long to ask a git server that is away: this share of a turn's time, at most this many seconds."""
 SECRET_SECONDS = 90.0
-"""How long a worker waits for its secret: a kubelet looks after a pod's files at least once a minute."""
-ENDED_SECONDS = 10.0  # a turn's end waits no longer for what goes on beside the turn
-"""How long a worker that is asked to end may take for its last checkpoint: less than its grace time."""
+"""How long a worker waits for its secret: a kubelet updates a pod's files at least once a minute."""
+ENDED_SECONDS = 10.0
+"""How long the worker waits for a cancelled task (progress, checkpoints, heartbeat) to end before it goes on."""
 
 
 class Drained(Exception):
@@ -68,7 +68,7 @@ class Drained(Exception):
 
 
 async def run(environment: Mapping[str, str]) -> int:
-    """Serve one run; returns the process's exit code: 0 when the run was closed as it should be."""
+    """Serve one run; returns the process's exit code: 0 if the run was closed, or is not needed."""
     harden()
     log.debug("worker_up")
     beating = asyncio.create_task(beat(environment))
@@ -108,7 +108,7 @@ async def _served(environment: Mapping[str, str]) -> int:
             return 0
         except Unavailable as error:
             log.error("cut_off", reason=str(error), exc_info=error)
-            return CUT_OFF_EXIT_CODE  # no fault of what was asked: another run goes on when it is back
+            return CUT_OFF_EXIT_CODE  # not the task's fault: another run goes on when the gateway is back
         finally:
             await worker.close()
         await gateway.close_run()
@@ -116,7 +116,7 @@ async def _served(environment: Mapping[str, str]) -> int:
 
 
 class Worker:
-    """Serves turns until nobody writes for a while."""
+    """Serves turns until nobody has written for the idle time."""
 
     def __init__(
         self,
@@ -153,14 +153,14 @@ class Worker:
         self._agent: Agent | None = None
 
     def drain(self) -> None:
-        """End soon: a turn that is at work is left to another run, one that is being kept comes to its end."""
+        """End soon: leave a turn at work to another run; finish a turn that is being kept."""
         log.info("draining")
         self._draining.set()
 
     async def serve(self) -> bool:
-        """Turn after turn, until no input comes for the idle time, or until drained. Raises `Refused` when it is over.
+        """Serve turn after turn, until no input comes for the idle time, or until drained.
 
-        False where a turn was left in its middle.
+        Returns False if it left a turn in the middle. Raises `Refused` if the run is over.
         """
         self._prepared = asyncio.create_task(self._workspace.prepare())
         until = time.monotonic() + self._brief.run_seconds
@@ -175,7 +175,7 @@ class Worker:
         return True
 
     async def close(self) -> None:
-        """End the agent and whatever is still being prepared."""
+        """End the agent, and stop preparing the workspace and the SDK."""
         if self._agent:
             await self._agent.close()
         for task in (self._prepared, self._sdk):
@@ -207,7 +207,7 @@ class Worker:
             await asyncio.wait([doing, drained])
 
     async def _turn(self, inputs: Sequence[PersonInput]) -> None:
-        """One turn, in the order that loses nothing: work → push → session → finish (decision 0003)."""
+        """Do one turn, in the order that loses nothing: work → push → session → finish (decision 0003)."""
         began = time.monotonic()
         begun = await self._gateway.begin()
         with structlog.contextvars.bound_contextvars(turn=begun.turn):
@@ -222,7 +222,7 @@ class Worker:
             log.info("turn_finished", status=result.status, seconds=result.seconds, pull_request=number)
 
     async def _worked(self, begun: TurnBegin, inputs: Sequence[PersonInput], began: float) -> TurnResult:
-        """Let the agent work, and keep its work; whatever fails becomes a failed turn with the reason."""
+        """Let the agent work, and keep its work; `TurnFailed` becomes a failed turn with its reason."""
         answers = [item.id for item in inputs]
         try:
             agent, report, standing = await self._unless_drained(self._ready(begun))
@@ -245,7 +245,7 @@ class Worker:
             )
 
     async def _ready(self, begun: TurnBegin) -> "tuple[Agent, Report, Standing]":
-        """The agent in its workspace, on the turn's branch; what is not prepared yet is waited for."""
+        """Wait until SDK and workspace are prepared; returns the agent in its workspace, on the turn's branch."""
         module = await self._sdk
         report: Report = module.Report()
         if self._prepared is None:
@@ -259,7 +259,7 @@ class Worker:
         return self._agent, report, standing
 
     async def _kept_before(self, begun: TurnBegin) -> bytes | None:
-        """What an earlier run could not push, where there is such and this one does not have it."""
+        """Fetch the commits that an earlier run could not push, if this run does not have them."""
         if not begun.kept or not self._workspace.fresh:
             return None
         try:
@@ -309,7 +309,7 @@ class Worker:
         )
 
     async def _at_work(self, agent: "Agent", work: Coroutine[object, object, "Outcome"], turn: int) -> "Outcome":
-        """Let the agent work, and save what it changes meanwhile; once more where the worker is asked to end."""
+        """Let the agent work, and save its changes meanwhile; save once more if the worker is asked to end."""
         saving = asyncio.create_task(self._checkpoints.keep_saving(turn))
         try:
             return await self._unless_drained(work)
@@ -326,7 +326,7 @@ class Worker:
             await _ended(saving)
 
     async def _send(self, turn: int, report: "Report", changed: asyncio.Event) -> None:
-        """Report progress as it changes, the newest whole each time; what fails is said by the next report."""
+        """Report progress as it changes, the newest whole each time; if a report fails, the next makes up for it."""
         while True:
             await changed.wait()
             changed.clear()
@@ -346,16 +346,16 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 def _import_agent() -> ModuleType:
     module = importlib.import_module("peerbot.worker.agent")
-    gc.freeze()  # what was imported stays: never look at it again
+    gc.freeze()  # imported modules stay: never look at them again
     gc.enable()
     log.debug("agent_imported")
     return module
 
 
 def _take_secret(path: Path) -> str:
-    """Read the bootstrap secret and remove it. (A pod's can't be removed: its dispatcher deletes it, and so the file.)
+    """Read the bootstrap secret and remove it. (A pod can't remove its own: its dispatcher deletes both.)
 
-    A kubelet may bring it a little later than the pod. Raises `Unavailable` where it does not come.
+    A kubelet may bring it a little later than the pod. Raises `Unavailable` if it does not come.
     """
     until = time.monotonic() + SECRET_SECONDS
     while not path.exists():

@@ -30,10 +30,10 @@ _LEFT_OUT = "Left out: "
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was taken over from a run that ended in the middle of the turn."""
+    """The changes taken over from a run that ended in the middle of the turn."""
 
     left_out: list[str]  # files that were too large for the checkpoint
-    conflict: str = ""  # the commit that holds the changes, where they could not be laid over the branch
+    conflict: str = ""  # the commit that holds the changes, if they conflict with the branch
 
 
 class Checkpoints:
@@ -47,7 +47,7 @@ class Checkpoints:
         self._saved: tuple[str, str] | None = None  # tree and head of the newest
 
     async def keep_saving(self, turn: int) -> None:
-        """Save what has changed since this was called, again and again, until cancelled; what fails is only logged."""
+        """Save changes made since this call, again and again, until cancelled; failures are only logged."""
         head = await self._workspace.head()
         self._saved = (await self._tree_of(head), head)
         took = 0.0
@@ -63,7 +63,7 @@ class Checkpoints:
             took = time.monotonic() - began
 
     async def save(self, turn: int) -> None:
-        """Save the workspace's state, if it is not the one that was saved last. Raises `GitFailed` and `OSError`."""
+        """Save the workspace's state if it has changed since the last save. Raises `GitFailed` and `OSError`."""
         head = await self._workspace.head()
         tree, left_out = await self._written(head)
         if (tree, head) == self._saved:
@@ -76,10 +76,9 @@ class Checkpoints:
         log.info("checkpoint_saved", commit=commit, left_out=len(left_out))
 
     async def restore(self, since: int) -> Restored | None:
-        """Lay the newest checkpoint of turn `since` or a later one into a fresh workspace: its files as uncommitted
-        changes on its head.
+        """Put the newest checkpoint of turn `since` or later into a fresh workspace, as uncommitted changes.
 
-        None where there is none. Raises `TurnFailed` where git can't.
+        Returns None if there is none. Raises `TurnFailed` if git fails.
         """
         try:
             found = await self._newest(since)
@@ -98,7 +97,7 @@ class Checkpoints:
             index = Path(directory) / "index"
             with contextlib.suppress(FileNotFoundError):  # the copy spares git from reading every file again
                 await asyncio.to_thread(shutil.copyfile, self._workspace.path / ".git" / "index", index)
-            # What the agent has staged counts as it is now on the disk, also where it is ignored.
+            # A file that the agent has staged counts as it is now on the disk, even if it is ignored.
             listed = await git("diff", "--cached", "--name-only", "--no-renames", "-z", index=index)
             await git("read-tree", *(("--empty",) if head == EMPTY_TREE else ("--reset", head)), index=index)
             listed += await git("ls-files", "-z", "--modified", "--others", "--exclude-standard", index=index)
@@ -110,7 +109,7 @@ class Checkpoints:
             return (await git("write-tree", index=index)).strip(), left_out
 
     async def _newest(self, since: int) -> tuple[str, str, list[str]] | None:
-        """Fetch the conversation's checkpoints; the newest from `since` on: commit, parent, and what was left out."""
+        """Fetch the checkpoints; return the newest from turn `since` on: commit, parent, and files left out."""
         git, folder = self._workspace.git, self._ref.rpartition("/")[0]
         await self._workspace.patiently("fetch", "--quiet", "--no-tags", self._url, f"+{folder}/*:{folder}/*")
         refs = (await git("for-each-ref", "--format=%(refname)", folder)).split()
@@ -121,11 +120,11 @@ class Checkpoints:
         return None
 
     async def _lay(self, commit: str, parent: str) -> bool:
-        """Make the workspace look as the checkpoint does; False where the branch has moved on and does not fit."""
+        """Make the workspace look like the checkpoint; False if the branch has moved on and conflicts with it."""
         git, head = self._workspace.git, await self._workspace.head()
         if parent and parent != head:
             if await self._workspace.is_ancestor(parent, head):
-                # Pushed after the checkpoint was made, by that run or by somebody else: only what is new is added.
+                # That run or somebody else pushed after the checkpoint was made: add only its own changes.
                 try:
                     await git("cherry-pick", "--no-commit", commit)
                 except GitFailed:
@@ -146,7 +145,7 @@ class Checkpoints:
 
 
 def _sorted_by_size(workspace: Path, paths: list[str]) -> tuple[list[str], list[str]]:
-    """What of `paths` a checkpoint takes (deletions too), and what is too large for it."""
+    """Split `paths` into those that a checkpoint takes (deletions too), and those that are too large for it."""
     takes: list[str] = []
     left_out: list[str] = []
     for path in paths:

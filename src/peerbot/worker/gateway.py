@@ -1,7 +1,7 @@
-"""The worker's side of the gateway's API: typed calls, each repeated until it is answered or its time is over.
+"""The worker's side of the gateway's API: typed calls, each repeated until an answer comes or its time is over.
 
-Every call may be repeated: what it carries names itself (token hashes, part numbers, a nonce), so that a lost answer
-harms nothing. Another replica may answer the next time.
+Every call may be repeated: its content has a name of its own (token hashes, part numbers, a nonce), so a lost answer
+does no harm. Another replica may answer the next time.
 """
 
 from types import TracebackType
@@ -33,7 +33,7 @@ _M = TypeVar("_M", bound=BaseModel)
 CALL_SECONDS = 30.0
 RETRY_SECONDS = 120.0
 PART_SECONDS = 10.0
-"""How long a part of the transcript is offered: what is not taken goes out with the next, or with the whole."""
+"""How long to offer a part of the transcript; if it is not taken, it goes out with the next, or with the whole."""
 
 
 class GatewayClient:
@@ -41,7 +41,7 @@ class GatewayClient:
 
     `url` is the gateway with the run's path. The supervisor's token never leaves this object; the agent's is
     `agent_token`. Calls raise `Refused` (the run is over), `Conflict` (another was first) and `Unavailable` (no
-    answer within `RETRY_SECONDS`; a turn that is done waits for longer).
+    answer within `RETRY_SECONDS`; a finished turn waits for longer).
     """
 
     def __init__(self, url: str) -> None:
@@ -71,7 +71,7 @@ class GatewayClient:
         return await self._call(Brief, "POST", "start", _body(request))
 
     async def inputs(self, wait_seconds: float) -> list[PersonInput]:
-        """Fetch the unanswered inputs, oldest first; wait up to `wait_seconds` (one poll at the most) for one."""
+        """Fetch the unanswered inputs, oldest first; wait up to `wait_seconds` (one poll at most) for one."""
         wait = min(wait_seconds, POLL_SECONDS)
         return (await self._call(Inputs, "GET", f"inputs?wait={wait:.3f}", b"")).inputs
 
@@ -84,7 +84,7 @@ class GatewayClient:
         await self._once("PUT", f"turns/{turn}/progress", _body(report))
 
     async def keep_part(self, turn: int, part: int, data: SessionPart, *, patiently: bool = True) -> None:
-        """Keep some entries of the transcript; tried once only where not `patiently`."""
+        """Keep some entries of the transcript; if not `patiently`, try only once."""
         path = f"turns/{turn}/session/{part}"
         if patiently:
             await self._bytes("PUT", path, _body(data), PART_SECONDS)
@@ -112,7 +112,7 @@ class GatewayClient:
         return (await self._call(Thread, "GET", f"turns/{turn}/thread", b"")).text
 
     async def came_back(self) -> bool:
-        """Wait until a turn can be kept: False at once where it can, True when it could not at first."""
+        """Wait until a turn can be kept; False if it can at once, True if it could not at first."""
         try:
             await self._once("GET", "ready", b"")
         except Unavailable:
@@ -121,7 +121,7 @@ class GatewayClient:
         return False
 
     async def finish(self, turn: int, result: TurnResult) -> TurnFinished:
-        """End a turn: it is written, and its answer is on its way."""
+        """End a turn: the gateway writes it, and sends its answer on its way."""
         return await self._call(TurnFinished, "POST", f"turns/{turn}/finish", _body(result), KEEP_SECONDS)
 
     async def close_run(self) -> None:

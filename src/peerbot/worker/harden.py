@@ -1,7 +1,7 @@
-"""What keeps the supervisor's token from the agent that it supervises.
+"""Keeps the supervisor's token from the agent that it supervises.
 
-Both run as the same user, and a process of one's own user may be read through `/proc/PID/environ`, `mem` and `maps`
-or attached to, unless it is not dumpable. Called first of all, before there is anything to read.
+Both run as the same user. A process may read others of its user through `/proc/PID/environ`, `mem` and `maps`, or
+attach to them, unless they are not dumpable. Call this first of all, before there is anything to read.
 """
 
 import ctypes
@@ -18,8 +18,8 @@ _SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1, 2
 def harden() -> bool:
     """Make this process unreadable to others of its user, and let it and its children gain no privileges.
 
-    True when both hold; False where the system has no such thing (it is not Linux) or refused. Children that
-    execute another program are readable again; the privileges stay off for them too.
+    Returns True if both hold; False if the system is not Linux, or refused. Children that execute another program are
+    readable again, but they can't gain privileges either.
     """
     if sys.platform != "linux":
         return False
@@ -32,7 +32,7 @@ def harden() -> bool:
 
 
 def _draw_a_line(libc: ctypes.CDLL) -> None:
-    """Cut this process and all that it starts off from what was there before, as far as the kernel can.
+    """Cut this process and its children off from the processes that were there before, as far as the kernel can.
 
     From Linux 6.12 on (Landlock's sixth ABI) they can't read, trace or signal any process outside, nor connect to
     its abstract sockets: those belong to the network that a sandbox shares with its machine, and carry desktops.

@@ -9,7 +9,7 @@ from peerbot.protocol.heartbeat import BEAT_SECONDS, FD_VARIABLE
 
 
 async def beat(environment: Mapping[str, str]) -> None:
-    """Beat until cancelled; at once where nobody listens."""
+    """Beat until cancelled; return at once if nobody listens."""
     if not (number := environment.get(FD_VARIABLE)):
         return
     descriptor = int(number)

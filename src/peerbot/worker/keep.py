@@ -1,4 +1,4 @@
-"""What a turn has changed: committed, pushed, and kept in the journal where it can't be pushed."""
+"""Keeps a turn's changes: commits and pushes them, or keeps them in the journal if they can't be pushed."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ KEEP_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What became of a turn's changes: the branch's head where it was pushed, and the trouble where it was not."""
+    """The fate of a turn's changes: the branch's head if it was pushed, the trouble if it was not."""
 
     commit: str | None
     files: list[FileChange]
@@ -32,7 +32,7 @@ class Kept:
 
 
 class Keep:
-    """Keeps what turns change. `idle_seconds`: how long the worker, and so its workspace, waits after a turn."""
+    """Keeps turns' changes. `idle_seconds`: how long the worker, and so its workspace, waits after a turn."""
 
     def __init__(
         self, workspace: Workspace, upstream: Upstream, gateway: GatewayClient, *, idle_seconds: float
@@ -43,9 +43,9 @@ class Keep:
         self._idle_seconds = idle_seconds
 
     async def turn(self, turn: int, inputs: Sequence[PersonInput], start: str) -> Kept:
-        """Commit what is left since `start`, and push; what fails is told to people.
+        """Commit all changes, and push; `files` are those changed since `start`. A failure becomes a note to people.
 
-        Raises `Unavailable` where the gateway's journal stays away, and `Refused` where the run is over.
+        Raises `Unavailable` if the gateway's journal stays away, and `Refused` if the run is over.
         """
         people = {item.user: item.name for item in inputs}
         trailers = [f"Co-authored-by: {name} <{user}@slack.invalid>" for user, name in people.items()]
@@ -67,7 +67,7 @@ class Keep:
             return self._not_pushed(error, files, saved=await self._saved(turn))
 
     async def _saved(self, turn: int) -> bool:
-        """Keep in the journal what could not be pushed, so that it outlives this worker; False where that fails too."""
+        """Keep unpushed commits in the journal, so that they outlive this worker; False if that fails too."""
         try:
             bundle = await self._upstream.bundle()
             if bundle:
@@ -78,7 +78,7 @@ class Keep:
             return False
 
     def _not_pushed(self, error: GitFailed, files: list[FileChange], *, saved: bool) -> Kept:
-        """Say that a turn's changes are not on the branch, and what becomes of them."""
+        """Say that a turn's changes are not on the branch, and what happens to them."""
         trouble = NotPushed(
             reason=str(error), kept=saved, diverged=isinstance(error, Diverged), waits_seconds=self._idle_seconds
         )
@@ -86,15 +86,15 @@ class Keep:
 
 
 def detail_of(error: BaseException) -> str:
-    """What the operator's log says of a failure."""
+    """Return the operator's words for a failure."""
     return (error.detail if isinstance(error, GitFailed) else "") or str(error)
 
 
 @contextlib.asynccontextmanager
 async def _git_time() -> AsyncIterator[None]:
-    """What is done inside has `KEEP_SECONDS`; raises `GitFailed` when they are over."""
+    """Give the block `KEEP_SECONDS`; raises `GitFailed` when they are over."""
     try:
         async with asyncio.timeout(KEEP_SECONDS):
             yield
     except TimeoutError as error:
-        raise GitFailed(f"git took over {KEEP_SECONDS:.0f} seconds.") from error
+        raise GitFailed(f"git took longer than {KEEP_SECONDS:.0f} seconds.") from error

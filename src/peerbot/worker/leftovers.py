@@ -1,8 +1,8 @@
-"""What the agent's programs leave behind when Claude Code is gone: a tool that never ends, a server in the background.
+"""Ends the programs that outlive Claude Code: a tool that never ends, a server in the background.
 
-A CLI that is killed takes none of its tools along, and what a tool put into the background is nobody's. All of them
-have inherited the run's own token in their environment, by which they are found. A program that cleared its
-environment is not; it ends with the run (`runs/guard.py`).
+A killed CLI takes none of its tools along, and nobody looks after a program in the background. All have inherited the
+run's own token in their environment, and we find them by it. A program that cleared its environment is not found; it
+ends with the run (`runs/guard.py`).
 """
 
 import os
@@ -17,9 +17,9 @@ _PROC = Path("/proc")
 
 
 def end_leftovers(mark: str) -> None:
-    """End (SIGKILL) every process whose environment holds `mark`, until none is left. Nothing where there is no /proc.
+    """End (SIGKILL) every process whose environment holds `mark`. Does nothing if there is no /proc.
 
-    A program may start another while it is being ended, so it is looked more than once, but not for ever.
+    A program may start another while it is being ended, so this looks again until none is left, up to ten times.
     """
     ended: set[int] = set()
     for _ in range(10):

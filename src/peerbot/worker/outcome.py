@@ -25,8 +25,8 @@ _BY_STATUS = {
 class Outcome:
     """How the agent's part of a turn ended.
 
-    `failure` and `cause` say why it did not end well, for people and for the operator. `too_long`: the conversation
-    does not fit into a request any more, compacted or not. `new_session`: it went on in another session than it was to.
+    `failure` and `cause` say why it did not end well, for people and for the operator. `too_long`: the conversation no
+    longer fits into a request, even compacted. `new_session`: the turn went on in a new session, and why.
     """
 
     text: str
@@ -40,7 +40,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The CLI waits before it asks Claude again: what for (an HTTP status, 0 where nothing came), and how long."""
+    """The CLI waits before it asks Claude again: the HTTP status (0 if no answer came), and the wait in seconds."""
 
     status: int
     seconds: float
@@ -48,13 +48,13 @@ class Waiting:
 
     @property
     def reason(self) -> str:
-        """What it waits for, as people read it on the card."""
+        """The sentence that people read on the card."""
         words = {429: "it is rate limited", 529: "it is overloaded"}.get(self.status, "it did not answer")
         return f"Waiting for Claude: {words}, next try ({self.attempt + 1}) in {self.seconds:.0f} s"
 
     @property
     def claude(self) -> Claude:
-        """What it waits for, as a note says it."""
+        """The reason as a note has it."""
         return _BY_STATUS[self.status] if self.status in (429, 529) else Claude.NO_ANSWER
 
 

@@ -1,4 +1,4 @@
-"""What the agent does, as a progress document: its own todo list where it keeps one, else its steps.
+"""Turns the agent's work into a progress document: its own todo list if it keeps one, otherwise its steps.
 
 Pure but for the clock: messages of the SDK go in, a whole `Progress` comes out each time.
 """
@@ -38,10 +38,10 @@ class Report:
         self._steps: list[Step] = []
         self._todos: list[Step] = []
         self._narration = ""
-        self.last_words = ""  # the whole of what the agent said last, in this turn
+        self.last_words = ""  # the agent's last message in this turn, whole
         self.heard = False  # whether the agent has said or done anything
-        self.waiting: Waiting | None = None  # where the CLI waits for Claude: what for
-        self.error: str | None = None  # the SDK's word for what went wrong last with Claude
+        self.waiting: Waiting | None = None  # why the CLI waits for Claude, if it does
+        self.error: str | None = None  # the SDK's word for Claude's last error
 
     def step(self, title: str) -> None:
         """Begin a step of our own (not the agent's); the one before is done."""
@@ -50,7 +50,7 @@ class Report:
         self._add(Step(id=f"own-{len(self._steps)}", title=title, status=StepStatus.IN_PROGRESS))
 
     def take(self, message: Message) -> bool:
-        """Take a message of the SDK; True where it changed something that people see."""
+        """Take a message of the SDK; True if it changed something that people see."""
         match message:
             case AssistantMessage(model="<synthetic>", error=error):
                 self.error = error
@@ -68,7 +68,7 @@ class Report:
                 return False
 
     def document(self) -> Progress:
-        """The whole progress, numbered one higher than the last."""
+        """Make the whole progress document, numbered one higher than the last."""
         self._seq += 1
         own = [step for step in self._steps if step.id.startswith("own-")]
         steps = [*own, *self._todos] if self._todos else self._steps
@@ -81,9 +81,9 @@ class Report:
         )
 
     def time_up(self, minutes: float) -> TimeUp:
-        """What people are told of a turn that reached its limit of `minutes`.
+        """Make the note to people about a turn that reached its limit of `minutes`.
 
-        That is what it waited for, or what is done and left: by the agent's own list, or by its steps if it has none.
+        It says what the turn waited for, or what is done and left, from the agent's own list or its steps without one.
         """
         if self.waiting:
             return TimeUp(minutes=minutes, waited_for=self.waiting.claude)
@@ -153,7 +153,7 @@ _ACTIONS = {
 
 
 def described(tool: str, arguments: dict[str, Any]) -> str:
-    """A tool call as an action in plain words: never raw arguments but for a path's end and the agent's own words."""
+    """Describe a tool call in plain words: of its arguments only a file's name and the agent's own description."""
     words = arguments.get("description") if tool in ("Bash", "Agent") else None
     path = arguments.get("file_path") or arguments.get("notebook_path")
     file = PurePosixPath(path).name if isinstance(path, str) else "a file"

@@ -39,7 +39,7 @@ class SessionTooLong(Exception):
 
 
 class GatewaySessions:
-    """The session store of one run. `turn` is the turn whose parts are kept now; set it when a turn begins."""
+    """The session store of one run. `turn` is the turn whose parts are kept now; `begin` sets it."""
 
     def __init__(self, gateway: GatewayClient, workspace: Path) -> None:
         self.turn = 0
@@ -48,23 +48,23 @@ class GatewaySessions:
         self._parts = 0
         self._unsent: deque[tuple[int, SessionPart]] = deque()  # with their numbers, oldest first
         self._kept: list[SessionPart] = []
-        self._fetched = False  # whether `_kept` has all that the gateway has
+        self._fetched = False  # whether `_kept` has everything that the gateway has
 
     def begin(self, turn: int) -> None:
-        """Keep what comes from now on as parts of `turn`."""
+        """Keep entries that come from now on as parts of `turn`."""
         self.turn = turn
         self._parts = 0
         self._unsent.clear()  # the turn before was kept whole
         self._fetched = False
 
     def begin_anew(self) -> None:
-        """Forget what was before: it can't be resumed, and is not kept any more."""
+        """Forget the earlier session: it can't be resumed, and is no longer kept."""
         self._kept = []
         self._fetched = True
 
     @property
     def heard(self) -> str | None:
-        """The id of the session in which the agent was spoken to last; None where there is none."""
+        """The id of the session in which the agent was spoken to last; None if there is none."""
         return heard_in(self._kept)
 
     async def check(self, session_id: str) -> None:
@@ -85,7 +85,7 @@ class GatewaySessions:
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
         """Mirror a batch, in call order; entries with a uuid may come twice.
 
-        Where the gateway does not take it now, it goes out with the next batch, or with the whole.
+        If the gateway does not take it now, it goes out with the next batch, or with the whole.
         """
         if not entries:
             return
@@ -95,7 +95,7 @@ class GatewaySessions:
         )
         self._parts += 1
         self._kept.append(part)
-        patiently = not self._unsent  # the agent's next step may wait for us: not long again and again
+        patiently = not self._unsent  # the agent's next step may wait for this: don't wait long again and again
         self._unsent.append((self._parts, part))
         while self._unsent:
             number, part = self._unsent[0]
@@ -109,7 +109,7 @@ class GatewaySessions:
             self._unsent.popleft()
 
     async def load(self, key: SessionKey) -> list[SessionStoreEntry] | None:
-        """Read a transcript: what the turns before left and this turn's parts; None where there is none."""
+        """Read a transcript: earlier turns' parts and this turn's; None if there is none."""
         wanted = self._named(key)
         for part in await self._all():
             if (part.project, part.session_id, part.subpath) == wanted:
@@ -128,9 +128,9 @@ class GatewaySessions:
     async def keep(self) -> None:
         """Keep everything as the turn's compressed whole: the next turn resumes from that alone.
 
-        Raises `SessionTooLong` where it can't be kept.
+        Raises `SessionTooLong` if it can't be kept.
         """
-        ours = self.heard  # what could not be resumed is not kept on
+        ours = self.heard  # a session that could not be resumed is no longer kept
         whole = merge(part for part in self._kept if ours in (None, part.session_id))
         if (size := _bytes(whole.transcripts)) > LARGEST_BYTES:
             log.warning("session_too_long", bytes=size)

@@ -1,7 +1,7 @@
-"""The workspace's branch and GitHub's: brought together before a turn, pushed after it, kept where it can't be pushed.
+"""Brings the workspace's branch and GitHub's together before a turn, and pushes after it; bundles what can't be pushed.
 
-People work on the branch too. What they pushed is merged; where they rewrote it, our commits are put on top of what
-they made of it; what does not fit is left to the agent. A turn never goes without its workspace because GitHub is away.
+People work on the branch too. Their commits are merged. If they rewrote the branch, our commits go on top of theirs. If
+the two conflict, the agent resolves that. If GitHub is away, the turn still gets its workspace.
 """
 
 import tempfile
@@ -21,28 +21,28 @@ _MOVED = ("fetch first", "non-fast-forward", "cannot lock ref", "incorrect old v
 
 
 class Diverged(GitFailed):
-    """Somebody pushed commits that do not fit to ours. `command` brings both together."""
+    """Somebody pushed commits that conflict with ours. The git command `command` begins to bring both together."""
 
     def __init__(self, command: str, files: list[str]) -> None:
         self.command = command
         self.files = files
         where = f" ({', '.join(files[:5])})" if files else ""
-        super().__init__(f"somebody else pushed to the branch, and that does not fit to what I changed{where}", command)
+        super().__init__(f"somebody else pushed to the branch, and that conflicts with what I changed{where}", command)
 
     @property
     def may_pass(self) -> bool:
-        """Only work helps."""
+        """Say no: somebody has to resolve the conflict."""
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the workspace stands as a turn begins, as far as the agent has to know."""
+    """The facts about the workspace that the agent must know when a turn begins."""
 
     moved_from: str = ""  # the commit that the branch was on before somebody else pushed
     diverged: Diverged | None = None
-    left_behind: str = ""  # unpushed commits (a range) that do not fit on the new branch
-    lost: bool = False  # commits of an earlier turn that can't be had any more
+    left_behind: str = ""  # unpushed commits (a range) that do not apply to the new branch
+    lost: bool = False  # whether commits of an earlier turn are lost
 
 
 @dataclass(slots=True)
@@ -52,9 +52,9 @@ class Upstream:
     workspace: Workspace
 
     async def follow(self, branch: str, kept: KeptWork | None, bundle: bytes | None) -> Standing:
-        """Make the workspace ready for a turn on `branch`: with what others pushed, and with what we could not push.
+        """Make the workspace ready for a turn on `branch`: with others' pushed commits, and with ours not pushed yet.
 
-        `bundle` is what was `kept`, where this run does not have it. Raises `TurnFailed` where that can't be had now.
+        `bundle` holds the `kept` commits if this run lacks them. Raises `TurnFailed` if git can't take them now.
         """
         workspace, lost = self.workspace, False
         theirs = workspace.pushed
@@ -78,9 +78,9 @@ class Upstream:
         return Standing(moved_from=before if moved else "", lost=lost)
 
     async def push(self) -> str | None:
-        """Push the branch; returns its head, or None where there was nothing new.
+        """Push the branch; returns its head, or None if there was nothing new.
 
-        Somebody else's commits on the branch are brought in first. Raises `GitFailed` with what git said.
+        Brings in somebody else's commits on the branch first. Raises `GitFailed` with git's words.
         """
         workspace = self.workspace
         head = await workspace.head()
@@ -100,7 +100,7 @@ class Upstream:
         return workspace.pushed
 
     async def bundle(self) -> bytes | None:
-        """Pack what is not on GitHub, to be pushed by another run; None where it is too much. Raises `GitFailed`."""
+        """Pack commits that are not on GitHub, for another run; None if they are too large. Raises `GitFailed`."""
         workspace, default = self.workspace, f"refs/remotes/origin/{self.workspace.default_branch}"
         there = [ref for ref in (default, workspace.pushed) if ref and await workspace.knows(ref)]
         with tempfile.TemporaryDirectory() as directory:
@@ -112,7 +112,7 @@ class Upstream:
             return file.read_bytes()
 
     async def _take(self, bundle: bytes, base: str | None) -> bool:
-        """Put the workspace on the commits of an earlier turn; False where they can't be laid on what there is."""
+        """Put the workspace on the commits of an earlier turn; False if git can't take them."""
         git = self.workspace.git
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory) / "work.bundle"
@@ -125,14 +125,14 @@ class Upstream:
             except GitFailed as error:
                 log.warning("kept_work_not_taken", reason=str(error), detail=error.detail)
                 if error.away or not error.may_pass:
-                    raise TurnFailed(f"What an earlier turn could not push could not be taken up: {error}") from error
+                    raise TurnFailed(f"An earlier turn's unpushed commits could not be taken up: {error}") from error
                 return False
         self.workspace.pushed = base
         log.info("kept_work_taken")
         return True
 
     async def _fetched(self) -> str | None:
-        """Ask where GitHub's branch is, fetch it and the default branch where they moved; None where there is none."""
+        """Fetch GitHub's branch and the default branch if they moved; its commit, or None without one."""
         workspace = self.workspace
         told = await workspace.git("ls-remote", "--symref", workspace.url, "HEAD", f"refs/heads/{workspace.branch}")
         oids: dict[str, str] = {}
@@ -143,7 +143,7 @@ class Upstream:
                 oids[ref] = oid
         theirs, default = oids.get(f"refs/heads/{workspace.branch}"), f"refs/remotes/origin/{workspace.default_branch}"
         wanted = [workspace.branch] if theirs not in (None, workspace.pushed) else []
-        if "HEAD" not in oids:  # the repository was made anew, and is empty
+        if "HEAD" not in oids:  # the repository was made again, and is empty
             await workspace.git("update-ref", "-d", default)
         elif oids["HEAD"] != await workspace.oid(default):
             wanted.append(workspace.default_branch)
@@ -153,7 +153,7 @@ class Upstream:
         return theirs
 
     async def _switch(self, branch: str) -> str:
-        """Begin `branch` at the default branch, with what was not pushed; what does not fit is returned as a range."""
+        """Begin `branch` at the default branch, with our unpushed commits; returns those that conflict, as a range."""
         workspace, git = self.workspace, self.workspace.git
         default, head, base = (
             f"refs/remotes/origin/{workspace.default_branch}",
@@ -178,7 +178,7 @@ class Upstream:
         return unpushed
 
     async def _join(self, theirs: str | None) -> bool:
-        """Bring GitHub's branch into ours; True where there was something new. Raises `Diverged`."""
+        """Bring GitHub's branch into ours; True if there was something new. Raises `Diverged`."""
         workspace = self.workspace
         base, head = workspace.pushed, await workspace.head()
         if theirs is None or theirs == base:
@@ -187,7 +187,7 @@ class Upstream:
             await workspace.patiently("reset", "--quiet", "--hard", theirs)
         elif base is None or await workspace.is_ancestor(base, theirs):
             await self._try("merge", "--no-edit", theirs)
-        else:  # rewritten: what is gone there stays gone
+        else:  # rewritten: commits that are gone there stay gone
             await self._try("rebase", "--onto", theirs, base)
         workspace.pushed = theirs
         return True
@@ -204,7 +204,7 @@ class Upstream:
             raise Diverged(said, files) from error
 
     async def _ahead(self) -> bool:
-        """Whether there is a commit that the default branch has not."""
+        """Whether there is a commit that the default branch does not have."""
         start = f"refs/remotes/origin/{self.workspace.default_branch}"
         if not await self.workspace.knows(start):
             return True

@@ -1,7 +1,7 @@
-"""The workspace: a checkout on the conversation's branch, and what becomes of it at a turn's end.
+"""The workspace: a checkout on the conversation's branch, and git in it.
 
-git runs here as if the agent had started it (decision 0004): in a clean environment, with an explicit URL, with the
-agent's token alone. A repository's own configuration may run programs; there is nothing for them to steal.
+git runs here as if the agent had started it (decision 0004): in a clean environment, with an explicit URL, and with the
+agent's token alone. A repository's own configuration may run programs, but they find nothing to steal.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 class GitFailed(PeerBotError):
-    """git ended with an error. `detail` is all that it said, for the log."""
+    """git ended with an error. The message is for people; `detail` is git's output, for the log."""
 
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
@@ -39,12 +39,12 @@ class GitFailed(PeerBotError):
 
     @property
     def may_pass(self) -> bool:
-        """Whether trying again can help: what is refused stays refused."""
+        """Whether trying again can help. A push or request that was refused is refused again."""
         return not any(mark in self.detail for mark in ("rejected]", "error: 403", "error: 404"))
 
     @property
     def away(self) -> bool:
-        """Whether the other side did not answer, or was broken or busy: it is worth a longer wait."""
+        """Whether the git server did not answer, or was broken or busy: then a longer wait is worth it."""
         return self.may_pass and any(mark in self.detail for mark in _AWAY)
 
 
@@ -65,20 +65,20 @@ class Workspace:
         self.url = url
         self.branch = branch
         self.default_branch = default_branch
-        self.pushed: str | None = None  # what GitHub's branch points to, as we know it
-        self.fresh = False  # it is as the clone made it
+        self.pushed: str | None = None  # the commit that GitHub's branch points to, as far as we know
+        self.fresh = False  # whether it is as the clone made it
         self._environment = dict(environment)
         self._patience_seconds = patience_seconds
 
     async def prepare(self) -> None:
-        """Clone (without old files' contents) and check the conversation's branch out, made or resumed.
+        """Clone (without old files' contents) and check out the conversation's branch; make it if it is not there.
 
-        Raises `TurnFailed` with what git said where the repository can't be cloned.
+        Raises `TurnFailed` with git's words if that fails.
         """
         try:
-            await asyncio.to_thread(_empty, self.path)  # of what an earlier try left
+            await asyncio.to_thread(_empty, self.path)  # an earlier try may have left files
             await self.patiently("clone", "--quiet", "--filter=blob:none", "--no-checkout", self.url, ".")
-            # GitHub's own word: it may have been renamed since the conversation began.
+            # GitHub's own word: somebody may have renamed it since the conversation began.
             told = await self.git("for-each-ref", "--format=%(symref:lstrip=3)", "refs/remotes/origin/HEAD")
             self.default_branch = told.strip() or self.default_branch
             self.pushed = await self.oid(f"refs/remotes/origin/{self.branch}")
@@ -93,23 +93,23 @@ class Workspace:
             raise TurnFailed(f"The repository could not be checked out: {error}") from error
 
     async def head(self) -> str:
-        """The commit (or the empty tree, before the first) that a turn starts from."""
+        """Return the head's commit, or the empty tree if there is no commit yet."""
         try:
             return (await self.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")).strip()
         except GitFailed:
             return EMPTY_TREE
 
     async def commit_rest(self, message: str, trailers: list[str]) -> None:
-        """Commit whatever the agent left uncommitted; nothing to commit is fine."""
+        """Commit all changes that the agent left uncommitted; do nothing if there are none."""
         if not (await self.git("status", "--porcelain")).strip():
             return
         await self.git("add", "--all")
         body = "\n".join(trailers)
-        # The repository's own hooks are the agent's business, not a reason to lose its work.
+        # The repository's own hooks are for the agent; they are no reason to lose its work.
         await self.git("commit", "--quiet", "--no-verify", "--message", message, "--message", body)
 
     async def changes(self, since: str) -> list[FileChange]:
-        """What changed between `since` and the head, by file."""
+        """List the files that changed between `since` and the head."""
         if (head := await self.head()) in (EMPTY_TREE, since):
             return []
         told = await self.git("diff", "--numstat", "--no-renames", "-z", since, head)
@@ -117,7 +117,7 @@ class Workspace:
         return [_change(line) for line in fields if line]
 
     async def oid(self, ref: str) -> str | None:
-        """What `ref` points to; None where there is no such ref, or no such commit here."""
+        """Return the commit that `ref` points to; None if there is no such ref, or no such commit here."""
         try:
             return (await self.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")).strip()
         except GitFailed:
@@ -128,7 +128,7 @@ class Workspace:
         return await self.oid(ref) is not None
 
     async def is_ancestor(self, commit: str, of: str) -> bool:
-        """Whether `of` holds `commit`."""
+        """Whether the history of `of` contains `commit`."""
         try:
             await self.git("merge-base", "--is-ancestor", commit, of)
         except GitFailed:
@@ -136,9 +136,9 @@ class Workspace:
         return True
 
     async def patiently(self, *arguments: str) -> None:
-        """Run git against the gateway; what may pass is tried again, where it is away for `patience_seconds`.
+        """Run git against the gateway: three times at most if trying again can help; if it is away, longer.
 
-        That is also for what writes files into the workspace: their contents were not cloned, and are fetched then.
+        Use it for commands that write files into the workspace too: git fetches their contents only then.
         """
         tried = 0
 
@@ -153,12 +153,12 @@ class Workspace:
                 await self.git(*arguments)
 
     async def git(self, *arguments: str, data: bytes = b"", index: Path | None = None) -> str:
-        """Run git here, `data` on its standard input; raises `GitFailed` with what it was told.
+        """Run git here with `data` on its standard input; returns its output. Raises `GitFailed` with its words.
 
-        `index` is another index than the workspace's own. Bytes of the output that are not UTF-8 come as surrogates, as
-        they do in names of files.
+        `index` is another index than the workspace's own. Output bytes that are not UTF-8 come as surrogates, as they
+        do in file names.
         """
-        # Files, not pipes: what a repository's configuration leaves running would hold a pipe open.
+        # Files, not pipes: a program that a repository's configuration leaves running would hold a pipe open.
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             given.write(data)
             given.seek(0)
@@ -185,7 +185,7 @@ class Workspace:
                 raise
             if process.returncode:
                 detail = _last_lines(_contents(err))
-                raise GitFailed(_told(detail) or f"git could not {arguments[0]} it.", f"git {arguments[0]}: {detail}")
+                raise GitFailed(_told(detail) or f"`git {arguments[0]}` failed.", f"git {arguments[0]}: {detail}")
             return os.fsdecode(_contents(out))
 
 
@@ -195,10 +195,10 @@ def _contents(file: IO[bytes]) -> bytes:
 
 
 def git_environment(gateway_url: str, agent_token: str, base: Mapping[str, str], workspace: Path) -> dict[str, str]:
-    """What git (the supervisor's and the agent's alike) runs with: `base`, the token for the gateway, an author.
+    """Make the environment of git, for the supervisor and the agent: `base`, the token for the gateway, an author.
 
-    The token stands in the environment, not in an argument list or a file. A pod's `workspace` is a volume, which
-    belongs to root: git takes it for somebody else's and refuses it unless it is told.
+    The token stands in the environment, not in an argument list or a file. A pod's `workspace` is a volume that belongs
+    to root: git would refuse it as somebody else's without `safe.directory`.
     """
     name, email = AUTHOR
     return {
@@ -228,12 +228,12 @@ def _change(line: str) -> FileChange:
 
 def _last_lines(data: bytes, most: int = 5) -> str:
     lines = [line.strip() for line in data.decode(errors="replace").splitlines()]
-    # Git's advice would push what it said out of sight.
+    # Git's advice would push the error itself out of sight.
     return "\n".join([line for line in lines if line and not line.startswith("hint:")][-most:])[:1000]
 
 
 def _told(said: str) -> str:
-    """What the gateway or the forge told git's user; empty where the words are only git's own."""
+    """Find the words of the gateway or of GitHub in git's output; empty if all words are git's own."""
     lines = [found[1] for found in re.finditer(r"^(?:fatal: )?remote(?: error)?: (?:PeerBot: )?(.+)$", said, re.M)]
     if not lines:
         lines = re.findall(r"^ ?! \[remote rejected\] .* \((.+)\)$", said, re.M)

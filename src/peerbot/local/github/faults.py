@@ -1,4 +1,4 @@
-"""How the local GitHub misbehaves when it is told to, and what it remembers of what it was asked."""
+"""The faults that tests can cause in the local GitHub, and its record of requests."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Call:
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to the next `count` requests whose method and path match.
+    """A fault for the next `count` requests whose method and path match.
 
     The answer waits `delay_seconds`. With a `status` the request is answered with it instead of being served; where
     it is `dropped`, the connection breaks instead. With `served` too it is served first, and its own answer gets lost.
@@ -38,7 +38,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Faults:
-    """The faults to come, first planned first served."""
+    """The planned faults, in the order in which they were planned."""
 
     planned: list[Fault] = field(default_factory=list)
     push_refusals: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Faults:
         self.push_refusals += [message] * count
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The fault that meets this request, counted down."""
+        """Return the fault for this request, and count it down."""
         for fault in self.planned:
             if fault.method in (None, method) and fault.path.search(path):
                 fault.count -= 1
@@ -76,5 +76,5 @@ class Faults:
         return None
 
     def take_push_refusal(self) -> str | None:
-        """What the push that comes now is declined with, if it is."""
+        """Return the message that declines this push; None if it is not declined."""
         return self.push_refusals.pop(0) if self.push_refusals else None

@@ -17,7 +17,7 @@ from aiohttp import web
 from peerbot.errors import PeerBotError, SettingsError, Unavailable
 
 UNHEARD = web.RequestKey("unheard", bool)
-"""Whether a request is served, and nobody hears the answer."""
+"""Whether to serve the request but break off its answer."""
 
 _COMMAND_SECONDS = 120.0
 _REQUEST_SECONDS = 900.0  # a whole clone or push
@@ -56,7 +56,7 @@ class Git:
 
     @classmethod
     def prepare(cls, home: Path) -> "Git":
-        """Write the home's configuration. Raises `SettingsError` where git, or its server part, is missing."""
+        """Write the home's configuration. Raises `SettingsError` if git, or its server part, is missing."""
         if shutil.which("git") is None:
             raise SettingsError("git is not installed. Install it (Debian: apt-get install git), then try again.")
         declining = home / "declining-hooks"
@@ -69,7 +69,7 @@ class Git:
 
     @property
     def environment(self) -> dict[str, str]:
-        """All that a git process gets to see."""
+        """Return the environment of a git process: nothing more than it needs."""
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.home),
@@ -103,7 +103,7 @@ class Git:
         return printed.decode(errors="replace")
 
     async def ask(self, *arguments: str | Path) -> str | None:
-        """Run `git …` that answers a question by failing; None where it failed."""
+        """Run a `git …` command that may fail as its answer; returns None then."""
         try:
             return (await self.run(*arguments)).strip()
         except GitFailed:
@@ -162,7 +162,7 @@ def _cgi(request: web.Request, *, root: Path, path: str, user: str) -> dict[str,
 
 
 async def _feed(request: web.Request, process: asyncio.subprocess.Process) -> None:
-    """Hand the request's body over as fast as git takes it."""
+    """Send git the request's body as fast as git takes it."""
     assert process.stdin is not None
     try:
         with contextlib.suppress(ConnectionError):  # git has heard enough, or the client left
@@ -174,7 +174,7 @@ async def _feed(request: web.Request, process: asyncio.subprocess.Process) -> No
 
 
 async def _relay(request: web.Request, process: asyncio.subprocess.Process) -> web.StreamResponse:
-    """Answer with what git says, as fast as the client takes it."""
+    """Send git's output to the client as fast as the client takes it."""
     assert process.stdout is not None
     response = web.StreamResponse()
     while line := (await process.stdout.readline()).decode("latin-1").strip():
@@ -186,10 +186,10 @@ async def _relay(request: web.Request, process: asyncio.subprocess.Process) -> w
     if process.stdout.at_eof() and "Content-Type" not in response.headers:
         response.set_status(500)
     while request.get(UNHEARD) and await process.stdout.read(_CHUNK_BYTES):
-        pass  # git comes to its end, and nobody hears of it
+        pass  # git ends, and the client does not learn how
     if request.get(UNHEARD):
         return response
-    with contextlib.suppress(ConnectionError):  # the client left; whoever called us ends git
+    with contextlib.suppress(ConnectionError):  # the client left; the caller ends git
         await response.prepare(request)
         while chunk := await process.stdout.read(_CHUNK_BYTES):
             await response.write(chunk)

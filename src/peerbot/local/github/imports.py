@@ -1,4 +1,4 @@
-"""How a person's own repository comes into the local GitHub: as a copy of what is committed, the source left alone."""
+"""Copies the commits of a person's own repository into the local GitHub; the source is never changed."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from peerbot.errors import SettingsError
 from peerbot.local.github.git import Git
 from peerbot.local.github.state import RepositoryRecord, State
 
-# What PeerBot pushed here stays, whatever the source holds.
+# PeerBot's pushes here stay, whatever the source holds.
 _REFS = ("+refs/heads/*:refs/heads/*", "^refs/heads/peerbot/*", "+refs/tags/*:refs/tags/*")
 
 
@@ -30,7 +30,7 @@ async def import_repository(state: State, full_name: str, source: Path) -> None:
 
 
 async def _origin(git: Git, source: Path) -> Path:
-    """The top of the repository that `source` lies in."""
+    """Return the top directory of the repository that `source` lies in."""
     inside = await git.ask("-C", source, "rev-parse", "--is-bare-repository")
     if inside is None:
         raise SettingsError(f"{source} is not a git repository. Name a directory with a git checkout in it.")
@@ -43,7 +43,7 @@ async def _origin(git: Git, source: Path) -> Path:
 
 
 async def _default_branch(git: Git, repository: Path) -> str:
-    """The branch that HEAD names; a detached HEAD gets one, since a pull request needs a base."""
+    """Return the branch that HEAD names; give a detached HEAD one, since a pull request needs a base."""
     named = await git.ask("-C", repository, "symbolic-ref", "--short", "HEAD")
     if named is None:
         here = await git.run(

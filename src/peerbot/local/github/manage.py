@@ -1,4 +1,4 @@
-"""What people do with repositories by hand: merge, rename, archive, delete. PeerBot never asks for any of it.
+"""Things that people do with repositories by hand: merge, rename, archive, delete. PeerBot never asks for them.
 
 It is here so that one can do it to a conversation's repository, and see what PeerBot makes of it.
 """
@@ -15,7 +15,7 @@ _AUTHOR = ("-c", "user.name=GitHub", "-c", "user.email=noreply@localhost")
 async def merge(state: State, full_name: str, number: int, *, squash: bool, delete_branch: bool) -> str:
     """Merge a pull request, by a merge commit or squashed into one; returns the commit on the base.
 
-    Raises `Refused` where it can't be merged.
+    Raises `Refused` if it can't be merged.
     """
     async with state.lock(full_name):
         record = await pulls.refreshed(state, full_name)
@@ -39,7 +39,7 @@ async def merge(state: State, full_name: str, number: int, *, squash: bool, dele
 
 
 async def close(state: State, full_name: str, number: int) -> None:
-    """Close a pull request. Raises `Refused` where there is none."""
+    """Close a pull request. Raises `Refused` if there is none."""
     async with state.lock(full_name):
         record = await pulls.refreshed(state, full_name)
         pull = pulls.numbered(record, number)
@@ -50,7 +50,7 @@ async def close(state: State, full_name: str, number: int) -> None:
 
 
 async def rename_branch(state: State, full_name: str, old: str, new: str) -> None:
-    """Rename a branch; what names it (the default branch, open pull requests) follows."""
+    """Rename a branch, and whatever names it: the default branch, open pull requests."""
     async with state.lock(full_name):
         record, path = _record(state, full_name), state.path(full_name)
         await state.git.run("-C", path, "branch", "--move", old, new)
@@ -77,7 +77,7 @@ async def rename(state: State, full_name: str, new: str) -> None:
 
 
 async def delete(state: State, full_name: str) -> None:
-    """Delete a repository with all that is in it."""
+    """Delete a repository with all its content."""
     async with state.lock(full_name):
         shutil.rmtree(state.path(_record(state, full_name).full_name))
 

@@ -9,7 +9,7 @@ _DIFF_CHARACTERS = 200_000
 async def page(
     state: State, *, owner: str, name: str, branch: str | None = None, number: str | None = None
 ) -> str | None:
-    """The page of a repository, of one of its branches or of one of its pull requests; None where there is none."""
+    """Write the page of a repository, a branch or a pull request; None if there is no such thing."""
     full_name = f"{owner}/{name}"
     if state.find(full_name) is None:
         return None

@@ -11,7 +11,7 @@ from peerbot.local.github.state import Pull, RepositoryRecord, State, moment
 
 
 def numbered(record: RepositoryRecord, number: int) -> Pull | None:
-    """The pull request with that number."""
+    """Find the pull request with that number."""
     return next((pull for pull in record.pulls if pull.number == number), None)
 
 
@@ -44,7 +44,7 @@ async def refreshed(state: State, full_name: str) -> RepositoryRecord:
 async def opened(
     state: State, record: RepositoryRecord, heads: dict[str, str], *, title: str, body: str | None, head: str, base: str
 ) -> Pull | None:
-    """Open a pull request; None where `head` has no commit that `base` lacks."""
+    """Open a pull request; returns None if `head` has no commit that `base` lacks."""
     pull = Pull(
         number=len(record.pulls) + 1,
         title=title,
@@ -70,7 +70,7 @@ def set_state(pull: Pull, wanted: Literal["open", "closed"]) -> None:
 
 
 async def stat(state: State, record: RepositoryRecord, pull: Pull) -> Stat:
-    """What the pull request changes, seen from where it left its base."""
+    """Count a pull request's changes since the commit where it left its base."""
     summary = await state.git.run(
         "-C", state.path(record.full_name), "diff", "--shortstat", f"{pull.base_sha}...{pull.head_sha}"
     )
@@ -86,7 +86,7 @@ async def stat(state: State, record: RepositoryRecord, pull: Pull) -> Stat:
 
 
 async def _commits(state: State, record: RepositoryRecord, pull: Pull) -> int:
-    """How many commits the head has that the base lacks."""
+    """Count the commits that the head has and the base lacks."""
     return int(
         await state.git.run(
             "-C", state.path(record.full_name), "rev-list", "--count", f"{pull.base_sha}..{pull.head_sha}"

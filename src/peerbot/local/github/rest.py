@@ -1,4 +1,4 @@
-"""The local GitHub's REST API: what PeerBot uses of it, with the answers and refusals that GitHub gives.
+"""The local GitHub's REST API: the part that PeerBot uses, with GitHub's own answers and refusals.
 
 A classic token's scopes stand in the header `X-OAuth-Scopes` of every answer to it
 (https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps); other tokens bring none.
@@ -39,7 +39,7 @@ def invalid(resource: str, code: str, *, field: str | None = None, message: str 
 
 
 class Rest:
-    """The API's handlers over `state`, for whoever has `token`.
+    """The API's handlers over `state`, for clients that have `token`.
 
     `scopes` are the token's (`repo, read:org`), None for a fine-grained one; `member`: whether its account is a member
     of the organization who may create repositories there, may not, or is none (None).
@@ -81,7 +81,7 @@ class Rest:
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Ask for the token, and name its scopes, whatever is answered."""
+        """Check the token, and name its scopes in every answer."""
         try:
             self._authenticate(request)
         except Problem as error:
@@ -92,7 +92,7 @@ class Rest:
         return response
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Tell every failure as GitHub does."""
+        """Turn every failure into GitHub's answer for it."""
         try:
             return await handler(request)
         except Problem as error:

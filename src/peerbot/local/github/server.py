@@ -70,7 +70,7 @@ class LocalGitHub:
         await self.close()
 
     async def start(self) -> None:
-        """Open the port. Raises `SettingsError` where git is missing, `OSError` where the port is taken."""
+        """Open the port. Raises `SettingsError` if git is missing, `OSError` if the port is taken."""
         if self._directory is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="peerbot-github-")
         directory = self._directory or Path(self._temporary.name if self._temporary else "")
@@ -118,7 +118,7 @@ class LocalGitHub:
         return self._opened.path(full_name)
 
     async def import_repository(self, full_name: str, source: Path) -> None:
-        """Copy a person's own repository here: what is committed; `source` is never touched (see `imports.py`)."""
+        """Copy the commits of a person's own repository here; `source` is never touched (see `imports.py`)."""
         await imports.import_repository(self._opened, full_name, source)
 
     async def merge(self, full_name: str, number: int, *, squash: bool = False, delete_branch: bool = False) -> str:
@@ -130,7 +130,7 @@ class LocalGitHub:
         await manage.close(self._opened, full_name, number)
 
     async def rename_branch(self, full_name: str, old: str, new: str) -> None:
-        """Rename a branch as a person does; what names it follows."""
+        """Rename a branch as a person does, and whatever names it."""
         await manage.rename_branch(self._opened, full_name, old, new)
 
     async def archive(self, full_name: str, *, archived: bool = True) -> None:
@@ -162,7 +162,7 @@ class LocalGitHub:
 
     @web.middleware
     async def _watched(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Keep what was asked and answered, and misbehave where that is planned."""
+        """Record requests and answers, and carry out planned faults."""
         rest = request.path.startswith(_API)
         asked = _document(await request.read()) if rest else None
         fault = self.faults.take(request.method, request.path)
@@ -221,7 +221,7 @@ class LocalGitHub:
         return web.Response(status=301, headers={"Location": f"{self.url}/{moved.full_name}.git/{tail}"})
 
     async def _page(self, request: web.Request) -> web.Response:
-        """What a link in an answer leads to, for a person with a browser: plain text, for the token alone."""
+        """Serve the page that a link in an answer leads to: plain text, for holders of the token alone."""
         if not self._may(request):
             return _challenge()
         text = await pages.page(self._opened, **request.match_info)
@@ -261,7 +261,7 @@ def _listen(host: str, port: int, remembered: Path) -> socket.socket:
 
 
 def _document(body: Any) -> Any:
-    """A body as the JSON document that it is; None where it is none."""
+    """Read a body as a JSON document; None if it is not one."""
     try:
         return json.loads(body)
     except (TypeError, ValueError):

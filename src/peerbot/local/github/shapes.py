@@ -75,7 +75,7 @@ _COUNTS = (
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What a pull request changes, in numbers."""
+    """The size of a pull request's changes."""
 
     commits: int = 0
     additions: int = 0
@@ -270,7 +270,7 @@ class Shapes:
 
 
 def problem(status: int, message: str, errors: list[Json] | None = None) -> Json:
-    """What GitHub answers when it does not do what was asked."""
+    """Make GitHub's document for a refusal."""
     document: Json = {
         "message": message,
         "documentation_url": "https://docs.github.com/rest",

@@ -1,4 +1,4 @@
-"""What the local GitHub keeps: bare repositories, each with its own document of settings and pull requests.
+"""The local GitHub's state: bare repositories, each with its own document of settings and pull requests.
 
 The document lies in the repository's own directory, so that both appear and disappear as one, by one rename.
 """
@@ -76,7 +76,7 @@ class RepositoryRecord(BaseModel):
 
     @property
     def owner(self) -> str:
-        """Whose it is."""
+        """The name of its owner."""
         return self.full_name.partition("/")[0]
 
     @property
@@ -96,7 +96,7 @@ class State:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def lock(self, full_name: str) -> asyncio.Lock:
-        """Held by whoever changes the repository's document."""
+        """Return the lock that every change of the repository's document holds."""
         return self._locks[full_name.lower()]
 
     def path(self, full_name: str) -> Path:
@@ -111,7 +111,7 @@ class State:
         return self.root / owner / f"{name}.git"
 
     def find(self, full_name: str) -> RepositoryRecord | None:
-        """Read a repository's document; None where there is no such repository."""
+        """Read a repository's document; None if there is no such repository."""
         try:
             return RepositoryRecord.model_validate_json((self.path(full_name) / _DOCUMENT).read_bytes())
         except (FileNotFoundError, NotADirectoryError, Refused):
@@ -126,7 +126,7 @@ class State:
         return None if self.find(full_name) else self.find(new) or self.moved(new)
 
     def rename(self, record: RepositoryRecord, full_name: str) -> None:
-        """Give a repository another name. Raises `Conflict` where that is taken."""
+        """Give a repository another name. Raises `Conflict` if the name is taken."""
         old, new = self.path(record.full_name), self.path(full_name)
         if new.exists():
             raise Conflict(f"{full_name} exists already.")
@@ -146,7 +146,7 @@ class State:
         _write(self.path(record.full_name), record)
 
     async def create(self, record: RepositoryRecord, *, first_commit: bool) -> None:
-        """Make a repository. Raises `Conflict` where the name is taken."""
+        """Make a repository. Raises `Conflict` if the name is taken."""
         with self.new(record) as made:
             await self.git.run("init", "--quiet", "--bare", "--initial-branch", record.default_branch, made)
             if first_commit:
@@ -172,7 +172,7 @@ class State:
         return {ref: sha for sha, ref in (line.split(" ", 1) for line in listed.splitlines())}
 
     async def delete_ref(self, full_name: str, ref: str) -> bool:
-        """Delete a ref by its full name; False where there is none."""
+        """Delete a ref by its full name; False if there is none."""
         if ref not in await self.refs(full_name):
             return False
         await self.git.run("-C", self.path(full_name), "update-ref", "-d", ref)

@@ -23,7 +23,7 @@ CutInside = Literal["text", "tool_use"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong with one answer. Only `delay_seconds` goes together with a good answer."""
+    """The fault of one answer. Only `delay_seconds` goes together with a good answer."""
 
     status: int | None = None
     message: str = TOLD_TO_FAIL
@@ -81,7 +81,7 @@ class Faults:
         self._waiting.clear()
 
     def take(self, *, has_tool_call: bool) -> Fault:
-        """Take the fault of the answer that is about to be sent; a `Fault()` with nothing in it where none waits."""
+        """Take the fault for the answer that is about to be sent; an empty `Fault()` if none waits."""
         if not self._waiting or (self._waiting[0].cut_inside == "tool_use" and not has_tool_call):
             return Fault()
         return self._waiting.popleft()

@@ -1,7 +1,7 @@
 """How the demo model finds its next step without remembering the last: it plays the piece again from the beginning.
 
 A piece is a generator: it yields what it says and the tools that it wants, is sent what they answered, and returns its
-last words. For every request the piece is started anew and fed with the results that the request carries, until it
+last words. For every request the piece starts again and is fed with the results that the request carries, until it
 wants something that is not there yet: that is the answer. So pieces read from top to bottom, decide on what really
 happened, and a resumed session goes on where it stopped.
 """
@@ -66,7 +66,7 @@ def _perform(turn: Turn) -> Generator[Reply, list[Result], str]:
 
 
 def _opening(turn: Turn) -> str:
-    """Say who speaks; in a follow-up, show that the conversation so far is known."""
+    """Introduce the demo model; in a follow-up, show that it knows the conversation so far."""
     if not turn.earlier:
         return INTRODUCTION
     first, last = _quoted(turn.earlier[0]), _quoted(turn.earlier[-1])
@@ -83,7 +83,7 @@ def _asked(turn: Turn) -> list[str]:
 
 
 def _aside(body: Document) -> str:
-    """Answer what Claude Code wants for itself: a title, as text or in the JSON form that it asks for."""
+    """Answer Claude Code's own request: a title, as text or in the JSON form that it asks for."""
     asked = _asked(read_turn(body))
     words = (asked[-1] if asked else "").removeprefix("<session>").split()
     title = " ".join(["PeerBot demo:", *words[:_TITLE_WORDS]])

@@ -24,7 +24,7 @@ class Plan:
         self._marked: int | None = None
 
     def do(self, step: int, text: str, *calls: ToolCall) -> Generator[Reply, list[Result], list[Result]]:
-        """Say `text`, mark `step` as under way and what is before it as done, and call; returns the calls' results."""
+        """Say `text`, mark `step` as under way and earlier steps as done, and call; returns the calls' results."""
         if not self._task_ids and {"TaskCreate", "TaskUpdate"} <= self._tools and "TodoWrite" not in self._tools:
             results = yield Reply(text, tuple(_task(*names) for names in self._steps))
             self._task_ids = [found[1] if (found := _TASK_ID.search(result.text)) else "" for result in results]

@@ -1,6 +1,6 @@
-"""The pieces that the demo model can play, and which of them answers a message.
+"""The pieces that the demo model can play, and the choice of the piece that answers a message.
 
-A piece says only what it read in the tools' results: files are written, commands run and tests fail by Claude Code.
+A piece only says what it read in the tools' results: Claude Code really writes the files and runs commands and tests.
 """
 
 import re
@@ -18,16 +18,16 @@ _EXCERPT_CHARACTERS = 1_500
 
 
 class Play(Protocol):
-    """A piece."""
+    """A piece of the demo model."""
 
     offer: str
-    """What it does and how it is asked for, for the list of pieces."""
+    """What the piece does and how to ask for it, for the list of pieces."""
 
     def fits(self, ask: str, /) -> bool:
-        """Whether this message asks for it."""
+        """Whether this message asks for the piece."""
 
     def steps(self, ask: str, tools: frozenset[str], /) -> Steps:
-        """Play it."""
+        """Play the piece."""
 
 
 def choose(ask: str) -> Play:
@@ -36,7 +36,7 @@ def choose(ask: str) -> Play:
 
 
 class RunCommand:
-    """Run exactly what stands between the backticks, and report what it printed."""
+    """Run the command between the backticks exactly, and report its output."""
 
     offer = (
         "run a command exactly as you write it: “run `git log --oneline`” (several lines between three backticks; "
@@ -52,16 +52,16 @@ class RunCommand:
     _background = re.compile(r"`\s*in the background\b", re.IGNORECASE)
 
     def fits(self, ask: str) -> bool:
-        """Whether a command is written down, whatever else is said."""
+        """Whether the message has a command in it, in whatever context."""
         return self._command(ask) is not None
 
     def steps(self, ask: str, _tools: frozenset[str]) -> Steps:
-        """Run it; a failure is a result like any other."""
+        """Run the command; a failure is a result like any other."""
         command = self._command(ask) or ""
         call = bash(command, "Run the command as it was written")
         if self._background.search(ask):
             call = ToolCall(call.name, call.input | {"run_in_background": True})
-        [result] = yield Reply("I run it.", (call,))
+        [result] = yield Reply("I'll run it.", (call,))
         return f"The command {'failed' if result.failed else 'ran'}. Its output:\n\n{fenced(result.text)}"
 
     def _command(self, ask: str) -> str | None:
@@ -72,7 +72,7 @@ class RunCommand:
 class AnswerQuestion:
     """Look at the repository, read the file that the question is most likely about, and quote it."""
 
-    offer = "answer a question by reading files: “what is in this repository?” (I only quote what I find)"
+    offer = "answer a question by reading files: “what is in this repository?” (I can only quote what I find)"
 
     _question = re.compile(r"\s*(what|how|why|where|which|who|explain|describe)\b", re.IGNORECASE)
     _list_files = (
@@ -82,31 +82,31 @@ class AnswerQuestion:
     _text_file = re.compile(r"\.(md|rst|txt|py|js|ts|go|rs|java|c|h|toml|yaml|yml|json|sh|cfg|ini)$", re.IGNORECASE)
 
     def fits(self, ask: str) -> bool:
-        """Whether the message begins as a question does."""
+        """Whether the message begins like a question."""
         return bool(self._question.match(ask))
 
     def steps(self, ask: str, tools: frozenset[str]) -> Steps:
         """List, read, quote."""
         plan = Plan(tools, ("Look at the files", "Looking at the files"), ("Read the best match", "Reading"))
-        [listing] = yield from plan.do(0, "I look at what there is.", bash(self._list_files, "List the files"))
+        [listing] = yield from plan.do(0, "I'll look at the files here.", bash(self._list_files, "List the files"))
         files = [] if listing.failed else listing.text.splitlines()
         path = self._best(ask, files)
         if path is None:
             yield from plan.finish()
-            return "I found no file here that I could read. I changed nothing."
+            return "I found no file here that I can read. I changed nothing."
         read_it = ToolCall("Read", {"file_path": path, "limit": 60})
-        [read] = yield from plan.do(1, f"I read `{path}`.", read_it)
+        [read] = yield from plan.do(1, f"I'll read `{path}`.", read_it)
         yield from plan.finish()
         expect(read, f"I could not read `{path}`:")
         text = without_line_numbers(read.text)
         return (
             f"There are {len(files)} files here. I read `{path}`, which begins:\n\n"
             f"{fenced(text, most=_EXCERPT_CHARACTERS)}\n\n"
-            "I changed nothing. Claude would tell you what it means; I can only quote."
+            "I changed nothing. Claude could tell you what this means; I can only quote it."
         )
 
     def _best(self, ask: str, files: list[str]) -> str | None:
-        """Choose the file that the question names, else a README, else the first that is text."""
+        """Choose the file that the question names, or a README, or the first text file."""
         words = {word.strip(".").lower() for word in self._word.findall(ask)}
         named = [path for path in files if words & {path.lower(), path.rpartition("/")[2].lower()}]
         readmes = sorted((path for path in files if "readme" in path.lower()), key=lambda path: path.count("/"))
@@ -115,7 +115,7 @@ class AnswerQuestion:
 
 
 class LooseQuestion(AnswerQuestion):
-    """A message with a question mark in it that asks for none of the other pieces."""
+    """Answer a message that has a question mark in it and asks for none of the other pieces."""
 
     offer = ""  # it is the same piece
 
@@ -125,60 +125,60 @@ class LooseQuestion(AnswerQuestion):
 
 
 class MendTest:
-    """Run a failing test, read the code, mend it, see the test pass, commit."""
+    """Run a failing test, read the code, fix it, see the test pass, commit."""
 
-    offer = "find and mend a failing test: “fix the failing test” (I bring a small sample along where there is none)"
+    offer = "find and fix a failing test: “fix the failing test” (if there is none that I know, I add a small sample)"
 
     _wish = re.compile(r"failing tests?|\bfix\b.*\btests?\b|\bmend\b", re.IGNORECASE)
     _test = "python3 -B -m unittest -v test_calc 2>&1"
 
     def fits(self, ask: str) -> bool:
-        """Whether a test is to be mended."""
+        """Whether the message asks to fix a test."""
         return bool(self._wish.search(ask))
 
     def steps(self, _ask: str, tools: frozenset[str]) -> Steps:
-        """Fail first, mend, then pass; stop wherever that is not what happens."""
+        """See the test fail, fix the code, see the test pass; stop if that is not what happens."""
         plan = Plan(
             tools,
             ("Find the test", "Looking for the test"),
             ("See it fail", "Running the test"),
-            ("Mend the code", "Mending the code"),
+            ("Fix the code", "Fixing the code"),
             ("See it pass", "Running the test again"),
             ("Commit", "Committing"),
         )
         [found] = yield from plan.do(0, "I look for my sample.", bash("ls calc.py test_calc.py", "Look for the sample"))
         brought = (yield from _bring_sample(plan)) if found.failed else ""
-        [before] = yield from plan.do(1, "Now the test.", bash(self._test, "Run the test"))
+        [before] = yield from plan.do(1, "Now I'll run the test.", bash(self._test, "Run the test"))
         if not before.failed:
             yield from plan.finish()
-            return f"{brought}The test passes already, so there is nothing to mend:\n\n{fenced(before.text)}"
-        [read] = yield from plan.do(2, "It fails. I read the code.", ToolCall("Read", {"file_path": "calc.py"}))
+            return f"{brought}The test passes already, so there is nothing to fix:\n\n{fenced(before.text)}"
+        [read] = yield from plan.do(2, "It fails. I'll read the code.", ToolCall("Read", {"file_path": "calc.py"}))
         if SAMPLE_FLAW not in read.text:
-            raise Stuck(f"The test fails, but not of the flaw that I know how to mend:\n\n{fenced(before.text)}")
+            raise Stuck(f"The test fails, but not because of the flaw that I know how to fix:\n\n{fenced(before.text)}")
         edit = ToolCall("Edit", {"file_path": "calc.py", "old_string": SAMPLE_FLAW, "new_string": SAMPLE_FIX})
-        [edited] = yield from plan.do(2, "The mean is divided by one too few. I mend that.", edit)
+        [edited] = yield from plan.do(2, "The mean divides by one number too few. I'll fix that.", edit)
         expect(edited, "I could not change `calc.py`:")
-        [after] = yield from plan.do(3, "I run the test again.", bash(self._test, "Run the test again"))
+        [after] = yield from plan.do(3, "I'll run the test again.", bash(self._test, "Run the test again"))
         expect(after, "The test still fails:")
-        done = yield from commit(plan, 4, "It passes. I commit.", "Divide the mean by all of the numbers", "calc.py")
+        done = yield from commit(plan, 4, "It passes. I commit it.", "Divide the mean by all of the numbers", "calc.py")
         yield from plan.finish()
         return (
             f"{brought}`test_calc.py` failed:\n\n{fenced(before.text, most=_EXCERPT_CHARACTERS)}\n\n"
-            f"`mean` in `calc.py` divided by one number too few. I mended it, and the test passes:\n\n"
+            f"`mean` in `calc.py` divided by one number too few. I fixed it, and the test passes:\n\n"
             f"{fenced(after.text, most=_EXCERPT_CHARACTERS)}\n\n{done}"
         )
 
 
 def _bring_sample(plan: Plan) -> Generator[Reply, list[Result], str]:
     """Write and commit the sample; returns a paragraph about it."""
-    yield from write(plan, 0, "There is no sample of mine here, so I bring one along.", "calc.py", SAMPLE_SOURCE)
+    yield from write(plan, 0, "My sample is not here, so I'll add it.", "calc.py", SAMPLE_SOURCE)
     yield from write(plan, 0, "", "test_calc.py", SAMPLE_TEST)
     done = yield from commit(plan, 0, "", "Add a sample with a failing test", "calc.py", "test_calc.py")
-    return f"There was no failing test that I know, so I brought a sample along. {done}\n\n"
+    return f"There was no failing test that I know, so I added a sample. {done}\n\n"
 
 
 class TakeTime:
-    """Work for a while, visibly, so that stopping and follow-ups can be tried."""
+    """Work for a while, visibly, so that people can try stopping and follow-ups."""
 
     offer = "take a while, for trying Ctrl-C and follow-ups: “take a minute”, “take 20 seconds”"
 
@@ -187,7 +187,7 @@ class TakeTime:
     _parts = 6
 
     def fits(self, ask: str) -> bool:
-        """Whether it is to last."""
+        """Whether the message asks for work that takes a while."""
         return bool(self._wish.search(ask))
 
     def steps(self, ask: str, tools: frozenset[str]) -> Steps:
@@ -198,7 +198,7 @@ class TakeTime:
         printed = []
         for part in range(parts):
             begin, end = seconds * part // parts, seconds * (part + 1) // parts
-            said = f"I take {seconds} seconds." if part == 0 else ""
+            said = f"I'll take {seconds} seconds." if part == 0 else ""
             [result] = yield from plan.do(part, said, bash(_wait(begin, end, seconds), f"Part {part + 1} of {parts}"))
             expect(result, f"Part {part + 1} of {parts} was stopped:")
             printed.append(result.text)
@@ -231,7 +231,7 @@ class WriteScript:
     _wish = re.compile(r"\b(scripts?|primes?|python|program)\b", re.IGNORECASE)
 
     def fits(self, ask: str) -> bool:
-        """Whether a script is wanted."""
+        """Whether the message asks for a script."""
         return bool(self._wish.search(ask))
 
     def steps(self, ask: str, tools: frozenset[str]) -> Steps:
@@ -244,8 +244,8 @@ class WriteScript:
             (f"Run {name}", f"Running {name}"),
             (f"Commit {name}", f"Committing {name}"),
         )
-        yield from write(plan, 0, f"I write `{name}`, which {script.does}.", name, script.source)
-        [ran] = yield from plan.do(1, "Now I run it.", bash(f"python3 {name}", f"Run {name}"))
+        yield from write(plan, 0, f"I'll write `{name}`, which {script.does}.", name, script.source)
+        [ran] = yield from plan.do(1, "Now I'll run it.", bash(f"python3 {name}", f"Run {name}"))
         expect(ran, f"I wrote `{name}`, but running it failed:")
         done = yield from commit(plan, 2, "It works. I commit it.", f"Add {name}, which {script.does}", name)
         yield from plan.finish()
@@ -253,16 +253,16 @@ class WriteScript:
 
 
 class SayWhatThereIs:
-    """Anything else: say plainly what can be played."""
+    """Answer any other message with the list of pieces."""
 
     offer = ""
 
     def fits(self, _ask: str) -> bool:
-        """Everything fits."""
+        """Fit every message."""
         return True
 
     def steps(self, _ask: str, _tools: frozenset[str]) -> Steps:
-        """List the pieces, without a single step."""
+        """List the pieces; this takes no step."""
         yield from ()
         offers = "\n".join(f"- {play.offer}" for play in _PLAYS if play.offer)
         return (
@@ -272,7 +272,7 @@ class SayWhatThereIs:
 
 
 class WhatCanYouDo(SayWhatThereIs):
-    """The question that the list of pieces answers better than any file."""
+    """Answer the question what the bot can do: the list of pieces says it better than any file."""
 
     def fits(self, ask: str) -> bool:
         """Whether somebody asks what the bot can do."""

@@ -9,7 +9,7 @@ from typing import Any
 Document = dict[str, Any]
 
 MODEL_NAME = "peerbot-demo"
-"""What the answers name as their model, whichever was asked for: nobody takes them for Claude's."""
+"""The model that all answers name, whichever was asked for, so that nobody takes them for Claude's."""
 
 _CHARACTERS_PER_TOKEN = 4
 _SMALLEST_CHUNK = 12
@@ -26,7 +26,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model says and which tools it wants; without calls the turn is over."""
+    """The model's words and the tools that it wants; without calls the turn is over."""
 
     text: str
     calls: tuple[ToolCall, ...] = ()

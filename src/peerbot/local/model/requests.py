@@ -1,4 +1,4 @@
-"""What a request of Claude Code tells: who asked what, what the tools have answered since, which tools there are.
+"""Reads a request of Claude Code: people's messages, the tools' answers since, and the tools on offer.
 
 A request carries the whole conversation, so everything is read from it and nothing is remembered: that is why the demo
 model survives restarts and goes on with resumed sessions. What people wrote stands among much that Claude Code itself
@@ -27,9 +27,9 @@ _GOES_ON = (
     "Note from PeerBot: the worker that worked on this turn ended",
     "Note from PeerBot: Claude Code ended in the middle of this turn",
 )
-_NOT_SAVED = "not yet saved is not in this workspace"
+_NOT_SAVED = "not yet saved are not in this workspace"
 _CUT_SHORT = re.compile(r"^(The user doesn't want to |\[Request interrupted|\[Tool )")
-"""What Claude Code writes as the result of a tool that was interrupted: nobody knows how far it came."""
+"""The results that Claude Code writes for an interrupted tool: nobody knows how far the tool came."""
 _INTERRUPTED = "[Request interrupted by user"
 _NOTES = (
     _COMPACTED,
@@ -55,7 +55,7 @@ class MalformedRequest(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a tool answered."""
+    """The answer of a tool."""
 
     tool: str
     text: str
@@ -64,7 +64,7 @@ class Result:
 
 @dataclass(slots=True)
 class Turn:
-    """What has to be answered now, and how far that has come."""
+    """The messages to answer now, and the progress so far."""
 
     asks: list[str] = field(default_factory=list)  # what people want now, oldest first
     earlier: list[str] = field(default_factory=list)  # what they wanted in the turns before
@@ -109,7 +109,7 @@ def wants_summary(body: Document) -> bool:
 
 
 def read_turn(body: Document) -> Turn:
-    """Read from the whole conversation what has to be answered now.
+    """Find the messages to answer now in the whole conversation.
 
     What a person writes begins a turn, unless the model has not spoken since what was written before, or Claude Code
     says that it came while the model was working: then it belongs to the turn that is under way.
@@ -133,10 +133,10 @@ def read_turn(body: Document) -> Turn:
             over = over or text.startswith(_INTERRUPTED)
             asks = list(_asks(text)) if message["role"] == "user" else []
             if text.startswith(_GOES_ON) and set(asks) <= set(turn.asks):
-                # Without what they did, results are but memories: the piece begins anew.
+                # The work behind these results is lost, so the piece begins again.
                 kept = [] if _NOT_SAVED in text else turn.results
                 turn.results = [result for result in kept if not _CUT_SHORT.search(result.text)]
-                over = False  # the turn goes on, with what was asked before
+                over = False  # the turn goes on with the same messages
                 continue
             if asks and over:
                 turn.earlier, turn.asks, turn.results, over = turn.earlier + turn.asks, [], [], False
@@ -145,7 +145,7 @@ def read_turn(body: Document) -> Turn:
 
 
 def remembering(asks: list[str]) -> str:
-    """Write down what was asked so that `read_turn` finds it again in a compacted conversation."""
+    """Write down the messages so that `read_turn` finds them again in a compacted conversation."""
     return "\n".join(f"- They asked: “{' '.join(ask.split())}”" for ask in asks)
 
 

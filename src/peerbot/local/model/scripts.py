@@ -1,4 +1,4 @@
-"""What the demo model knows by heart: a few small scripts, and a sample with a failing test."""
+"""The texts that the demo model knows by heart: a few small scripts, and a sample with a failing test."""
 
 import re
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class Script:
     file_name: str
     does: str
     source: str
-    words: re.Pattern[str]  # what in a message asks for it
+    words: re.Pattern[str]  # the words in a message that ask for it
 
 
 _PRIMES = Script(

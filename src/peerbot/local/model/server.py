@@ -27,7 +27,7 @@ _LARGEST_BODY_BYTES = 32 * 1024 * 1024  # Anthropic's own limit
 _PAUSE_SECONDS = 0.002  # between the chunks of a stream: it looks live, and tests stay fast
 _KEPT_REQUESTS = 50
 _SILENT_SECONDS = 600.0  # longer than any caller waits; cancelled with the server
-_DRAIN_SECONDS = 1.0  # what answers under way get when the server closes
+_DRAIN_SECONDS = 1.0  # how long answers under way get when the server closes
 
 
 class DemoModel:
@@ -50,7 +50,7 @@ class DemoModel:
 
     @property
     def url(self) -> str:
-        """Where it listens: what `ANTHROPIC_BASE_URL` is set to. Known once it has started."""
+        """The address to set `ANTHROPIC_BASE_URL` to. Known once the server has started."""
         return f"http://{self._host}:{self._port}"
 
     @property
@@ -59,7 +59,7 @@ class DemoModel:
         return list(self._seen)
 
     async def start(self) -> None:
-        """Listen. Raises `SettingsError` where the port is taken."""
+        """Listen. Raises `SettingsError` if the port is taken."""
         app = web.Application(middlewares=[self._guard], client_max_size=_LARGEST_BODY_BYTES)
         app.router.add_get("/api/hello", _hello)  # HEAD too
         app.router.add_post("/v1/messages", self._messages)
@@ -173,7 +173,7 @@ def _length_until_cut(events: list[Document], cut: CutInside | None) -> int:
 
 
 def _hang_up(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Close the connection in the middle of the answer. What was written arrives: each time the same is seen."""
+    """Close the connection in the middle of the answer. Everything written still arrives, each time."""
     if request.transport is not None:
         request.transport.close()
     return response

@@ -1,4 +1,4 @@
-"""What the pieces have in common: the calls that they make, and how they quote what came back."""
+"""The parts that the pieces share: their calls of tools, and how they quote the results."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ from peerbot.local.model.replies import Reply, ToolCall
 from peerbot.local.model.requests import Result
 
 Steps = Generator[Reply, list[Result], str]
-"""A piece being played: says and calls, is sent the results, returns its last words."""
+"""A piece being played: yields words and calls, receives the results, returns its last words."""
 
 _LINE_NUMBER = re.compile(r"^ *\d+[\t→]", re.MULTILINE)
 _BACKTICKS = re.compile(r"`{3,}")
@@ -20,7 +20,7 @@ class Stuck(Exception):
 
 
 def expect(result: Result, otherwise: str) -> None:
-    """Go on only where the tool succeeded; else end the piece with this sentence and what the tool said."""
+    """Go on if the tool succeeded; otherwise end the piece with this sentence and the tool's words."""
     if result.failed:
         raise Stuck(f"{otherwise}\n\n{fenced(result.text)}")
 
@@ -50,7 +50,7 @@ def write(plan: Plan, step: int, said: str, path: str, content: str) -> Generato
 
 
 def fenced(text: str, *, most: int = 8_000) -> str:
-    """Quote a text in a fence that its own backticks can't close, without its middle where it is too long."""
+    """Quote a text in a fence that its own backticks can't close, without its middle if it is too long."""
     if len(text) > most:
         left_out = len(text) - most
         text = f"{text[: most // 2]}\n… {left_out} characters left out …\n{text[len(text) - most // 2 :]}"

@@ -18,7 +18,7 @@ class Arguments:
 
     @classmethod
     async def of(cls, request: web.Request) -> "Arguments":
-        """Read a request. Raises `NotOk` where the body is no JSON, or no object."""
+        """Read a request. Raises `NotOk` if the body is not JSON, or not an object."""
         values: dict[str, Value] = dict(request.query)
         if request.content_type == "application/json":
             try:
@@ -33,33 +33,33 @@ class Arguments:
         return cls(values)
 
     def take_token(self) -> str:
-        """The token, where it came as an argument; it is not among the arguments afterwards."""
+        """Take the token out of the arguments, if it came as one."""
         return str(self._values.pop("token", ""))
 
     def recorded(self) -> dict[str, Value]:
-        """A copy for the record of calls."""
+        """Copy the arguments for the record of calls."""
         return dict(self._values)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
     def text(self, name: str, default: str = "") -> str:
-        """An argument as text."""
+        """Return an argument as text."""
         return str(self._values.get(name, default))
 
     def flag(self, name: str) -> bool:
-        """A switch: `true`, `1` and JSON's true are on."""
+        """Read a switch: `true`, `1` and JSON's true are on."""
         return str(self._values.get(name, "")).lower() in ("true", "1")
 
     def number(self, name: str, default: int) -> int:
-        """A number. Raises `NotOk` where it is none."""
+        """Read a number. Raises `NotOk` if it is not one."""
         try:
             return int(self._values.get(name, default))
         except (TypeError, ValueError) as error:
             raise NotOk("invalid_arguments", **messages(f"{name} must be a number")) from error
 
     def structure(self, name: str, error: str) -> Value:
-        """A list or an object, None where it was not given. Raises `NotOk(error)` where it can't be read."""
+        """Read a list or an object, None if it was not given. Raises `NotOk(error)` if it can't be read."""
         value = self._values.get(name)
         if not isinstance(value, str):
             return value
@@ -70,5 +70,5 @@ class Arguments:
 
 
 def messages(*problems: str) -> dict[str, Any]:
-    """What an answer says of the problems that it found."""
+    """Make the part of an answer that names the problems."""
     return {"response_metadata": {"messages": [f"[ERROR] {problem}" for problem in problems]}}

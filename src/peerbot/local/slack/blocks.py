@@ -18,7 +18,7 @@ MARKDOWN_LIMIT = 12_000  # characters, of all markdown blocks of a message toget
 
 
 def problems(blocks: Any) -> list[str]:
-    """What Slack would refuse, each with where it is; nothing where it takes the blocks."""
+    """List what Slack would refuse, each with its place; empty if Slack would take the blocks."""
     try:
         _BLOCKS.validate_python(blocks)
     except ValidationError as error:
@@ -27,7 +27,7 @@ def problems(blocks: Any) -> list[str]:
 
 
 def named(blocks: list[Object]) -> list[Object]:
-    """The blocks as Slack keeps them: each with a `block_id`."""
+    """Return the blocks as Slack keeps them: each with a `block_id`."""
     return [block if block.get("block_id") else block | {"block_id": secrets.token_urlsafe(4)} for block in blocks]
 
 

@@ -1,4 +1,4 @@
-"""Who looks on while the local Slack's world changes: the terminal's live view, and tests that wait."""
+"""Watchers of the local Slack's world: the terminal's live view, and tests that wait for a change."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ class Change:
 
 
 class Watch(AsyncIterator[Change]):
-    """Every change from its making on, in order, until the world is closed."""
+    """Yields all changes since it was made, in order, until the world is closed."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Change | None] = asyncio.Queue()
@@ -37,7 +37,7 @@ class Watch(AsyncIterator[Change]):
     async def __anext__(self) -> Change:
         change = await self._queue.get()
         if change is None:
-            self._queue.put_nowait(None)  # whoever asks again hears the end again
+            self._queue.put_nowait(None)  # the next call gets the end again
             raise StopAsyncIteration
         return change
 
@@ -46,7 +46,7 @@ class Changes:
     """Tells every watcher."""
 
     def __init__(self) -> None:
-        self._watches: WeakSet[Watch] = WeakSet()  # a watch that nobody holds any more needs no good-bye
+        self._watches: WeakSet[Watch] = WeakSet()  # a watch that nobody holds needs no good-bye
         self._waiting: set[asyncio.Event] = set()
 
     def watch(self) -> Watch:
@@ -62,7 +62,7 @@ class Changes:
         self.touch()
 
     def touch(self) -> None:
-        """Something that is no message changed (a call, a connection, an ack): conditions are looked at again."""
+        """Check the conditions again, since something other than a message changed (a call, a connection, an ack)."""
         for event in self._waiting:
             event.set()
 

@@ -1,4 +1,4 @@
-"""Which events an app gets for a change, and what they look like (Slack's Events API). Pure but for the clock."""
+"""The events that an app gets for a change, in the form of Slack's Events API. Pure but for the clock."""
 
 import secrets
 import time
@@ -22,7 +22,7 @@ _NOT_IN_EVENTS = (
 
 
 def payloads(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[Object]:
-    """Everything that the app is sent for a change in `channel`: nothing where the bot is not a member."""
+    """Make the events that Slack sends for a change in `channel`: none if the bot is not a member."""
     if BOT_USER not in channel["members"]:
         return []
     return [wrapped(event, channel) for event in _events(change, channel, new_ts)]
@@ -51,12 +51,12 @@ def _events(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[
 
 
 def sent(message: Object | None) -> Object:
-    """A message as an app is sent it."""
+    """Return a message in the form that Slack sends to an app."""
     return {key: value for key, value in (message or {}).items() if key not in _NOT_IN_EVENTS}
 
 
 def wrapped(event: Object, channel: Object) -> Object:
-    """An event in the envelope of the Events API."""
+    """Put an event into the envelope of the Events API."""
     return {
         "token": "verification-tokens-are-deprecated",
         "team_id": TEAM,

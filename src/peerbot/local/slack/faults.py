@@ -1,4 +1,4 @@
-"""What can be made to go wrong with the local Slack on purpose, and what was asked of it.
+"""The faults that tests can cause in the local Slack, and the record of calls that it got.
 
 Nothing here is on by itself: the local Slack behaves until somebody tells it not to.
 """
@@ -12,7 +12,7 @@ ANY_METHOD = "*"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How one call goes wrong; what is not set stays as it is."""
+    """How one call goes wrong; the rest of it stays as it is."""
 
     delay_seconds: float = 0  # before anything else
     error: str = ""  # answered as `ok: false` instead of doing it
@@ -30,13 +30,13 @@ class Faults:
     reorder_events: bool = False
     """Events are held back for a random moment each, so that they overtake each other."""
     retry_scale: float = 1.0
-    """What the waits before a redelivery (3 s, 60 s, 300 s) are multiplied by."""
+    """The factor for the waits before a redelivery (3 s, 60 s, 300 s)."""
     rate_limits: bool = False
     """Slack's rate limits hold (429 with `Retry-After`)."""
     _queued: dict[str, deque[Fault]] = field(default_factory=dict)
 
     def add(self, method: str, fault: Fault, *, times: int = 1) -> None:
-        """Let the next `times` calls of `method` (`ANY_METHOD`: of whichever comes) go wrong."""
+        """Let the next `times` calls of `method` (or of any, with `ANY_METHOD`) go wrong."""
         self._queued.setdefault(method, deque()).extend([fault] * times)
 
     def clear(self) -> None:
@@ -44,7 +44,7 @@ class Faults:
         self._queued.clear()
 
     def take(self, method: str) -> Fault | None:
-        """The fault of this call, if it has one; it is used up."""
+        """Take the fault of this call, if it has one."""
         for name in (method, ANY_METHOD):
             if self._queued.get(name):
                 return self._queued[name].popleft()

@@ -20,21 +20,21 @@ from peerbot.local.slack.world import NotOk, World
 
 MOST_BYTES = 8 * 1024 * 1024
 UPLOAD = "upload"
-"""The name of an upload's faults, which is no method."""
+"""The name for faults of an upload, which is not a method."""
 
 _TYPES = {"md": ("text/markdown", "markdown", "Markdown (raw)"), "txt": ("text/plain", "text", "Plain Text")}
 _UNKNOWN_TYPE = ("application/octet-stream", "binary", "Binary")
 
 
 class Files:
-    """What `files.getUploadURLExternal`, the upload and `files.completeUploadExternal` do, one after the other."""
+    """The three steps of a shared file: `files.getUploadURLExternal`, the upload, `files.completeUploadExternal`."""
 
     def __init__(self, world: World, store: Store, faults: Faults) -> None:
         self._world = world
         self._store = store
         self._faults = faults
         self._begun: dict[str, tuple[str, int]] = {}  # name and length by id
-        self._tickets: dict[str, str] = {}  # id by what stands in the upload's address
+        self._tickets: dict[str, str] = {}  # id by the ticket in the upload's address
         self._sent: dict[str, bytes] = {}
 
     def get_upload_url(self, args: Arguments) -> Object:
@@ -50,7 +50,7 @@ class Files:
         return {"upload_url": f"{self._world.url}upload/v1/{ticket}", "file_id": identity}
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Take the bytes; whoever has the address may send them."""
+        """Take the bytes from any client that has the address."""
         fault = self._faults.take(UPLOAD) or Fault()
         identity = self._tickets.get(request.match_info["ticket"])
         if identity is None or fault.status != 200:
@@ -86,7 +86,7 @@ class Files:
         return {"files": [{"id": file["id"], "title": file["title"]} for file in shown]}
 
     def share(self, user: str, channel: str, name: str, data: bytes, *, thread_ts: str | None) -> str:
-        """Share a file as a person; the message's `ts`."""
+        """Share a file as a person; returns the message's `ts`."""
         identity = _new_id()
         self._keep(identity, data)
         shown = self._shown(identity, name, user, channel, len(data))
@@ -97,7 +97,7 @@ class Files:
         self._store.put("file", identity, {"content": base64.b64encode(data).decode()})
 
     def content(self, identity: str) -> bytes:
-        """What is in a shared file. Raises `NotOk` where there is none."""
+        """Return a shared file's content. Raises `NotOk` if there is no such file."""
         kept = self._store.all("file").get(identity)
         if kept is None:
             raise NotOk("file_not_found")

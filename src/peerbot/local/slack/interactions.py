@@ -1,4 +1,4 @@
-"""What an app is sent when people press buttons, submit modals and use commands. Pure but for the clock.
+"""The payloads that Slack sends when people press buttons, submit modals and use commands. Pure but for the clock.
 
 Field names and types are Slack's; `tests/service/test_local_slack_shapes.py` holds them against Slack's own types.
 """

@@ -1,4 +1,4 @@
-"""Slack's rate limits: how many calls of a method fit into a minute, and when the next one does."""
+"""Slack's rate limits: how many calls of a method Slack takes a minute, and when it takes the next."""
 
 import math
 import time
@@ -36,7 +36,7 @@ class RateLimits:
         self._buckets: dict[str, _Bucket] = {}
 
     def wait_seconds(self, method: str, channel: str) -> int:
-        """Count a call. 0: it fits; else the whole seconds after which it would (`Retry-After`)."""
+        """Count a call; returns 0 if it fits, otherwise the whole seconds until it would (`Retry-After`)."""
         if method == "chat.postMessage":
             name, per_minute, burst = f"{method}/{channel}", POSTS_PER_MINUTE, POST_BURST
         else:

@@ -1,4 +1,4 @@
-"""The Web API's methods that only read: who is who, what is where, what was said."""
+"""The Web API's methods that only read: people, channels and messages."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ _TYPES: dict[str, ChannelKind] = {
     "mpim": "mpim",
 }
 PAGE_LIMIT = 1_000
-HISTORY_PAGE = 100  # where the caller names no limit
+HISTORY_PAGE = 100  # if the caller names no limit
 
 
 def auth_test(world: World, _args: Arguments) -> Object:
@@ -64,7 +64,7 @@ def conversations_info(world: World, args: Arguments) -> Object:
 
 
 def users_conversations(world: World, args: Arguments) -> Object:
-    """`users.conversations`: the channels that the bot is a member of; public ones where no types are named."""
+    """`users.conversations`: the channels that the bot is a member of; public ones if no types are named."""
     types = (args.text("types") or "public_channel").split(",")
     if unknown := [name for name in types if name not in _TYPES]:
         raise NotOk("invalid_types", **messages(f"unknown type {unknown[0]}"))

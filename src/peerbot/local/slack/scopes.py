@@ -27,7 +27,7 @@ _TYPES = {"public_channel": "channels", "private_channel": "groups", "im": "im",
 
 
 def needed(method: str, arguments: Arguments, world: World) -> list[str]:
-    """Name the scopes that a call takes, all of them; none where any token may make it."""
+    """List the scopes that a call needs; empty if any token may make it."""
     if method in _OF_METHOD:
         return [_OF_METHOD[method]]
     if method in _OF_CONVERSATION:

@@ -56,7 +56,7 @@ class LocalSlack:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Listen, and go on with what was on its way. Raises `Unavailable` where the port is taken."""
+        """Listen, and go on with what was on its way. Raises `Unavailable` if the port is taken."""
         app = web.Application()
         app.add_routes(
             [
@@ -104,7 +104,7 @@ class LocalSlack:
 
     @property
     def api_url(self) -> str:
-        """What the Slack SDK takes as its base URL."""
+        """The base URL for the Slack SDK."""
         return f"{self.url}api/"
 
     @property
@@ -119,7 +119,7 @@ class LocalSlack:
 
     @property
     def door_secret(self) -> str:
-        """What another process needs to act as a person; never for the agent's eyes."""
+        """The secret that lets another process act as a person. The agent must never see it."""
         return self._door.secret
 
     def _new_socket_url(self) -> str:
@@ -197,7 +197,7 @@ class LocalSlack:
         self._world.update(channel, user, ts, {"text": text}, edited=True)
 
     async def delete(self, user: str, channel: str, ts: str) -> None:
-        """Take one's own message away."""
+        """Delete one's own message."""
         self._world.delete(channel, user, ts)
 
     async def press(self, user: str, channel: str, ts: str, action_id: str) -> Object | None:
@@ -281,7 +281,7 @@ class LocalSlack:
         return self._sockets.acks
 
     async def disconnect_sockets(self, reason: str = "refresh_requested") -> None:
-        """Ask every connection to come anew, as Slack does every few hours."""
+        """Ask every connection to come again, as Slack does every few hours."""
         await self._sockets.disconnect(reason)
 
     def drop_sockets(self) -> None:

@@ -18,7 +18,7 @@ Document = dict[str, Any]
 
 
 class Store:
-    """JSON documents by kind and key; whoever opened it closes it.
+    """JSON documents by kind and key; the code that opened it closes it.
 
     Raises `Conflict` where another process has the folder open: two worlds in one file would forget each other's
     messages. The file is its owner's alone (0600).

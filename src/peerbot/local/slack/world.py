@@ -82,7 +82,7 @@ class World:
         self._keep_channel(self.channel(channel) | {"archived": archived})
 
     def set_members(self, channel: str, members: Sequence[str]) -> None:
-        """Say who is in a channel from now on."""
+        """Set the members of a channel."""
         self._keep_channel(self.channel(channel) | {"members": list(members)})
 
     def _keep_channel(self, kept: Object) -> None:
@@ -90,7 +90,7 @@ class World:
         self._store.put("channel", kept["id"], kept)
 
     def channel(self, channel: str, *, seen_by: str | None = None) -> Object:
-        """Look a channel up; who is not in it does not see it, unless it is public."""
+        """Look a channel up; people outside it only see it if it is public."""
         kept = self.channels.get(channel)
         if kept is None or (seen_by and kept["kind"] != "public" and seen_by not in kept["members"]):
             raise NotOk("channel_not_found")
@@ -142,7 +142,7 @@ class World:
         }
 
     def post(self, channel: str, user: str, text: str, *, thread_ts: str | None = None, **more: Any) -> Object:
-        """Write a message; `more` is what else Slack keeps of it (blocks, metadata)."""
+        """Write a message; `more` holds the rest that Slack keeps (blocks, metadata)."""
         kept = self.writable(channel, user)
         message: Object = {"type": "message", "user": user, "text": text[:TEXT_LIMIT], "team": TEAM} | more
         if thread_ts is not None:
