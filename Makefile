@@ -15,7 +15,8 @@ help: ## List what one can do
 run: $(VENV)/.local ## Start everything on this machine, play a first conversation, then chat
 	@$(BIN)/peerbot local $(ARGS)
 
-test: $(VENV)/.dev tools ## Run the whole test suite
+test: $(VENV)/.dev ## Run the whole test suite
+	@$(BIN)/python scripts/tools.py helm
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 unit: $(VENV)/.dev ## Run the pure tests (under 20 s), without the long ones that play whole conversations
