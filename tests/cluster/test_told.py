@@ -208,7 +208,7 @@ async def test_a_rule_refuses_its_job(product: Product, times: Times) -> None:
         await times.until_told(product, conversation, said, "a webhook that refuses the Job")
         turn = await product.answer(conversation, identity)
         assert turn.status == "failed"
-        assert "no robots" not in turn.text, "Kubernetes' own words are for the log"
+        assert "no robots" not in turn.model_dump_json(), "Kubernetes' own words are for the log"
     await is_answered(product, *await product.say(QUESTION, conversation), 2)
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from system import System, eventually
+from system import System, eventually, full_text
 
 SCRIPT = "Create a simple Python script that prints the first ten primes, and run it"
 
@@ -119,7 +119,7 @@ async def test_a_merged_branch_is_followed_by_a_new_one(tmp_path: Path) -> None:
         assert second.branch == f"{conversation.branch}-2"
         assert (
             f"Pull request #1 was merged, so this turn began a new branch from the default branch: `{second.branch}`"
-            in (second.text)
+            in full_text(second)
         )
         pulls = await system.github.pull_requests(second.repository or "")
         assert [(pull["head"]["ref"], pull["commits"]) for pull in pulls[1:]] == [(second.branch, 1)]

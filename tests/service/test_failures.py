@@ -201,7 +201,7 @@ async def test_a_push_that_is_refused_is_told_with_the_forges_words_and_made_up_
     turn = await system.answer(conversation, identity)
 
     assert "2 3 5 7" in full_text(turn)
-    assert "could not push them:** GH013: Repository rule violations found. Write here again" in full_text(turn)
+    assert "could not push them:** GH013: Repository rule violations found. When that is fixed" in full_text(turn)
     assert "127.0.0.1" not in full_text(turn)
     assert "rejected" in _causes(system, conversation, turn)
     assert (turn.commit, turn.pull_request) == (None, None)

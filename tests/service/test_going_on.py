@@ -242,8 +242,8 @@ async def test_a_turn_that_was_given_up_says_what_is_saved_and_the_next_message_
 
     assert (given_up.status, given_up.run) == ("failed", None)
     ref = (await refs(system, conversation))[-1]
-    assert f"Its changes are saved in `{ref}` of {begun.repository}." in given_up.text
-    assert f"Earlier pushes are on the branch `{conversation.branch}`." in given_up.text
+    assert f"Its changes are saved in `{ref}` of {begun.repository}." in full_text(given_up)
+    assert f"Earlier pushes are on the branch `{conversation.branch}`." in full_text(given_up)
 
     after = await system.ask("run `cat before.txt half.txt`", thread=conversation, mention=False)
     assert "before\nthe first half" in full_text(after)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from system import System, eventually
+from system import System, eventually, full_text
 
 from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation, input_id
@@ -40,7 +40,7 @@ async def _is_refused(system: System, conversation: Conversation, identity: str,
     """One sentence, a warning, and nothing started."""
     requests = system.model.requests
     turn = await system.answer(conversation, identity)
-    assert (turn.text, turn.run, turn.status) == (sentence, None, "refused")
+    assert (full_text(turn), turn.run, turn.status) == (sentence, None, "refused")
     await eventually(lambda: system.reactions(conversation, identity) == {"warning"})
     assert len(system.slack.thread(conversation.channel, conversation.thread_ts)) == 2
     assert await system.journal.runs(conversation) == []
@@ -79,7 +79,7 @@ async def test_a_guest_in_a_conversation_of_members_is_refused_there(system: Sys
     turn = await system.ask("run `id`", thread=conversation, user=guest, mention=False)
 
     assert (turn.status, turn.run) == ("refused", None)
-    assert "Guests can't use this bot" in turn.text
+    assert "Guests can't use this bot" in full_text(turn)
     assert "run `id`" not in system.read_by_model()
 
 
