@@ -235,7 +235,7 @@ class _Connection(AsyncSocketModeHandler):
                     self._on_too_many(self)
             elif said.get("type") == "disconnect" and said.get("reason") == "too_many_websockets":
                 with suppress(asyncio.QueueEmpty):
-                    self.client.message_queue.get_nowait()  # else the SDK reads it too, and connects anew at once
+                    self.client.message_queue.get_nowait()  # otherwise the SDK reads it, too, and connects again
                 self._on_too_many(self)
 
     async def handle(self, client: AsyncBaseSocketModeClient, req: SocketModeRequest) -> None:

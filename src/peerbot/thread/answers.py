@@ -1,7 +1,7 @@
 """A turn's answer on its way to Slack: each part arrives once, then comes the receipt (decision 0003).
 
-A message carries its turn and part in its metadata, a file (which takes none) in its name. So whoever goes on after a
-poster that died finds the parts that are there and posts only those that are missing, in order.
+A message carries its turn and part in its metadata, a file (which takes no metadata) in its name. So a dispatcher that
+goes on after a poster that died finds the parts that are there, and posts only the missing ones, in order.
 """
 
 import asyncio
@@ -31,18 +31,18 @@ METADATA_EVENT = "peerbot_turn"
 
 _FILE = re.compile(r"answer-turn-(\d{1,9})-part-(\d{1,9})\.md")
 LET_GO_AT = 3
-"""The claim at which an answer is let go that Slack refuses for a reason we do not know: those after it wait for it."""
+"""The claim at which PeerBot gives up an answer that Slack refuses for an unknown reason: later ones wait for it."""
 
 _LOOK_SECONDS = 1.0
 
 _LOOKS = 4
-"""How often a shared file is looked for: Slack puts it into the thread a moment after it says so."""
+"""How often we look for a shared file: Slack puts it into the thread a moment after it says so."""
 
 
 class Answers:
-    """Posts answers. Holds nothing: what was posted is in Slack, and that all of it was, in the journal.
+    """Posts answers. It holds nothing: Slack has the messages, and the journal has the receipts.
 
-    `tries`: how often it asks a Slack that fails at once, looking each time at what is there.
+    `tries`: how often it asks if Slack fails at once. It reads the thread before each new try.
     """
 
     def __init__(self, *, journal: Journal, poster: Poster, repositories: Repositories, tries: int = 4) -> None:
@@ -52,16 +52,16 @@ class Answers:
         self._repositories = repositories
 
     async def until_it_is_next(self, conversation: Conversation, k: int) -> None:
-        """Wait until the answer before turn `k`'s has its receipt. Whoever calls bounds it in time."""
+        """Wait until the answer before turn `k`'s has its receipt. The caller sets the deadline."""
         while k > 1 and await self._journal.posted(conversation, k - 1) is None:  # noqa: ASYNC110 — another process writes it
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def post(self, conversation: Conversation, turn: Turn, *, claim: int) -> None:
         """Post what is missing of a turn's answer, and write the receipt.
 
-        `claim`: the how manieth to post it again, for which the thread is searched first; 0 for who wrote the turn. An
-        answer that Slack will never take here gets a receipt that says so. Raises what Slack or the journal raise; then
-        the answer may be there in part.
+        `claim` counts the claims to post it again; before such a try it searches the thread. It is 0 for the dispatcher
+        that wrote the turn. If Slack will never take the answer here, the receipt says so. Raises what Slack or the
+        journal raise; then a part of the answer may be there.
         """
         started = time.monotonic()
         try:
@@ -82,13 +82,13 @@ class Answers:
         log.info("answer_posted", turn=turn.k, status=turn.status.value, parts=len(stamps), seconds=took)
 
     async def _post_missing(self, conversation: Conversation, turn: Turn, *, again: bool) -> list[str]:
-        """Post the parts that are not there; the `ts` of all, in order."""
+        """Post the missing parts; returns the `ts` of all, in order."""
         found = await self._found(conversation, turn) if again else _Found()
         shown = await self._shown(conversation, turn)
         file = ""
         if shown.file and not found.file:
-            # Handed over before the first message, which would say something else if Slack took no files. Where more
-            # messages are there than a file leaves, somebody could not send one.
+            # Uploaded before the first message, which says something else if Slack takes no files. If the thread has
+            # more messages than an answer with a file has, an earlier poster could not send one.
             if max(found.messages, default=0) <= len(shown.messages):
                 file = await self._uploaded(turn, shown)
             if not file:
@@ -120,7 +120,7 @@ class Answers:
             )
 
     async def _uploaded(self, turn: Turn, shown: Answer) -> str:
-        """Hand the file over; its id, or the empty string where the workspace or the app's scopes allow none."""
+        """Upload the file; returns its id, or an empty string if the workspace or the app's scopes allow none."""
         try:
             return await self._poster.upload(file_name(turn.k, shown.parts), shown.file)
         except Refused as refused:
@@ -128,7 +128,7 @@ class Answers:
             return ""
 
     async def _shared(self, conversation: Conversation, turn: Turn) -> str:
-        """Look where a file came to stand, which Slack does not say; empty where that can't be found out now."""
+        """Find the message with the file, since Slack does not say which it is; empty if it can't be found now."""
         with suppress(PeerBotError):
             for look in range(_LOOKS):
                 if look:
@@ -146,7 +146,7 @@ class Answers:
             if part := _part(message.mark, conversation, turn.k):
                 us = message.user
                 found.messages.setdefault(part, message.ts)
-            elif us and message.user == us:  # a person may call a file whatever they like
+            elif us and message.user == us:  # a person may give a file any name
                 numbers = [int(name[1]) for file in message.files if (name := _FILE.fullmatch(file))]
                 if turn.k in numbers:
                     found.file = message.ts
@@ -174,7 +174,7 @@ class _Found:
 
 
 def turn_metadata(conversation: Conversation, turn: int, part: int = 1) -> Mark:
-    """What marks a message as a part of a turn's answer, so that it is found again (decision 0003).
+    """Make the mark of a message that is a part of a turn's answer, so that it is found again (decision 0003).
 
     Any app may read it: no secret.
     """
@@ -182,7 +182,7 @@ def turn_metadata(conversation: Conversation, turn: int, part: int = 1) -> Mark:
 
 
 def file_name(turn: int, part: int) -> str:
-    """What the file with an answer's rest is called, by which it is found again."""
+    """Name the file with an answer's rest, so that it is found again."""
     return f"answer-turn-{turn}-part-{part}.md"
 
 

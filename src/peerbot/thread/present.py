@@ -1,8 +1,8 @@
-"""What a thread sees of a turn: 👀, one card edited in place, the answer, ✅ or ⚠️ (decisions 0003 and 0007).
+"""The turn as its thread sees it: 👀, one card edited in place, the answer, ✅ or ⚠️ (decisions 0003 and 0007).
 
-Order of a turn's end: answer → receipt → reactions and the card's last state → markers. Progress is a whole document
-each time and the newest wins: what a card shows is looked up when Slack has room for it (`slack/outbound.py`). It is
-never drawn over or after a final.
+A turn ends in this order: answer → receipt → reactions and the card's last state → markers. Progress is a whole
+document each time, and the newest wins: the card takes it when Slack has room for an edit (`slack/outbound.py`). A card
+is never drawn over an answer, nor after one.
 """
 
 import asyncio
@@ -36,14 +36,14 @@ log = logger(__name__)
 RECEIVED, DONE, WARNING, WAITS = "eyes", "white_check_mark", "warning", "hourglass_flowing_sand"
 
 PLACE_SECONDS = 5.0
-"""How long, at the least, until a place in line is told anew."""
+"""The least time between two updates of a place in line."""
 
 CARD_EVENT = "peerbot_card"
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How much people see. `card_seconds`: the least time between two edits of one card."""
+    """Say how much people see. `card_seconds` is the least time between two edits of one card."""
 
     reactions: bool
     progress: bool
@@ -53,7 +53,7 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """What a card says of the work: which run does it, where, and who asked (a user id)."""
+    """The facts on a card: the run, the repository, the branch, and the person who asked (a user id)."""
 
     run: int
     repository: str
@@ -62,18 +62,18 @@ class CardFacts:
 
     @classmethod
     def of(cls, run: Run, requester: str) -> "CardFacts":
-        """What `run` works on."""
+        """Take the facts from `run`."""
         return cls(run.n, run.repository, run.branch, requester)
 
 
 def card_metadata(conversation: Conversation, turn: int) -> Mark:
-    """What marks a message as a turn's card, so that it is found again. Any app may read it: no secret."""
+    """Make the mark of a turn's card, so that it is found again. Any app may read it: it is no secret."""
     return Mark(CARD_EVENT, {"conversation": str(conversation), "turn": turn})
 
 
 @dataclass(frozen=True, slots=True)
 class _Face:
-    """What a card shows."""
+    """The changing part of a card."""
 
     state: State
     report: Progress | None = None
@@ -83,7 +83,7 @@ class _Face:
 
 @dataclass(slots=True)
 class _Live:
-    """A card that is drawn again and again."""
+    """A card that we draw again and again."""
 
     newest: _Face
     drawn: _Face | None = None
@@ -96,9 +96,9 @@ class _Live:
 
 
 class Presenter:
-    """Draws cards and posts answers. Memory holds only what is being drawn; the rest is in the journal.
+    """Draws cards and posts answers. Memory holds only the cards under way; the rest is in the journal.
 
-    `spawn` starts the drawing of a card, which only ends when its owner (or the turn's final) cancels it.
+    `spawn` starts the drawing of a card. It ends only when its owner, or the turn's answer, cancels it.
     """
 
     def __init__(
@@ -123,26 +123,26 @@ class Presenter:
         self._posting: dict[tuple[Conversation, int], asyncio.Lock] = {}
 
     async def received(self, item: Input) -> None:
-        """Show that a message was received and recorded."""
+        """Show that we received and recorded a message."""
         if self._style.reactions:
             await self._quietly(self._poster.react(item.channel, item.ts, RECEIVED))
 
     async def waits(self, item: Input) -> None:
-        """Show that a message was seen and could not be recorded yet. The same from every replica and each time."""
+        """Show that we saw a message and could not record it yet. Every replica shows the same, each time."""
         if self._style.reactions:
             await self._quietly(self._poster.react(item.channel, item.ts, WAITS))
 
     async def waits_no_more(self, item: Input) -> None:
-        """Take back that a message could not be recorded yet. It need not have been shown."""
+        """Remove the sign that a message could not be recorded yet. The sign need not be there."""
         if self._style.reactions:
             await self._quietly(self._poster.unreact(item.channel, item.ts, WAITS))
 
     def queued(self, conversation: Conversation, turn: int, facts: CardFacts, *, place: int) -> None:
-        """Say that the turn waits for a free worker, and which place it has; later, when that has changed."""
+        """Say that the turn waits for a free worker, and its place in line; call again when the place changes."""
         self._show(conversation, turn, facts, _Face("queued", place=place))
 
     def not_queued(self, conversation: Conversation) -> None:
-        """Say no more about places in line: the conversation has left it."""
+        """Stop showing a place in line: the conversation has left the line."""
         for key in [key for key, live in self._live.items() if key[0] == conversation and live.newest.place]:
             if task := self._live.pop(key).task:
                 task.cancel()
@@ -150,13 +150,13 @@ class Presenter:
     async def starting(self, conversation: Conversation, turn: int, facts: CardFacts, note: str = "") -> None:
         """Show the first card of a turn: its worker, repository, branch and limit.
 
-        `note`: a sentence about what the worker waits for, or why the one before it ended.
+        `note` is a sentence: why the worker waits, or why the one before it ended.
         """
         self.not_queued(conversation)
         await self._quietly(self._draw(conversation, turn, facts, lambda: _Face("starting", note=note), Urgency.FIRST))
 
     async def delayed(self, conversation: Conversation, turn: int, reason: str) -> None:
-        """Say once, where the turn's card will be, why it can't begin yet. Never raises."""
+        """Say once, in the message that becomes the turn's card, why it can't begin yet. Never raises."""
         try:
             async with self._drawing.setdefault((conversation, turn), asyncio.Lock()):
                 if await self._journal.card(conversation, turn) is None:
@@ -169,7 +169,7 @@ class Presenter:
     async def unreadable(self, conversation: Conversation, reason: str) -> None:
         """Say, once in a conversation's life, that a document of it can't be read. Never raises.
 
-        Claimed before it is said: a thread that is never told of it is better than one that is told every minute.
+        It claims before it posts: better that a thread never hears of it than that it hears every minute.
         """
         try:
             if await self._journal.claim_telling(conversation, Told(reason=reason)):
@@ -179,7 +179,7 @@ class Presenter:
             log.warning("unreadable_not_told", reason=str(error))
 
     def progress(self, conversation: Conversation, turn: int, facts: CardFacts, report: Progress) -> None:
-        """Take a turn's newest progress; the card is redrawn when its time comes. Never waits, never raises."""
+        """Take a turn's newest progress, and redraw the card when its time comes. Never waits, never raises."""
         if not self._style.progress:
             return
         live = self._live.get((conversation, turn))
@@ -199,13 +199,14 @@ class Presenter:
     async def final(self, conversation: Conversation, turn: Turn, facts: CardFacts | None, *, claim: int = 0) -> None:
         """Post a turn's answer, write the receipt, drop the markers. Raises what Slack or the journal raise.
 
-        Nothing is posted where a receipt is there already, and an answer that Slack will never take here is let go
-        (`thread/answers.py`). `claim`: the how manieth to post it again; 0 for who wrote the turn. It waits for the
-        answer before it, and stops after `POST_SECONDS` (`Unavailable`): later another may claim it (decision 0003).
+        It posts nothing if there is a receipt already, and gives up an answer that Slack will never take here
+        (`thread/answers.py`). `claim` counts the claims to post it again; 0 for the dispatcher that wrote the turn. It
+        waits for the answer before, and stops after `POST_SECONDS` (`Unavailable`): later another dispatcher may claim
+        it (decision 0003).
         """
         live = self._live.pop((conversation, turn.k), None)
         if live and live.task:
-            live.task.cancel()  # what is on its way is over before the last state is drawn
+            live.task.cancel()  # an edit on its way ends before we draw the last state
         async with self._posting.setdefault((conversation, turn.k), asyncio.Lock()):
             if await self._journal.posted(conversation, turn.k) is None:
                 try:
@@ -215,7 +216,7 @@ class Presenter:
                 except TimeoutError as error:
                     raise Unavailable("The answer could not be posted in time; it is posted later.") from error
         await self._show_end(conversation, turn, facts, live.newest.report if live else None)
-        # Last: as long as a marker is there, another comes and shows the end where we died over it.
+        # Last: as long as a marker is there, another dispatcher comes and shows the end if we die before.
         for identity in turn.inputs:
             await self._journal.unmark(conversation, identity)
         for locks in (self._drawing, self._posting):
@@ -229,8 +230,8 @@ class Presenter:
         await self._poster.unreact(conversation.channel, ts, RECEIVED)
 
     async def ended(self, conversation: Conversation, turn: Turn, facts: CardFacts | None) -> None:
-        """Show the end of a turn whose answer is there, for a poster that may have died before it did. Never raises."""
-        if (conversation, turn.k) not in self._posting:  # else it is at it here, and knows more
+        """Show the end of a turn whose answer is posted: its poster may have died before it did so. Never raises."""
+        if (conversation, turn.k) not in self._posting:  # otherwise `final` is at work here, and knows more
             await self._show_end(conversation, turn, facts, None)
 
     async def _show_end(
@@ -244,7 +245,7 @@ class Presenter:
         await asyncio.gather(*shown)
 
     async def _lost_card(self, conversation: Conversation, turn: int, facts: CardFacts) -> Card | None:
-        """Find the card of a dispatcher that died before it noted it: looked for only where the run before died."""
+        """Find the card of a dispatcher that died before it noted it. We search only if the run before died."""
         before = await self._journal.run(conversation, facts.run - 1) if facts.run > 1 else None
         if before is None or before.closed is None or before.closed.reason is RunEnd.FINISHED:
             return None
@@ -268,7 +269,7 @@ class Presenter:
                 await asyncio.sleep(self._place_seconds() if waits else self._style.card_seconds)
 
     def _place_seconds(self) -> float:
-        """How long until a place in line is told anew: many that wait must not use up what others have to say."""
+        """Say how long a place in line stays as shown: many that wait must not use up the budget of the others."""
         return max(
             PLACE_SECONDS, PLACE_SECONDS / 2 * sum(live.newest.place is not None for live in self._live.values())
         )
@@ -283,14 +284,14 @@ class Presenter:
         *,
         last: bool = False,
     ) -> None:
-        """Post the turn's card, or edit the one that is there; after the turn's end only into its last state."""
+        """Post the turn's card, or edit it if it is there; after the turn's end, only into its last state."""
 
         async def newest() -> Rendered | None:
             if not last and await self._journal.turn(conversation, turn):
-                return None  # it ended while this waited for its turn
+                return None  # the turn ended while this call waited
             return await self._rendered(conversation, facts, face())
 
-        # One at a time: a draw that Slack keeps waiting would else come after the one that shows the end.
+        # One at a time: otherwise an edit that Slack keeps waiting could come after the one that shows the end.
         async with self._drawing.setdefault((conversation, turn), asyncio.Lock()):
             if not last and await self._journal.turn(conversation, turn):
                 return
@@ -301,7 +302,7 @@ class Presenter:
                 await self._post_card(conversation, turn, newest)
 
     async def _post_card(self, conversation: Conversation, turn: int, newest: Newest) -> None:
-        """Post a card and note it. Once it is on its way both are done, though this is cancelled: it would be lost."""
+        """Post a card and note it. Once the post is on its way we do both, even if cancelled: else the card is lost."""
         on_its_way = False
 
         async def shown() -> Rendered | None:
@@ -339,7 +340,7 @@ class Presenter:
         )
 
     async def _quietly(self, drawing: Coroutine[object, object, None]) -> None:
-        """What is for comfort alone may fail: the answer is on its way all the same."""
+        """Log a failure that costs comfort only: the answer is on its way all the same."""
         try:
             await drawing
         except PeerBotError as error:

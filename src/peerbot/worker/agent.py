@@ -78,8 +78,8 @@ class Agent:
         except SessionLost as lost:
             why = lost.why
         await self.close()
-        self._sessions.begin_anew()
-        prompt = asked.anew(await self._gateway.thread(begun.turn))
+        self._sessions.begin_new()
+        prompt = asked.in_new_session(await self._gateway.thread(begun.turn))
         found = await self._insisted(None, prompt, asked.again, report, changed)
         return replace(found, new_session=NewSession(why=why))
 

@@ -110,7 +110,7 @@ class Asked:
         """The prompt for a CLI that ended in the middle of the turn and was started again in the same workspace."""
         return _INTERRUPTED.format(what=_CLI_ENDED, workspace="", messages=prompt_of(self.inputs))
 
-    def anew(self, thread: str) -> str:
+    def in_new_session(self, thread: str) -> str:
         """Return the prompt for a new session; `thread` is what was said in the thread before."""
         workspace = self._workspace if self.interrupted else ""
         return self._noted(_ANEW.format(workspace=workspace, thread=thread, messages=prompt_of(self.inputs)))

@@ -57,7 +57,7 @@ class GatewaySessions:
         self._unsent.clear()  # the turn before was kept whole
         self._fetched = False
 
-    def begin_anew(self) -> None:
+    def begin_new(self) -> None:
         """Forget the earlier session: it can't be resumed, and is no longer kept."""
         self._kept = []
         self._fetched = True

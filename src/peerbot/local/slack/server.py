@@ -30,7 +30,7 @@ class LocalSlack:
     """A Slack workspace with one app in it, PeerBot, and one person, Ada.
 
     `directory` keeps the world over an end of the process, SIGKILL too; without one it lives in memory. Tokens are
-    new with each start. Whoever starts it closes it (or uses it as an async context manager).
+    new with each start. The caller that starts it closes it (or uses it as an async context manager).
 
     Methods that act as a person raise `NotOk` with the error that Slack would give.
     """

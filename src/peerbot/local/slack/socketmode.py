@@ -137,7 +137,7 @@ class SocketMode:
         self._changed()
 
     async def disconnect(self, reason: str) -> None:
-        """Ask every connection to come anew, as Slack does every few hours; none of them gets another event."""
+        """Ask every client to connect again, as Slack does every few hours; the old connections get no more events."""
         leaving = list(self._open)
         self._leaving.update(leaving)
         self._open.clear()

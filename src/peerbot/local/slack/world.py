@@ -1,7 +1,7 @@
 """The local Slack's world: its people, channels and messages, and every change to them.
 
 The Web API and a person's door both act on it, and each change goes to one listener, which makes events and tells
-the watchers; so that whoever writes a message, the rest follows.
+the watchers. So the rest follows, no matter which part writes a message.
 """
 
 import time
