@@ -42,7 +42,7 @@ class Replica:
         self.told.append(new)
 
     def not_recorded(self, candidate: Candidate) -> None:
-        raise AssertionError("only the caller is to hear of it")
+        """The caller hears of it: `record` raises."""
 
     async def record(self, event: str) -> None:
         await self.recorder.record(said(event))
