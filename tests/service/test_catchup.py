@@ -243,6 +243,20 @@ async def test_a_marker_whose_message_is_gone_is_dropped(tmp_path: Path) -> None
         assert await system.journal.input(conversation, identity) is None
 
 
+async def test_a_marker_stays_if_slack_can_not_give_its_input_again(tmp_path: Path) -> None:
+    """Such as that of a pressed button, which a dispatcher of a newer release has marked."""
+    conversation, identity = await _seed(tmp_path, _hours_ago(0.5), QUESTION, recorded=True)
+    markers = tmp_path / "journal" / "pending" / str(conversation)
+    pressed = markers / identity.replace("message", "choice")
+    pressed.write_text(Marker(recorded_at=now() - timedelta(minutes=11)).model_dump_json())
+    async with System(tmp_path) as system:
+        await system.start()
+        await system.answer(conversation, identity)
+        await eventually(lambda: [marker.name for marker in markers.iterdir()] == [pressed.name])
+
+        assert not system.logged("marker_dropped")
+
+
 async def test_a_marker_stays_while_slack_does_not_answer(tmp_path: Path) -> None:
     conversation, identity = await _seed(tmp_path, _hours_ago(0.5), QUESTION, recorded=False)
     async with System(tmp_path) as system:

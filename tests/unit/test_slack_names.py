@@ -18,6 +18,7 @@ READS = ("get", "pop", "setdefault")
 
 # Where others' words, or the journal's, are the same as Slack's.
 ALLOWED = {
+    "conversation/notes.py": {"kind"},  # of a note
     "doctor/claude.py": {"messages", "message", "error"},  # Claude's API
     "doctor/github.py": {"state"},  # GitHub's
     "doctor/inside.py": {"metadata"},  # a cloud's metadata server, of which a pod tells whether it is reached
@@ -30,10 +31,6 @@ ALLOWED = {
     "protocol/sessions.py": {"type"},  # a transcript of Claude Code
     "runs/processes/sandbox.py": {"user"},  # a namespace of the kernel
     "settings.py": {"type"},  # pydantic's
-    "thread/answers.py": {  # why Slack refused an answer for good: a receipt in the journal says it in Slack's word
-        *("is_archived", "channel_not_found", "not_in_channel", "thread_not_found", "message_not_found"),
-        "restricted_action",
-    },
     "web/health.py": {"status", "reason"},  # ours
 }
 

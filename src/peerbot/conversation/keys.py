@@ -72,3 +72,8 @@ def input_id(ts: str, kind: str) -> str:
 def input_ts(identity: str) -> str:
     """Read the `ts` out of an input's name: inputs are ordered by it."""
     return identity.partition("-")[0]
+
+
+def input_kind(identity: str) -> str:
+    """Read the kind out of an input's name."""
+    return identity.partition("-")[2]

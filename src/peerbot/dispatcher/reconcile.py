@@ -29,7 +29,7 @@ from peerbot.journal.answers import answered
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
-from peerbot.runs.port import Phase, Runs, RunSpec
+from peerbot.runs.port import NOT_ADMITTED, Phase, Runs, RunSpec
 from peerbot.slack.words import goes_on, waits
 from peerbot.tasks import Spawn
 from peerbot.thread.present import CardFacts, Presenter
@@ -40,8 +40,6 @@ log = logger(__name__)
 
 MOST_STEPS = 50
 """If it takes more steps at once, two replicas fight or a step has no effect: the sweep tries again."""
-
-_NOT_ADMITTED = "a rule of the cluster does not admit it"
 
 CALL_UP_SECONDS = 10.0
 """How long a look for waiting conversations may take."""
@@ -285,7 +283,7 @@ class Reconciler:
                 await self.runs.start(RunSpec(conversation, n, secret, environment, user=first.user, turn=turn))
             except Refused as error:
                 log.warning("run_refused", run=n, reason=str(error))
-                refused = RunClosed(reason=RunEnd.NOT_ADMITTED, detail=str(error), said=_NOT_ADMITTED)
+                refused = RunClosed(reason=RunEnd.NOT_ADMITTED, detail=str(error), said=NOT_ADMITTED)
                 await self.journal.close_run(conversation, n, refused)
                 return True
         log.info("run_placed", run=n, job=conversation.job_name(n), inputs=list(inputs))

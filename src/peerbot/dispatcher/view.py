@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from peerbot.conversation import decide
-from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.conversation.keys import Conversation, input_kind, input_ts
 from peerbot.conversation.notes import Note
 from peerbot.journal.answers import answered
 from peerbot.journal.journal import Journal, RunRecord
@@ -39,7 +39,9 @@ class Views:
                 if note := await self._inbox.fixed_answer(item):
                     fixed[identity] = note
         said_at = {i: datetime.fromtimestamp(float(input_ts(i)), UTC) for i in inputs}
-        orphans = {i: at for i in marked if i not in pending and (at := await self._journal.marked_at(conversation, i))}
+        # Slack can give a message again. It can't give a click again, so the marker of one stays, for `peerbot verify`.
+        lost = [i for i in marked if i not in pending and input_kind(i) == "message"]
+        orphans = {i: at for i in lost if (at := await self._journal.marked_at(conversation, i))}
         return decide.View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans)
 
     async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[decide.RunView]:

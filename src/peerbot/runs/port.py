@@ -12,6 +12,9 @@ from typing import Protocol
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 
+NOT_ADMITTED = "a rule of the cluster does not admit it"
+"""Why a run can't start that was refused for good: the end of a sentence for people."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:

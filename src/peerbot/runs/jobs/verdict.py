@@ -21,7 +21,7 @@ from peerbot.conversation.deadlines import LONGEST_START, spoken
 from peerbot.conversation.ends import RunEnd, end_of
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.jobs.manifest import CONTAINER
-from peerbot.runs.port import Phase, RunState
+from peerbot.runs.port import NOT_ADMITTED, Phase, RunState
 
 IMAGE_PATIENCE = timedelta(seconds=30)
 """The thread hears of an image that can't be pulled only after this time: a registry may fail for a moment."""
@@ -206,7 +206,7 @@ def _no_pod(seen: Seen) -> tuple[str, str]:
     if "exceeded quota" in message:
         return f"the namespace's quota is used up{_quota(message)}", message
     if "admission webhook" in message or "violates PodSecurity" in message or "denied" in message:
-        return "a rule of the cluster does not admit it", message
+        return NOT_ADMITTED, message
     return "its pod can't be made", message
 
 

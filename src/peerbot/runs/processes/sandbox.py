@@ -152,6 +152,8 @@ class Sandbox:
             mounts += ["--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - inside the sandbox
         # After the empty directories, because a Python may live below one of them.
         for path in _python_paths():
+            if "host-files" in self._without and path.is_symlink():
+                continue  # it is there already, and bubblewrap 0.12 mounts on no link
             mounts += [bind, str(path), str(path)]
         return [*mounts, "--bind", str(workspace), WORKSPACE]
 
