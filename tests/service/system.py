@@ -249,6 +249,12 @@ class System:
                 found.append(process.pid)
         return found
 
+    def kill_workers(self) -> None:
+        """Kill the workers and what they run in; when one of these processes ends, others may end with it."""
+        for pid in self.worker_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def supervisors(self) -> list[int]:
         """The workers themselves, without what they run in."""
         import psutil

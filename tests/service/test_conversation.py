@@ -1,7 +1,6 @@
 """A conversation through its users' doors: Slack, GitHub and the answer, on a dispatcher in production mode."""
 
 import asyncio
-import os
 import shutil
 import signal
 import subprocess
@@ -128,8 +127,7 @@ async def test_a_merged_branch_is_followed_by_a_new_one(tmp_path: Path) -> None:
 async def test_a_worker_that_is_killed_is_followed_by_another_that_answers(system: System) -> None:
     conversation, identity = await system.say("take 6 seconds")
     await eventually(lambda: system.model.requests >= 1 and system.worker_pids(), 20)
-    for pid in system.worker_pids():
-        os.kill(pid, signal.SIGKILL)
+    system.kill_workers()
     await eventually(lambda: system.logged("run_died"))
     turn = await system.answer(conversation, identity)
 

@@ -1,9 +1,7 @@
 """Many people and many threads at once: everybody is answered, in turn, and Slack's budgets hold."""
 
 import asyncio
-import os
 import re
-import signal
 from datetime import datetime
 from pathlib import Path
 
@@ -119,8 +117,7 @@ async def test_who_lost_a_worker_is_not_put_behind_all_who_came_later(tmp_path: 
         await eventually(lambda: system.logged("turn_begun"), 60)
         later = [await system.say(QUESTION, user=other) for other in others]
         await eventually(lambda: len({line["conversation"] for line in system.logged("queued")}) == 3, 60)
-        for worker in system.worker_pids():
-            os.kill(worker, signal.SIGKILL)
+        system.kill_workers()
         await answers(system, [first, *later])
 
         came = [str(conversation) for conversation, _ in (first, *later)]

@@ -1,7 +1,6 @@
 """What people read, and what the operator finds, when Claude, git, GitHub, Slack or the journal fail."""
 
 import asyncio
-import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -151,8 +150,7 @@ async def test_a_worker_that_dies_again_and_again_is_told_without_its_log(tmp_pa
         conversation, identity = await system.say("take 30 seconds")
         for run in (1, 2, 3):
             await eventually(lambda n=run: len(system.logged("run_started")) == n and system.worker_pids(), 20)
-            for pid in system.worker_pids():
-                os.kill(pid, signal.SIGKILL)
+            system.kill_workers()
             await eventually(lambda n=run: len(system.logged("run_died")) == n, 20)
         turn = await system.answer(conversation, identity)
 

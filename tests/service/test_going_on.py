@@ -91,8 +91,7 @@ async def test_a_turn_whose_worker_was_killed_goes_on_with_its_work_and_its_sess
     conversation, identity = await system.say(WORK)
     await eventually(lambda: system.logged("run_started"), 20)
     await saved(system, conversation)
-    for pid in system.worker_pids():
-        os.kill(pid, signal.SIGKILL)
+    system.kill_workers()
     turn = await system.answer(conversation, identity)
 
     assert (turn.status, turn.run) == ("done", 2)
@@ -112,8 +111,7 @@ async def killed(system: System) -> tuple[Conversation, str]:
     conversation, identity = await system.say(WORK)
     await eventually(lambda: system.logged("run_started"))
     await saved(system, conversation)
-    for pid in system.worker_pids():
-        os.kill(pid, signal.SIGKILL)
+    system.kill_workers()
     return conversation, identity
 
 
@@ -235,8 +233,7 @@ async def test_a_turn_that_was_given_up_says_what_is_saved_and_the_next_message_
         await eventually(lambda n=run: len(system.logged("run_started")) == n and system.worker_pids(), 20)
         if run == 2:
             await saved(system, conversation, run=run)
-        for pid in system.worker_pids():
-            os.kill(pid, signal.SIGKILL)
+        system.kill_workers()
         await eventually(lambda n=run: len(system.logged("run_died")) == n - 1, 20)
     given_up = await system.answer(conversation, identity)
 
