@@ -190,7 +190,7 @@ async def test_work_that_was_kept_and_does_not_fit_on_the_new_branch_is_named_to
     )
     turn = await thread.run(f"cat one.txt; {found}; git show $({found} | cut -d' ' -f2):one.txt > one.txt")
 
-    [named] = set(re.findall(r"do not fit on it: [0-9a-f]{40}\.\.([0-9a-f]{40})", await thread.said(turn)))
+    [named] = set(re.findall(r"do not apply to this branch: [0-9a-f]{40}\.\.([0-9a-f]{40})", await thread.said(turn)))
     assert {"Bob's", f"found {named}"} <= set(turn.text.split("\n"))
     assert thread.git("show", f"{turn.branch}:one.txt") == "mine"
 
