@@ -2,14 +2,14 @@
 
 import base64
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from rendering import CHART, EXAMPLES, NEEDS_HELM, ROOT, TOKENS, helm, render, tokens_for
+from rendering import CHART, EXAMPLES, NEEDS_HELM, TOKENS, helm, render, tokens_for
 
+from peerbot import __version__
 from peerbot.runs.jobs import worker_pod
 from peerbot.settings import Settings
 
@@ -304,10 +304,9 @@ def test_the_notes_say_what_is_weak() -> None:
 
 def test_the_chart_has_the_products_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
-    assert chart["appVersion"] == version
-    assert chart["version"] == version
+    assert chart["appVersion"] == __version__
+    assert chart["version"] == __version__
 
 
 @pytest.mark.parametrize("policy", [{"workers": "open"}, {"enabled": False}], ids=str)

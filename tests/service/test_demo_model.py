@@ -181,7 +181,7 @@ async def test_anything_else_gets_the_list_of_pieces(desk: Desk) -> None:
 
     assert answer.calls == []
     assert answer.text.startswith(INTRODUCTION)
-    for piece in ("run a command", "answer a question", "mend a failing test", "take a while", "write a script"):
+    for piece in ("run a command", "answer a question", "fix a failing test", "take a while", "write a script"):
         assert piece in answer.text
 
 

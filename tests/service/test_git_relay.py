@@ -338,7 +338,7 @@ async def test_a_client_without_side_band_still_gets_its_report(world: World) ->
     line = f"{'0' * 40} {oid} refs/heads/main\0report-status".encode()
     async with aiohttp.ClientSession() as session:
         reply = await session.post(f"{world.url}/git-receive-pack", data=pkt_line(line) + FLUSH + b"PACK")
-        assert b"ng refs/heads/main only" in await reply.read()
+        assert b"ng refs/heads/main you may push only" in await reply.read()
         reply = await session.post(
             f"{world.url}/git-receive-pack", data=pkt_line(line.partition(b"\0")[0]) + FLUSH + b"PACK"
         )

@@ -23,7 +23,7 @@ import probes
 import pytest
 from aiohttp import web
 from run_processes import Stage, ended, need_sandbox, spec
-from system import System, eventually
+from system import System, eventually, full_text
 
 from peerbot.conversation.documents import Choice
 from peerbot.conversation.keys import Conversation
@@ -262,7 +262,7 @@ class Planted(System):
         """Have the agent run a command; the conversation, and the answer."""
         message = f"{PERSONS_WORDS}: run ```\n{command}\n```"
         conversation, identity = await self.say(message, thread=thread, mention=thread is None)
-        return conversation, (await self.answer(conversation, identity)).text
+        return conversation, full_text(await self.answer(conversation, identity))
 
     async def look(self, conversation: Conversation, wanted: probes.Wanted) -> dict[str, Any]:
         """Have the agent look; what it reports."""

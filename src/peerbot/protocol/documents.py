@@ -1,7 +1,8 @@
 """Requests and replies of the gateway's API, as typed documents.
 
-Every path begins with `/v1/runs/{team}/{channel}/{thread_ts}/{n}`. `start` takes the bootstrap secret in its body,
-`model/` and `git/` take the agent's token (`Authorization: Bearer …`), and all other paths the supervisor's.
+Every path begins with `/v1/runs/{team}/{channel}/{thread_ts}/{n}`. The body of `start`
+carries the bootstrap secret, `model/` and `git/` take the agent's token (`Authorization: Bearer …`), and all other
+paths the supervisor's.
 
 =====================================  ======================================================================
 `POST start`                           `StartRequest` → `Brief`; the same hashes again succeed
