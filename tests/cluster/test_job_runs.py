@@ -12,6 +12,7 @@ from lightkube.models.core_v1 import ResourceQuotaSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod, PodEviction, ResourceQuota, Secret
+from lightkube.types import CascadeType
 from pods import quota_holds
 from programs import until
 from replicas import CONVERSATION, SECONDS, SECRET, Place, ended, heard, looked, spec
@@ -55,7 +56,7 @@ async def test_the_secret_is_gone_once_it_is_burnt_and_goes_with_its_job_else(pl
         await runs.burn(CONVERSATION, 1)
         await runs.burn(CONVERSATION, 1)
         assert place.secrets() == [CONVERSATION.job_name(2)]
-        place.client.delete(Job, CONVERSATION.job_name(2), namespace=place.namespace)
+        place.client.delete(Job, CONVERSATION.job_name(2), namespace=place.namespace, cascade=CascadeType.BACKGROUND)
         await asyncio.to_thread(until, lambda: not place.secrets(), SECONDS, "the secret to go with its Job")
         assert await runs.look(CONVERSATION, 2) is None
 
