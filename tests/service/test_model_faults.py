@@ -164,10 +164,10 @@ async def test_an_answer_that_breaks_off_once_is_taken_up_again(
 @pytest.mark.parametrize(
     ("breaking", "sentence"),
     [
-        (lambda faults: faults.error(529, times=50), "Claude is overloaded or does not answer, also after 0.15 min"),
-        (lambda faults: faults.error(500, times=50), "Claude does not answer, also after 0.15 min"),
-        (lambda faults: faults.error(429, times=50), "Claude's rate limit is reached, also after 0.15 min"),
-        (lambda faults: faults.cut(times=50), "Claude does not answer, also after 0.15 min"),
+        (lambda faults: faults.error(529, times=50), "Claude is overloaded or does not answer. I tried for 0.15 min"),
+        (lambda faults: faults.error(500, times=50), "Claude does not answer. I tried for 0.15 min"),
+        (lambda faults: faults.error(429, times=50), "Claude's rate limit is reached. I tried for 0.15 min"),
+        (lambda faults: faults.cut(times=50), "Claude does not answer. I tried for 0.15 min"),
     ],
     ids=["529", "500", "429", "cut"],
 )
