@@ -1,4 +1,4 @@
-"""The local Slack as an app is told of pressed buttons, submitted modals and commands: by Slack's own client."""
+"""The local Slack sends pressed buttons, submitted modals and commands to an app, here Slack's own client."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

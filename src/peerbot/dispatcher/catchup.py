@@ -107,10 +107,10 @@ class CatchUp:
             await self._journal.unmark(conversation, identity)
 
     async def begun(self, item: Input) -> None:
-        """Record the replies that came before `item`, where that is the first of its conversation.
+        """Record the replies that came before `item`, if it is the first input of its conversation.
 
-        A reply without a mention is for us where its thread is a conversation. One that overtook the message which
-        began it (that was sent again, or went to another replica) was not, and Slack does not send it again.
+        A reply without a mention is for us only if its thread is a conversation. A reply that overtook the first
+        message came before that, and Slack does not send it again.
         """
         conversation = item.conversation
         self._read.append(conversation)
@@ -130,7 +130,7 @@ class CatchUp:
                 self.missed(float(item.ts))  # looked at when the outage is over
 
     async def run_started(self, conversation: Conversation) -> None:
-        """Do the same once more where no turn was written yet: who recorded the first input may have died before."""
+        """Do the same again if no turn is written yet: the dispatcher that recorded the first input may have died."""
         if conversation in self._read or await self._journal.turn_numbers(conversation):
             return
         first = await self._journal.first_input(conversation)
@@ -138,12 +138,12 @@ class CatchUp:
             await self.begun(item)
 
     async def overtaken(self, newest: Input, since: str) -> bool:
-        """Record what was said in the thread of `newest` after `since` (a `ts`) and has not arrived.
+        """Record messages of the thread of `newest` that people wrote after `since` (a `ts`) and that have not arrived.
 
-        Such a message's event waits in a replica that hangs, or is sent again later. It is in Slack before `newest` is,
-        so this look finds it: one call, of the urgent ones. Where Slack or the journal does not answer in time, its
-        event, or a look back, brings it. Returns whether the journal is to be read again: something was found, or the
-        look took its time in vain, in which it may have come by itself.
+        The event of such a message waits in a replica that hangs, or Slack sends it again later. Slack's thread has it
+        already, so one urgent call finds it. If Slack or the journal does not answer in time, the event or a look back
+        brings it. Returns whether to read the journal again: we found something, or the look failed and the message may
+        have arrived meanwhile.
         """
         conversation = newest.conversation
         channel = MemberOf(conversation.channel, newest.channel_type or "")

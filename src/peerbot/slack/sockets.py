@@ -101,7 +101,7 @@ class Sockets:
         return any(connection.connected() for connection in self._connections)
 
     async def close(self) -> None:
-        """Finish what is under way, and let go of every socket. Bounded in time; idempotent."""
+        """Finish what is under way, and close every socket. Bounded in time; idempotent."""
         self._closing = True
         if self._watch is not None:
             self._watch.cancel()
