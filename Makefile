@@ -7,7 +7,7 @@ LINT := $(VENV)/lint/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test unit slow crashes chaos debian-test cluster-test cluster-bench check bench install npm tools lock docs clean
+.PHONY: help run test unit slow states crashes chaos debian-test cluster-test cluster-bench check bench install npm tools lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -17,13 +17,16 @@ run: $(VENV)/.local ## Start everything on this machine, play a first conversati
 
 test: $(VENV)/.dev ## Run the whole test suite
 	@$(BIN)/python scripts/tools.py helm
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 unit: $(VENV)/.dev ## Run the pure tests (under 20 s), without the long ones that play whole conversations
 	@$(BIN)/python -m pytest tests/unit -n 2 --dist worksteal -m "not machine" $(ARGS)
 
 slow: $(VENV)/.dev ## Run the tests of faults that take their time
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m slow $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m slow --hypothesis-seed=0 $(ARGS)
+
+states: $(VENV)/.dev ## Leave repositories in every state there is, in Slack with the real CLI, and see that nothing is lost
+	@$(BIN)/python -m pytest tests/service/test_keep_cli.py -m states $(ARGS)
 
 crashes: $(VENV)/.dev ## End dispatchers and workers before and after each of their writes, and see that all ends well
 	@$(BIN)/python -m pytest -m crash -s $(ARGS)
@@ -45,6 +48,8 @@ check: $(VENV)/.dev $(VENV)/.lint tools ## Lint, check types, layers and spellin
 	@$(BIN)/mypy
 	@PYTHONPATH=src $(LINT)/lint-imports --no-logo
 	@$(LINT)/codespell . .ci .devcontainer .github
+	@$(LINT)/semgrep scan --metrics off --disable-version-check --quiet --error --config .semgrep.yml src
+	@$(BIN)/python scripts/audit.py $(LINT)/pip-audit
 	@$(LINT)/shellcheck .ci/run scripts/*.sh
 	@$(BIN)/zizmor --offline --quiet .
 	@[ ! -x .tools/actionlint ] && [ -z "$$CI" ] || .tools/actionlint -shellcheck $(LINT)/shellcheck

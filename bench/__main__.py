@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from bench import dispatcher, events, memory, recovery, relay, streams, sweep, turns
+from bench import attacks, checkpoints, dispatcher, events, memory, recovery, relay, stops, streams, sweep, turns
 from bench.figures import Section
 from peerbot import logs
 
@@ -26,18 +26,21 @@ class Bench(Protocol):
 BENCHES: dict[str, Bench] = {
     "turns": turns.measure,
     "recovery": recovery.measure,
+    "checkpoints": checkpoints.measure,
+    "stops": stops.measure,
     "events": events.measure,
     "dispatcher": dispatcher.measure,
     "sweep": sweep.measure,
     "memory": memory.measure,
     "relay": relay.measure,
     "streams": streams.measure,
+    "attacks": attacks.measure,
 }
 
 
 async def main() -> None:
     options = _options()
-    logs.configure("DEBUG", stream=io.StringIO())  # a clock may listen; nobody reads
+    logs.configure("DEBUG", stream=io.StringIO())  # a clock may listen; nobody reads it
     command = " ".join(["make bench", *([f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else [])])
     when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     print(f"`{command}`, {when}, {os.cpu_count()} CPUs. Figures are medians unless a table says otherwise.", flush=True)

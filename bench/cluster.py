@@ -38,7 +38,7 @@ from bench.turns import ANSWERED, FOLLOW_UP, PROMPT, STEPS
 from peerbot import logs
 from peerbot.conversation.keys import Conversation
 
-PLAY_SECONDS = 600.0  # the emulator of the bucket lists slowly where it has many objects
+PLAY_SECONDS = 600.0  # the bucket's emulator lists slowly if it has many objects
 TEAM = "T0LOCAL0001"  # the local Slack's
 BARE = """
 mkdir /tmp/work && cd /tmp/work && git init -q
@@ -65,7 +65,7 @@ class _Round:
 
 async def main() -> None:
     quick = "--quick" in sys.argv
-    logs.configure("DEBUG", stream=io.StringIO())  # a clock listens; nobody reads
+    logs.configure("DEBUG", stream=io.StringIO())  # a clock listens; nobody reads it
     print(f"`make cluster-bench`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} CPUs. Medians.", flush=True)
     with tempfile.TemporaryDirectory(prefix="peerbot-bench-") as folder, ExitStack() as stack:
         plane = stack.enter_context(ControlPlane(Path(folder) / "cluster", isolation.ADDRESS))
@@ -119,7 +119,7 @@ async def _round(product: Product, clock: Clock, directory: Path, number: int) -
 
 
 async def bare_pod(product: Product, clock: Clock, number: int) -> float:
-    """Claude Code alone in a pod of the worker's image: seconds from the Job's create to the model's first request."""
+    """Time Claude Code alone in a pod of the worker's image: seconds from the Job's create to a model request."""
     spec = pod_spec(images.WORKER, "sh", "-c", BARE, volumes=[Volume(name="tmp", emptyDir=EmptyDirVolumeSource())])
     (container,) = spec.containers
     container.imagePullPolicy = "Never"
@@ -146,7 +146,7 @@ def _succeeded(found: Job) -> bool:
 
 
 def _steps(product: Product, conversation: Conversation, directory: Path, said: float) -> dict[str, float]:
-    """When which part was done, by the logs of the dispatchers and the worker."""
+    """Find when each part was done, in the logs of the dispatchers and the worker."""
     dispatchers = ("logs", "-l", "app.kubernetes.io/component=dispatcher", "--tail=-1", "-n", product.namespace)
     worker = ("logs", f"jobs/{conversation.job_name(1)}", "-n", product.namespace)
     found: dict[str, float] = {}
@@ -184,7 +184,7 @@ def _section(rounds: list[_Round]) -> Section:
 
 
 async def jobs(plane: ControlPlane, directory: Path, *, quick: bool) -> Section:
-    """Mentions in as many threads, and the Jobs of all of them; no node takes their pods."""
+    """Mention the bot in many threads, and measure all of their Jobs; no node takes the pods."""
     count = 10 if quick else 100
     async with released(plane, directory, *NOWHERE) as product:
         began = time.monotonic()
@@ -211,7 +211,7 @@ def _released(product: Product) -> list[Job]:
 
 
 def _creates(product: Product, like: Job, count: int) -> list[float]:
-    """How long the API server takes for each of as many Jobs of the same form, one after the other."""
+    """Measure how long the API server takes for each of as many Jobs of the same form, one after the other."""
     took = []
     for number in range(count):
         assert like.spec
@@ -229,7 +229,7 @@ def _creates(product: Product, like: Job, count: int) -> list[float]:
 
 
 async def memory(plane: ControlPlane, directory: Path, *, quick: bool) -> Section:
-    """A dispatcher that knows many conversations, and has many runs; their pods are played."""
+    """Measure a dispatcher that knows many conversations and has many runs; their pods are played."""
     known, running = (200, 20) if quick else (10_000, 500)
     threads = list(seeds.conversations(TEAM, ROOM, 0, known))
     data = directory / "known"
@@ -258,7 +258,7 @@ async def memory(plane: ControlPlane, directory: Path, *, quick: bool) -> Sectio
 
 
 def _process(product: Product) -> psutil.Process:
-    """The dispatcher in its pod."""
+    """Find the dispatcher in its pod."""
     (pod,) = product.pods("dispatcher")
     assert pod.metadata
     for process in psutil.process_iter():
@@ -270,7 +270,7 @@ def _process(product: Product) -> psutil.Process:
 
 
 def _play(product: Product, stage: StagedNode) -> int:
-    """Have every pod run that a node was found for; how many do."""
+    """Mark every pod that has a node as running; returns how many run."""
     pods = product.pods("worker")
     for pod in pods:
         if pod.spec and pod.spec.nodeName and pod.status and pod.status.phase == "Pending":

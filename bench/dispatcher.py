@@ -1,4 +1,4 @@
-"""The dispatcher at rest and at its first duty: its memory, and how long Slack waits for an ack, on both stores."""
+"""The dispatcher at rest and at its first duty: its memory, and how long Slack waits for an ack, with both stores."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ SETTLE_SECONDS = 1.0
 
 
 async def measure(directory: Path, *, quick: bool) -> Section:
-    events = 20 if quick else 100
+    events = 4 if quick else 100
     with gcs_server() as server:
         make_bucket(server, BUCKET)
         os.environ["STORAGE_EMULATOR_HOST"] = server  # for the measured writes; the dispatcher gets it as a setting
@@ -34,11 +34,11 @@ async def _on_store(name: str, directory: Path, url: str, events: int, settings:
         process = await system.start()
         await asyncio.sleep(SETTLE_SECONDS)
         memory = await _memory(name, process.pid)
-        acks = await _acks(system, events)
+        times = await acks(system, events)
     create = await _creates(url, events)
     ack = Figure(
-        f"event → ack, journal in a {name}", milliseconds(median(acks)), "one create in the same store",
-        milliseconds(create), f"×{median(acks) / create:.1f}", "two creates and the way", len(acks),
+        f"event → ack, journal in a {name}", milliseconds(median(times)), "one create in the same store",
+        milliseconds(create), f"×{median(times) / create:.1f}", "two creates and the way", len(times),
     )  # fmt: skip
     return [ack, memory]
 
@@ -58,9 +58,9 @@ async def _memory(store: str, pid: int) -> Figure:
     )  # fmt: skip
 
 
-async def _acks(system: System, events: int) -> list[float]:
-    """Seconds from an event to its ack. The events are a guest's: recorded like all, then refused without a run."""
-    system.slack.add_user(GUEST, "Gus Guest", kind="guest")
+async def acks(system: System, events: int) -> list[float]:
+    """Measure the seconds from an event to its ack. A guest's events are recorded, then refused without a run."""
+    system.slack.add_user(GUEST, "Gus Guest", kind="guest")  # again is fine
     system.slack.add_channel(ROOM, "", kind="im", members=(GUEST, system.slack.bot_user))
     found = []
     for number in range(events):
@@ -68,12 +68,12 @@ async def _acks(system: System, events: int) -> list[float]:
         sent = time.monotonic()
         await system.slack.wait_for(lambda: system.slack.undelivered == 0, 10)
         found.append(time.monotonic() - sent)
-        await eventually(lambda ts=ts: len(system.slack.thread(ROOM, ts)) > 1)  # its refusal is there: all is quiet
+        await eventually(lambda ts=ts: len(system.slack.thread(ROOM, ts)) > 1)  # its refusal is there: nothing goes on
     return found
 
 
 async def _creates(url: str, count: int) -> float:
-    """Seconds for one create: the median of many."""
+    """Measure the seconds for one create: the median of many."""
     storage = await open_storage(url)
     found = []
     for number in range(count):

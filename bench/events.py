@@ -1,9 +1,10 @@
 """Fifty events a second at two dispatchers: how long Slack waits for its acks, and a person for their run's start.
 
-Most of it is chatter that is not for us, in channels and in threads of people; some are mentions. A mention comes as
-two events (`app_mention` and `message`). The mentions at the full rate are a guest's: recorded like all, answered
-without a run, since two cores can't start five workers a second. A member's come so far apart that none waits in line.
-Beside it a program writes into the same store all the while: one create is what an ack is compared with.
+Most events are chatter that is not for us, in channels and in people's threads; some are mentions. A mention comes as
+two events (`app_mention` and `message`). A guest writes the mentions at the full rate. They are recorded as usual and
+answered without a run, since two cores can't start five workers a second. A member's mentions come so far apart that
+none waits in line. Beside that, a program writes into the same store all the time: the acks are compared with one
+create.
 """
 
 import asyncio
@@ -33,19 +34,19 @@ CREATES_A_SECOND = 10
 
 @dataclass
 class _Found:
-    """What a store's rounds gave, in seconds."""
+    """The results of a store's rounds, in seconds."""
 
     chatter: list[float] = field(default_factory=list)
     mentions: list[float] = field(default_factory=list)
     creates: list[float] = field(default_factory=list)
     synced: list[float] = field(default_factory=list)  # on a disk: a create that survives a power failure
     starts: list[float] = field(default_factory=list)
-    again: int = 0  # events that had to be sent more than once
+    again: int = 0  # events that Slack had to send more than once
     wrote: int = 0  # objects that chatter left in the journal
 
 
 async def measure(directory: Path, *, quick: bool) -> Section:
-    seconds = 6.0 if quick else 180.0  # in one minute, three messages would decide about a 99th percentile
+    seconds = 2.0 if quick else 180.0  # in one minute, three messages would decide the 99th percentile
     section = Section(f"{EVENTS_A_SECOND} events a second, two dispatchers, for {seconds:.0f} s on each store")
     _show(section, "a directory", await _on_store(directory / "file", (directory / "store").as_uri(), {}, seconds))
     with gcs_server() as server:
@@ -74,6 +75,8 @@ async def _on_store(directory: Path, url: str, settings: dict[str, str], seconds
         await eventually(lambda: _ended(system) > members, 60)
         _sort(system, list(system.slack.acks)[before:], found)
         found.wrote = await _left_by_chatter(system, url)
+        for dispatcher in system.dispatchers:  # in good order they would first post all refusals, one a second
+            dispatcher.kill()
     return found
 
 
@@ -96,7 +99,7 @@ def _ended(system: System) -> int:
 
 
 async def _talk(system: System, seconds: float) -> int:
-    """Say fifty messages' worth of events a second; returns how many of them were a member's mentions."""
+    """Write messages that make fifty events a second; returns how many of them were a member's mentions."""
     slack, mention = system.slack, system.slack.mention()
     threads = [await slack.say(slack.person, PEOPLE, f"thread {number}") for number in range(20)]
     began, sent, said, members = time.monotonic(), 0, 0, 0
@@ -120,7 +123,7 @@ async def _talk(system: System, seconds: float) -> int:
 
 @asynccontextmanager
 async def _creating(directory: Path, url: str, found: _Found) -> AsyncIterator[None]:
-    """Meanwhile, create objects in the same store, some a second; on a disk also ones that are synced to it."""
+    """Create objects in the same store meanwhile, some a second. On a disk, also create some that are synced to it."""
     storage = await open_storage(url)
 
     async def create() -> None:
@@ -160,12 +163,12 @@ def _create_synced(path: Path, data: bytes) -> None:
 
 
 def _sort(system: System, acks: Sequence[Ack], found: _Found) -> None:
-    """Sort the acks by what they were for, and find when each member's run was started."""
+    """Sort the acks by the events that they were for, and find when each member's run was started."""
     for_us = system.slack.mention()
     acked: dict[str, float] = {}
     for ack in acks:
         if ack.event.get("user") not in (system.slack.person, GUEST):
-            continue  # our own cards and answers come as events, too
+            continue  # our own cards and answers are events, too
         ours = for_us in ack.event["text"]
         (found.mentions if ours else found.chatter).append(ack.seconds)
         found.again += ack.attempts > 1

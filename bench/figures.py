@@ -1,4 +1,4 @@
-"""Figures, how they are shown, and the clock that they are read from: our own log events, with when they happened."""
+"""Figures, how they are shown, and the clock that reads their times from our own log events."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the report that is not of figures beside each other."""
+    """A table of the report, for results that are no pairs of figures."""
 
     caption: str
     head: list[str]
@@ -49,7 +49,7 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """Write it down, ready to be pasted into docs/performance.md."""
+        """Write the report in the form of docs/performance.md."""
         parts = [f"### {self.title}"]
         if self.figures:
             parts.append(table(FIGURE_HEAD, [figure.cells() for figure in self.figures]))
@@ -67,7 +67,7 @@ def table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value that `percent` of `values` do not exceed (nearest rank)."""
+    """Return the smallest value that `percent` of `values` do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
@@ -85,7 +85,7 @@ def mebibytes(value: float) -> str:
 
 
 class Clock(logging.Handler):
-    """When which log event of this process happened (seconds since the epoch)."""
+    """Knows when each log event of this process happened (seconds since the epoch)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Clock(logging.Handler):
 
     @classmethod
     def start(cls) -> Self:
-        """Listen to everything that PeerBot's own loggers say here."""
+        """Listen to all of PeerBot's own loggers in this process."""
         clock = cls()
         logging.getLogger("peerbot").addHandler(clock)
         return clock
@@ -103,7 +103,7 @@ class Clock(logging.Handler):
             self._events.append((record.created, str(record.msg.get("event"))))
 
     async def first(self, event: str, after: float) -> float:
-        """Wait for the first such event after a time; returns its own."""
+        """Wait for the first such event after a time; returns the event's time."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
                 for at, name in self._events:
@@ -113,9 +113,9 @@ class Clock(logging.Handler):
 
 
 def logged(file: Path, conversation: str, after: float) -> dict[str, float]:
-    """When each kind of event of a conversation came first in another process's log, after a time.
+    """Find when each kind of event of a conversation came first in another process's log, after a time.
 
-    Events that name no conversation count for every one: a worker has but one, and names it when it knows.
+    Events that name no conversation count for every conversation: a worker has only one, and names it once it knows it.
     """
     found: dict[str, float] = {}
     for line in file.read_text().splitlines():

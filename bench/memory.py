@@ -1,9 +1,9 @@
-"""What a dispatcher's memory grows by with the conversations it knows, and with the runs that work on it.
+"""How much a dispatcher's memory grows with the conversations that it knows, and with the runs that work on it.
 
-It gets to know conversations as in production: people go on talking in threads in which it once answered, so that it
-has to look whether they mean it. The running ones are played by this program over the worker's own protocol (fifty real
-workers would take more than this machine has): each has a turn, reports progress, waits for inputs, and has a reply of
-the model streaming through the relay.
+It gets to know conversations as in production: people go on talking in threads that it once answered in, so it has to
+look whether they mean it. This program plays the runs over the worker's own protocol, since fifty real workers are too
+many for this machine. Each run has a turn, reports progress, waits for inputs, and has a reply of the model streaming
+through the relay.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ async def talk(slack: LocalSlack, threads: list[Conversation]) -> None:
 
 
 async def _running(system: System, process: psutil.Process, count: int, seconds: float) -> int:
-    """The dispatcher's memory while `count` runs are at work."""
+    """Measure the dispatcher's memory while `count` runs are at work."""
     gateway = f"http://127.0.0.1:{await system.port('gateway_port')}"
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))

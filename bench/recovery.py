@@ -1,9 +1,10 @@
-"""How long it takes until the agent works again after a death, and what work is gone: real workers, real SIGKILL.
+"""How long it takes after a death until the agent works again, and how much work is lost: real workers, real SIGKILL.
 
-A worker's death: one worker of several is killed in the middle of its turn, and its conversation goes on in another
-run. A dispatcher's: of two, the one whose runs work is killed, its workers end with it, and the other goes on. The time
-is until the first model request of the new run, as its gateway sees it. The agent writes the time into a file all the
-while; what the next run finds in it against the moment of the death is the work lost.
+A worker's death: one of several workers is killed in the middle of its turn, and another run goes on with its
+conversation. A dispatcher's death: of two dispatchers, the one with the runs is killed, its workers end with it, and
+the other goes on. The time ends with the first model request of the new run, as its gateway sees it. The agent writes
+the time into a file all the while. The newest time that the next run finds there, compared with the moment of the
+death, is the lost work.
 """
 
 import asyncio
@@ -23,8 +24,9 @@ from system import System, eventually
 from bench.figures import Section, Table, logged, now, percentile, seconds
 from peerbot.conversation.keys import Conversation
 
-WORK_SECONDS = 100  # less than a command of Claude Code's may take (120 s)
-WRITE_SECONDS = 0.1  # between two times that the agent writes: the work's grain
+WORK_SECONDS = 100  # less than the time that Claude Code gives a command (120 s)
+WRITE_SECONDS = 0.1  # between two times that the agent writes: no smaller loss of work is seen
+CHECKPOINT_SECONDS = 3.0  # the default
 FILE = "times.txt"
 DEADLINE_SECONDS = 60.0
 
@@ -49,7 +51,7 @@ STEPS = {
     "run_started": "start call answered",
     "turn_begun": "turn begun",
     "workspace_ready": "repository cloned, branch checked out",
-    "checkpoint_found": "checkpoint found",
+    "saved_state_found": "checkpoint fetched, its commits are there",
     "agent_imported": "SDK imported (beside the clone)",
     "agent_started": "Claude Code CLI is up",
     "model_request": "first model request of the new run",
@@ -58,10 +60,10 @@ STEPS = {
 
 @dataclass
 class _Deaths:
-    """The cost of the deaths of one kind."""
+    """The cost of one kind of death."""
 
     back: list[float] = field(default_factory=list)  # seconds until the first model request of the next run
-    begun: list[float] = field(default_factory=list)  # for comparison: from a mention to that of the first run
+    begun: list[float] = field(default_factory=list)  # for comparison: from a mention to the first run's request
     lost: list[float] = field(default_factory=list)  # seconds of work that the next run did not find
     steps: dict[str, list[float]] = field(default_factory=dict)
 
@@ -72,10 +74,10 @@ class _Deaths:
 
 
 async def measure(directory: Path, *, quick: bool) -> Section:
-    workers, dispatchers = _Deaths(), _Deaths()
+    workers, dispatchers, count = _Deaths(), _Deaths(), 2 if quick else 8
     for batch in range(1 if quick else 2):
-        await _kill_workers(directory / f"workers-{batch}", workers, 2 if quick else 10, 2.0 if quick else 30.0)
-        await _kill_dispatchers(directory / f"dispatchers-{batch}", dispatchers, 2 if quick else 10)
+        await _kill_workers(directory / f"workers-{batch}", workers, count)
+        await _kill_dispatchers(directory / f"dispatchers-{batch}", dispatchers, count)
     return Section(
         "After a death",
         tables=[
@@ -88,7 +90,7 @@ async def measure(directory: Path, *, quick: bool) -> Section:
                     _row("one of two dispatchers dies → its conversations go on", dispatchers.back, "< 10 s"),
                     _row("… until the next worker's process is started", dispatchers.steps["process_started"], ""),
                     _row("beside it: a mention → first model request", workers.begun + dispatchers.begun, ""),
-                    _row(f"work lost, checkpoints every {'2' if quick else '30'} s", workers.lost, "≤ 30 s"),
+                    _row(f"work lost, a checkpoint every {CHECKPOINT_SECONDS:g} s", workers.lost, "≤ 5 s"),
                 ],
             ),
             _where("a worker's death", workers),
@@ -117,19 +119,19 @@ def _where(what: str, deaths: _Deaths) -> Table:
     )
 
 
-async def _kill_workers(directory: Path, deaths: _Deaths, count: int, checkpoint_seconds: float) -> None:
+async def _kill_workers(directory: Path, deaths: _Deaths, count: int) -> None:
     """Kill `count` workers, one after the other, each at another moment between two checkpoints."""
-    settings = {"PEERBOT_CHECKPOINT_SECONDS": f"{checkpoint_seconds:g}", "WORKER_IDLE_SECONDS": "0"}
+    settings = {"PEERBOT_CHECKPOINT_SECONDS": f"{CHECKPOINT_SECONDS:g}", "WORKER_IDLE_SECONDS": "0"}
     async with System(directory, settings) as system:
         await system.start()
         await system.ask("hello")  # makes the person's repository
         at_work = [await _at_work(system, WORK.replace("ENDS", "True"), deaths) for _ in range(count)]
         for number, (conversation, identity, since) in enumerate(at_work):
-            moment = since + checkpoint_seconds * (1.1 + number / count)  # the first checkpoint is there
+            moment = since + CHECKPOINT_SECONDS * (1.1 + number / count)  # the first checkpoint is there
             await asyncio.sleep(max(0.0, moment - now()))
             worker, died_at = _worker_pid(system, conversation, 1), now()
             if worker is None:
-                continue  # this machine was so slow that its work is done
+                continue  # this machine was so slow that the work was done before
             os.kill(worker, signal.SIGKILL)
             deaths.add(await _steps(system, conversation, 2, died_at))
             turn = await system.answer(conversation, identity)
@@ -140,29 +142,37 @@ async def _kill_workers(directory: Path, deaths: _Deaths, count: int, checkpoint
 
 
 async def _kill_dispatchers(directory: Path, deaths: _Deaths, count: int) -> None:
-    """Kill the dispatcher whose runs work, again and again, until `count` conversations went on elsewhere."""
+    """Kill the dispatcher that has the runs, again and again, until `count` conversations went on elsewhere.
+
+    Each of them loses its dispatcher once: the next time the next run would wait a little (decision 0021).
+    """
     async with System(directory, {"WORKER_IDLE_SECONDS": "0"}) as system:
         await system.start()
         await system.start()
         await system.ask("hello")
-        work = WORK.replace("ENDS", "False")
-        runs = {conversation: 1 for conversation, _, _ in [await _at_work(system, work, deaths) for _ in range(2)]}
+        work = WORK.replace("ENDS", "True")
+        at_work: dict[Conversation, str] = {}
+        since = 0.0
         wanted = len(deaths.back) + count
         while len(deaths.back) < wanted:
-            owners = {conversation: _owner(system, conversation, n) for conversation, n in runs.items()}
+            while len(at_work) < 2:
+                conversation, identity, since = await _at_work(system, work, deaths)
+                at_work[conversation] = identity
+            await asyncio.sleep(max(0.0, since + 1.5 * CHECKPOINT_SECONDS - now()))  # the first checkpoint is there
+            owners = {conversation: _owner(system, conversation, 1) for conversation in at_work}
             victim = next(iter(owners.values()))
             died_at = now()
             os.kill(victim, signal.SIGKILL)
-            for conversation in [c for c, owner in owners.items() if owner == victim]:
-                runs[conversation] += 1
-                deaths.add(await _steps(system, conversation, runs[conversation], died_at))
+            hit = [conversation for conversation, owner in owners.items() if owner == victim]
+            for conversation in hit:
+                deaths.add(await _steps(system, conversation, 2, died_at))
+            for conversation in hit:
+                await system.answer(conversation, at_work.pop(conversation))
             await system.start()
-            for conversation, n in runs.items():
-                await eventually(lambda c=conversation, n=n: _times(system, c, n).stat().st_size > 0, DEADLINE_SECONDS)
 
 
 async def _at_work(system: System, work: str, deaths: _Deaths) -> tuple[Conversation, str, float]:
-    """Begin a conversation, and wait until its agent is at work; returns it, its input, and that time."""
+    """Begin a conversation, and wait until its agent is at work; returns it, its input, and that moment."""
     said_at = now()
     conversation, identity = await system.say(work)
     await eventually(lambda: _times(system, conversation, 1).stat().st_size > 0, DEADLINE_SECONDS)
@@ -180,13 +190,13 @@ def _times(system: System, conversation: Conversation, run: int) -> Path:
 
 
 def _owner(system: System, conversation: Conversation, run: int) -> int:
-    """The dispatcher that holds a run."""
+    """Find the dispatcher that holds a run."""
     note: dict[str, Any] = json.loads((_folder(system, conversation, run) / "run.json").read_text())
     return int(note["dispatcher"])
 
 
 def _worker_pid(system: System, conversation: Conversation, run: int) -> int | None:
-    """The worker itself, below its guard and its sandbox; None if it has ended."""
+    """Find the worker itself, below its guard and its sandbox; None if it has ended."""
     started = [
         e for e in system.logged("process_started") if e["conversation"] == str(conversation) and e["run"] == run
     ]
@@ -199,12 +209,12 @@ def _worker_pid(system: System, conversation: Conversation, run: int) -> int | N
 
 
 async def _steps(system: System, conversation: Conversation, run: int, died_at: float) -> dict[str, float]:
-    """Wait until the next run has asked the model; when each step was taken, in seconds after the death."""
+    """Wait until the next run has asked the model; returns when each step was taken, in seconds after the death."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             seen = logged(system.log_file, str(conversation), died_at)
             if "model_request" in seen:
                 break
-            await asyncio.sleep(0.2)  # seldom: to read the log takes from what is measured
+            await asyncio.sleep(0.2)  # seldom: reading the log takes CPU from the measured processes
     worker = logged(_folder(system, conversation, run) / "worker.log", str(conversation), died_at)
     return {name: at - died_at for name, at in {**worker, **seen}.items()}

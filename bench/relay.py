@@ -1,4 +1,4 @@
-"""Measures the model relay's time for a streamed chunk: an upstream sends the time, read directly and through it."""
+"""The time that the model relay adds to a streamed chunk: an upstream sends the time, read directly and through it."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ async def measure(directory: Path, *, quick: bool) -> Section:
 
 @asynccontextmanager
 async def _upstream(chunks: int) -> AsyncIterator[str]:
-    """A server in the Claude API's place whose events say when they were sent (a monotonic clock's seconds)."""
+    """A server in the Claude API's place. Its events say when they were sent (seconds of a monotonic clock)."""
 
     async def messages(request: web.Request) -> web.StreamResponse:
         await request.read()
@@ -73,7 +73,7 @@ async def _upstream(chunks: int) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def played_run(system: System, gateway: str, thread_ts: str) -> AsyncIterator[GatewayClient]:
-    """A run whose worker is this program: reserved in the journal with a secret of our own."""
+    """Reserve a run in the journal whose worker is this program, with a secret of our own."""
     conversation = Conversation(system.slack.team, system.slack.general, thread_ts)
     secret = new_secret()
     run = Run(
@@ -83,12 +83,13 @@ async def played_run(system: System, gateway: str, thread_ts: str) -> AsyncItera
     await system.journal.reserve(conversation, run)
     async with GatewayClient(gateway + run_path(conversation, 1)) as client:
         await client.start(secret)
+        await client.begin()  # without a turn a run gets no model
         yield client
         await client.close_run()
 
 
 async def _delays(session: aiohttp.ClientSession, base_url: str, token: str) -> list[float]:
-    """Ask for one stream; for each chunk, the seconds from its sending to its arrival."""
+    """Ask for one stream; returns each chunk's seconds from its sending to its arrival."""
     body = {"model": "claude-opus-5-5", "max_tokens": 1, "stream": True, "messages": []}
     headers = {"Authorization": f"Bearer {token}"}
     async with session.post(f"{base_url}/v1/messages?beta=true", json=body, headers=headers) as reply:

@@ -1,7 +1,7 @@
 """Journals with a past: documents of the real shape, written straight into a directory store.
 
-The answered conversations are alike but for their names, so their documents are hard links to a few originals: a
-hundred thousand conversations are six hundred thousand files, and need not be as many blocks of the disk.
+Answered conversations differ only in their names, so their documents are hard links to a few originals: a hundred
+thousand conversations are six hundred thousand files, and need not use as many blocks of the disk.
 """
 
 import os
@@ -24,18 +24,18 @@ from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import paths
 
-LINKS = 1000  # to one original: file systems bound them
+LINKS = 1000  # links to one original: file systems limit them
 PERSON, REPOSITORY = "U0ADA000001", "peerbot-community/user-ada"
 
 
 def conversations(team: str, channel: str, first: int, count: int) -> Iterator[Conversation]:
-    """Name `count` conversations of a channel, the `first`th of them onwards."""
+    """Name `count` conversations of a channel, beginning with number `first`."""
     for number in range(first, first + count):
         yield Conversation(team, channel, f"{1700000000 + number}.000100")
 
 
 def answered(root: Path, those: Iterator[Conversation], *, refused: bool = False) -> None:
-    """Write conversations with one message and its answer; `refused`: a guest's, answered without a run."""
+    """Write conversations with one message and its answer; `refused`: a guest's message, answered without a run."""
     originals: dict[str, Path] = {}
     for number, conversation in enumerate(those):
         if number % LINKS == 0:

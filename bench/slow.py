@@ -1,6 +1,7 @@
-"""`python -m bench.slow PORT SECONDS`: a way to a server on loopback that is longer by so many seconds.
+"""`python -m bench.slow PORT SECONDS`: a slow way to a server on loopback.
 
-Each piece of a request is handed on that much later, in order; replies come back at once. It prints its own port.
+It hands each piece of a request on that many seconds later, in order. Replies come back at once. It prints its own
+port.
 """
 
 import asyncio

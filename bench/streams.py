@@ -1,7 +1,7 @@
-"""What streams through the model relay cost, beside nginx doing the same: CPU seconds of the process, per chunk.
+"""The cost of streams through the model relay, beside nginx with the same: the process's CPU seconds for each chunk.
 
-Both pass the same streams on from the same upstream, unbuffered, by turns. The relay does more on the way (who calls,
-which headers pass, what is used of the budget); nginx is what a proxy costs at best.
+Both pass the same streams on from the same upstream, unbuffered, by turns. The relay does more on the way: it checks
+the caller and the headers, and counts the budget. nginx shows the least that a proxy can cost.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -26,6 +26,7 @@ from bench.relay import played_run
 
 CHUNKS_A_SECOND = 50  # of one stream: about as fast as a large model writes
 STREAMS = 20  # at once
+RUNS = 4  # that they belong to: each has its share
 NGINX = """
 daemon off; master_process off; pid nginx.pid; error_log stderr error;
 events {{ worker_connections 512; }}
@@ -47,7 +48,7 @@ http {{
 
 @dataclass
 class _Cost:
-    """What a way to the upstream has cost its process: CPU seconds, and what it passed on for them."""
+    """The cost of one way to the upstream: its process's CPU seconds, and the chunks and bytes that it passed on."""
 
     seconds: float
     chunks: int
@@ -70,7 +71,7 @@ async def measure(directory: Path, *, quick: bool) -> Section:
     rounds, seconds = (1, 2.0) if quick else (5, 8.0)
     relayed: list[_Cost] = []
     beside: list[_Cost] = []
-    quiet = {"LOG_LEVEL": "INFO", "PEERBOT_RUN_BUDGET_USD": "1000"}  # one run has all of it
+    quiet = {"LOG_LEVEL": "INFO", "PEERBOT_RUN_BUDGET_USD": "1000"}  # one run has the whole budget
     async with (
         upstream(seconds) as model,
         _nginx(directory / "nginx", model) as nginx,
@@ -79,14 +80,15 @@ async def measure(directory: Path, *, quick: bool) -> Section:
         dispatcher = await system.start()
         gateway = f"http://127.0.0.1:{await system.port('gateway_port')}"
         connections = aiohttp.TCPConnector(limit=STREAMS)
-        async with (
-            played_run(system, gateway, "1795000000.000100") as client,
-            aiohttp.ClientSession(connector=connections) as session,
-        ):
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(aiohttp.ClientSession(connector=connections))
+            roots = [f"179500000{n}.000100" for n in range(RUNS)]
+            runs = [await stack.enter_async_context(played_run(system, gateway, root)) for root in roots]
+            doors = [(f"{run.url}/model", run.agent_token) for run in runs]
             for _ in range(rounds):
-                relayed.append(await _cost(session, dispatcher.pid, f"{client.url}/model", client.agent_token))
+                relayed.append(await _cost(session, dispatcher.pid, doors))
                 if nginx:
-                    beside.append(await _cost(session, nginx[0], nginx[1], "none"))
+                    beside.append(await _cost(session, nginx[0], [(nginx[1], "none")]))
     ours = _median(relayed)
     title = f"{STREAMS} streams of {CHUNKS_A_SECOND} chunks a second through the model relay"
     if not beside:
@@ -115,16 +117,19 @@ async def measure(directory: Path, *, quick: bool) -> Section:
 
 
 def _median(costs: list[_Cost]) -> _Cost:
-    """A cost of the median CPU time a chunk, over all that was passed on."""
+    """Return the cost of all chunks at the median CPU time of one."""
     chunks, size = sum(cost.chunks for cost in costs), sum(cost.bytes for cost in costs)
     return _Cost(median(cost.seconds / cost.chunks for cost in costs) * chunks, chunks, size)
 
 
-async def _cost(session: aiohttp.ClientSession, pid: int, url: str, token: str) -> _Cost:
-    """Read `STREAMS` streams at once to their ends; what that cost the process `pid`."""
+async def _cost(session: aiohttp.ClientSession, pid: int, doors: list[tuple[str, str]]) -> _Cost:
+    """Read `STREAMS` streams at once to their ends, through `doors` (addresses with their tokens) by turns.
+
+    Returns the cost of that for the process `pid`.
+    """
     process = psutil.Process(pid)
     before = process.cpu_times()
-    found = await asyncio.gather(*(_read(session, url, token) for _ in range(STREAMS)))
+    found = await asyncio.gather(*(_read(session, *doors[n % len(doors)]) for n in range(STREAMS)))
     after = process.cpu_times()
     spent = after.user + after.system - before.user - before.system
     return _Cost(spent, sum(chunks for chunks, _ in found), sum(size for _, size in found))
@@ -141,7 +146,7 @@ async def _read(session: aiohttp.ClientSession, url: str, token: str) -> tuple[i
 
 @asynccontextmanager
 async def upstream(seconds: float) -> AsyncIterator[str]:
-    """A server in the Claude API's place: each reply streams for so long."""
+    """A server in the Claude API's place: each reply streams for this long."""
     delta = {"type": "text_delta", "text": "some words of an answer "}
     event = {"type": "content_block_delta", "index": 0, "delta": delta}
     chunk = f"event: content_block_delta\ndata: {json.dumps(event)}\n\n".encode()
@@ -171,7 +176,7 @@ async def upstream(seconds: float) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _nginx(directory: Path, upstream: str) -> AsyncIterator[tuple[int, str] | None]:
-    """nginx before `upstream`: its process and its URL; None if this machine has none."""
+    """Start nginx before `upstream`; yields its process and its URL, or None if this machine has no nginx."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         yield None

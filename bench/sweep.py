@@ -1,8 +1,8 @@
-"""What a dispatcher's sweep costs, by what is in the journal: it must grow with what is unanswered, not with history.
+"""The cost of a dispatcher's sweep: it must grow with the unanswered messages, not with history.
 
-The product's own reconciler sweeps, in this process, on a journal in a directory that holds so many answered and
-unanswered conversations. Each unanswered one has a run that works on it: its locks are held here, as a worker holds
-them. Beside it stands what the store itself takes to list the markers.
+The product's own reconciler sweeps in this process. Its journal is a directory with a number of answered and unanswered
+conversations. Each unanswered one has a run that works on it: this process holds the run's locks, as a worker does. For
+comparison, the report has the store's own time to list the markers.
 """
 
 import asyncio
@@ -19,7 +19,9 @@ import aiohttp
 from bench import seeds
 from bench.figures import Section, Table, milliseconds
 from peerbot.conversation.documents import Input
-from peerbot.conversation.keys import Conversation
+from peerbot.conversation.keys import BRANCH_PREFIX, Conversation
+from peerbot.conversation.policy import Admission
+from peerbot.conversation.spent import Spent
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
@@ -28,7 +30,9 @@ from peerbot.dispatcher.view import Views
 from peerbot.github.client import GitHub
 from peerbot.github.repositories import Repositories
 from peerbot.journal import paths
+from peerbot.journal.budgets import Chains
 from peerbot.journal.journal import Journal
+from peerbot.journal.limits import OperatorLimits
 from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
@@ -39,10 +43,13 @@ from peerbot.slack.events import Candidate, Us
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
-from peerbot.thread.inbox import Admission, Inbox
+from peerbot.thread.afford import Afford
+from peerbot.thread.controls import Controls
+from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.turns.begin import Beginning
 from peerbot.turns.given_up import GivingUp
+from peerbot.turns.own import OwnRepositories
 
 PAST, PRESENT = "C0PAST00001", "C0PRESENT01"
 TIMES = 5
@@ -78,7 +85,7 @@ _STEPS = [(10, 10), (1_000, 10), (100_000, 10), (100_000, 100), (100_000, 1_000)
 
 
 def _allow_many_files() -> None:
-    """Two locks a run that is at work are two open files."""
+    """Allow enough open files: the locks of a run at work are two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
 
@@ -106,17 +113,18 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             return task
 
         outbound = Outbound(client)
-        people, poster = People(outbound), Poster(outbound)
         us = Us(slack.team, slack.bot_user)
-        recorder = Recorder(journal, _Nothing())
+        people, poster = People(outbound), Poster(outbound, us)
+        recorder = Recorder(journal, _Nothing(), _everybody)
         catch_up = CatchUp(journal=journal, recorder=recorder, runs=runs, outbound=outbound, us=us)
         inbox = Inbox(
             journal=journal,
             people=people,
             outbound=outbound,
             us=us,
-            admission=Admission(allow_direct_messages=True, allow_private_channels=True),
+            admission=Admission(allow_private_channels=True),
             overtaken=catch_up.overtaken,
+            afford=Afford(Chains(journal), OperatorLimits([]).of),
         )
         reconciler = Reconciler(
             journal=journal,
@@ -128,10 +136,17 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
                 repositories=Repositories(forge),
                 people=people,
                 style=Style(reactions=True, progress=True, limit_minutes=5),
+                spent=_no_cost,
                 spawn=spawn,
             ),
-            beginning=Beginning(journal=journal, github=forge, people=people, organization="peerbot-community"),
+            beginning=Beginning(
+                journal=journal,
+                github=forge,
+                own=OwnRepositories(journal=journal, github=forge, people=people, organization="peerbot-community"),
+                branch_prefix=BRANCH_PREFIX,
+            ),
             giving_up=GivingUp(journal=journal, github=forge),
+            controls=Controls(journal=journal, poster=poster, people=people),
             places=Places(runs, journal, 10),
             name="bench",
             worker_environment={},
@@ -160,7 +175,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
         ]
         found = await journal.pending()
         woken = [RunFolder(directory / "runs" / conversation.job_name(1)).wakes() for conversation in found]
-        if min(woken) < TIMES + 1:  # a sweep wakes the run that has something to do
+        if min(woken) < TIMES + 1:  # a sweep wakes a run that has work to do
             raise RuntimeError("not every unanswered conversation was looked after")
         return [*map(milliseconds, (list_s, pending_s, first, sweep_s, sweep_s / len(found)))]
 
@@ -171,8 +186,16 @@ async def _seconds(work: Callable[[], Coroutine[object, object, None]]) -> float
     return time.monotonic() - began
 
 
+async def _no_cost(_conversation: Conversation, _turn: int) -> list[Spent]:
+    return []
+
+
+async def _everybody(_item: Input) -> bool:
+    return True
+
+
 class _Nothing:
-    """Nobody writes here."""
+    """Fails if an input comes: nobody writes here."""
 
     def recorded(self, item: Input, new: bool) -> None:
         raise AssertionError(f"{item.id} was recorded (new: {new})")

@@ -1,4 +1,4 @@
-"""Measures all of `peerbot try`, as a person sees it who runs it for the first time."""
+"""Measures the whole of `peerbot try`, as a person sees it on the first run."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ import time
 
 
 async def try_once(prompt: str) -> float:
-    """How long `peerbot try` takes, in seconds."""
+    """Measure how long `peerbot try` takes, in seconds."""
     # Not the person's own key: the demo model answers here, as everywhere in the bench.
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A turn from its mention on, and a follow-up to the run that waits, beside the bare CLI: same prompt, same model."""
+"""A turn from its mention on, and a follow-up to a waiting run, beside the bare CLI: same prompt, same model."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ PROMPT = "Create a simple Python script that prints the first ten primes, and ru
 FOLLOW_UP = "what is in this repository?"
 CLI = Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
 
-ANSWERED = "demo_model_answers"  # the model server has a request: the same place for us and for the bare CLI
+ANSWERED = "demo_model_answers"  # the model server has a request: the same point for us and for the bare CLI
 STEPS = {
     "input_recorded": "input recorded",
     "reserved": "run reserved",
@@ -87,7 +87,7 @@ async def _round(system: System, clock: Clock, folder: Path) -> _Round:
 
 
 async def _steps(system: System, conversation: Conversation, worker_log: Path, said: float) -> dict[str, float]:
-    """When which part was done, by the logs of the dispatcher and the worker, and by the journal."""
+    """Find when each part was done, in the logs of the dispatcher and the worker, and in the journal."""
     record = await system.journal.run(conversation, 1)
     if record is None:
         raise RuntimeError("there is no run")
@@ -104,7 +104,7 @@ def _make_repository(folder: Path) -> None:
 
 
 async def _bare(model: DemoModel, clock: Clock, folder: Path) -> tuple[float, float]:
-    """The CLI alone: seconds from its start to the model's first request, and to its end."""
+    """Run the CLI alone; returns the seconds from its start to the model's first request, and to its end."""
     _make_repository(folder)
     home = folder.with_suffix(".home")
     environment = {

@@ -8,9 +8,10 @@ import argparse
 import asyncio
 import gc
 import signal
+import stat
 import sys
 from collections.abc import Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from peerbot import __version__, logs
@@ -112,6 +113,18 @@ async def _verify(options: argparse.Namespace) -> int:
     return GOOD if report.good else FAILED
 
 
+async def _cost(options: argparse.Namespace) -> int:
+    from peerbot.costs.app import cost  # noqa: PLC0415
+    from peerbot.costs.report import By  # noqa: PLC0415
+    from peerbot.settings import load_outside  # noqa: PLC0415
+
+    settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
+    logs.configure("ERROR", readable=sys.stderr.isatty())
+    report = await cost(settings, _tell_error, by=By(options.by), since=options.since, github=options.github)
+    print(report.model_dump_json(indent=2) if options.json else report.text())
+    return GOOD
+
+
 async def _doctor(options: argparse.Namespace) -> int:
     from peerbot.doctor.app import examine  # noqa: PLC0415
 
@@ -157,6 +170,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_verify)
 
+    cost = commands.add_parser("cost", help="say what turns have cost, also for each merged pull request")
+    cost.add_argument(
+        "--since", type=_day, metavar="DATE", help="only turns that ended since this day, as 2026-11-01 (UTC)"
+    )
+    cost.add_argument(
+        "--by",
+        choices=("person", "channel", "repository", "month"),
+        default="month",
+        help="what each row stands for (default: month)",
+    )
+    cost.add_argument("--no-github", dest="github", action="store_false", help="do not ask which were merged")
+    cost.add_argument("--store", metavar="URL", help="read this journal instead of the one that the settings name")
+    cost.add_argument("--json", action="store_true", help="print one JSON document")
+    cost.set_defaults(command=_cost)
+
     doctor = commands.add_parser("doctor", help="check everything that PeerBot needs, and say how to mend each fault")
     doctor.add_argument("--model", action="store_true", help="also ask Claude one tiny thing (a few tokens)")
     doctor.add_argument("--json", action="store_true", help="print one JSON document")
@@ -182,10 +210,25 @@ def _add_unsafe(parser: argparse.ArgumentParser) -> None:
 
 
 def _repository(value: str) -> Path:
+    if not value:
+        raise argparse.ArgumentTypeError("the path is empty")
     path = Path(value)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no directory {value}")
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise argparse.ArgumentTypeError(f"there is no directory {value}") from error
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{value} can't be read: {error.strerror}") from error
+    if not stat.S_ISDIR(mode):
+        raise argparse.ArgumentTypeError(f"{value} is a file. Name the directory of a git repository")
     return path
+
+
+def _day(value: str) -> datetime:
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{value} is not a day. Write it as 2026-11-01") from error
 
 
 def _hours(value: str) -> float:

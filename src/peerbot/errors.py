@@ -5,6 +5,7 @@
     PeerBotError
     ├── SettingsError            the settings are wrong; lists all problems at once
     ├── Unavailable              a service did not answer in time; trying again may help
+    │   └── Busy                 a run asks for more at once than its share
     ├── Refused                  somebody may not do this; trying again does not help
     ├── Conflict                 another writer was first; our result is thrown away
     ├── Unreadable               a document of the journal is damaged, or from a newer release
@@ -34,6 +35,10 @@ class SettingsError(PeerBotError):
 
 class Unavailable(PeerBotError):
     """A service that PeerBot needs did not answer. Try again in a moment."""
+
+
+class Busy(Unavailable):
+    """This run asks for more at once than its share. Try again in a moment."""
 
 
 class Refused(PeerBotError):

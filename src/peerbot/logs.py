@@ -6,10 +6,51 @@ content goes into a log.
 
 import logging
 import sys
+import time
+from collections import OrderedDict
 from typing import TextIO
 
 import stamina.instrumentation
 import structlog
+
+MOST_LINES, WINDOW_SECONDS = 60, 60.0
+"""So many lines of one cause are written in so many seconds, where a worker or a stranger can cause them."""
+
+_MOST_CAUSES = 1000
+_CAUSED_FROM_OUTSIDE = ("peerbot.gateway", "peerbot.web", "peerbot.turns", "aiohttp", "asyncio")
+
+
+class SparingFilter(logging.Filter):
+    """Leaves out lines that a hostile worker or client repeats, so that it can't fill the log and hide others.
+
+    A cause is an event of a logger, in one run if the line names one. The last line before a gap says so
+    (`more_left_out`), and the first after it says how many are missing (`left_out`). Debug lines always pass.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._causes: OrderedDict[tuple[str, ...], list[float]] = OrderedDict()  # since, lines
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether the line is written."""
+        if record.levelno < logging.INFO or not record.name.startswith(_CAUSED_FROM_OUTSIDE):
+            return True
+        event = record.msg if isinstance(record.msg, dict) else {"event": record.msg}
+        cause = (record.name, *(str(event.get(part, "")) for part in ("event", "conversation", "run")))
+        now = time.monotonic()
+        counted = self._causes.setdefault(cause, [now, 0])
+        self._causes.move_to_end(cause)
+        if len(self._causes) > _MOST_CAUSES:
+            self._causes.popitem(last=False)
+        missing = counted[1] - MOST_LINES
+        if now - counted[0] >= WINDOW_SECONDS:
+            counted[:] = [now, 0]
+            if missing > 0 and isinstance(record.msg, dict):
+                record.msg["left_out"] = int(missing)
+        counted[1] += 1
+        if counted[1] == MOST_LINES and isinstance(record.msg, dict):
+            record.msg["more_left_out"] = True
+        return counted[1] <= MOST_LINES
 
 
 def configure(level: str = "INFO", *, stream: TextIO | None = None, readable: bool = False) -> None:
@@ -45,6 +86,7 @@ def configure(level: str = "INFO", *, stream: TextIO | None = None, readable: bo
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(SparingFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))

@@ -4,20 +4,31 @@
 """
 
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from peerbot.conversation.keys import BRANCH_PREFIX
+from peerbot.conversation.limits import Limit, Scope
 from peerbot.errors import SettingsError
 
 _OURS = ("PEERBOT_",)
 """The prefixes that only PeerBot uses: a variable that has one and is no setting is a mistake."""
 
+_BRANCH_PART = re.compile(r"(?!.*(?:\.\.|\.lock$|\.$))[A-Za-z0-9_][A-Za-z0-9._-]{0,39}")
+
+_IDS = {
+    "peerbot_allowed_users": (re.compile(r"[UWS][A-Z0-9]{1,30}"), "people (U…) and user groups (S…)"),
+    "peerbot_allowed_channels": (re.compile(r"[CG][A-Z0-9]{1,30}"), "channels (C…)"),
+}
 _FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_HEARTBEAT_FD"}
+
+SERVER_TOOLS = frozenset({"web_search"})
 
 _WORDS = {"Input should": "it has to", "a valid boolean": "true or false", "a valid integer": "a whole number"}
 """Pydantic's words, and the words that an operator would use."""
@@ -75,6 +86,16 @@ class Settings(_Environment):
     )
     slack_allow_direct_messages: bool = Field(default=True, description="Whether the bot answers direct messages.")
     slack_allow_private_channels: bool = Field(default=False, description="Whether the bot works in private channels.")
+    peerbot_allowed_users: str = Field(
+        default="",
+        description="The people who may use the bot: ids of people (`U…`) and user groups (`S…`, which need the scope "
+        "`usergroups:read`), with commas between them. If it is empty, every full member of the workspace may.",
+    )
+    peerbot_allowed_channels: str = Field(
+        default="",
+        description="The channels in which the bot works: their ids (`C…`), with commas between them. If it is empty, "
+        "it works in every channel that it is invited to. Direct messages have a setting of their own.",
+    )
     slack_enable_status_reactions: bool = Field(
         default=True, description="Whether a message gets 👀 when it is received, and ✅ or ⚠️ when it is answered."
     )
@@ -90,6 +111,11 @@ class Settings(_Environment):
         default="peerbot-community",
         description="The organization in which people's repositories are made. If no organization has this name, they "
         "are made in the token's own account.",
+    )
+    peerbot_branch_prefix: str = Field(
+        default=BRANCH_PREFIX,
+        description="The first part of the names of conversations' branches. If a repository has a branch of this "
+        "name, PeerBot adds a number to it there.",
     )
     github_api_url: str = Field(default="https://api.github.com", description="The address of GitHub's REST API.")
 
@@ -135,7 +161,35 @@ class Settings(_Environment):
     peerbot_run_budget_usd: float = Field(
         default=10.0,
         gt=0,
-        description="How much one run may cost, in US dollars. It is approximate: it is counted at list prices.",
+        description="How much one turn may cost, in US dollars, whichever runs and replicas work on it. It is "
+        "approximate: it is counted at list prices, and each replica may exceed it by one request to Claude.",
+    )
+    peerbot_thread_budget_usd: float | None = Field(
+        default=None,
+        gt=0,
+        description="How much all turns of one thread may cost together, in US dollars. If it is not set, there is no "
+        "such limit. All replicas together may exceed it, and the three below, by one request to Claude.",
+    )
+    peerbot_person_month_budget_usd: float | None = Field(
+        default=None,
+        gt=0,
+        description="How much the turns that one person asks for may cost in a calendar month (UTC), in US dollars.",
+    )
+    peerbot_channel_month_budget_usd: float | None = Field(
+        default=None,
+        gt=0,
+        description="How much the turns in one channel may cost in a calendar month (UTC), in US dollars. A direct "
+        "message counts as a channel.",
+    )
+    peerbot_month_budget_usd: float | None = Field(
+        default=None,
+        gt=0,
+        description="How much all turns may cost together in a calendar month (UTC), in US dollars.",
+    )
+    peerbot_server_tools: str = Field(
+        default="",
+        description="The tools of Claude's servers that agents may use, with commas between them. There is one: "
+        "`web_search`. It reaches the internet even if workers' network is closed, and each search costs money.",
     )
     peerbot_gateway_url: str | None = Field(
         default=None,
@@ -151,9 +205,12 @@ class Settings(_Environment):
     )
     session_timeout_minutes: float = Field(default=5.0, gt=0, description="How long one turn may take, in minutes.")
     peerbot_checkpoint_seconds: float = Field(
-        default=30.0,
+        default=3.0,
         gt=0,
-        description="How often a worker saves its agent's changes to a separate git ref, in seconds.",
+        description=(
+            "The shortest time between two saves of the agent's unfinished work, in seconds. A save may take at most a "
+            "tenth of the time."
+        ),
     )
     worker_idle_seconds: float = Field(
         default=60.0, ge=0, description="How long a worker waits for the next message after a turn, in seconds."
@@ -176,6 +233,31 @@ class Settings(_Environment):
     def _app_token(cls, value: SecretStr) -> SecretStr:
         return _begins(value, "xapp-", "an app-level token begins with xapp-")
 
+    @field_validator("peerbot_branch_prefix")
+    @classmethod
+    def _part_of_a_branch(cls, value: str) -> str:
+        if not _BRANCH_PART.fullmatch(value):
+            raise ValueError(
+                "git takes letters, digits, `.`, `_` and `-` here, at most 40. It takes no `..`, no `.` at either end, "
+                "and no `.lock` at the end"
+            )
+        return value
+
+    @field_validator("peerbot_server_tools")
+    @classmethod
+    def _known_tools(cls, value: str) -> str:
+        if _listed(value) - SERVER_TOOLS:
+            raise ValueError(f"PeerBot only knows {' and '.join(sorted(SERVER_TOOLS))}")
+        return value
+
+    @field_validator("peerbot_allowed_users", "peerbot_allowed_channels")
+    @classmethod
+    def _ids(cls, value: str, info: ValidationInfo) -> str:
+        wanted, named = _IDS[str(info.field_name)]
+        if not all(wanted.fullmatch(name) for name in _listed(value)):
+            raise ValueError(f"it takes ids of {named}, with commas between them")
+        return value
+
     @field_validator("claude_code_oauth_token")
     @classmethod
     def _no_subscription(cls, value: SecretStr | None) -> None:
@@ -195,12 +277,49 @@ class Settings(_Environment):
         """The journal's URL."""
         return _store_url(self.peerbot_store, self.gcs_bucket_name)
 
+    @property
+    def allowed_users(self) -> frozenset[str]:
+        """The people and user groups that may use the bot; empty: everybody."""
+        return _listed(self.peerbot_allowed_users)
+
+    @property
+    def allowed_groups(self) -> frozenset[str]:
+        """The user groups among them."""
+        return frozenset(name for name in self.allowed_users if name.startswith("S"))
+
+    @property
+    def allowed_channels(self) -> frozenset[str]:
+        """The channels in which the bot works; empty: all."""
+        return _listed(self.peerbot_allowed_channels)
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The operator's budgets."""
+        wider = {
+            Scope.THREAD: self.peerbot_thread_budget_usd,
+            Scope.PERSON: self.peerbot_person_month_budget_usd,
+            Scope.CHANNEL: self.peerbot_channel_month_budget_usd,
+            Scope.MONTH: self.peerbot_month_budget_usd,
+        }
+        turn = Limit(scope=Scope.TURN, usd=self.peerbot_run_budget_usd)
+        return (turn, *(Limit(scope=scope, usd=usd) for scope, usd in wider.items() if usd is not None))
+
+    @property
+    def server_tools(self) -> frozenset[str]:
+        """The tools of Claude's servers that workers may use."""
+        return _listed(self.peerbot_server_tools)
+
 
 class OutsideSettings(_Environment):
-    """The few settings that it takes to read the journal and Slack from outside. Without a token, Slack is not read."""
+    """The few settings that it takes to read the journal, Slack and GitHub from outside.
+
+    Without its token, Slack or GitHub is not read.
+    """
 
     slack_bot_token: SecretStr | None = None
     slack_api_url: str = Settings.model_fields["slack_api_url"].default
+    github_token: SecretStr | None = None
+    github_api_url: str = Settings.model_fields["github_api_url"].default
     gcs_bucket_name: str = Settings.model_fields["gcs_bucket_name"].default
     gcs_project_id: str | None = None
     peerbot_store: str | None = None
@@ -233,6 +352,10 @@ def _load(kind: type[_S], values: Mapping[str, Any]) -> _S:
     if problems:
         raise SettingsError("Correct these settings:", problems)
     return settings
+
+
+def _listed(names: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in names.split(",") if name.strip())
 
 
 def _store_url(store: str | None, bucket: str) -> str:

@@ -1,10 +1,11 @@
-"""Judges what was seen after a chaos run. Pure: everything is said by the evidence, and each fault has a name."""
+"""Judges the evidence of a chaos run. Pure: it reads nothing but the evidence, and each fault has a name."""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from evidence import Evidence, Seen, Shown
 
@@ -13,11 +14,12 @@ GRACE_SECONDS = 2.0
 
 
 class Name(StrEnum):
-    """What can be wrong."""
+    """The faults that there can be."""
 
     LOST = "a message has no answer"
     DOUBLED = "an answer is in Slack twice"
     ANSWERED_TWICE = "a message is answered by two turns"
+    IGNORED = "a stop, an edit or a deletion has neither an effect nor a reason"
     ELSEWHERE = "an answer says what another message was told"
     OUT_OF_ORDER = "answers are not in the order of the messages"
     UNRECORDED = "a message is not in the journal"
@@ -48,7 +50,7 @@ class Problem:
 
 
 def judge(evidence: Evidence) -> list[Problem]:
-    """Everything that is wrong; nothing where all is well."""
+    """Return all faults; nothing if all is well."""
     found = [Problem(name, seen.conversation, told) for seen in evidence.conversations for name, told in _one(seen)]
     for seen in evidence.conversations:
         if seen.waited is None or seen.waited > evidence.bound_seconds:
@@ -93,12 +95,36 @@ def _answers(seen: Seen) -> Iterator[tuple[Name, str]]:
         by = [k for k, turn in turns.items() if asked.identity in turn["answers"]]
         if len(by) > 1:
             yield Name.ANSWERED_TWICE, f"{asked.token} by turns {by}"
+        if asked.identity in seen.settled and not by:
+            continue  # its author deleted it before anybody began
         if not any((k, 1) in parts for k in by):
             yield Name.LOST, f"{asked.token} ({asked.identity}): turns {by}"
-        telling = {shown.turn for shown in seen.shown if asked.told in shown.text}
-        done = {k for k in by if turns[k]["status"] == "done"}
+        telling = {shown.turn for shown in seen.shown if asked.told in shown.text} - _of_edits(seen, asked.identity)
+        done = {k for k in by if turns[k]["status"] == "done" and not _stopped(turns[k])}
         if done and telling != done:
             yield Name.ELSEWHERE, f"{asked.token} is answered by turns {by}, and told by {sorted(telling)}"
+
+    for act in seen.acts:
+        by = [k for k, turn in turns.items() if act in turn["answers"]]
+        if len(by) > 1:
+            yield Name.ANSWERED_TWICE, f"{act} by turns {by}"
+        if not by and act not in seen.settled:
+            yield Name.IGNORED, act
+
+
+def _of_edits(seen: Seen, identity: str) -> set[int]:
+    """List the turns that do the work of a message as it reads after an edit, and another turn answered it before."""
+    edits = {
+        act
+        for act in seen.acts
+        if act.endswith("-edit") and f"{seen.objects[f'inputs/{act}.json'].get('of')}-message" == identity
+    }
+    turns = seen.documents("turns.json").items()
+    return {k for k, turn in turns if edits & set(turn["answers"]) and identity not in turn["answers"]}
+
+
+def _stopped(turn: dict[str, Any]) -> bool:
+    return any(note["kind"] == "stopped_by" for note in turn.get("notes", ()))
 
 
 def _order(seen: Seen) -> Iterator[tuple[Name, str]]:
@@ -125,7 +151,7 @@ def _journal(seen: Seen) -> Iterator[tuple[Name, str]]:
         recorded = f"inputs/{asked.identity}.json" in seen.objects
         if not recorded:
             yield Name.UNRECORDED, asked.token
-        elif asked.identity not in answered and asked.identity not in seen.markers:
+        elif asked.identity not in answered | seen.settled and asked.identity not in seen.markers:
             yield Name.UNMARKED, asked.token
     if seen.markers:
         yield Name.MARKER_LEFT, ", ".join(seen.markers)
@@ -139,12 +165,12 @@ def _journal(seen: Seen) -> Iterator[tuple[Name, str]]:
 
 
 def _work(seen: Seen) -> Iterator[tuple[Name, str]]:
-    """What GitHub was given, in a checkpoint or on the branch, is on the branch at the end, byte for byte."""
+    """All that GitHub was given, or the journal as a checkpoint, is on the branch at the end, byte for byte."""
     lost: dict[str, str] = {}
     for save in seen.saves:
         for path, blob in save.files.items():
             if seen.branch.get(path) != blob:
-                lost.setdefault(path, f"{path}, saved in {save.ref}, is {_there(seen, path)} the branch")
+                lost.setdefault(path, f"{path}, saved in {save.place}, is {_there(seen, path)} the branch")
     for told in lost.values():
         yield Name.WORK_LOST, told
 
@@ -154,18 +180,20 @@ def _there(seen: Seen, path: str) -> str:
 
 
 def _model(seen: Seen) -> Iterator[tuple[Name, str]]:
-    """The model works on nothing that is answered, and knows what was said before."""
+    """The model works on no message that is answered, and knows what was said before."""
     tokens = {asked.identity: asked.token for asked in seen.asked}
     order = [asked.token for asked in seen.asked]
     for k, turn in seen.documents("turns.json").items():
         mine = {tokens[identity] for identity in turn["answers"] if identity in tokens}
         ended = datetime.fromisoformat(str(turn["ended_at"])).timestamp()
-        late = [asked for asked in seen.requests if asked.now & mine and asked.at > ended + GRACE_SECONDS]
+        mine_alone = {tokens[i] for i in turn["answers"] if i in tokens and not _of_edits(seen, i)}
+        late = [asked for asked in seen.requests if asked.now & mine_alone and asked.at > ended + GRACE_SECONDS]
         if late:
             yield Name.WORKED_AFTER, f"{sorted(mine)} {late[0].at - ended:.1f} s after turn {k}"
-        if turn["status"] != "done" or not mine:
+        if turn["status"] != "done" or not mine or _stopped(turn):
             continue
         asked_for = [asked for asked in seen.requests if mine <= asked.now]
-        before = set(order[: min(order.index(token) for token in mine)])
+        dropped = {tokens[identity] for identity in seen.settled if identity in tokens}
+        before = set(order[: min(order.index(token) for token in mine)]) - dropped
         if asked_for and not before <= asked_for[-1].known:
             yield Name.FORGOTTEN, f"turn {k} did not know {sorted(before - asked_for[-1].known)}"

@@ -8,14 +8,17 @@ from html import escape
 from typing import Any, Protocol
 
 from doors import Notes
-from plan import CHANNELS, PEOPLE, Blow, Message, Plan, Talk
+from plan import CHANNELS, PEOPLE, Act, Blow, Message, Plan, Talk
 
-from peerbot.conversation.keys import Conversation, input_id
+from peerbot.conversation.keys import Conversation, input_id, input_ts
+from peerbot.journal.answers import settled
 from peerbot.journal.journal import Journal
-from peerbot.local.slack import LocalSlack
+from peerbot.local.slack import LocalSlack, NotOk
 from peerbot.local.slack.narrate import answered_turn
+from peerbot.slack.controls import STOP
 
 CONVERSATIONS_AT_ONCE = 16
+PRESSES = 3
 BOUND_SECONDS = 180.0
 """From the last fault until a conversation has ended: an answer whose poster died is followed after a minute, a sweep
 comes each minute, and a turn takes its time."""
@@ -40,10 +43,11 @@ class Course:
     answered: dict[str, float] = field(default_factory=dict)  # by input's id: when its answer was seen
     turns: set[int] = field(default_factory=set)  # whose answer was seen
     ended: float | None = None
+    acts: list[asyncio.Task[None]] = field(default_factory=list)
 
 
 class Strikes(Protocol):
-    """Who makes faults."""
+    """Something that makes faults."""
 
     @property
     def last_fault(self) -> float:
@@ -54,7 +58,7 @@ class Strikes(Protocol):
 
 
 class Crowd:
-    """People in their channels. Whoever is one brings `slack`, `journal` and `blows`, and runs `ring()` in a task."""
+    """People in their channels. A subclass brings `slack`, `journal` and `blows`, and runs `ring()` in a task."""
 
     slack: LocalSlack
     journal: Journal
@@ -66,6 +70,7 @@ class Crowd:
         self.channels = [f"C{number:09d}" for number in range(CHANNELS)]
         self.crowd = [f"U{number:09d}" for number in range(PEOPLE)]
         self._bells: dict[str, asyncio.Event] = {}
+        self._dropped: set[str] = set()
 
     def populate(self) -> None:
         """Make the people and their channels, all in all of them."""
@@ -111,9 +116,43 @@ class Crowd:
             ts = await self.slack.say(self.crowd[message.person], channel, said, thread_ts=thread)
             course.conversation = course.conversation or Conversation(self.slack.team, channel, ts)
             self._bells.setdefault(course.conversation.thread_ts, asyncio.Event())
-            course.said.append(Said(message, input_id(ts, "message"), time.time()))
+            said_now = Said(message, input_id(ts, "message"), time.time())
+            course.said.append(said_now)
+            if message.act:
+                course.acts.append(asyncio.create_task(self._act(course, said_now, message.act, said)))
+        await asyncio.gather(*course.acts)
         if await self._answered(course):
             course.ended = time.time()
+
+    async def _act(self, course: Course, said: Said, act: Act, text: str) -> None:
+        """Do what a person does with their message afterwards. Slack refuses it if the message is gone."""
+        assert course.conversation
+        await asyncio.sleep(said.message.act_seconds)
+        user, channel = self.crowd[said.message.person], course.conversation.channel
+        ts, thread_ts = input_ts(said.identity), course.conversation.thread_ts
+        with contextlib.suppress(NotOk):
+            match act:
+                case "stop: the word":
+                    await self.slack.say(user, channel, "stop", thread_ts=thread_ts)
+                case "stop: a sign":
+                    await self.slack.react(user, channel, ts, "x")
+                case "stop: the button":
+                    await self._press(user, course.conversation)
+                case "edit":
+                    await self.slack.edit(user, channel, ts, f"{text}\n(please)")
+                case "delete":
+                    await self.slack.delete(user, channel, ts)
+                    self._dropped.add(said.identity)
+
+    async def _press(self, user: str, conversation: Conversation) -> None:
+        """Press the newest Stop, and again if Slack shows an error, as people do."""
+        for message in reversed(self.slack.thread(conversation.channel, conversation.thread_ts)):
+            if any(block["type"] == "actions" for block in message.get("blocks", ())):
+                for _ in range(PRESSES):
+                    with contextlib.suppress(NotOk, LookupError):
+                        await self.slack.press_shown(user, conversation.channel, message, STOP)
+                        return
+                return
 
     async def _moment(self, course: Course, message: Message) -> None:
         """Wait until it is time for a message."""
@@ -127,7 +166,7 @@ class Crowd:
             await asyncio.sleep(message.seconds)
 
     async def _answered(self, course: Course) -> bool:
-        """Wait until all that was said is answered in Slack; False where the bound after the last fault is over."""
+        """Wait until all messages are answered in Slack; False if the time after the last fault is over."""
         assert course.conversation
         bell = self._bells[course.conversation.thread_ts]
         while True:
@@ -137,7 +176,8 @@ class Crowd:
                     course.turns.add(k)
                     for identity in turn.inputs:
                         course.answered.setdefault(identity, time.time())
-            if all(said.identity in course.answered for said in course.said):
+            left_over = [said for said in course.said if said.identity not in course.answered]
+            if not [said for said in left_over if not await self._is_dropped(course, said)]:
                 return True
             last = max(self.blows.last_fault, course.said[-1].at)
             left = last + BOUND_SECONDS - time.time()
@@ -145,6 +185,13 @@ class Crowd:
                 return False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(bell.wait(), min(left, 5))
+
+    async def _is_dropped(self, course: Course, said: Said) -> bool:
+        """Whether its author took a message back before anybody began."""
+        assert course.conversation
+        if said.identity not in self._dropped:
+            return False
+        return await settled(self.journal, course.conversation, said.identity) is not None
 
     async def ring(self) -> None:
         """Tell a conversation that its thread has changed."""

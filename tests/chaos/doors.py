@@ -1,4 +1,4 @@
-"""The doors between the product and what it stands on: every fault of a service is made here, and what passes is noted.
+"""The doors between the product and its services: they make every fault of a service, and note what passes.
 
 A door is `crash_points.Proxy` with weather instead of a trap. Production code knows nothing of it.
 """
@@ -21,11 +21,12 @@ from peerbot.local.model.requests import check, is_aside, read_turn
 
 TOKEN = re.compile(r"\bc\d{3,}-m\d+\b")
 _PUSH = "/git-receive-pack"
+_BUNDLE = re.compile(rb'"name":\s*"(?:[^"]*/)?conversations/([^"]+)/work/(\d+)/(\d+)/(\d+)\.bundle"')
 
 
 @dataclass
 class Weather:
-    """What goes wrong at a door: for a time, and with the next calls."""
+    """The faults at a door: for a time, and with the next calls."""
 
     away_until: float = 0.0  # monotonic
     slow_until: float = 0.0
@@ -34,7 +35,7 @@ class Weather:
     last_met: float = 0.0  # when a call met a fault; seconds since 1970
 
     def take(self, request: web.Request) -> Fault | int | None:
-        """What happens to this call."""
+        """The fault of this call."""
         if time.monotonic() < self.away_until:
             self.last_met = time.time()
             return Fault.BUSY
@@ -107,8 +108,23 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """A saved state that the store has taken, and whose writer could hear of it."""
+
+    at: float  # seconds since 1970
+    conversation: str
+    turn: int
+    run: int
+    part: int
+    bundle: bytes
+
+    def __str__(self) -> str:
+        return f"work/{self.turn}/{self.run}/{self.part}.bundle"
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request to the model was about: the messages to answer now, and all that it knows of."""
+    """The content of a request to the model: the messages to answer now, and all that it knows."""
 
     at: float
     now: frozenset[str]  # tokens
@@ -116,10 +132,11 @@ class Asked:
 
 
 class Notes:
-    """What passed the doors of GitHub and of the model."""
+    """Everything that passed the doors of GitHub, of the store and of the model."""
 
     def __init__(self) -> None:
         self.pushes: list[Push] = []
+        self.states: list[State] = []
         self.asked: list[Asked] = []
         self.first_asked: dict[str, asyncio.Event] = {}
 
@@ -132,8 +149,14 @@ class Notes:
             if f"ok {ref}".encode() in answer.body and set(commit) != {"0"}:
                 self.pushes.append(Push(time.time(), repository, ref, commit))
 
+    def store(self, request: web.Request, body: bytes, answer: web.Response) -> None:
+        """Note a saved state that the store has taken."""
+        if request.path.startswith("/upload/") and answer.status == 200 and (named := _BUNDLE.search(body)):
+            turn, run, part = map(int, named.groups()[1:])
+            self.states.append(State(time.time(), named[1].decode(), turn, run, part, _content(request, body)))
+
     def ask(self, request: web.Request, body: bytes, _answer: web.Response) -> None:
-        """Note what the model was asked. (Read with the demo model's own eyes: what it takes for its task.)"""
+        """Note a request to the model. (The demo model's own reader says which messages are its task.)"""
         if not request.path.endswith("/v1/messages"):
             return
         document = check(json.loads(body))
@@ -151,10 +174,18 @@ class Notes:
 
 
 def _read(document: dict[str, Any]) -> str:
-    """All texts that the model reads in the name of its user: what is asked, what was, and what was said around it."""
-    contents = [message["content"] for message in document["messages"] if message["role"] == "user"]
+    """Return all texts that the model reads: new messages, earlier ones, and others of the thread."""
+    contents = [message["content"] for message in document["messages"] if message["role"] != "assistant"]
     blocks = [block for content in contents for block in ([{"text": content}] if isinstance(content, str) else content)]
     return "\n".join(str(block.get("text", "")) for block in blocks)
+
+
+def _content(request: web.Request, body: bytes) -> bytes:
+    """The second part of a multipart upload: the object, after its description."""
+    boundary = re.search(r"boundary=\"?([^\";]+)", request.headers["Content-Type"])
+    assert boundary, request.headers["Content-Type"]
+    _, _, part, _ = body.split(f"--{boundary[1]}".encode())
+    return part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
 
 
 def _commands(body: bytes) -> list[tuple[str, str]]:

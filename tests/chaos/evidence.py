@@ -1,29 +1,35 @@
-"""What is there when a chaos run has ended, read from outside: nothing is judged here.
+"""The evidence after a chaos run, read from outside: nothing is judged here.
 
-It is read from Slack's world, the bucket's objects, the bare repositories, the model's requests and the processes; and
-`peerbot verify` is asked, too.
+It comes from Slack's world, the bucket's objects, the bare repositories, the model's requests, the processes, and
+`peerbot verify`.
 """
 
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import aiohttp
 from crowd import BOUND_SECONDS, Course
-from doors import Asked, Notes, Push
+from doors import Asked, Notes, Push, State
+from saved_state import FILES, opened
 
 from peerbot.conversation.keys import Conversation
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
 
 _READS_AT_ONCE = 16
+_NO_DOCUMENT = re.compile(r"/(sessions|work)/")
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,15 @@ class Asking:
 
     token: str
     identity: str
-    told: str  # what its answer has in it
+    told: str  # found in its answer
 
 
 @dataclass(frozen=True)
 class Save:
-    """A commit that GitHub was given, with the conversation's own files in it."""
+    """A commit for GitHub, or a state for the journal, with the conversation's own files in it."""
 
     at: float
-    ref: str
+    place: str  # the ref, or the bundle
     files: dict[str, str]  # blobs by path
 
 
@@ -61,12 +67,23 @@ class Seen:
     conversation: str
     asked: list[Asking]
     shown: list[Shown]
-    objects: dict[str, dict[str, Any]]  # the journal's documents by what is after the conversation's folder
+    objects: dict[str, dict[str, Any]]  # the journal's documents, by their keys below the conversation's folder
     markers: list[str]
     saves: list[Save]
     branch: dict[str, str]  # blobs by path, at the end
     requests: list[Asked]
     waited: float | None  # seconds from the last fault, or from the last message after it, to the end; None: no end
+
+    @property
+    def settled(self) -> set[str]:
+        """The inputs that had no effect."""
+        return {name.removeprefix("settled/").removesuffix(".json") for name in self.objects if "settled/" in name}
+
+    @property
+    def acts(self) -> set[str]:
+        """The recorded inputs that are no messages."""
+        inputs = {name.removeprefix("inputs/").removesuffix(".json") for name in self.objects if "inputs/" in name}
+        return {identity for identity in inputs if not identity.endswith("-message")}
 
     def documents(self, kind: str) -> dict[int, dict[str, Any]]:
         """The documents `turns/{n}.json` and the like, by number: `kind` is `turns.json`."""
@@ -90,7 +107,7 @@ class Evidence:
 
 
 class Story(Protocol):
-    """What was done to all, and when the last of it was over."""
+    """All faults that were made, and when the last of them was over."""
 
     story: list[str]
 
@@ -112,13 +129,13 @@ class Scene(Protocol):
 
     @property
     def blows(self) -> Story:
-        """What was done."""
+        """The faults that were made."""
 
     def answers(self, conversation: Conversation) -> list[tuple[dict[str, Any], int]]:
         """The final answers in a thread, with their turn."""
 
     def left(self) -> list[str]:
-        """What still runs of runs."""
+        """List the processes of runs that still live."""
 
 
 async def gather(system: Scene) -> Evidence:
@@ -126,8 +143,11 @@ async def gather(system: Scene) -> Evidence:
     objects = await _objects(system)
     pushes: defaultdict[str, list[Push]] = defaultdict(list)
     for push in system.notes.pushes:
-        pushes[_of_ref(push.ref)].append(push)
-    seen = [await _seen(system, course, objects, pushes) for course in system.courses if course.conversation]
+        pushes[push.ref].append(push)
+    states: defaultdict[str, list[State]] = defaultdict(list)
+    for state in system.notes.states:
+        states[state.conversation].append(state)
+    seen = [await _seen(system, course, objects, pushes, states) for course in system.courses if course.conversation]
     return Evidence(seen, system.left(), await _verify(system), list(system.died))
 
 
@@ -136,14 +156,24 @@ async def _seen(
     course: Course,
     objects: dict[str, dict[str, Any]],
     pushes: dict[str, list[Push]],
+    states: dict[str, list[State]],
 ) -> Seen:
     conversation = course.conversation
     assert conversation
     folder, pending = f"conversations/{conversation}/", f"pending/{conversation}/"
     tokens = {said.message.token for said in course.said}
     own = f"c{course.talk.number:03d}-"
-    mine = sorted([*pushes.get(conversation.branch, ()), *pushes.get(conversation.id, ())], key=lambda push: push.at)
-    repository = next((push.repository for push in mine), None)
+    begun = objects.get(f"{folder}conversation.json")
+    repository = str(begun["repository"]) if begun else ""
+    branch = f"refs/heads/{conversation.branch}"
+    saves = [
+        Save(push.at, push.ref, await _files(system, push.repository, push.commit, own))
+        for push in pushes.get(branch, ())
+    ] + [
+        Save(state.at, str(state), await asyncio.to_thread(_files_in, system, repository, state, own))
+        for state in states.get(str(conversation), ())
+        if _could_be_found(state, objects.get(f"{folder}runs/{state.run + 1}.json"))
+    ]
     since = max([system.blows.last_fault, *(said.at for said in course.said)])
     return Seen(
         conversation=str(conversation),
@@ -151,16 +181,11 @@ async def _seen(
         shown=[_shown(message, turn) for message, turn in system.answers(conversation)],
         objects={name.removeprefix(folder): found for name, found in objects.items() if name.startswith(folder)},
         markers=[name.removeprefix(pending) for name in objects if name.startswith(pending)],
-        saves=[Save(push.at, push.ref, await _files(system, push.repository, push.commit, own)) for push in mine],
-        branch=await _files(system, repository, conversation.branch, own) if repository else {},
+        saves=sorted(saves, key=lambda save: save.at),
+        branch=await _files(system, repository, branch, own) if repository else {},
         requests=[asked for asked in system.notes.asked if asked.known & tokens],
         waited=None if course.ended is None else max(0.0, course.ended - since),
     )
-
-
-def _of_ref(ref: str) -> str:
-    """The conversation's branch, or its id where the ref is a checkpoint's."""
-    return ref.split("/")[2] if ref.startswith("refs/peerbot/") else ref.removeprefix("refs/heads/")
 
 
 def _shown(message: dict[str, Any], turn: int) -> Shown:
@@ -169,7 +194,7 @@ def _shown(message: dict[str, Any], turn: int) -> Shown:
 
 
 async def _files(system: Scene, repository: str, commit: str, own: str) -> dict[str, str]:
-    """The conversation's own files in a commit or branch; nothing where there is none."""
+    """Return the conversation's own files in a commit or branch; none if there is no such commit."""
     path = system.github.repository_path(repository)
     listed = await asyncio.to_thread(
         subprocess.run, ["git", "-C", str(path), "ls-tree", "-r", commit], capture_output=True, text=True, check=False
@@ -178,8 +203,27 @@ async def _files(system: Scene, repository: str, commit: str, own: str) -> dict[
     return {path: blob for _, _, blob, path in rows if path.startswith(own)}
 
 
+def _could_be_found(state: State, following: dict[str, Any] | None) -> bool:
+    """Whether it was there when the run after its own began: the last save of a worker that died may come later."""
+    return following is None or state.at < datetime.fromisoformat(following["reserved_at"]).timestamp()
+
+
+def _files_in(system: Scene, repository: str, state: State, own: str) -> dict[str, str]:
+    """The conversation's own files in a saved state, which builds on commits that GitHub has."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(state.bundle)
+        file.flush()
+        with opened(Path(file.name), system.github.repository_path(repository)) as saved:
+            listed = saved.git("ls-tree", "-r", saved.refs[FILES])
+    rows = (line.split(None, 3) for line in listed.splitlines())
+    return {path: blob for _, _, blob, path in rows if path.startswith(own)}
+
+
 async def _objects(system: Scene) -> dict[str, dict[str, Any]]:
-    """The bucket's documents by key, without transcripts: read from the server itself, not with the product's code."""
+    """The bucket's documents by key, without transcripts and saved states.
+
+    They are read from the server itself, not with the product's code.
+    """
     found: dict[str, dict[str, Any]] = {}
     reading = asyncio.Semaphore(_READS_AT_ONCE)
     base = f"{system.google}/storage/v1/b/{system.bucket}/o"
@@ -198,12 +242,12 @@ async def _objects(system: Scene) -> dict[str, dict[str, Any]]:
             names += [item["name"] for item in listed.get("items", [])]
             if not (page := listed.get("nextPageToken") or ""):
                 break
-        await asyncio.gather(*(read(session, name) for name in names if "/sessions/" not in name))
+        await asyncio.gather(*(read(session, name) for name in names if not _NO_DOCUMENT.search(name)))
     return found
 
 
 async def _verify(system: Scene) -> list[tuple[str, str, str]]:
-    """What `peerbot verify` finds, as an operator would run it."""
+    """Run `peerbot verify` as an operator would; returns its findings."""
     environment = {
         "PATH": os.environ["PATH"],
         "PEERBOT_STORE": f"gs://{system.bucket}",

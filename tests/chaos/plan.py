@@ -1,24 +1,25 @@
-"""What a chaos run does: who says what when, and what goes wrong. Made from a seed alone: the same seed, the same plan.
+"""The plan of a chaos run: who writes which message when, and all faults. The same seed makes the same plan.
 
-Faults are tied to how many conversations have begun, not to the clock, so that a slower machine meets the same ones in
-the same places.
+Faults come after a number of conversations has begun, not at a time, so a slower machine meets the same faults at the
+same places.
 """
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
 When = Literal["first", "at once", "during", "after"]
 Work = Literal["talk", "write", "commit", "slow"]
+Act = Literal["stop: the word", "stop: the button", "stop: a sign", "edit", "delete"]
 
 PEOPLE = 25
 CHANNELS = 25  # Slack takes about one message a second in each
 
 
 class Kind(StrEnum):
-    """What can go wrong, and how it is counted."""
+    """The kinds of faults, and how each is counted."""
 
     WORKER_KILLED = "worker: SIGKILL"
     WORKER_FROZEN = "worker: SIGSTOP, then SIGCONT"
@@ -77,19 +78,21 @@ SECONDS = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `token` is in its text, in what its work writes, and, told otherwise, in its answer."""
+    """One message. `token` is in its text, in the file that its work writes and, told otherwise, in its answer."""
 
     token: str  # c012-m2
     when: When
     seconds: float  # after what `when` names
     person: int
     work: Work
+    act: Act | None = None  # what its author does with it afterwards
+    act_seconds: float = 0.0  # how soon after the message
 
     @property
     def text(self) -> str:
-        """What is said to the bot: a command for the demo model, that may be run again after an interruption.
+        """Return the text to the bot: a command for the demo model, which may run again after an interruption.
 
-        A file that is there already is left as it is: work that got lost and was done anew has other bytes.
+        A file that is there already stays as it is. If work got lost and was done again, its file has other bytes.
         """
         lines = {
             "talk": [],
@@ -97,12 +100,12 @@ class Message:
             "commit": [_write(f"{self.token}.txt"), _commit(f"{self.token}.txt")],
             "slow": [_write(f"{self.token}-a.txt"), _WAIT, _write(f"{self.token}-b.txt")],
         }[self.work]
-        told = [f"printf 'did:%s\\n' {self.token}"]  # so that the answer has what the question has not
+        told = [f"printf 'did:%s\\n' {self.token}"]  # so that the answer has something that the question does not have
         return "run ```\n" + "\n".join([*lines, *told]) + "\n```"
 
     @property
     def told(self) -> str:
-        """What the final answer to it has in it, and no other message."""
+        """Return the text that its final answer has, and no other message."""
         return f"did:{self.token}"
 
 
@@ -110,7 +113,7 @@ _WAIT = 'python3 -c "import time; time.sleep(3)"'
 
 
 def _write(file: str) -> str:
-    # At one go, since a checkpoint may come in between: what it has seen is what there is.
+    # In one command, since a checkpoint may come in between: it has to see all of the file or none.
     return f"[ -e {file} ] || (date +%s%N > .git/new && mv .git/new {file})"
 
 
@@ -155,11 +158,31 @@ def make_plan(seed: int, conversations: int) -> Plan:
     """Decide everything. Talks and faults have a source of chance each, so that one can change without the other."""
     talks = random.Random(f"{seed} talks")
     faults = random.Random(f"{seed} faults")
+    acts = random.Random(f"{seed} acts")
     return Plan(
         seed,
-        tuple(_talk(talks, number) for number in range(1, conversations + 1)),
+        tuple(_with_acts(acts, _talk(talks, number)) for number in range(1, conversations + 1)),
         tuple(_blows(faults, conversations)),
     )
+
+
+def _with_acts(chance: random.Random, talk: Talk) -> Talk:
+    """Let people stop, edit and delete some of their messages. The first of a thread stays: it carries the thread."""
+    messages = []
+    for message in talk.messages:
+        rates: dict[Act, float] = {
+            "stop: the word": 0.06,
+            "stop: the button": 0.06,
+            "stop: a sign": 0.04,
+            "edit": 0.08,
+            "delete": 0.04,
+        }
+        if message.when == "first":
+            del rates["delete"]
+        acts: list[Act | None] = [None, *rates]
+        [act] = chance.choices(acts, [1 - sum(rates.values()), *rates.values()])
+        messages.append(replace(message, act=act, act_seconds=chance.uniform(0.0, 6.0)))
+    return replace(talk, messages=tuple(messages))
 
 
 def _talk(chance: random.Random, number: int) -> Talk:

@@ -1,4 +1,4 @@
-"""The processes of a chaos run, found from outside: by where they work, not by what anybody has written down."""
+"""The processes of a chaos run, found from outside: by their folders, not by anything that PeerBot wrote down."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def _look(pid: int, runs: str) -> Found | None:
 
 
 def send(pid: int, number: signal.Signals) -> bool:
-    """Send a signal; False where the process is gone."""
+    """Send a signal; False if the process is gone."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

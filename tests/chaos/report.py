@@ -1,4 +1,4 @@
-"""What a chaos run says at its end: tables for people, the same as JSON, and the stories of what went wrong."""
+"""The report of a chaos run: tables for people, the same as JSON, and the stories of conversations with faults."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ class Report:
     figures: dict[str, Any]
     faults: dict[str, int]
     problems: list[Problem]
-    failed: dict[str, int]  # turns, by the beginning of what they say
+    failed: dict[str, int]  # turns, by their first words
     slowest: dict[str, float]  # conversations: the longest wait in each, in seconds, the longest first
 
     def markdown(self) -> str:
@@ -70,12 +70,20 @@ def report_of(system: ChaosSystem, plan: Plan, evidence: Evidence, problems: lis
         "messages": sum(len(seen.asked) for seen in evidence.conversations),
         "faults": system.blows.counts.total(),
         "turns": sum(len(seen.documents("turns.json")) for seen in evidence.conversations),
+        "stops, edits and deletions that were recorded": sum(len(seen.acts) for seen in evidence.conversations),
+        "… that had no effect, and a reason": sum(len(seen.acts & seen.settled) for seen in evidence.conversations),
+        "turns that were stopped": sum(
+            any(note["kind"] == "stopped_by" for note in turn.get("notes", ()))
+            for seen in evidence.conversations
+            for turn in seen.documents("turns.json").values()
+        ),
         "turns that failed and said why": len(failed_turns(evidence)),
         "runs": sum(len(seen.documents("runs.json")) for seen in evidence.conversations),
         "runs that did not end by themselves": sum(closed["reason"] != "finished" for closed in runs),
         "dispatchers started": system.launched,
         "dispatchers that could not start, since the store was away": len(system.gave_up),
         "files that were saved": len(saved),
+        "checkpoints": sum(save.place.startswith("work/") for seen in evidence.conversations for save in seen.saves),
         "lost": names.count(Name.LOST),
         "doubled": names.count(Name.DOUBLED) + names.count(Name.ANSWERED_TWICE),
         "out of order": names.count(Name.OUT_OF_ORDER),
@@ -101,9 +109,9 @@ def _waits(course: Course) -> list[float]:
 
 
 def write_stories(system: ChaosSystem, evidence: Evidence, report: Report, directory: Path) -> None:
-    """For each conversation with a problem, and the slowest: what was said, shown, kept, saved and logged.
+    """Tell the story of each conversation with a problem, and of the slowest: messages, cards, files, logs.
 
-    And what was done to all of them.
+    The faults that were made are written down beside them.
     """
     (directory / "story.txt").write_text("\n".join([*system.blows.story, *system.gave_up, *system.died]) + "\n")
     problems = report.problems

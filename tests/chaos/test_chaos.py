@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
 @pytest.fixture
 def directory(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Where all of it is; it stays where it was chosen, or when something was wrong."""
+    """The folder of the whole run. It stays if somebody chose it, or if something was wrong."""
     into = request.config.getoption("--into")
     directory = Path(into or tempfile.mkdtemp(prefix="peerbot-chaos-")).resolve()
     directory.mkdir(parents=True, exist_ok=True)
@@ -80,6 +80,6 @@ async def _tell_how_far(chaos: ChaosSystem, messages: int) -> None:
 
 
 def _tell(line: str) -> None:
-    """What `make chaos` shows while it goes on."""
+    """The lines that `make chaos` shows while it goes on."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

@@ -10,7 +10,7 @@ from evidence import Asking, Evidence, Save, Seen, Shown
 from plan import make_plan
 
 ONE, TWO = "1700000001.000001-message", "1700000002.000002-message"
-SAVED = {"c001-m1.txt": "a" * 40}
+PUSHED, CHECKPOINT = {"c001-m1.txt": "a" * 40}, {"c001-m2.txt": "c" * 40}
 
 
 def healthy() -> Evidence:
@@ -27,8 +27,8 @@ def healthy() -> Evidence:
         shown=[Shown("1700000011.000000", 1, 1, "did:c001-m1"), Shown("1700000012.000000", 2, 1, "did:c001-m2")],
         objects=objects,
         markers=[],
-        saves=[Save(1.0, "refs/peerbot/abc/1", dict(SAVED))],
-        branch=dict(SAVED),
+        saves=[Save(1.0, "refs/heads/peerbot/abc", PUSHED), Save(2.0, "work/2/1/1.bundle", CHECKPOINT)],
+        branch=PUSHED | CHECKPOINT,
         requests=[
             Asked(1_700_000_035.0, frozenset({"c001-m1"}), frozenset({"c001-m1"})),
             Asked(1_700_000_036.0, frozenset({"c001-m2"}), frozenset({"c001-m1", "c001-m2"})),
@@ -75,6 +75,10 @@ def a_marker_was_skipped(seen: Seen) -> None:
     seen.objects["inputs/1700000003.000003-message.json"] = {}
 
 
+def a_stop_is_ignored(seen: Seen) -> None:
+    seen.objects["inputs/1700000002.500000-stop.json"] = {}
+
+
 def a_marker_is_left(seen: Seen) -> None:
     seen.markers.append(TWO)
 
@@ -91,12 +95,16 @@ def a_run_was_refused(seen: Seen) -> None:
     seen.objects["runs/1.closed"] = {"reason": "not_admitted", "detail": "it is closing"}
 
 
-def a_checkpoint_was_dropped(seen: Seen) -> None:
+def a_push_was_dropped(seen: Seen) -> None:
     del seen.branch["c001-m1.txt"]
 
 
-def work_was_done_anew(seen: Seen) -> None:
-    seen.branch["c001-m1.txt"] = "b" * 40
+def a_checkpoint_was_dropped(seen: Seen) -> None:
+    del seen.branch["c001-m2.txt"]
+
+
+def work_was_done_again(seen: Seen) -> None:
+    seen.branch["c001-m2.txt"] = "b" * 40
 
 
 def a_message_was_worked_on_again(seen: Seen) -> None:
@@ -124,12 +132,14 @@ PLANTED: dict[Callable[[Seen], None], set[Name]] = {
     the_inputs_are_swapped: {Name.OUT_OF_ORDER},
     an_input_is_not_recorded: {Name.UNRECORDED},
     a_marker_was_skipped: {Name.UNMARKED, Name.LOST},
+    a_stop_is_ignored: {Name.IGNORED},
     a_marker_is_left: {Name.MARKER_LEFT},
     a_receipt_is_missing: {Name.NO_RECEIPT},
     a_run_is_open: {Name.RUN_OPEN},
     a_run_was_refused: {Name.RUN_REFUSED},
+    a_push_was_dropped: {Name.WORK_LOST},
     a_checkpoint_was_dropped: {Name.WORK_LOST},
-    work_was_done_anew: {Name.WORK_LOST},
+    work_was_done_again: {Name.WORK_LOST},
     a_message_was_worked_on_again: {Name.WORKED_AFTER},
     the_session_was_lost: {Name.FORGOTTEN},
     it_ended_late: {Name.NOT_ENDED},
@@ -142,14 +152,14 @@ def test_nothing_is_wrong_where_all_is_well() -> None:
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
-def test_what_is_wrong_in_a_conversation_has_its_name(plant: Callable[[Seen], None]) -> None:
+def test_each_fault_of_a_conversation_has_its_name(plant: Callable[[Seen], None]) -> None:
     evidence = healthy()
     plant(evidence.conversations[0])
 
     assert {problem.name for problem in judge(evidence)} == PLANTED[plant]
 
 
-def test_what_is_left_or_died_or_was_verified_has_its_name() -> None:
+def test_leftovers_deaths_and_findings_of_verify_have_their_names() -> None:
     evidence = healthy()
     evidence.workers, evidence.died, evidence.verify = ["python -m peerbot.worker"], ["1"], [("unposted", "", "x")]
 

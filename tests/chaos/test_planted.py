@@ -21,13 +21,15 @@ from crowd import Course, Said
 from evidence import gather
 from gcs_server import gcs_server, make_bucket
 from plan import Message, Plan, Talk
+from saved_state import FILES
 from slack_sdk.web.async_client import AsyncWebClient
 from world import ChaosSystem
 
 from peerbot import logs
+from peerbot.journal.open import open_storage
 from peerbot.thread.answers import turn_metadata
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 
 Plant = Callable[["Planter", Course], Awaitable[None]]
 
@@ -44,6 +46,10 @@ class Planter:
 
     def folder(self, course: Course) -> str:
         return f"conversations/{course.conversation}"
+
+    async def repository(self, course: Course) -> Path:
+        begun = await self.read(f"{self.folder(course)}/conversation.json")
+        return self.system.github.repository_path(str(begun["repository"]))
 
     async def read(self, key: str) -> dict[str, object]:
         url = f"{self._base}/{quote(key, safe='')}?alt=media"
@@ -92,7 +98,7 @@ class Planter:
         return said
 
     async def ask_model(self, course: Course, text: str) -> None:
-        """What a worker asks that goes on with a message."""
+        """Ask the model, as a worker does that goes on with a message."""
         body = {
             "model": "claude",
             "max_tokens": 100,
@@ -105,7 +111,7 @@ class Planter:
 
 
 async def nothing(_planter: Planter, _course: Course) -> None:
-    """The conversation that shows what is right."""
+    """Plant nothing: in this conversation all is right."""
 
 
 async def a_marker_skipped(planter: Planter, course: Course) -> None:
@@ -152,14 +158,45 @@ async def a_run_left_open(planter: Planter, course: Course) -> None:
     await planter.delete(f"{planter.folder(course)}/runs/1.closed")
 
 
-async def a_checkpoint_dropped(planter: Planter, course: Course) -> None:
-    """The branch as it is where a run has begun anew, and its checkpoint was not found."""
+async def a_push_dropped(planter: Planter, course: Course) -> None:
+    """Put the branch back to where it was before its last push."""
     assert course.conversation
-    begun = await planter.read(f"{planter.folder(course)}/conversation.json")
-    path = planter.system.github.repository_path(str(begun["repository"]))
+    path = await planter.repository(course)
     branch = f"refs/heads/{course.conversation.branch}"
-    command = ["git", "-C", str(path), "update-ref", branch, f"{branch}~1"]
-    await asyncio.to_thread(subprocess.run, command, check=True, env={"PATH": os.environ["PATH"], "HOME": "/"})
+    await asyncio.to_thread(git, path, "update-ref", branch, f"{branch}~1")
+
+
+async def a_checkpoint_dropped(planter: Planter, course: Course) -> None:
+    """The journal took a state from a run, and the next run did not go on with it."""
+    path = await planter.repository(course)
+    bundle = await asyncio.to_thread(
+        a_state, path, f"{course.said[0].message.token}-more.txt", planter.system.directory
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", planter.system.store_door.url)  # as the dispatchers have it
+        storage = await open_storage(f"gs://{planter.system.bucket}")
+    try:
+        assert await storage.put_if_absent(f"{planter.folder(course)}/work/1/1/7.bundle", bundle)
+    finally:
+        await storage.close()
+
+
+def a_state(repository: Path, file: str, directory: Path) -> bytes:
+    """A bundle of a commit with a file, on top of the repository's default branch."""
+    blob = git(repository, "hash-object", "-w", "--stdin", data=b"saved")
+    tree = git(repository, "mktree", data=f"100644 blob {blob}\t{file}\n".encode())
+    commit = git(repository, "commit-tree", tree, "-p", "HEAD", "-m", "Checkpoint of turn 1")
+    git(repository, "update-ref", FILES, commit)
+    git(repository, "bundle", "create", "--quiet", str(directory / "a.bundle"), FILES, "^HEAD")
+    git(repository, "update-ref", "-d", FILES)
+    return (directory / "a.bundle").read_bytes()
+
+
+def git(repository: Path, *arguments: str, data: bytes = b"") -> str:
+    author = {f"GIT_{who}_{what}": "planter" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = {"PATH": os.environ["PATH"], "HOME": "/", **author}
+    command = ["git", "-C", str(repository), *arguments]
+    return subprocess.run(command, check=True, env=environment, input=data, capture_output=True).stdout.decode().strip()
 
 
 async def work_after_the_turn(planter: Planter, course: Course) -> None:
@@ -185,16 +222,17 @@ PLANTED: dict[Plant, set[Name]] = {
     a_turn_written_twice: {Name.ANSWERED_TWICE, Name.ELSEWHERE, Name.NO_RECEIPT, Name.VERIFY},
     a_receipt_lost: {Name.NO_RECEIPT},
     a_run_left_open: {Name.RUN_OPEN},
+    a_push_dropped: {Name.WORK_LOST},
     a_checkpoint_dropped: {Name.WORK_LOST},
     work_after_the_turn: {Name.WORKED_AFTER},
     a_worker_left: set(),
 }
-"""What is planted, and what the checker says of that conversation."""
+"""Each fault that is planted, and the faults that the checker finds in that conversation."""
 
 
 @pytest.fixture
 async def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ChaosSystem]:
-    """A small run in which nothing went wrong; its dispatchers have ended, so that nobody mends what is planted."""
+    """A small run without a fault. Its dispatchers have ended, so nobody mends the planted faults."""
     with gcs_server() as google:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", google)
         bucket = f"planted-{uuid.uuid4().hex}"

@@ -33,7 +33,7 @@ class ChaosSystem(System, Crowd):
         Crowd.__init__(self)
         self.google, self.bucket = google, bucket
         self.died: list[str] = []  # dispatchers that ended and were not ended by us
-        self.gave_up: list[str] = []  # those that could not even start, since what they need was away
+        self.gave_up: list[str] = []  # dispatchers that could not even start, since a service was away
         self._launched = 0
         self.alive: list[asyncio.subprocess.Process] = []
         self._ending = False
@@ -43,7 +43,7 @@ class ChaosSystem(System, Crowd):
         await super().__aenter__()
         self._doors = await AsyncExitStack().__aenter__()
         enter = self._doors.enter_async_context
-        self.store_door = await enter(Door("store", self.google))
+        self.store_door = await enter(Door("store", self.google, self.notes.store))
         self.slack_door = await enter(Door("Slack", self.slack.url.rstrip("/")))
         self.github_door = await enter(Door("GitHub", self.github.url, self.notes.push))
         self.model_door = await enter(Door("model", self.model.url, self.notes.ask))
@@ -108,10 +108,10 @@ class ChaosSystem(System, Crowd):
         return self._launched
 
     async def settle(self) -> None:
-        """Wait until no process of a run and no marker is left, for a bounded time; what is left is for the checker.
+        """Wait until no process of a run and no marker is left, for a bounded time. The checker reports the rest.
 
-        A worker waits a little for the next message, then closes its run. A marker goes when its card is drawn,
-        which waits for Slack's budget, or with the sweep of a minute.
+        A worker waits a little for the next message, then closes its run. A marker goes when its card is drawn, which
+        waits for Slack's budget, or with the sweep of a minute.
         """
         deadline = time.monotonic() + SETTLE_SECONDS
         while processes_below(self.runs_folder) or await self.journal.pending():

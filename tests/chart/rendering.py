@@ -34,7 +34,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Manifests:
-    """What the chart makes, by kind and name."""
+    """Return the objects that the chart makes, by kind and name."""
 
     objects: list[Object]
 
@@ -59,7 +59,7 @@ class Manifests:
         return {item["name"]: item["value"] for item in self.container()["env"] if "value" in item}
 
     def worker_pod(self) -> Object:
-        """What the dispatcher is told of workers' pods."""
+        """Return the dispatcher's settings for workers' pods."""
         return json.loads(self.one("ConfigMap", "peerbot-config")["data"]["worker-pod.json"])  # type: ignore[no-any-return]
 
     def secret(self) -> dict[str, str]:
@@ -101,5 +101,5 @@ def refusal(values: str | Path | Mapping[str, Any] = "", *, sets: Mapping[str, s
 
 
 def tokens_for(example: Path) -> Mapping[str, str]:
-    """What is set beside an example: nothing where it says that the tokens come from elsewhere."""
+    """Return the values beside an example: none if the example says that the tokens come from elsewhere."""
     return {} if example.stem == "secret-manager" else TOKENS

@@ -223,7 +223,7 @@ def test_the_guides_external_secret_is_made_for_every_token() -> None:
 
 @pytest.fixture(scope="module")
 def objects() -> list[Object]:
-    """What all examples make, each object once."""
+    """Return the objects of all examples, each once."""
     made = [item for example in EXAMPLES for item in render(example, sets=tokens_for(example)).objects]
     known = [item for item in made if item["kind"] != "ExternalSecret"]  # the operator's own kind
     return list({json.dumps(item): item for item in known}.values())
@@ -231,7 +231,7 @@ def objects() -> list[Object]:
 
 @pytest.fixture
 def schemas_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The validator reads megabytes of schema anew for each object, all the same."""
+    """Keep the schemas: the validator reads the same megabytes again for each object."""
     monkeypatch.setattr(utils, "schema_contents", functools.cache(utils.schema_contents))
 
 

@@ -48,7 +48,7 @@ def test_an_image_is_small_and_runs_without_rights(dockerfile: Path) -> None:
     assert re.findall(r"^FROM (\S+)", text, re.M) == ["${BASE_IMAGE}", "${BASE_IMAGE}"]
     assert re.findall(r"^USER (\S+)", final, re.M) == ["10001:10001"]
     first = r'"catatonit", "--", |"/opt/peerbot/bin/python", "-I", "-S", "/opt/peerbot/guard.py", "pod", '
-    assert re.search(rf"^ENTRYPOINT \[(?:{first})", final, re.M)  # who collects what is left over, and hands SIGTERM on
+    assert re.search(rf"^ENTRYPOINT \[(?:{first})", final, re.M)  # tini collects ended processes and hands SIGTERM on
     assert not re.search(r"\b(gcc|g\+\+|build-essential|python3-dev|python3-pip)\b", text)
     assert (
         text.count("pip install") + text.count("python install") == text.count("--require-hashes") + 1

@@ -1,4 +1,4 @@
-"""What the chart deploys is what dispatcher, workers and operators count on."""
+"""The chart deploys the objects that dispatcher, workers and operators rely on."""
 
 import base64
 import json

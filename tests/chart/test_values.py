@@ -1,4 +1,4 @@
-"""What is wrong with somebody's values is said in a sentence, before anything is deployed."""
+"""Faults in somebody's values are told in a sentence, before anything is deployed."""
 
 import json
 import subprocess

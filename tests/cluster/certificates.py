@@ -1,4 +1,4 @@
-"""Who is who in the cluster: one authority, a certificate for every component, and the kubeconfig that carries it."""
+"""The identities in the cluster: one authority, a certificate for every component, and a kubeconfig with each."""
 
 import base64
 import datetime

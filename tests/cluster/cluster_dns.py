@@ -24,14 +24,14 @@ _SECONDS = 5  # how long an answer may be kept
 
 
 class Names:
-    """What names there are."""
+    """List the names."""
 
     def __init__(self, client: Client, host: str) -> None:
         self._client = client
         self._host = host
 
     def find(self, name: str) -> list[str] | None:
-        """The addresses of a name; None where there is no such name. Raises `ApiError`."""
+        """Return the addresses of a name; None if there is no such name. Raises `ApiError`."""
         if name == HOST_NAME:
             return [self._host]
         parts = name.removesuffix(f".svc.{DOMAIN}").split(".")
@@ -72,7 +72,7 @@ def answer(query: bytes, names: Names) -> bytes:
     try:
         addresses = names.find(".".join(labels).lower())
         code = _NO_ERROR if addresses is not None else _NO_SUCH_NAME
-    except Exception as error:  # whatever it was, whoever asks is told at once that it failed
+    except Exception as error:  # any failure is told to the caller at once
         tell(f"{'.'.join(labels)}: {error!r}")
         addresses, code = None, _FAILED
     found = (addresses or []) if kind == _A else []  # there is no IPv6

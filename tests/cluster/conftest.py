@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What the product's pods logged stands beside a failure: they are gone when one looks."""
+    """Show the logs of the product's pods beside a failure: the pods are gone when a person looks."""
     report = yield
     product = getattr(item, "funcargs", {}).get("product")
     if report.when == "call" and report.failed and product:

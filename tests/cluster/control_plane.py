@@ -28,7 +28,7 @@ from programs import Program, until
 _API_SERVICE = "10.96.0.1"  # the first address of SERVICES is the API server's own
 _START_SECONDS = 240.0  # 13 s on a machine with nothing else to do
 _ANSWER_SECONDS = 10.0
-_LOST_SECONDS = 20  # a node that says nothing for so long is lost (Kubernetes: 50)
+_LOST_SECONDS = 20  # a node that is silent for this long is lost (Kubernetes: 50)
 
 
 class ControlPlane:
@@ -86,7 +86,7 @@ class ControlPlane:
         return int(self._ask_etcd("range", {"key": "AA=="})["header"]["revision"])
 
     def forget_history(self) -> None:
-        """Compact etcd and start the API server anew: whoever watches on from before now gets a 410."""
+        """Compact etcd and start the API server again: every watch from before gets a 410."""
         self._ask_etcd("compaction", {"revision": self.revision(), "physical": True})
         self.api_server.kill()
         self.start_api_server()
@@ -120,7 +120,7 @@ class ControlPlane:
         return file
 
     def client_of(self, kubeconfig: Path) -> Client:
-        """A client for whoever the kubeconfig is of; the caller closes it."""
+        """Make a client for the account of the kubeconfig. The caller closes it."""
         return Client(config=KubeConfig.from_file(kubeconfig), trust_env=False)
 
     def component(self, user: str, group: str | None = None) -> Path:

@@ -32,14 +32,14 @@ _SECONDS = 1500  # for one image, with all that it downloads
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an image is made, and from which files of this tree: when one of them changes, it is made anew."""
+    """How to make an image, and from which files of this tree: if one of them changes, the image is made again."""
 
     make: Callable[[], None]
     inputs: tuple[str, ...] = ()
 
 
 def ensure() -> None:
-    """Make every image that is missing, as far as this tree has what it is made from."""
+    """Make every image that is missing and whose files are in this tree."""
     for name in available():
         _ensure(name)
 
@@ -91,7 +91,7 @@ def _slug(name: str) -> str:
 
 
 def _pause() -> None:
-    """What holds a pod's namespaces: an init that waits."""
+    """Make the image of the container that holds a pod's namespaces: an init that waits."""
     with _from_scratch(PAUSE) as container:
         _buildah("copy", "--chmod", "755", container, debian("catatonit"), "/pause")
         _buildah("config", "--entrypoint", json.dumps(["/pause", "-P"]), container)
@@ -119,7 +119,7 @@ def _project(part: str, name: str) -> Callable[[], None]:
         pip = cache() / "pip.conf"
         with pip.open("w") as file:
             _pip_configuration().write(file)
-        # This machine's own authorities, for a proxy that looks into what is fetched; the image does not keep them.
+        # This machine's own authorities, for a proxy that inspects the downloads. The image does not keep them.
         mounts = [f"{_BUNDLE}:/run/tests-bundle.crt:ro", f"{pip}:/etc/pip.conf:ro"]
         volumes = [argument for mount in mounts for argument in ("--volume", mount)]
         _buildah(
@@ -131,7 +131,7 @@ def _project(part: str, name: str) -> Callable[[], None]:
 
 
 def _pip_configuration() -> configparser.ConfigParser:
-    """What this machine tells pip, with the authorities where they are in the build."""
+    """Return this machine's settings of pip, with the authorities at their path in the build."""
     pip = configparser.ConfigParser(interpolation=None)
     pip.read("/etc/pip.conf")
     if not pip.has_section("global"):
@@ -151,7 +151,7 @@ def _from_scratch(name: str) -> Iterator[str]:
 
 
 def _buildah(*arguments: str) -> str:
-    """Run buildah on a store of our own; what it printed."""
+    """Run buildah on a store of our own; returns its output."""
     settings = cache() / "containers.conf"  # without the right to raise limits, its own defaults are refused
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text('[containers]\ndefault_ulimits = ["nofile=4096:16384", "nproc=8192:32768"]\n')

@@ -59,13 +59,13 @@ def state() -> Path:
 
 
 def in_memory() -> Path | None:
-    """A directory that is no disk: a write there is done at once, on a busy machine too; None where there is none."""
+    """Find a directory in memory: a write there is done at once, even on a busy machine; None if there is none."""
     shared = Path("/dev/shm")
     return Path("/run") if inside() else shared if shared.exists() else None
 
 
 def why_not() -> str | None:
-    """Why a node can't run on this machine; None where it can."""
+    """Say why a node can't run on this machine; None if it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "a node needs root on Linux"
     if not (_CGROUPS / "memory").exists():

@@ -132,12 +132,12 @@ def terminated(pod: Pod) -> Any:
 
 
 def waiting(pod: Pod) -> str:
-    """Why its container waits; "" where it does not."""
+    """Say why its container waits; "" if it does not."""
     statuses = (pod.status and pod.status.containerStatuses) or []
     state = statuses[0].state if statuses else None
     return (state and state.waiting and state.waiting.reason) or ""
 
 
 def condition(pod: Pod, kind: str) -> Any:
-    """A condition of the pod; None where it has none of that kind."""
+    """Return a condition of the pod; None if it has none of that kind."""
     return next((c for c in (pod.status and pod.status.conditions) or [] if c.type == kind), None)

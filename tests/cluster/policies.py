@@ -1,6 +1,7 @@
-"""What enforces NetworkPolicies between the pods of a node: kube-router, for its firewall alone.
+"""Enforces NetworkPolicies between the pods of a node: kube-router, for its firewall alone.
 
-The node's own network stays as it is (`node.py`). Without it every policy is only written down, as on many clusters.
+The node's own network stays as it is (`node.py`). Without kube-router nothing enforces the policies, as in many
+clusters.
 """
 
 from contextlib import ExitStack

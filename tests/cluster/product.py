@@ -78,7 +78,7 @@ class Product:
         await eventually(lambda: not self.pods("dispatcher"))
 
     async def settled(self) -> None:
-        """Wait until no replica is ending: one that drains still takes what was on its way to it."""
+        """Wait until no replica is ending: a replica that drains still takes events that were on their way to it."""
         await eventually(lambda: not any(p.metadata and p.metadata.deletionTimestamp for p in self.pods("dispatcher")))
 
     def secrets(self) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class Product:
                 await asyncio.sleep(0.2)
 
     def seen(self) -> list[tuple[str, str]]:
-        """What there is to see of it where something went wrong, each with its title."""
+        """Return all that helps to understand a failure, each part with its title."""
         asked = {
             "pods": ("get", "pods,jobs", "-o", "wide"),
             "events": ("get", "events", "--sort-by=.lastTimestamp"),
@@ -133,7 +133,7 @@ class Product:
         return sections
 
     def cards(self, conversation: Conversation) -> str:
-        """What the thread shows beside answers."""
+        """Return the messages of the thread that are no answers."""
         thread = self.slack.thread(conversation.channel, conversation.thread_ts)
         ours = [message for message in thread if message.get("user") == self.slack.bot_user]
         return str([message for message in ours if answered_turn(message) is None])
@@ -184,7 +184,7 @@ async def world(control_plane: ControlPlane, directory: Path, data: Path | None 
 
 
 def smaller(slack: LocalSlack, github: LocalGitHub, model: DemoModel, google: str) -> dict[str, Any]:
-    """What differs from the guide's production values: images of this tree, sizes of this machine, our stand-ins."""
+    """Return the values that differ from the guide's: images of this tree, small sizes, our stand-ins."""
     addresses = {
         "SLACK_API_URL": slack.api_url,
         "GITHUB_API_URL": github.api_url,

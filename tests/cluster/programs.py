@@ -33,7 +33,7 @@ FIGURES: list[str] = []
 
 
 def tell(text: str) -> None:
-    """Say something to whoever runs the tests."""
+    """Tell the person who runs the tests something."""
     sys.stderr.write(f"cluster: {text}\n")
     sys.stderr.flush()
 
@@ -68,7 +68,7 @@ class Program:
             )
 
     def wait_until(self, condition: Callable[[], object], seconds: float) -> None:
-        """Wait until it is up; fails at once, with the end of its log, where it has ended instead."""
+        """Wait until it is up. If it has ended instead, fail at once with the end of its log."""
 
         def up() -> object:
             if not self.runs:
@@ -78,7 +78,7 @@ class Program:
         until(up, seconds, f"{self.name} to be up", self.tail)
 
     def end(self) -> None:
-        """Ask it to end, and kill it where it does not."""
+        """Ask it to end, and kill it if it does not."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -95,7 +95,7 @@ class Program:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Stop it in the middle of what it does while the block runs, as on a machine that hangs."""
+        """Freeze it while the block runs, as on a machine that hangs."""
         os.kill(self.pid, signal.SIGSTOP)
         try:
             yield

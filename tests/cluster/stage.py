@@ -1,7 +1,7 @@
-"""A node that nobody serves: the scheduler puts real pods there, and the test plays what becomes of them.
+"""A node that nobody serves: the scheduler puts real pods there, and the test plays their fate.
 
-It makes a verdict quick to provoke, also where no real node can run. What kubelet does (an OOM kill, an eviction) is
-only said here; `test_cluster.py` shows that a real one says the same.
+So each verdict is quick to provoke, even on a machine that can run no real node. The test only writes what kubelet
+would report (an OOM kill, an eviction); `test_cluster.py` shows that a real kubelet reports the same.
 """
 
 import datetime
@@ -65,9 +65,9 @@ class StagedNode:
         self._stack.close()
 
     def go_silent(self) -> None:
-        """From now on the node says nothing, as one whose machine is gone.
+        """Let the node be silent from now on, as if its machine were gone.
 
-        Kubernetes gives up its pods only where another node is well: else it takes itself for what is cut off.
+        Kubernetes gives its pods up only if another node is well. Otherwise it assumes that it is cut off itself.
         """
         self._silent.set()
 
@@ -86,7 +86,7 @@ class StagedNode:
         self._say(pod, "Failed" if code else "Succeeded", {"terminated": ended})
 
     def evict(self, pod: Pod, message: str) -> None:
-        """The node throws it out, for what it used."""
+        """Let the node evict it, for the resources that it used."""
         self._patch(pod, {"phase": "Failed", "reason": "Evicted", "message": message})
 
     def _say(self, pod: Pod, phase: str, state: dict[str, Any], *, ready: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Runs as Jobs, where the API server is the trouble: killed, forgetful, too busy, or not of our mind."""
+"""Runs as Jobs when the API server is the trouble: killed, forgetful, too busy, or against us."""
 
 import asyncio
 import threading
@@ -183,7 +183,7 @@ def no_seat(client: Client, user: str) -> Iterator[None]:
 
 @contextmanager
 def one_at_it(place: Place) -> Iterator[None]:
-    """A request of that user's that takes as long as the block does: one is let in even where there is no seat."""
+    """Keep a request of that user open for as long as the block: one is let in even if there is no seat."""
     over, asked = threading.Event(), threading.Event()
 
     def wait() -> str:

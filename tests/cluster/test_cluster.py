@@ -1,4 +1,4 @@
-"""The real node: what runs in its pods, and what it says of those that can't."""
+"""The real node: the work in its pods, and its reports on pods that can't run."""
 
 import http.server
 import threading

@@ -1,6 +1,6 @@
-"""`peerbot doctor` against a real control plane: the account's rights, what is admitted, a worker's pod from inside.
+"""`peerbot doctor` against a real control plane: the account's rights, admission, a worker's pod from inside.
 
-The node is played (`stage.py`): what the pod's program would have found is told in its place.
+The node is played (`stage.py`): the test writes the findings of the pod's program in its place.
 """
 
 import asyncio
@@ -147,7 +147,7 @@ async def test_a_good_cluster_is_all_well(place: Place, stage: StagedNode) -> No
     assert pod.metadata
     assert pod.spec
     assert pod.metadata.labels
-    assert pod.metadata.labels["app.kubernetes.io/name"] == "peerbot-worker"  # what the worker's NetworkPolicy selects
+    assert pod.metadata.labels["app.kubernetes.io/name"] == "peerbot-worker"  # as the worker's NetworkPolicy selects it
     assert pod.spec.serviceAccountName == "claude-worker-sandbox"
     security = pod.spec.containers[0].securityContext
     assert security
@@ -185,7 +185,7 @@ async def test_missing_rights_are_named(place: Place, stage: StagedNode) -> None
     assert found["worker_pod"]["outcome"] == "good"
 
 
-async def test_without_any_right_what_needs_one_is_left_out(place: Place) -> None:
+async def test_without_any_right_the_checks_that_need_one_are_left_out(place: Place) -> None:
     place.accounts(())
     code, found = await place.doctor()
 

@@ -1,4 +1,4 @@
-"""The control plane alone: what is decided without a node is decided as in any cluster."""
+"""The control plane alone: it decides as in any cluster, without a node."""
 
 import pytest
 from control_plane import ControlPlane

@@ -51,7 +51,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Blow:
-    """One fault, so many seconds after so many conversations have begun."""
+    """One fault, a number of seconds after a number of conversations has begun."""
 
     kind: str
     after: int
@@ -72,7 +72,7 @@ def make_blows(seed: int) -> list[Blow]:
 
 @dataclass
 class Blows:
-    """What was done to the cluster."""
+    """The faults that were made in the cluster."""
 
     scene: "ClusterCrowd"
     story: list[str] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Blows:
             self.story.append(f"{time.time():.1f} {blow.kind}: {struck}")
 
     async def _upgrade(self) -> str:
-        """As an operator does, who tries again where the API server is down, by our own doing."""
+        """Do it as an operator does, who tries again if the API server is down, which is our own doing."""
         async with asyncio.timeout(SECONDS):
             while True:
                 try:
@@ -190,7 +190,7 @@ class ClusterCrowd(crowd.Crowd):
         return len(self.courses) == CONVERSATIONS and all(course.ended for course in self.courses)
 
     def at_work(self) -> set[str]:
-        """Whose messages have no answer yet, as their Jobs are named."""
+        """List the conversations with unanswered messages, by the names of their Jobs."""
         waiting = [c for c in self.courses if any(said.identity not in c.answered for said in c.said)]
         return {f"claude-worker-{course.conversation.id}" for course in waiting if course.conversation}
 
@@ -231,10 +231,12 @@ async def scene(control_plane: ControlPlane, node: Node, tmp_path: Path) -> Asyn
         stack.push_async_callback(scene.blows.calm)
         github = doors.Door("GitHub", product.github.url, scene.notes.push, host=isolation.ADDRESS)
         model = doors.Door("model", product.model.url, scene.notes.ask, host=isolation.ADDRESS)
-        for door in (github, model):
+        store = doors.Door("store", product.google, scene.notes.store, host=isolation.ADDRESS)
+        for door in (github, model, store):
             await stack.enter_async_context(door)
         values = json.loads(product.values.read_text())
         addresses = {"GITHUB_API_URL": f"{github.url}/api/v3", "ANTHROPIC_BASE_URL": model.url}
+        addresses["STORAGE_EMULATOR_HOST"] = store.url
         addresses["PEERBOT_CHECKPOINT_SECONDS"] = "1"
         kept = [item for item in values["dispatcher"]["extraEnv"] if item["name"] not in addresses]
         values["dispatcher"]["extraEnv"] = [*kept, *({"name": k, "value": v} for k, v in addresses.items())]

@@ -97,13 +97,13 @@ class Checkout:
         }
 
     async def run(self, command: str) -> str:
-        """What the command prints; it has to end well."""
+        """Run the command, which has to end well; returns its output."""
         code, said = await self.attempt(command)
         assert code == 0, f"{command}\n{said[-4000:]}"
         return said
 
     async def attempt(self, command: str) -> tuple[int, str]:
-        """Run it; exit code, and what it printed."""
+        """Run it; returns its exit code and output."""
         shell = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", command),
             cwd=self.directory,
@@ -116,7 +116,7 @@ class Checkout:
         return shell.returncode or 0, said.decode()
 
     async def follow(self, command: str, wanted: str) -> None:
-        """Run a command that goes on until one interrupts it, as one does when it has printed what is `wanted`."""
+        """Run a command that a person has to interrupt, and interrupt it when it has printed `wanted`."""
         shell = started(
             *("bash", "-c", f"exec {command}"),
             stop=signal.SIGINT,
@@ -208,7 +208,7 @@ async def verify_slack_integration(checkout: Checkout) -> Conversation:
 
 @asynccontextmanager
 async def narrated(product: Product) -> AsyncIterator[list[str]]:
-    """What people see in Slack while it happens, as lines."""
+    """Tell, line by line, what people see in Slack while the block runs."""
     told: list[str] = []
     narrator = Narrator(product.slack.bot_user, told.append)
 

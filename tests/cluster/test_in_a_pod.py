@@ -1,7 +1,7 @@
-"""What an agent gets hold of in a worker's pod that tries everything, and what the two accounts may do: as designed.
+"""An agent in a worker's pod that tries everything finds no credential, and both accounts have only designed rights.
 
-The hunt is that of process runs (`tests/service/probes.py`), by the real CLI in a real pod, in a namespace that
-enforces the Pod Security Standard `restricted`. What a pod reaches: `test_policies.py`.
+The hunt is the one of process runs (`tests/service/probes.py`), by the real CLI in a real pod, in a namespace that
+enforces the Pod Security Standard `restricted`. `test_policies.py` shows what a pod reaches over the network.
 """
 
 import base64
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)
 
 REPOSITORY = "peerbot-community/product"
 READS = frozenset({"get", "list", "watch"})
-EVERYBODYS = {  # what Kubernetes lets every account do: ask who it is and what it may do, read whom the cluster trusts
+EVERYBODYS = {  # rights of every account: ask for its own name and rights, read whom the cluster trusts
     *(("clustertrustbundles.certificates.k8s.io", verb) for verb in READS),
     ("selfsubjectreviews.authentication.k8s.io", "create"),
     ("selfsubjectaccessreviews.authorization.k8s.io", "create"),
@@ -44,7 +44,7 @@ ls /var/run/secrets/kubernetes.io/serviceaccount; touch /usr/x
 
 
 def rights(product: Product, account: str) -> dict[str, set[str]]:
-    """What an account may do in the release's namespace, by resource, without what everybody may."""
+    """Return an account's rights in the release's namespace, by resource, without the rights that all accounts have."""
     who = f"--as=system:serviceaccount:{product.namespace}:{account}"
     table = product.kubectl("auth", "can-i", "--list", "--no-headers", who, "-n", product.namespace)
     found: dict[str, set[str]] = {}
@@ -112,7 +112,7 @@ async def test_an_agent_in_a_pod_that_tries_everything_finds_no_credential(produ
     secret = {probes.digest(value.encode()) for value in credentials(product).values()}
     assert seen & {*secret, record.started.supervisor_hash} == set()
     assert set(report["supervisor"].values()) <= {"EACCES", "EPERM", "ENOENT"}
-    assert report["second trade"]["status"] == 403  # also where the burnt secret is still in the pod (known-flaws.md)
+    assert report["second trade"]["status"] == 403  # even while the burnt secret is still in the pod (known-flaws.md)
     for path, reply in report["paths"].items():
         assert reply["status"] in ({200} if path.startswith("allowed: ") else {403, 404}), (path, reply)
     for service, reply in report["services"].items():

@@ -1,4 +1,4 @@
-"""What a cluster leaves behind: nothing, however it ends."""
+"""A cluster leaves nothing behind, however it ends."""
 
 import signal
 import subprocess
@@ -60,7 +60,7 @@ def test_it_reaches_nobody(tmp_path: Path) -> None:
 
 
 def _state() -> dict[str, object]:
-    """What may be left: processes of the test, mounts, cgroups, kernel settings, files."""
+    """Return all that could be left: processes of the test, mounts, cgroups, kernel settings, files."""
     lines = list(Path("/proc").glob("[0-9]*/cmdline"))
     return {
         "processes": [file.parent.name for file in lines if file.exists() and b"1234.5" in file.read_bytes()],

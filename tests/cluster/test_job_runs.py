@@ -1,7 +1,7 @@
-"""Runs as Jobs, against a real control plane: started, looked at, woken, watched, ended, and what is said of each.
+"""Runs as Jobs, against a real control plane: started, looked at, woken, watched, ended, and told about.
 
-The node is played (`stage.py`), so that each verdict is quick to provoke; that a real kubelet says the same is shown in
-`test_cluster.py`.
+The node is played (`stage.py`), so each verdict is quick to provoke. `test_cluster.py` shows that a real kubelet
+reports the same.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from stage import StagedNode
 from peerbot.conversation.ends import RunEnd
 from peerbot.runs.jobs import manifest
 from peerbot.runs.jobs.worker_pod import WorkerPod
-from peerbot.runs.port import Phase, RunEvent
+from peerbot.runs.port import NOT_ASKED, Phase, RunEvent
 from peerbot.slack.words import how_it_ended
 
 
@@ -118,13 +118,14 @@ async def test_a_wake_is_heard_by_every_replica(place: Place, stage: StagedNode)
         (lambda stage, pod: stage.exit(pod, 1, message="Traceback"), RunEnd.CRASHED, "it crashed"),
         (lambda stage, pod: stage.exit(pod, 75), RunEnd.CUT_OFF, "it lost its connection"),
         (lambda stage, pod: stage.exit(pod, 124), RunEnd.HUNG, "it hung"),
+        (lambda stage, pod: stage.exit(pod, 143), RunEnd.CRASHED, NOT_ASKED),
         (
             lambda stage, pod: stage.evict(pod, "The node was low on resource: ephemeral-storage."),
             RunEnd.EVICTED,
             "it used too much disk for its node",
         ),
     ],
-    ids=["oom", "crash", "cut off", "hung", "evicted"],
+    ids=["oom", "crash", "cut off", "hung", "a drain that nobody asked for", "evicted"],
 )
 async def test_a_run_that_ended_says_why_and_gets_no_second_pod(
     place: Place, stage: StagedNode, happens: Callable[[StagedNode, Pod], None], end: RunEnd, said: str
@@ -147,7 +148,7 @@ async def test_a_run_that_ended_says_why_and_gets_no_second_pod(
 async def test_an_eviction_is_told_apart_from_a_crash_also_when_the_pod_is_gone(
     place: Place, stage: StagedNode
 ) -> None:
-    """By a replica that was not there: what is left is the Job."""
+    """A replica that was not there tells it: only the Job is left."""
     async with place.replica() as runs:
         await runs.start(spec())
         pod = await place.pod()
@@ -158,6 +159,19 @@ async def test_an_eviction_is_told_apart_from_a_crash_also_when_the_pod_is_gone(
     async with place.replica() as another:
         state = await ended(another)
         assert (state.end, state.said) == (RunEnd.EVICTED, "its node was emptied, or lost")
+
+
+async def test_a_worker_whose_pod_somebody_deletes_was_asked_to_end(place: Place, stage: StagedNode) -> None:
+    """As `kubectl delete pod` does."""
+    async with place.replica() as runs:
+        await runs.start(spec())
+        pod = await place.pod()
+        stage.run(pod)
+        assert pod.metadata
+        place.client.delete(Pod, str(pod.metadata.name), namespace=place.namespace)
+        stage.exit(pod, 143)
+        state = await ended(runs)
+        assert (state.end, state.by_signal) == (RunEnd.DRAINED, False)
 
 
 def evict(place: Place, pod: Pod) -> None:

@@ -1,4 +1,4 @@
-"""The chart's NetworkPolicies, enforced: where a worker's pod gets to, and who gets to it."""
+"""The chart's NetworkPolicies, enforced: the places that a worker's pod reaches, and the pods that reach it."""
 
 import asyncio
 import http.server
@@ -14,8 +14,10 @@ import pytest
 import pytest_asyncio
 from binaries import debian
 from control_plane import ControlPlane
+from lightkube.resources.batch_v1 import Job
+from lightkube.types import CascadeType
 from node import Node
-from pods import job, name_of, pod_spec, terminated, wait_for_pod
+from pods import job, name_of, pod_of, pod_spec, terminated, wait_for_pod
 from policies import Enforcer
 from product import Product, eventually, released
 
@@ -81,7 +83,7 @@ def _address(do: str, address: str) -> None:
 
 
 async def reached(product: Product, port: int) -> set[str]:
-    """What an agent in a pod reaches."""
+    """Return the places that an agent in a pod reaches."""
     api_server = product.plane.url.rpartition(":")[2]
     places = {
         "gateway": ("peerbot-gateway", 3001),
@@ -139,7 +141,11 @@ async def test_nobody_reaches_a_worker_and_only_workers_the_gateway(fenced: Prod
     """
     client = fenced.plane.client
     client.create(job("stranger", pod_spec(DEBIAN, "bash", "-c", script)), namespace=fenced.namespace)
-    ended = await asyncio.to_thread(wait_for_pod, client, fenced.namespace, "stranger", terminated)
-    printed = list(client.log(name_of(ended), namespace=fenced.namespace, newlines=False))
+    try:
+        ended = await asyncio.to_thread(wait_for_pod, client, fenced.namespace, "stranger", terminated)
+        printed = list(client.log(name_of(ended), namespace=fenced.namespace, newlines=False))
+    finally:  # the doctor names what is not PeerBot's in its namespace, which other tests use too
+        client.delete(Job, "stranger", namespace=fenced.namespace, cascade=CascadeType.BACKGROUND)
+    await eventually(lambda: pod_of(client, fenced.namespace, "stranger") is None)
     assert printed == ["reached peerbot-dispatcher 3000"]
     assert (await fenced.answer(conversation, identity)).status == "done"

@@ -53,7 +53,7 @@ def cluster(directory: Path, name: str) -> Iterator[ControlPlane]:
 
 
 async def rsync(google: str, source: str, target: str) -> None:
-    """As `gsutil -m rsync -r -d gs://SOURCE gs://TARGET`: what differs is copied, what is gone is removed."""
+    """Do as `gsutil -m rsync -r -d gs://SOURCE gs://TARGET`: copy changed objects, remove missing ones."""
     async with aiohttp.ClientSession() as session:
         there = {bucket: await _objects(session, google, bucket) for bucket in (source, target)}
         for name in there[target].keys() - there[source].keys():
@@ -127,7 +127,7 @@ async def test_conversations_go_on_in_another_cluster_from_a_copy_of_the_bucket(
 
 
 async def goes_on(product: Product, conversation: Conversation, before: Turn) -> None:
-    """A follow-up knows what was: the session, the repository, the branch."""
+    """A follow-up knows the time before: the session, the repository, the branch."""
     after = await product.answer(*await product.say("what did you change?", conversation))
     assert after.status == "done", after.text
     assert before.session

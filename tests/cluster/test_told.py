@@ -1,6 +1,6 @@
-"""What a thread is told of its worker, each cause provoked for real, with the time from the cause to the sentence.
+"""The sentence that a thread gets about its worker: each cause is real, with the time from cause to sentence.
 
-The times are shown at the end (`make cluster-test ARGS="-k test_told"`); docs/operate.md has them as they were seen.
+The times are shown at the end (`make cluster-test ARGS="-k test_told"`); docs/operate.md has a run's times.
 """
 
 import time
@@ -69,7 +69,7 @@ async def changed(product: Product, **values: str) -> AsyncIterator[None]:
 
 
 async def working(product: Product, text: str = LONG, *, steps: int = 1) -> tuple[Conversation, str]:
-    """A conversation whose agent works, with so many steps behind it: 0 where its first is a command that goes on."""
+    """Begin a conversation whose agent works after this many steps. 0: its first step is a command that goes on."""
     before = product.model.requests
     conversation, identity = await product.say(text)
     await eventually(lambda: product.runs_of(conversation, "Running") and product.model.requests > before + steps)
@@ -170,9 +170,9 @@ async def test_its_node_is_being_emptied(product: Product, times: Times) -> None
 
 
 async def test_its_node_is_lost(product: Product, node: Node, times: Times) -> None:
-    """Its kubelet hangs, and with it all that Kubernetes hears of the node; then it comes back.
+    """Its kubelet hangs, so Kubernetes hears nothing of the node; then it comes back.
 
-    Another node is well beside it, and takes nothing: Kubernetes gives up no pods where it hears of no node at all.
+    Another node is well beside it, and takes nothing: Kubernetes gives up no pods if it hears of no node at all.
     """
     away = [Taint(key="only-here", value="to-be-well", effect="NoSchedule")]
     with StagedNode(product.plane, "beside", taints=away):

@@ -73,7 +73,9 @@ def main(arguments: list[str]) -> int:
     """Make the machine, let the newcomer work in it, and leave nothing of it; returns the exit code."""
     parser = argparse.ArgumentParser(prog="make debian-test")
     parser.add_argument("--suite", default="bookworm", help="another Debian, for its Python (bookworm has 3.11.2)")
-    suite = parser.parse_args(arguments).suite
+    parser.add_argument("--quick", action="store_true", help="run only the tests that a machine or a Python may change")
+    options = parser.parse_args(arguments)
+    suite = options.suite
     if sys.platform != "linux" or os.geteuid() != 0:
         sys.exit("debian: this makes a machine of its own, and needs root on Linux for that.")
     if missing := [name for name in PROGRAMS if not shutil.which(name)]:
@@ -87,7 +89,7 @@ def main(arguments: list[str]) -> int:
         _do("tar", "-xpf", str(base), "--numeric-owner", "-C", str(tree))
         _furnish(tree)
         proxies = [f"{name}={value}" for name, value in os.environ.items() if name.lower() in _PROXIES]
-        newcomer = ["/usr/bin/python3", "-I", "/newcomer.py", USER]
+        newcomer = ["/usr/bin/python3", "-I", "/newcomer.py", USER, *(["--quick"] if options.quick else [])]
         inside = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", *proxies, *newcomer]
         return _in_namespaces(["sh", "-euc", _ENTER, "sh", str(tree), *inside], ALL_SECONDS)
 
@@ -99,7 +101,7 @@ def tell(text: str) -> None:
 
 
 def _base(suite: str) -> Path:
-    """The bare Debian, one file, from the cache; made now where it is not there."""
+    """Return the bare Debian, one file, from the cache. If it is not there, make it now."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "peerbot-debian"
     digest = hashlib.sha256(f"{PACKAGES}{_MAKE_BASE}".encode()).hexdigest()[:12]
     base = cache / f"{suite}-{digest}.tar"
@@ -120,7 +122,7 @@ def _base(suite: str) -> Path:
 
 
 def _mirror() -> list[str]:
-    """Where this machine gets its own Debian from; nothing where it is no Debian: debootstrap then knows one."""
+    """Return the mirror of this machine's own Debian; nothing if this is no Debian: debootstrap knows one."""
     release = dict(line.partition("=")[::2] for line in Path("/etc/os-release").read_text().splitlines())
     if release.get("ID") != "debian":
         return []
@@ -129,7 +131,7 @@ def _mirror() -> list[str]:
 
 
 def _sources() -> Iterator[tuple[str, str, list[str]]]:
-    """What apt is told on this machine: kind, address and suites, in both of its formats."""
+    """Read apt's sources on this machine: kind, address and suites, in both of its formats."""
     for file in sorted(Path("/etc/apt/sources.list.d").glob("*.sources")):
         for paragraph in re.sub("(?m)^#.*\n", "", file.read_text()).split("\n\n"):
             fields = {name.lower(): value.split() for name, value in re.findall(r"(?m)^([\w-]+):(.*)", paragraph)}
@@ -159,7 +161,7 @@ def _furnish(tree: Path) -> None:
 
 
 def _pip(tree: Path) -> configparser.ConfigParser:
-    """What this machine tells pip by files and by variables; a file that it names comes along, a directory does not."""
+    """Read this machine's settings of pip, and bring the files that they name; directories are left out."""
     read = configparser.ConfigParser(interpolation=None)
     read.read(["/etc/pip.conf", Path.home() / ".pip/pip.conf", Path.home() / ".config/pip/pip.conf"])
     told = dict(read["global"]) if read.has_section("global") else {}
@@ -174,7 +176,7 @@ def _pip(tree: Path) -> configparser.ConfigParser:
 
 
 def _bring(path: str, tree: Path) -> None:
-    """Copy a file of this machine to the same place in the tree; nothing where it is no file."""
+    """Copy a file of this machine to the same place in the tree. Do nothing if it is no file."""
     if Path(path).is_absolute() and Path(path).is_file():
         there = tree / path[1:]
         there.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +209,7 @@ def _in_namespaces(command: list[str], seconds: float, output: int | None = None
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder that is gone at the end, for what is too large for a cache."""
+    """Yield a folder that is gone at the end, for things that are too large for a cache."""
     with tempfile.TemporaryDirectory(prefix="peerbot-debian-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # the newcomer's root is in it
         yield Path(folder)

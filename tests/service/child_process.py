@@ -1,4 +1,4 @@
-"""A process that a test starts, and that does not outlive the test, whatever becomes of either."""
+"""A process that a test starts. It never outlives the test, however either of them ends."""
 
 import asyncio
 import signal
@@ -13,10 +13,10 @@ GRACE_SECONDS = 20.0
 async def started(
     *command: str, stop: signal.Signals = signal.SIGTERM, **how: Any
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start a process; at the end it gets `stop`, where it lives still, then SIGTERM, then SIGKILL.
+    """Start a process. If it still lives at the end, it gets `stop`, then SIGTERM, then SIGKILL.
 
-    SIGINT alone is not enough: a shell starts what it runs in the background with SIGINT ignored, and so does then
-    what those tests start that somebody runs there.
+    SIGINT alone is not enough: a shell starts background programs with SIGINT ignored, and tests that run in the
+    background hand that on to their own processes.
     """
     process = await asyncio.create_subprocess_exec(*command, **how)
     try:
@@ -30,7 +30,7 @@ async def started(
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Give it time to end; what it prints meanwhile is read, so that no full pipe holds it."""
+    """Give it time to end. Its output is read meanwhile, so that no full pipe blocks it."""
     reading = asyncio.gather(process.wait(), *(pipe.read() for pipe in (process.stdout, process.stderr) if pipe))
     with suppress(TimeoutError):
         await asyncio.wait_for(reading, GRACE_SECONDS)

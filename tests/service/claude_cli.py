@@ -1,4 +1,4 @@
-"""The real Claude Code CLI at work in a repository of its own: what the tests of the model servers share."""
+"""The real Claude Code CLI at work in a repository of its own, for the tests of the model servers."""
 
 import asyncio
 import subprocess
@@ -23,7 +23,7 @@ from claude_agent_sdk import (
 
 TOOLS = ["Bash", "Read", "Write", "Edit", "Glob", "Grep", "TodoWrite", "TaskCreate", "TaskUpdate"]
 TODO_WRITE = {"CLAUDE_CODE_ENABLE_TASKS": "0"}  # which of the two todo tools of TOOLS the CLI offers
-_ANSWER_SECONDS = 40
+_ANSWER_SECONDS = 90  # a busy machine takes many times as long as a quiet one
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Answer:
 
 @dataclass
 class Desk:
-    """A repository, a home for the CLI, and a model server that it talks to."""
+    """A repository, a home for the CLI, and the model server that it uses."""
 
     repository: Path
     home: Path

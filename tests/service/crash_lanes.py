@@ -1,4 +1,4 @@
-"""A lane: one system whose dispatcher is started again whenever it ended, and which plays one point after the other."""
+"""A lane: one system that plays one crash point after the other. Its dispatcher is started again whenever it ended."""
 
 import asyncio
 import json
@@ -27,12 +27,12 @@ SETTLED_SECONDS = 180.0
 """From a crash until all is well again, on a busy machine."""
 
 CONVERSATIONS = 12
-"""So many are played in one system."""
+"""The number of points that one system plays."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a point went. `problems`: what was not well at the deadline; nothing, where it ended well."""
+    """The result of a point. `problems`: all that was not well at the deadline; empty if it ended well."""
 
     reached: bool
     seconds: float  # from the last crash until all was well
@@ -50,19 +50,19 @@ class Lane:
 
     def __init__(self, directory: Path, *, google: str, bucket: str) -> None:
         self.trap = Trap(self._end)
-        self.late: list[str] = []  # what was not well any more when it was looked at again
+        self.late: list[str] = []  # not well any more when we looked again
         self.system: CrashSystem
         self._directory, self._google, self._bucket = directory, google, bucket
         self._opened = 0
         self._settings: dict[str, str] = {}
         self._dispatcher: asyncio.subprocess.Process | None = None
         self._up = False
-        self._wanted = asyncio.Event()  # a dispatcher is to be there
+        self._wanted = asyncio.Event()  # a dispatcher should be running
         self._real_wait = False
         self._struck_at = 0.0
         self._people = 0
         self._asked: dict[Conversation, list[tuple[str, Ending]]] = {}
-        self.going: Conversation | None = None  # where a follow-up may be said
+        self.going: Conversation | None = None  # a thread that a follow-up may go into
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -92,12 +92,12 @@ class Lane:
         await self._storage.close()
 
     async def writes(self, scenario: Scenario) -> list[Write]:
-        """Play it without a crash of its own; what it wrote, from the last that went wrong in it on."""
+        """Play it without a crash of its own; returns its writes after the last fault that it begins with."""
         assert (problems := (await self.play(scenario, None)).problems) == (), problems
         return list(self.trap.writes)
 
     async def play(self, scenario: Scenario, point: Point | None, *, real_wait: bool = False) -> Outcome:
-        """Play a scenario with a crash at `point`. `real_wait`: nothing is made older than it is."""
+        """Play a scenario with a crash at `point`. `real_wait`: wait for a real minute, and make nothing older."""
         if self._people >= CONVERSATIONS and scenario is not FOLLOWING_TURN:
             await self.end()
             await self._down()
@@ -159,7 +159,7 @@ class Lane:
             await self._wanted.wait()
             try:
                 self._dispatcher = await self.system.start(**self._settings)
-            except TimeoutError:  # the machine is too busy; whoever runs a dispatcher starts it again
+            except TimeoutError:  # the machine is too busy; an operator starts it again
                 if (late := self.system.dispatchers[-1]).returncode is None:
                     late.kill()
                     await late.wait()
@@ -171,7 +171,7 @@ class Lane:
                 await self._a_minute_later()
 
     async def _end(self, strike: Strike) -> None:
-        """End who wrote, and return when it is dead; one that is asked to end is not waited for."""
+        """End the writer, and return when it is dead. If it is only asked to end, do not wait."""
         self._struck_at = time.monotonic()
         if strike.worker:
             [pid] = self.system.supervisors()
@@ -185,7 +185,7 @@ class Lane:
             await self._dispatcher.wait()
 
     async def _a_minute_later(self) -> None:
-        """Make what is not posted a minute older while no dispatcher is there, instead of waiting for the minute."""
+        """Make unposted answers a minute older while no dispatcher is there, instead of waiting for the minute."""
         conversation = list(self._asked)[-1]
         for files in await self.system.journal.turn_files(conversation):
             if not files.posted:
@@ -204,7 +204,7 @@ class Lane:
     # How it ended
 
     async def _well(self, conversation: Conversation) -> list[str]:
-        """Wait until all is well with a conversation; what is not, at the deadline."""
+        """Wait until all is well with a conversation; returns the problems that there are at the deadline."""
         while problems := await self.problems(conversation):
             if time.monotonic() > self._struck_at + SETTLED_SECONDS:
                 return problems
@@ -212,7 +212,7 @@ class Lane:
         return []
 
     async def problems(self, conversation: Conversation) -> list[str]:
-        """What is not well with a conversation, seen from outside: Slack, the journal, GitHub, the processes."""
+        """List the problems of a conversation, seen from outside: Slack, the journal, GitHub, the processes."""
         system, asked = self.system, self._asked[conversation]
         found = [] if self._up else ["no dispatcher is there"]
         if left := await system.journal.pending_in(conversation):
@@ -271,7 +271,7 @@ class Lane:
         return found
 
     async def _work(self, conversation: Conversation) -> list[str]:
-        """What is not well with the work on GitHub."""
+        """List the problems of the work on GitHub."""
         wanted = {ending.file for _, ending in self._asked[conversation] if ending.file}
         if not wanted:
             return []

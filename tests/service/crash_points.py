@@ -26,17 +26,20 @@ from yarl import URL
 from peerbot.thread.present import CARD_EVENT
 
 _HOP_BY_HOP = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
+_MAY_I = b"0000"  # git asks whether it may push
 GATEWAY = "gateway"
-PUSH, PUSH_CHECKPOINT = "push", "push (checkpoint)"
+CHECKPOINT = "keep a checkpoint"
+STATE = "work/…/bundle"
+STATE_BEFORE, STATE_AT_END = f"delete {STATE} (the one before)", f"delete {STATE} (at the turn's end)"
 
 Side = Literal["before", "after"]
 Name = Callable[[web.Request, bytes], str | None]
-"""Names the write that a request is; None for one that writes nothing."""
+"""Names the write that a request is; None if it writes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write: to which service, what, and the how manieth of these."""
+    """One write: its service, its name, and the number among writes of that name."""
 
     service: str
     what: str
@@ -48,7 +51,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where a process is ended."""
+    """The point at which a process is ended."""
 
     write: Write
     side: Side
@@ -59,7 +62,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """A process is ended at a point: a worker at what it asks of the gateway, else a dispatcher."""
+    """A process is ended at a point: a worker for calls of the gateway, otherwise a dispatcher."""
 
     point: Point
     sent: signal.Signals = signal.SIGKILL
@@ -72,7 +75,7 @@ class Strike:
 class Trap:
     """Counts writes from a moment on, and strikes at the points that are set, one after the other.
 
-    With each strike the count begins anew, so that a point after it names a write of what followed.
+    Each strike restarts the count, so that the next point names a write of the recovery.
     """
 
     def __init__(self, end: Callable[[Strike], Awaitable[None]]) -> None:
@@ -82,13 +85,13 @@ class Trap:
         self.writes: list[Write] = []
 
     def set(self, plan: Sequence[Strike]) -> None:
-        """Begin to count anew, and to strike."""
+        """Restart the count, and begin to strike."""
         self._plan = deque(plan)
         self._begin()
 
     @property
     def is_sprung(self) -> bool:
-        """Whether it has struck wherever it should."""
+        """Whether it has struck at every point."""
         return not self._plan
 
     def count(self, service: str, what: str) -> Write:
@@ -98,7 +101,7 @@ class Trap:
         return write
 
     async def strikes(self, write: Write, side: Side) -> bool:
-        """Strike, if this is where; True where nobody is left who waits for this write."""
+        """Strike, if this is the point; True if nobody is left who waits for this write."""
         if not self._plan or self._plan[0].point != Point(write, side):
             return False
         strike = self._plan.popleft()
@@ -150,14 +153,14 @@ class Proxy:
 
     async def _forward(self, request: web.Request, body: bytes) -> web.Response:
         url = URL(self._upstream + request.raw_path, encoded=True)
-        dropped = _HOP_BY_HOP | {"content-encoding"}  # what was packed is unpacked by now
+        dropped = _HOP_BY_HOP | {"content-encoding"}  # packed bodies are unpacked by now
         headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in dropped)
         try:
             answer = await self._session.request(
                 request.method, url, data=body or None, headers=headers, allow_redirects=False
             )
             content = await answer.read()
-        except aiohttp.ClientError:  # whoever is behind us was ended
+        except aiohttp.ClientError:  # the process behind us was ended
             return _nobody_hears(request)
         async with answer:
             kept = CIMultiDict((k, v) for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP)
@@ -174,11 +177,15 @@ def _nobody_hears(request: web.Request) -> web.Response:
 
 _JOURNAL_KEYS = [
     (re.compile(r"pending/.+"), "marker"),
-    (re.compile(r"repositories/.+"), "repositories/{owner}/{name}.json"),
+    (re.compile(r"repositories/[^/]+/[^/]+"), "repositories/{owner}/{name}.json"),
+    (re.compile(r"repositories/.+"), "repositories/{owner}/{name}/{i}.json"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/inputs/.+"), "inputs/{ts}-message.json"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/(runs|turns)/\d+\.(.+)"), r"\1/{n}.\2"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/sessions/\d+/\d+/part-\d+\.json"), "sessions/…/part"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/sessions/\d+/\d+/(whole.+)"), r"sessions/…/\1"),
+    (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/work/\d+/\d+/\d+\.bundle"), STATE),
+    (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/spent/\d+/\d+\.([a-z]+)(-\d+)?"), r"spent/{k}/{i}.\1"),
+    (re.compile(r"spent-by/([a-z]+)/.+"), r"spent-by/\1/…"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/(.+)"), r"\1"),
 ]
 
@@ -191,15 +198,28 @@ def _key(name: str) -> str:
     return name
 
 
-def journal_write(request: web.Request, body: bytes) -> str | None:
-    """A create (an upload) or a delete of Google's JSON API."""
-    if request.method == "DELETE":
-        return f"delete {_key(unquote(request.raw_path.partition('/o/')[2].partition('?')[0]))}"
-    if request.method == "POST" and request.path.startswith("/upload/"):
-        named = re.search(rb'"name":\s*"([^"]+)"', body)
-        assert named is not None, body[:500]
-        return f"create {_key(named[1].decode())}"
-    return None
+class JournalWrites:
+    """Names the creates (uploads) and deletes of Google's JSON API; it remembers which saved states it has seen."""
+
+    def __init__(self) -> None:
+        self._states: set[str] = set()
+
+    def __call__(self, request: web.Request, body: bytes) -> str | None:
+        if request.method == "DELETE":
+            name = unquote(request.raw_path.partition("/o/")[2].partition("?")[0])
+            return self._delete_of_state(name) if _key(name) == STATE else f"delete {_key(name)}"
+        if request.method == "POST" and request.path.startswith("/upload/"):
+            named = re.search(rb'"name":\s*"([^"]+)"', body)
+            assert named is not None, body[:500]
+            if _key(named[1].decode()) == STATE:
+                self._states.add(named[1].decode())
+            return f"create {_key(named[1].decode())}"
+        return None
+
+    def _delete_of_state(self, name: str) -> str:
+        folder, _, file = name.rpartition("/")
+        following = f"{folder}/{int(file.removesuffix('.bundle')) + 1}.bundle"
+        return STATE_BEFORE if following in self._states else STATE_AT_END
 
 
 def slack_write(request: web.Request, body: bytes) -> str | None:
@@ -226,18 +246,12 @@ def _arguments(request: web.Request, body: bytes) -> dict[str, object]:
 def github_write(request: web.Request, body: bytes) -> str | None:
     """A push, or a REST call that is no GET."""
     if request.path.endswith("/git-receive-pack"):
-        return _push(body)
+        return None if body == _MAY_I else "push"
     if request.method == "GET" or request.path.endswith("/git-upload-pack"):
         return None
     path = re.sub(r"/(orgs|repos)/[^/]+(/[^/]+/pulls)?", r"/\1/…\2", request.path.removeprefix("/api/v3"))
     path = re.sub(r"/…/[^/]+/(pulls|git/refs)(/peerbot/[^/]+)?", r"/…/\1", path)
     return f"{request.method} {re.sub(r'/[0-9]+$', '/{number}', path)}"
-
-
-def _push(body: bytes) -> str | None:
-    if body == b"0000":
-        return None  # git asks whether it may
-    return PUSH_CHECKPOINT if b" refs/peerbot/" in body[:1000] else PUSH
 
 
 _CALLS = [
@@ -246,16 +260,17 @@ _CALLS = [
     (re.compile(r"PUT turns/\d+/progress"), "progress"),
     (re.compile(r"PUT turns/\d+/session/\d+"), "keep a part of the session"),
     (re.compile(r"PUT turns/\d+/session"), "keep the session"),
+    (re.compile(r"PUT turns/\d+/work/\d+"), CHECKPOINT),
     (re.compile(r"POST turns/\d+/finish"), "finish the turn"),
     (re.compile(r"POST close"), "close the run"),
 ]
 
 
 def gateway_write(request: web.Request, body: bytes) -> str | None:
-    """What a worker's supervisor and its git ask for that leaves something behind."""
+    """Names a write of a worker's supervisor, or of its git, at the gateway."""
     called = f"{request.method} {request.path.split('/', 7)[-1]}"
     if called == "POST git/git-receive-pack":
-        return _push(body)
+        return None if body == _MAY_I else "push"
     return next((name for pattern, name in _CALLS if pattern.fullmatch(called)), None)
 
 
@@ -271,7 +286,7 @@ class CrashSystem(System):
         await super().__aenter__()
         self._proxies = await AsyncExitStack().__aenter__()
         enter, trap, port = self._proxies.enter_async_context, self._trap, _free_port()
-        journal = await enter(Proxy("journal", self._google, journal_write, trap))
+        journal = await enter(Proxy("journal", self._google, JournalWrites(), trap))
         slack = await enter(Proxy("Slack", self.slack.url.rstrip("/"), slack_write, trap))
         github = await enter(Proxy("GitHub", self.github.url, github_write, trap))
         gateway = await enter(Proxy(GATEWAY, f"http://127.0.0.1:{port}", gateway_write, trap))
@@ -282,7 +297,7 @@ class CrashSystem(System):
             "PEERBOT_GATEWAY_URL": gateway.url,
             "GATEWAY_PORT": str(port),
         }
-        # A new dispatcher is there within seconds on a busy machine; Slack's next try after 3 s would be a minute on.
+        # A new dispatcher is there within seconds on a busy machine; Slack's tries come after 3 s and after a minute.
         self.slack.faults.retry_scale = 2.0
         return self
 

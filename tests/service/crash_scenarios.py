@@ -1,7 +1,7 @@
-"""What is crashed: how each scenario begins, what has gone wrong in it before, and how it has to end.
+"""The crash scenarios: how each begins, what has gone wrong in it before, and how it has to end.
 
-The writes of most are those of its own way; where something is ended `first`, those of the recovery after that. So a
-crash at one of them is the second crash.
+Most scenarios crash at writes of their own way. If a process is ended `first`, they crash at writes of the recovery, so
+that is the second crash.
 """
 
 import signal
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from crash_points import GATEWAY, PUSH_CHECKPOINT, Point, Strike, Write
+from crash_points import CHECKPOINT, GATEWAY, STATE, Point, Strike, Write
 from system import System
 
 from peerbot.conversation.documents import Input, Marker, Turn, TurnStatus, now
@@ -23,7 +23,7 @@ Status = Literal["done", "failed", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one message ends. `answers`: its turn; none where nothing is left to answer. `file`: it is on the branch."""
+    """How one message ends. `answers`: its turn; none if nothing is left to answer. `file`: it is on the branch."""
 
     status: Status = "done"
     says: str = ""
@@ -35,14 +35,14 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A conversation, and its message that is to be answered; none where it is gone."""
+    """A conversation, and its message that needs an answer; none if the message is gone."""
 
     conversation: Conversation
     identity: str | None
 
 
 Begin = Callable[[System, Storage, str], Awaitable[Began]]
-"""Lets a person (a user id) say something; `Storage` is the journal's, for what was left in it before."""
+"""Lets a person (a user id) write something. `Storage` is the journal's, for objects that are there before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,19 +65,25 @@ LONG = "\n\n".join(f"Paragraph {i}. {'word ' * 60}".strip() for i in range(200))
 WORK = """run ```
 python3 - <<'END'
 import pathlib, time
+
+def write(name, text, seconds):
+    new = pathlib.Path('.git/half')
+    new.write_text(text)
+    new.rename(name)  # whole, whenever a checkpoint looks
+    time.sleep(seconds)
+
 file = pathlib.Path('half.txt')
 if file.exists():
     print('went on with', file.read_text())
+    write('second.txt', 'the second half', 2)
+    write('third.txt', 'and more', 2)
 else:
-    new = pathlib.Path('.git/half')
-    new.write_text('the first half')
-    new.rename(file)  # whole, whenever a checkpoint looks
-    time.sleep(40)
+    write('half.txt', 'the first half', 40)
 END
 ```"""
 _WENT_ON = Ending(says="went on with the first half", file="half.txt")
 _OFFERED = Ending("failed", "waited for more than 2 hours", run=False)
-_SAVED = Point(Write(GATEWAY, PUSH_CHECKPOINT), "after")
+_SAVED = Point(Write(GATEWAY, CHECKPOINT), "after")
 _SAVING = {"PEERBOT_CHECKPOINT_SECONDS": "0.3"}
 
 
@@ -91,7 +97,7 @@ def said(text: str, *, mention: bool = True) -> Begin:
 
 
 def said_before(text: str, hours: float, *, left: Literal["", "marker", "all"] = "", gone: bool = False) -> Begin:
-    """Somebody said it while nobody listened; `left`: what a dispatcher wrote of it. `gone`: it was deleted since."""
+    """Write a message while nobody listens. `left`: the part that was recorded. `gone`: it was deleted since."""
 
     async def begin(system: System, storage: Storage, user: str) -> Began:
         text_sent = f"{system.slack.mention()} {text}".strip()
@@ -140,7 +146,7 @@ FIRST_TURN = Scenario(
     said("Create a simple Python script that prints the first ten primes, and run it"),
     Ending(file="primes.py"),
 )
-FOLLOWING_TURN = Scenario("a follow-up", said(FOLLOW_UP), Ending(file="primes.py"))  # in a conversation that is there
+FOLLOWING_TURN = Scenario("a follow-up", said(FOLLOW_UP), Ending(file="primes.py"))  # in a conversation that exists
 
 OTHERS = (
     Scenario("a worker killed in its turn", said(WORK), _WENT_ON, (Strike(_SAVED),), settings=_SAVING),
@@ -148,7 +154,7 @@ OTHERS = (
         "a dispatcher drained in a turn",
         said(WORK),
         _WENT_ON,
-        (Strike(Point(Write("GitHub", PUSH_CHECKPOINT), "after"), signal.SIGTERM),),
+        (Strike(Point(Write("journal", f"create {STATE}"), "after"), signal.SIGTERM),),
         settings=_SAVING,
     ),
     Scenario(

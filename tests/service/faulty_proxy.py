@@ -15,7 +15,7 @@ _TOLD = ("Content-Type", "ETag", "Last-Modified")
 
 
 class Fault(Enum):
-    """What may happen to one request."""
+    """The fault of one request."""
 
     LOSE_ANSWER = "the server takes it, and the connection drops before its answer"
     BUSY = "503 without asking the server"
@@ -28,13 +28,13 @@ class Fault(Enum):
 
 @dataclass
 class FaultyProxy:
-    """Forwards to `upstream`; `plan` says for each request (method, its number among that method's) what goes wrong."""
+    """Forwards to `upstream`; `plan` chooses the fault of each request (method, its number among that method's)."""
 
     upstream: str
     url: str = ""
     plan: Callable[[str, int], Fault | None] = lambda method, number: None
     seen: list[str] = field(default_factory=list)  # methods, in order
-    faults: list[Fault] = field(default_factory=list)  # those that were played
+    faults: list[Fault] = field(default_factory=list)  # the faults that were played
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(request.method)

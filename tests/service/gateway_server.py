@@ -11,27 +11,40 @@ import aiohttp
 from aiohttp import web
 
 from peerbot.claude.credentials import Credential
-from peerbot.conversation.documents import Input, Run
+from peerbot.conversation.documents import Input, Run, RunClosed
+from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
+from peerbot.conversation.limits import Limit, Scope
+from peerbot.conversation.policy import Admission
 from peerbot.gateway.app import Gateway, Limits
+from peerbot.gateway.budget import Accounts
 from peerbot.gateway.git_relay import GitRelay
 from peerbot.gateway.model_relay import ModelRelay
+from peerbot.gateway.shares import Shares
 from peerbot.github.client import GitHub
 from peerbot.github.repositories import Repositories
+from peerbot.github.submodules import Submodules
+from peerbot.journal.budgets import Chains
 from peerbot.journal.journal import Journal
+from peerbot.journal.limits import OperatorLimits
 from peerbot.journal.storage import Storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.slack.api import open_client
 from peerbot.slack.events import Us
+from peerbot.slack.files import SharedFiles
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
-from peerbot.thread.inbox import Admission, Inbox
+from peerbot.thread.afford import Afford
+from peerbot.thread.files import Sending
+from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
+from peerbot.turns.bills import Bills
 from peerbot.turns.branches import Branches
 from peerbot.turns.turns import Turns
+from peerbot.web.connections import Connections, ServerLog
 from peerbot.worker.gateway import GatewayClient
 from peerbot.worker.session import GatewaySessions
 
@@ -54,6 +67,11 @@ class GatewayServer:
     slack: LocalSlack
     github: LocalGitHub
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    model_url: str = "http://127.0.0.1:1"
+    model_key: str = "none"
+    shares: Shares = field(default_factory=Shares)
+    connections: Connections | None = None  # None: unbounded
+    model_connections: int = 0  # of the session to the model; 0: unbounded
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -61,28 +79,40 @@ class GatewayServer:
         self._stack.push_async_callback(self.journal.close)
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
         client = await self._stack.enter_async_context(open_client(self.slack.api_url, self.slack.bot_token))
-        runner = web.AppRunner(self._gateway(session, Outbound(client)).app(), access_log=None, shutdown_timeout=1.0)
+        model = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=self.model_connections))
+        await self._stack.enter_async_context(model)
+        app = self._gateway(session, model, Outbound(client)).app()
+        if self.connections:
+            self.connections.watch(app)
+        runner = web.AppRunner(app, access_log=None, logger=ServerLog(), shutdown_timeout=1.0, lingering_time=0.2)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         self._stack.push_async_callback(self.settled)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        if self.connections:
+            await self.connections.listen(runner, "127.0.0.1", 0)
+        else:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def _gateway(self, session: aiohttp.ClientSession, outbound: Outbound) -> Gateway:
-        people, poster = People(outbound), Poster(outbound)
+    def _gateway(self, session: aiohttp.ClientSession, model: aiohttp.ClientSession, outbound: Outbound) -> Gateway:
+        us = Us(self.slack.team, self.slack.bot_user, "@peerbot")
+        people, poster = People(outbound), Poster(outbound, us)
         github = GitHub(session, token=self.github.token, api_url=self.github.api_url)
         repositories = Repositories(github)
+        chains, limits = Chains(self.journal), OperatorLimits([Limit(scope=Scope.TURN, usd=1)]).of
+        accounts = Accounts(self.journal, chains=chains, limits=limits, spawn=self.spawn)
         inbox = Inbox(
             journal=self.journal,
             people=people,
             outbound=outbound,
-            us=Us(self.slack.team, self.slack.bot_user, "@peerbot"),
-            admission=Admission(allow_direct_messages=True, allow_private_channels=False),
+            us=us,
+            admission=Admission(),
             overtaken=_nothing,
+            afford=Afford(chains, limits),
         )
         branches = Branches(journal=self.journal, github=github)
         return Gateway(
@@ -90,7 +120,13 @@ class GatewayServer:
             inbox=inbox,
             branches=branches,
             turns=Turns(
-                journal=self.journal, github=github, branches=branches, inbox=inbox, poster=poster, model_kind="demo"
+                journal=self.journal,
+                github=github,
+                branches=branches,
+                inbox=inbox,
+                poster=poster,
+                bills=Bills(self.journal, chains, limits, accounts.told),
+                model_kind="demo",
             ),
             presenter=Presenter(
                 journal=self.journal,
@@ -98,13 +134,21 @@ class GatewayServer:
                 repositories=repositories,
                 people=people,
                 style=Style(reactions=True, progress=True, limit_minutes=5),
+                spent=accounts.spent,
                 spawn=self.spawn,
             ),
             repositories=repositories,
+            submodules=Submodules(github, repositories),
             model=ModelRelay(
-                session, base_url="http://127.0.0.1:1", credential=Credential("none"), budget_usd=1, turn_seconds=300
+                model,
+                base_url=self.model_url,
+                credential=Credential(self.model_key),
+                accounts=accounts,
+                turn_seconds=300,
             ),
             git=GitRelay(session, github.git_authorization),
+            shared=SharedFiles(outbound),
+            sending=Sending(self.journal, poster),
             limits=Limits(
                 turn_seconds=300,
                 idle_seconds=1,
@@ -117,6 +161,7 @@ class GatewayServer:
             started=lambda *_: None,
             closed=lambda _: None,
             spawn=self.spawn,
+            shares=self.shares,
         )
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -125,7 +170,7 @@ class GatewayServer:
         return task
 
     async def settled(self) -> None:
-        """Cards and answers are out. Raises what went wrong with them."""
+        """Wait until cards and answers are out. Raises the first error among them."""
         while self.tasks:
             done, self.tasks = self.tasks, set()
             await asyncio.gather(*done)
@@ -148,6 +193,10 @@ class GatewayServer:
         await self.journal.record(item)
         return item
 
+    async def close_run(self, conversation: Conversation, n: int) -> None:
+        """Close run `n`, as a dispatcher does when its worker was killed."""
+        await self.journal.close_run(conversation, n, RunClosed(reason=RunEnd.CRASHED))
+
     async def run(self, item: Input, n: int = 1) -> PlayedRun:
         """Reserve run `n` for `item` and start it, as its worker does."""
         secret = new_secret()
@@ -167,5 +216,5 @@ class GatewayServer:
 
 
 async def _nothing(_newest: Input, _since: str) -> bool:
-    """There is no dispatcher here whose events could hang."""
+    """Find nothing: there is no dispatcher here whose events could hang."""
     return False

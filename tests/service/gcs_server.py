@@ -1,4 +1,4 @@
-"""fake-gcs-server as a child process: the store that the journal's Google adapter is held against."""
+"""fake-gcs-server as a child process: the tests compare the journal's Google adapter with it."""
 
 import json
 import platform
@@ -19,7 +19,7 @@ _START_SECONDS = 200  # with much data to read; else it takes none
 def gcs_server(data: Path | None = None, host: str = "127.0.0.1") -> Iterator[str]:
     """Run the server on a free port of `host`, in memory; yields its URL (for `STORAGE_EMULATOR_HOST`).
 
-    It begins with what is in the directory `data`: a folder a bucket.
+    It begins with the content of the directory `data`: each folder becomes a bucket.
     """
     with socket.socket() as free:
         free.bind((host, 0))

@@ -37,7 +37,9 @@ class World:
         return Owner(self.server.organization, is_organization=True)
 
     async def repository(self, name: str = "user-ada") -> Repository:
-        return await self.client.ensure_repository(self.organization, name, description="Ada's")
+        made = await self.client.ensure_repository(self.organization, name, description="Ada's")
+        assert made is not None
+        return made
 
     async def checkout(self, repository: Repository, directory: Path, *options: str) -> Path:
         await git("clone", "--quiet", *options, repository.clone_url, directory, login=self.client)
@@ -59,7 +61,7 @@ async def world(directory: Path | None = None) -> AsyncIterator[World]:
 
 
 class GitError(Exception):
-    """Git said no; this is what it said."""
+    """Git refused. Its text is git's output."""
 
 
 async def git(*arguments: str | Path, login: GitHub | None = None, trace: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""An unmodified Bolt app and Slack's own client on the local Slack, for the tests of it."""
+"""An unmodified Bolt app and Slack's own client, on the local Slack."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +15,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from peerbot.local.slack import LocalSlack
 
-SOON = 30.0  # seconds; everything here happens at once, on a busy machine a little later
+SOON = 30.0  # seconds; everything here happens at once, or a little later on a busy machine
 
 
 def client_of(slack: LocalSlack, **options: Any) -> AsyncWebClient:
@@ -24,11 +24,11 @@ def client_of(slack: LocalSlack, **options: Any) -> AsyncWebClient:
 
 @dataclass
 class Received:
-    """What an app was sent, in order of arrival."""
+    """Everything that Slack sent to an app, in order of arrival."""
 
     bodies: list[dict[str, Any]] = field(default_factory=list)
     retries: list[tuple[str, str]] = field(default_factory=list)
-    refuse: int = 0  # so many deliveries more are not acknowledged
+    refuse: int = 0  # the app leaves this many more deliveries unacknowledged
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -38,15 +38,15 @@ SKIPPED = {"usr", "proc", "sys", "dev", "lib", "lib64", "bin", "sbin", "site-pac
 
 
 class Wanted(TypedDict):
-    """What `look` is told: all that somebody could know who has read PeerBot's source and looked at its machine."""
+    """The input of `look`: all that a person could know after reading PeerBot's source and looking at its machine."""
 
     lengths: list[int]  # of the strings that look like secrets
     places: list[str]  # where files are searched
     hidden: list[str]  # where the dispatcher, Slack, GitHub and the journal keep their files
     routes: list[tuple[str, str]]  # method, and path below the run's
     other: str  # the path of another conversation's run
-    pushes: dict[str, list[str]]  # by name: what `git push` is given; OURS is our own run's address
-    services: list[tuple[str, str]]  # method and address of what else listens on the machine
+    pushes: dict[str, list[str]]  # by name: the arguments of `git push`; OURS is our own run's address
+    services: list[tuple[str, str]]  # method and address of other servers on the machine
 
 
 # Looking
@@ -87,7 +87,7 @@ def processes() -> list[int]:
 
 
 def read(path: str, most: int = FILE_BYTES) -> bytes:
-    """The beginning of a file; nothing where it can't be read. Never waits for a pipe."""
+    """Read the beginning of a file; nothing if it can't be read. Never waits for a pipe."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
@@ -101,7 +101,7 @@ def read(path: str, most: int = FILE_BYTES) -> bytes:
 
 
 def descriptors(pid: int) -> Iterator[bytes]:
-    """What lies in the files that a process holds open."""
+    """Read the files that a process holds open."""
     try:
         held = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
@@ -113,7 +113,7 @@ def descriptors(pid: int) -> Iterator[bytes]:
 
 
 def memory(pid: int) -> Iterator[bytes]:
-    """What a process has in its memory: all pages that are there and that it may write to."""
+    """Read a process's memory: all pages that are there and that it may write to."""
     try:
         with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/pagemap").open("rb") as pages:
             memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
@@ -141,7 +141,7 @@ def present(memory: int, pagemap: int, begin: int, end: int) -> Iterator[bytes]:
 
 
 def files(places: Iterable[str]) -> Iterator[bytes]:
-    """What is in the files below these places, without programs and libraries. `TimeoutError` when it is much."""
+    """Read the files below these places, without programs and libraries. Raises `TimeoutError` if there are many."""
     deadline = time.monotonic() + SEARCH_SECONDS
     for place in places:
         for directory, names, found in os.walk(place):
@@ -160,13 +160,13 @@ def output(*command: str) -> str:
 
 
 def supervisor() -> int:
-    """The worker's process: what runs us, at the end of it all."""
+    """Return the worker's process: the ancestor that runs us."""
     lines = {pid: read(f"/proc/{pid}/cmdline") for pid in processes()}
     return min(pid for pid, line in lines.items() if b"peerbot.worker" in line and b"bwrap" not in line.split(b"\0")[0])
 
 
 def attack(pid: int) -> dict[str, str]:
-    """Every way that a process of one's own user can be read or changed; what the kernel said to each."""
+    """Try every way to read or change a process of one's own user; returns the kernel's answer to each."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def call(function: Callable[..., int], *arguments: Any) -> int:
@@ -181,7 +181,7 @@ def attack(pid: int) -> dict[str, str]:
         call(libc.ptrace, 17, pid, None, None)
 
     def read_memory() -> None:
-        """process_vm_readv of an address that is not there: who may not gets another error."""
+        """Try process_vm_readv of an address that is not there: a process without the right gets another error."""
         span = (ctypes.c_uint64 * 2)(0, 8)
         try:
             call(libc.syscall, 310 if os.uname().machine == "x86_64" else 270, pid, span, 1, span, 1, 0)
@@ -201,7 +201,7 @@ def attack(pid: int) -> dict[str, str]:
 
 
 def touch(path: str, how: int) -> None:
-    """Open and close; a pipe without a reader says ENXIO, which only those are told who may write to it."""
+    """Open and close a pipe. Without a reader this gives ENXIO, but only to a process that may write to it."""
     try:
         os.close(os.open(path, how | os.O_NONBLOCK))
     except OSError as error:
@@ -222,7 +222,7 @@ def said(attempt: Callable[[], Any]) -> str:
 
 
 def machine(hidden: list[str]) -> dict[str, Any]:
-    """What is there of the machine: others' files, settings of the kernel, what all processes were called with."""
+    """Read what can be seen of the machine: others' files, kernel settings, the command lines of all processes."""
     libc = ctypes.CDLL(None, use_errno=True)
     return {
         "files": [path for path in hidden if os.path.lexists(path)],
@@ -238,7 +238,7 @@ def machine(hidden: list[str]) -> dict[str, Any]:
 
 
 class Reply(TypedDict):
-    """What a call got."""
+    """The result of a call."""
 
     status: int
     body: str
@@ -266,13 +266,13 @@ def call(netloc: str, method: str, path: str, token: bytes | None, body: bytes =
 
 
 def trade(secret: str) -> bytes:
-    """What trades a bootstrap secret for tokens of ours."""
+    """Return the body that trades a bootstrap secret for tokens of ours."""
     hashes = {"supervisor_hash": digest(b"ours"), "agent_hash": digest(b"ours too")}
     return json.dumps({"secret": secret, **hashes}).encode()
 
 
 def call_everything(netloc: str, routes: list[tuple[str, str]], own: str, other: str, token: str) -> dict[str, Reply]:
-    """Every route, with everything that could open it."""
+    """Call every route with everything that could open it."""
     after = f"{own.rpartition('/')[0]}/{int(own.rpartition('/')[2]) + 1}"
     keys = {"our token": token.encode(), "no token": None, "a wrong token": secrets.token_urlsafe(32).encode()}
     keys |= {"an empty token": b" ", "a token of odd bytes": b"\xff\xfe", "a hash": digest(token.encode()).encode()}
@@ -286,7 +286,7 @@ def call_everything(netloc: str, routes: list[tuple[str, str]], own: str, other:
 
 
 def wander(netloc: str, own: str, other: str, token: str) -> dict[str, Reply]:
-    """Paths that are not quite the routes: to leave our run by, or the two things that our token is for."""
+    """Ask for paths beside the routes: they try to leave our run, or the two things that our token is for."""
     key = token.encode()
     ask = b'{"model": "demo", "max_tokens": 16, "messages": [{"role": "user", "content": "hi"}]}'
     gets = (
@@ -362,7 +362,7 @@ def plant() -> None:
 
 
 def spy(name: str) -> None:
-    """What git runs: note what we can reach from here, where the supervisor is our grandparent."""
+    """Run in git's place: note what we can reach from here, where the supervisor is our grandparent."""
     found = {"name": name, "environment": token_like(read("/proc/self/environ"), [43]), "attack": attack(supervisor())}
     found["memory"] = set().union(*(token_like(data, [43]) for data in memory(supervisor())))
     with LOOT.open("a") as loot:

@@ -1,4 +1,4 @@
-"""What the tests of runs as processes share: stand-in workers, and ways to see which processes there are."""
+"""The common base of the tests of process runs: stand-in workers, and ways to see which processes there are."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ CONVERSATION = Conversation("T1", "C1", "1700000000.000001")
 
 
 def need_sandbox() -> Sandbox:
-    """The sandbox; without one the test is left out with a line that says how to get it, but fails in CI."""
+    """The sandbox. Without one the test is left out, with a line that says how to get it; in CI it fails."""
     try:
         return Sandbox.find()
     except SandboxMissing as missing:
@@ -77,11 +77,11 @@ class Stage:
         self._opened: list[ProcessRuns] = []
 
     def command(self, source: str) -> list[str]:
-        """How a worker that is `source` is started; it finds the marker in `sys.argv[1]`."""
+        """Return the command of a worker that is `source`; it finds the marker in `sys.argv[1]`."""
         return [sys.executable, "-c", source, self.marker]
 
     def runs(self, source: str, *, grace_seconds: float = 5, silent_seconds: float = 60) -> ProcessRuns:
-        """A dispatcher's runs, whose worker is `source`."""
+        """Open a dispatcher's runs, whose worker is `source`."""
         runs = ProcessRuns(
             self.directory,
             command=self.command(source),
@@ -96,12 +96,12 @@ class Stage:
         return self.directory / CONVERSATION.job_name(run)
 
     def printed(self, run: int = 1) -> str:
-        """What the worker printed so far."""
+        """Read the worker's output so far."""
         log = self.folder(run) / "worker.log"
         return log.read_text(errors="replace") if log.exists() else ""
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process that carries the marker: workers, what they started, and what they run in."""
+        """List the living processes that carry the marker: workers, their children, and the sandboxes around them."""
         return [
             process
             for process in psutil.process_iter(["cmdline", "status", "ppid"])
@@ -113,11 +113,11 @@ class Stage:
         return [process for process in self.processes() if process.info["cmdline"][:2] == [sys.executable, "-c"]]
 
     def guard(self) -> psutil.Process:
-        """The process that the dispatcher, which we are, has started."""
+        """Return the process that the dispatcher, which is us, has started."""
         return next(process for process in self.processes() if process.info["ppid"] == os.getpid())
 
     def open_files(self) -> set[str]:
-        """What the run's processes hold open."""
+        """List the files that the run's processes hold open."""
         descriptors = [fd for process in self.processes() for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
         return {str(fd.readlink()) for fd in descriptors if fd.is_symlink()}
 
@@ -134,7 +134,7 @@ def spec(run: int = 1, *, environment: dict[str, str] | None = None, secret: str
 
 
 async def ended(runs: ProcessRuns, run: int = 1, seconds: float = 10) -> RunState:
-    """The run's state once it has ended."""
+    """Wait until the run has ended; returns its state."""
     async with asyncio.timeout(seconds):
         changes = runs.watch()
         while (state := await runs.look(CONVERSATION, run)) is None or state.phase is not Phase.ENDED:

@@ -1,4 +1,4 @@
-"""moto's S3 as a child process: the store that the journal's S3 adapter is held against."""
+"""moto's S3 as a child process: the tests compare the journal's S3 adapter with it."""
 
 import socket
 import subprocess
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 REGION = "eu-central-1"
-_START_SECONDS = 50  # its libraries are many; a busy machine takes its time
+_START_SECONDS = 50  # it has many libraries, and a busy machine takes its time
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A receiver on the local Slack, and somebody who records what it hands on, for the tests of what comes in."""
+"""A receiver on the local Slack, and a recorder behind it, for the tests of incoming events."""
 
 import asyncio
 import re
@@ -10,18 +10,19 @@ from typing import Any
 from peerbot.errors import Unavailable
 from peerbot.local.slack import LocalSlack
 from peerbot.slack.api import open_client
-from peerbot.slack.events import Candidate, Interaction, Other, Reply
+from peerbot.slack.events import Candidate, Other
+from peerbot.slack.interactions import Interaction, Reply
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.receive import Receiver
 from peerbot.slack.sockets import Pace
 from peerbot.slack.tokens import identify
 
-SOON = 30.0  # seconds; what takes longer on a slow machine has failed
+SOON = 30.0  # seconds; more than a slow machine needs
 
 
 @dataclass
 class Recorder:
-    """What a dispatcher would record, and answer; `trouble` happens first, as long as there is some."""
+    """Records and answers in a dispatcher's place; `trouble` happens first, as long as there is some."""
 
     recorded: list[Candidate] = field(default_factory=list)
     others: list[Interaction | Other] = field(default_factory=list)
@@ -50,7 +51,7 @@ class Recorder:
 
 @asynccontextmanager
 async def a_receiver(slack: LocalSlack, recorder: Recorder, **options: Any) -> AsyncIterator[Receiver]:
-    """A receiver that is not started, and is closed in the end."""
+    """Yield a receiver that is not started, and close it in the end."""
     async with open_client(slack.api_url, slack.bot_token) as client:
         outbound = Outbound(client)
         receiver = Receiver(

@@ -1,4 +1,4 @@
-"""JSON Schemas made from Slack's own types, for the tests that hold our shapes against them (tests/npm/slack)."""
+"""JSON Schemas made from Slack's own types, for the tests that compare our shapes with them (tests/npm/slack)."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ needed = pytest.mark.skipif(
 
 
 async def schemas(request: pytest.FixtureRequest, types: Iterable[str]) -> dict[str, Any]:
-    """A schema for each of these types, made once for what is installed."""
+    """Make a schema for each of these types, once for the installed packages."""
     wanted = sorted(set(types))
     sources = [
         (NPM / name).read_bytes() for name in ("package-lock.json", "schemas.mjs", "slack.d.ts", "tsconfig.json")

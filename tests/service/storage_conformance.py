@@ -1,4 +1,4 @@
-"""What every store promises, as tests: subclass `StorageContract`, say where the store is, and they run on it.
+"""The promises of every store, as tests: subclass `StorageContract`, say where the store is, and they run on it.
 
 Run as a program (`URL FOLDER COUNT NAME`) it is one of the creators that race in two processes.
 """
@@ -150,7 +150,7 @@ class CrowdContract:
     def crowded(self) -> str:
         raise NotImplementedError
 
-    @pytest.mark.timeout(240)  # fake-gcs-server takes the more time for an object the more it has
+    @pytest.mark.timeout(240)  # the more objects fake-gcs-server has, the longer it takes for one
     async def test_ten_thousand_objects_are_listed_completely_and_in_order(self, crowded: str) -> None:
         store = await open_storage(crowded)
         try:
@@ -165,7 +165,7 @@ async def keys(store: Storage, prefix: str) -> list[str]:
 
 
 async def race(url: str, folder: str, count: int, *names: str) -> list[list[int]]:
-    """Let a process a name create the same `count` keys at the same time; returns which ones each got."""
+    """Let one process for each name create the same `count` keys at the same time; returns the keys that each got."""
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable, __file__, url, folder, str(count), name,

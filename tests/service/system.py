@@ -35,7 +35,7 @@ START_SECONDS = 60.0
 
 
 def sandbox_setting() -> str:
-    """On wherever there is one; CI has one."""
+    """On if this machine has one; CI has one."""
     try:
         Sandbox.find()
     except SandboxMissing:
@@ -53,6 +53,7 @@ class System:
     settings: dict[str, str] = field(default_factory=dict)
     dispatchers: list[asyncio.subprocess.Process] = field(default_factory=list)
     people: list[str] = field(default_factory=list)
+    old_work: set[Path] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -98,7 +99,7 @@ class System:
         return self.directory / "dispatcher.log"
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        """The dispatcher's log lines of one kind; one that is just being written is not there yet."""
+        """Read the dispatcher's log lines of one kind. A line that is just being written is left out."""
         if not self.log_file.exists():
             return []
         whole = self.log_file.read_text().rpartition("\n")[0].splitlines()
@@ -122,7 +123,7 @@ class System:
         return dispatcher
 
     async def end(self, dispatcher: asyncio.subprocess.Process, number: int = signal.SIGTERM) -> int:
-        """Send a signal; the exit code. A dispatcher that does not end in time fails the test, and is killed."""
+        """Send a signal; returns the exit code. If it does not end in time, the test fails, and it is killed."""
         dispatcher.send_signal(number)
         try:
             return await asyncio.wait_for(dispatcher.wait(), 30)
@@ -132,7 +133,7 @@ class System:
                 await dispatcher.wait()
 
     def no_history(self) -> None:
-        """From here on Slack does not tell what was said."""
+        """Let Slack refuse, from here on, to tell what people wrote."""
         for method in ("conversations.replies", "conversations.history", "users.conversations"):
             self.slack.faults.add(method, Fault(error="internal_error"), times=10_000)
 
@@ -148,7 +149,7 @@ class System:
         mention: bool = True,
         channel: str | None = None,
     ) -> tuple[Conversation, str]:
-        """Say something to the bot; the conversation and the input's id."""
+        """Write something to the bot; returns the conversation and the input's id."""
         channel = thread.channel if thread else channel or self.slack.general
         text = f"{self.slack.mention()} {escape(text, quote=False)}" if mention else escape(text, quote=False)
         ts = await self.slack.say(
@@ -179,7 +180,7 @@ class System:
         return found
 
     async def ask(self, text: str, **how: Any) -> Turn:
-        """Say something and wait for its answer."""
+        """Write something and wait for its answer."""
         return await self.answer(*await self.say(text, **how))
 
     def add_person(self, user: str, name: str, *, kind: UserKind = "member") -> str:
@@ -195,14 +196,14 @@ class System:
         await self.slack.wait_for(lambda: self.slack.undelivered == 0, 15)
 
     def read_by_model(self, requests: int = 50) -> str:
-        """Everything that the last requests to the model say in the name of its user."""
+        """Return all that the last requests to the model say in the name of its user."""
         messages = [message for body in self.model.seen[-requests:] for message in body["messages"]]
         contents = [message["content"] for message in messages if message["role"] == "user"]
         blocks = [b for c in contents for b in ([{"text": c}] if isinstance(c, str) else c)]
         return "\n".join(str(block.get("text", "")) for block in blocks)
 
     def files(self, conversation: Conversation) -> list[str]:
-        """The journal's objects of a conversation, its markers too."""
+        """List the journal's objects of a conversation, with its markers."""
         journal = self.directory / "journal"
         found = (journal / kind / str(conversation) for kind in ("conversations", "pending"))
         return [str(file.relative_to(journal)) for folder in found for file in below(folder, "*")]
@@ -250,13 +251,27 @@ class System:
         return found
 
     def kill_workers(self) -> None:
-        """Kill the workers and what they run in; when one of these processes ends, others may end with it."""
+        """Kill the workers and the sandboxes around them. When one of these processes ends, others may end with it."""
         for pid in self.worker_pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def freeze_workers(self) -> None:
+        """Stop the workers in their tracks, as a machine that swaps does."""
+        for pid in self.worker_pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def work_file(self, name: str) -> Path | None:
+        """Find a file that an agent made in its workspace; None if there is none."""
+        found = [path for path in below(self.directory / "data", name) if path not in self.old_work]
+        return found[0] if found else None
+
+    def forget_work(self) -> None:
+        """Overlook the files that are there now."""
+        self.old_work = set(below(self.directory / "data", "*"))
+
     def supervisors(self) -> list[int]:
-        """The workers themselves, without what they run in."""
+        """List the workers themselves, without the sandboxes around them."""
         import psutil
 
         found = set()
@@ -301,13 +316,13 @@ async def eventually(condition: Any, seconds: float = 30.0) -> None:
 
 
 def below(directory: Path, name: str) -> list[Path]:
-    """The files of a name below a directory in which others make and remove things meanwhile: `rglob` fails there."""
+    """Find the files of a name below a directory that others change meanwhile: `rglob` fails there."""
     return [Path(root) / file for root, _, files in os.walk(directory) for file in files if fnmatch(file, name)]
 
 
 @contextlib.contextmanager
 def away(journal: Path) -> Iterator[None]:
-    """The journal's directory is not there, as a disk that is not mounted; what was in it is not changed by anybody."""
+    """Take the journal's directory away, as a disk that is not mounted; nobody changes its content meanwhile."""
     journal.rename(journal.with_name("away"))
     before = _contents(journal.with_name("away"))
     yield
@@ -321,5 +336,5 @@ def _contents(directory: Path) -> dict[str, bytes]:
 
 
 def full_text(turn: Turn) -> str:
-    """What a turn says, as people read it: the agent's own words, and ours."""
+    """Return a turn's text as people read it: the agent's own words, and ours."""
     return turn_words(turn.text, turn.notes)

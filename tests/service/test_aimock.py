@@ -1,6 +1,6 @@
-"""The model's wire against two things that are not ours: aimock as the server, Anthropic's client as the reader.
+"""The model's wire against two programs that are not ours: aimock as the server, Anthropic's client as the reader.
 
-They show that Claude Code is driven rightly whoever plays the model, and that the demo model's events are Anthropic's.
+They show that Claude Code is driven rightly with any model server, and that the demo model's events are Anthropic's.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ pytestmark = pytest.mark.skipif(
 
 @asynccontextmanager
 async def aimock(folder: Path) -> AsyncIterator[str]:
-    """Start aimock on a free port; gives its address."""
+    """Start aimock on a free port; yields its address."""
     fixtures = folder / "fixtures.json"
     fixtures.write_text(json.dumps(FIXTURES))
     process = await asyncio.create_subprocess_exec(

@@ -1,7 +1,8 @@
-"""Journals that an earlier release wrote are read: its conversations go on here."""
+"""An earlier release's journal is read: its conversations go on here."""
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +22,11 @@ def world(tmp_path: Path) -> Path:
     return tmp_path / "world"
 
 
-async def say(world: Path, conversation: str, words: str) -> dict[str, Any]:
-    """Write a message with `peerbot try`; returns the document that it prints."""
+async def say(world: Path, conversation: str | None, words: str) -> dict[str, Any]:
+    """Write a message with `peerbot try`, in a new thread for None; returns the document that it prints."""
+    thread = ("--thread", conversation) if conversation else ()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "peerbot", "try", words, "--in", str(world), "--thread", conversation, "--json"),
+        *(sys.executable, "-m", "peerbot", "try", words, "--in", str(world), *thread, "--json"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -69,3 +71,23 @@ async def test_an_interrupted_conversation_goes_on_from_its_checkpoint(world: Pa
     assert closed["reason"] == "gone"
     assert "Earlier in this thread you asked: “run ```" in after["answer"]
     assert not list((world / "journal" / "pending").rglob("*-message"))
+
+
+async def test_a_new_thread_goes_on_in_the_repository_that_was_used_before(world: Path) -> None:
+    """It has no mark, and the journal has only its name; a conversation that began there shows that it is in use."""
+    after = await say(world, None, "run ```\necho new > new.txt\n```")
+
+    assert "There is a repository" not in after["answer"]
+    assert committed(world, after["branch"], "new.txt") == "new\n"
+    [settled] = (world / "journal" / "repositories").rglob("1.json")
+    assert json.loads(settled.read_text())["id"]
+
+
+async def test_a_name_that_was_claimed_before_and_never_used_proves_nothing(world: Path) -> None:
+    """Release 0.1.0 claimed a name before it looked whether GitHub has a repository of that name."""
+    shutil.rmtree(world / "journal" / "conversations")
+    shutil.rmtree(world / "journal" / "pending")
+
+    after = await say(world, None, "run ```\necho new > new.txt\n```")
+
+    assert "There is a repository `peerbot-community/user-ada-lovelace` already" in after["answer"]

@@ -1,4 +1,4 @@
-"""What people wrote while nobody listened is found, and answered once; what is old is offered, not begun."""
+"""Messages that people wrote while nobody listened are found, and answered once. Old ones are offered, not begun."""
 
 import asyncio
 import signal
@@ -83,13 +83,13 @@ async def test_a_hundred_missed_messages_of_chatter_cost_few_calls_and_no_write(
         await _caught_up(system)
 
         calls = _history_calls(system)
-        assert calls.count("conversations.history") == 2  # one a channel
+        assert calls.count("conversations.history") == 2  # one for each channel
         assert len(calls) == 2 + 4  # and one for each kind of channel
         assert not (tmp_path / "journal" / "pending").exists()
 
 
 async def test_threads_are_read_from_the_newest_on(tmp_path: Path) -> None:
-    """Where there is more than a look back may read, what is left out is the oldest."""
+    """If there is more than a look back may read, the oldest messages are left out."""
     async with System(tmp_path) as system:
         system.slack.faults.retry_scale = 0.001
         slack, other = system.slack, "C0000000077"
@@ -167,7 +167,7 @@ def _hours_ago(hours: float) -> str:
 
 
 async def _seed(directory: Path, ts: str, text: str, *, recorded: bool) -> tuple[Conversation, str]:
-    """A message that stands in Slack since then, and its marker, with or without its input."""
+    """Write a message in the past, with its marker, and with or without its input."""
     async with LocalSlack(directory / "slack") as slack:
         conversation = Conversation(slack.team, slack.general, ts)
         message = {"type": "message", "user": slack.person, "text": f"{slack.mention()} {text}", "team": slack.team}
@@ -222,7 +222,7 @@ async def test_what_waited_for_less_than_two_hours_is_answered(tmp_path: Path) -
 
 
 async def test_a_marker_without_its_input_gets_it_from_slack(tmp_path: Path) -> None:
-    """Said too long ago for the look back at start, so that it is the marker that finds it."""
+    """The message is too old for the look back at start, so the marker finds it."""
     conversation, identity = await _seed(tmp_path, _hours_ago(2.5), QUESTION, recorded=False)
     async with System(tmp_path) as system:
         await system.start()
@@ -244,7 +244,7 @@ async def test_a_marker_whose_message_is_gone_is_dropped(tmp_path: Path) -> None
 
 
 async def test_a_marker_stays_if_slack_can_not_give_its_input_again(tmp_path: Path) -> None:
-    """Such as that of a pressed button, which a dispatcher of a newer release has marked."""
+    """The marker is for example that of a pressed button, made by a dispatcher of a newer release."""
     conversation, identity = await _seed(tmp_path, _hours_ago(0.5), QUESTION, recorded=True)
     markers = tmp_path / "journal" / "pending" / str(conversation)
     pressed = markers / identity.replace("message", "choice")
@@ -270,7 +270,7 @@ async def test_a_marker_stays_while_slack_does_not_answer(tmp_path: Path) -> Non
 
 
 async def _overtaken(system: System) -> tuple[Conversation, str, str]:
-    """A thread whose reply came, and was not for us, before what began it: the thread, what began it, and the reply."""
+    """Make a thread whose reply overtook its first message; returns the thread, that message, the reply."""
     system.slack.remove_bot(system.slack.general)
     conversation, first = await system.say(QUESTION)
     system.slack.invite_bot(system.slack.general)
@@ -280,7 +280,7 @@ async def _overtaken(system: System) -> tuple[Conversation, str, str]:
 
 
 async def test_a_reply_that_came_before_the_message_that_began_its_thread_is_answered_too(tmp_path: Path) -> None:
-    """Events overtake each other: one is sent again after seconds, two go to two replicas."""
+    """Events overtake each other if Slack sends one again after seconds, or two replicas get one each."""
     async with System(tmp_path) as system:
         await system.start()
         await _caught_up(system)
@@ -295,8 +295,8 @@ async def test_a_reply_that_came_before_the_message_that_began_its_thread_is_ans
         assert len(system.answers(conversation)) == later.k
 
 
-async def test_a_reply_that_came_before_is_answered_though_whoever_was_to_look_for_it_died(tmp_path: Path) -> None:
-    """As above, but the dispatcher dies when it has recorded what began the thread, and no look back finds a thread."""
+async def test_an_early_reply_is_answered_though_the_dispatcher_that_would_look_for_it_died(tmp_path: Path) -> None:
+    """As above, but the dispatcher dies when it has recorded the first message, and no look back finds a thread."""
     async with System(tmp_path) as system:
         system.slack.faults.add("users.conversations", Fault(error="internal_error"), times=1000)
         dispatcher = await system.start()
@@ -313,7 +313,7 @@ async def test_a_reply_that_came_before_is_answered_though_whoever_was_to_look_f
 
 
 async def test_messages_are_answered_in_their_order_though_an_events_replica_hangs(tmp_path: Path) -> None:
-    """The event of a follow-up does not arrive; the one after it does. Its event comes when both are answered."""
+    """The event of a follow-up does not arrive, the one after it does. The first event comes when both are answered."""
     async with System(tmp_path) as system:
         await system.start()
         await _caught_up(system)
@@ -333,7 +333,7 @@ async def test_messages_are_answered_in_their_order_though_an_events_replica_han
 
 
 async def test_an_answer_does_not_wait_for_slack_to_tell_what_was_said_before(tmp_path: Path) -> None:
-    """Slack can't be read for longer than a turn waits: what arrived is answered."""
+    """Slack can't be read for longer than a turn waits: the messages that arrived are answered."""
     async with System(tmp_path) as system:
         await system.start()
         await _caught_up(system)
@@ -349,7 +349,7 @@ async def test_an_answer_does_not_wait_for_slack_to_tell_what_was_said_before(tm
 async def test_a_reply_that_came_before_and_could_not_be_recorded_is_answered_when_the_journal_is_back(
     tmp_path: Path,
 ) -> None:
-    """As above, but the journal goes away when the thread is read, for longer than it is tried at once."""
+    """As above, but the journal goes away while the thread is read, for longer than the first tries."""
     async with System(tmp_path) as system:
         await system.start()
         await _caught_up(system)

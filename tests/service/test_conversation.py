@@ -36,6 +36,19 @@ async def test_a_mention_ends_with_a_branch_a_pull_request_and_one_answer(system
     await eventually(lambda: system.reactions(conversation, identity) == {"white_check_mark"})
 
 
+async def test_the_agents_commits_are_ours_and_those_of_repositories_that_it_makes_are_their_own(
+    system: System,
+) -> None:
+    """A project's tests make repositories, and name an author there in the way that git's configuration has."""
+    turn = await system.ask(
+        "run `git commit -q --allow-empty -m Ours && git log -1 --format='one %an %cn' && git init -q /tmp/other && "
+        "cd /tmp/other && git config user.name Project && git config user.email project@example.com && "
+        "git commit -q --allow-empty -m Theirs && git log -1 --format='two %an %cn'`"
+    )
+
+    assert "one PeerBot PeerBot\ntwo Project Project" in full_text(turn)
+
+
 async def test_the_first_message_says_worker_repository_branch_and_limit(system: System) -> None:
     conversation, identity = await system.say(SCRIPT)
     turn = await system.answer(conversation, identity)
@@ -183,7 +196,7 @@ async def test_sigterm_ends_the_dispatcher_and_everything_that_it_started(system
 
 
 async def _run_from_branch(system: System, repository: str, branch: str, script: str) -> str:
-    """What a script on a branch prints when it is run from a fresh clone."""
+    """Return the output of a script on a branch, run in a fresh clone."""
     clone = system.directory / "clone"
     path = system.github.repository_path(repository)
     await asyncio.to_thread(

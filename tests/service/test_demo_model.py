@@ -1,5 +1,6 @@
-"""The demo model, driven by the real Claude Code CLI: what it says has happened; what breaks, breaks as with Claude."""
+"""The demo model, driven by the real Claude Code CLI: its words are true, and it fails as Claude does."""
 
+import asyncio
 import json
 import shutil
 import time
@@ -256,7 +257,7 @@ async def test_a_turn_that_was_interrupted_is_over(desk: Desk) -> None:
     assert after.commands == ["echo next"]
 
 
-# --- Which piece answers which message
+# --- The piece that answers a message
 
 
 async def post(model: DemoModel, body: dict[str, Any]) -> dict[str, Any]:
@@ -377,7 +378,7 @@ async def test_what_a_new_run_asks_again_is_done_once(model: DemoModel) -> None:
     assert last["content"][0]["text"].count("made") == 1
 
 
-async def test_what_a_run_did_that_died_before_it_saved_anything_is_done_again(model: DemoModel) -> None:
+async def test_the_work_of_a_run_that_died_before_it_saved_anything_is_done_again(model: DemoModel) -> None:
     asked = [PersonInput(id="1.000001-message", user="UADA", name="Ada", text="write a script")]
     offered = {"tools": [{"name": "Write"}]}
     messages: list[dict[str, Any]] = [{"role": "user", "content": prompt_of(asked)}]
@@ -470,7 +471,7 @@ async def test_it_keeps_count_for_tests_and_benches(model: DemoModel) -> None:
     assert [body["messages"][0]["content"] for body in model.seen] == [f"hello {number}" for number in range(2, 52)]
 
 
-# --- Faults, and what the SDK makes of them: the worker relies on these
+# --- Faults, and the SDK's reactions to them, which the worker relies on
 
 
 @pytest.mark.parametrize(
@@ -529,9 +530,14 @@ async def test_a_cut_text_is_asked_for_again_and_told_as_a_retry(desk: Desk, mod
 
 
 async def test_a_cut_tool_call_is_taken_up_where_it_broke_and_done_once(desk: Desk, model: DemoModel) -> None:
-    model.faults.cut(inside="tool_use")
+    spoken = asyncio.Event()
+    model.faults.cut(inside="tool_use", after=spoken)
 
-    answer = await desk.ask("run `echo once >> count; cat count`")
+    async def hear(_client: ClaudeSDKClient, message: Message) -> None:
+        if isinstance(message, AssistantMessage):
+            spoken.set()  # a CLI that has not finished the text by the cut asks for all of it again
+
+    [answer] = [answer async for answer in desk.converse("run `echo once >> count; cat count`", meanwhile=hear)]
 
     assert not answer.result.is_error
     assert answer.retries == []  # the CLI keeps the finished text and asks for the rest, without a word

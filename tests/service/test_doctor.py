@@ -1,9 +1,10 @@
-"""`peerbot doctor` as an operator runs it: all well on a good set-up, and each fault named with what mends it."""
+"""`peerbot doctor` as an operator runs it: all well on a good set-up, and each fault named with its fix."""
 
 import asyncio
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ CHECKS = [
     "github_token_scopes",
     "github_organization",
     "github_organization_rights",
+    "github_workflows",
     "store",
     "claude_key",
 ]
@@ -84,7 +86,7 @@ async def findings(environment: dict[str, str], *options: str) -> tuple[int, lis
 
 
 async def wrong(environment: dict[str, str], *options: str) -> list[Found]:
-    """What is wrong; nothing is left out for it, and each has its fix."""
+    """Return the faults; nothing is left out because of them, and each has its fix."""
     code, found = await findings(environment, *options)
     faults = [finding for finding in found if finding.outcome == "wrong"]
     assert code == (1 if faults else 0)
@@ -157,7 +159,7 @@ async def test_a_wrong_setting_is_named_with_what_mends_it(
     assert said in faults[0].said
     assert fix in faults[0].fix
     service = check.partition("_")[0]
-    assert all(fault.check.startswith(service) for fault in faults)  # and nothing else is
+    assert all(fault.check.startswith(service) for fault in faults)  # and nothing else fails
 
 
 async def test_a_missing_sandbox_is_named(system: System) -> None:
@@ -169,7 +171,7 @@ async def test_a_missing_sandbox_is_named(system: System) -> None:
 
 @contextmanager
 def granted(system: System, *scopes: str) -> Iterator[None]:
-    """The Slack app has these scopes alone."""
+    """Give the Slack app these scopes alone."""
     system.slack.grant(scopes)
     try:
         yield
@@ -178,17 +180,19 @@ def granted(system: System, *scopes: str) -> Iterator[None]:
 
 
 async def test_missing_scopes_are_named(system: System) -> None:
-    with granted(system, *(scope for scope in ALL_SCOPES if scope not in ("files:write", "im:history"))):
+    with granted(system, *(scope for scope in ALL_SCOPES if scope not in ("files:read", "files:write", "im:history"))):
         (fault,) = await wrong(system.environment)
 
-    assert (fault.check, fault.said) == ("slack_scopes", "the app lacks files:write, im:history")
+    assert (fault.check, fault.said) == ("slack_scopes", "the app lacks files:read, files:write, im:history")
     assert "peerbot manifest" in fault.fix
     assert "reinstall" in fault.fix
 
 
 async def test_what_is_switched_off_needs_no_scope(system: System) -> None:
     needless = [
-        scope for scope in ALL_SCOPES if scope.startswith(("im:", "mpim:", "reactions:")) or "groups:h" in scope
+        scope
+        for scope in ALL_SCOPES
+        if scope.startswith(("im:", "mpim:", "reactions:w", "usergroups:")) or scope == "groups:history"
     ]
     off = {"SLACK_ALLOW_DIRECT_MESSAGES": "false", "SLACK_ENABLE_STATUS_REACTIONS": "false"}
     with granted(system, *(scope for scope in ALL_SCOPES if scope not in needless)):
@@ -222,7 +226,7 @@ async def test_a_github_token_that_may_too_little_or_too_much_is_named(
     assert fix in fault.fix
 
 
-async def test_what_a_fine_grained_token_may_cannot_be_seen_and_is_said(system: System) -> None:
+async def test_the_rights_of_a_fine_grained_token_can_not_be_seen_and_that_is_told(system: System) -> None:
     system.github.grant(None)
     try:
         code, found = await findings(system.environment)
@@ -232,6 +236,41 @@ async def test_what_a_fine_grained_token_may_cannot_be_seen_and_is_said(system: 
     (scopes,) = [finding for finding in found if finding.check == "github_token_scopes"]
     assert (code, scopes.outcome) == (0, "skipped")
     assert "not Workflows" in scopes.said
+
+
+WORKFLOW = "on: push\njobs: {test: {runs-on: x, steps: [{run: make test, env: {KEY: '${{ secrets.KEY }}'}}]}}\n"
+FENCED = WORKFLOW.replace("on: push", "on: {push: {branches-ignore: ['peerbot/**']}}")
+
+
+async def test_a_workflow_that_runs_the_agents_branch_is_named_with_the_filter_that_keeps_it_out(
+    system: System, tmp_path: Path
+) -> None:
+    def repository(name: str, workflow: str) -> Path:
+        place = tmp_path / name
+        (place / ".github/workflows").mkdir(parents=True)
+        (place / ".github/workflows/ci.yml").write_text(workflow)
+        (place / ".github/workflows/README.md").write_text("on: push\n")
+        git = ("git", "-C", str(place), "-c", "user.name=A", "-c", "user.email=a@example.com")
+        for command in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "one")):
+            subprocess.run((*git, *command), check=True)
+        return place
+
+    planted = {"user-fenced": FENCED, "user-open": WORKFLOW, "broken": "on: {push: ["}
+    for name, workflow in planted.items():
+        made = await asyncio.to_thread(repository, name, workflow)
+        await system.github.import_repository(f"peerbot-community/{name}", made)
+    try:
+        (fault,) = await wrong(system.environment)
+        (other,) = await wrong(system.environment | {"PEERBOT_BRANCH_PREFIX": "bots"})
+    finally:
+        for name in planted:  # an archived repository runs nothing
+            await system.github.archive(f"peerbot-community/{name}")
+    assert fault.check == "github_workflows"
+    assert "peerbot-community/user-open (ci.yml)" in fault.said
+    assert "user-fenced" not in fault.said
+    assert "broken" not in fault.said
+    assert "branches-ignore: ['peerbot/**']" in fault.fix
+    assert "user-fenced (ci.yml)" in other.said
 
 
 async def test_the_accounts_own_name_is_no_missing_organization(system: System) -> None:
@@ -323,8 +362,8 @@ async def test_a_service_that_does_not_answer_has_a_deadline(system: System) -> 
     ]
 
 
-async def test_what_is_asked_from_inside_a_pod_waits_for_a_policy_to_hold() -> None:
-    """A place that is reached at first and then is not, as while a policy makes its way to a new pod."""
+async def test_a_probe_inside_a_pod_waits_for_a_policy_to_hold() -> None:
+    """A place that can be reached at first and then can't, as while a policy makes its way to a new pod."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert await asyncio.to_thread(inside.settles, "127.0.0.1", port, on=True)

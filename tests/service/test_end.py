@@ -1,4 +1,4 @@
-"""How everything ends: soon and whole, also while a worker waits for the next message of its thread.
+"""Everything ends soon and leaves nothing, even while a worker waits for the next message of its thread.
 
 Debian 12's own Python (3.11.2) once took half a minute for it.
 """
@@ -43,7 +43,7 @@ async def test_a_dispatcher_ends_soon_while_a_worker_waits(tmp_path: Path, signa
 
 
 async def _end(process: asyncio.subprocess.Process, signals: Sequence[Signals]) -> int:
-    """Send the signals one after the other; the exit code of a process that ends in time and leaves none behind."""
+    """Send the signals one after the other; returns the exit code. The process ends in time and leaves none behind."""
     below_it = psutil.Process(process.pid).children(recursive=True)
     assert below_it, "a worker waits"
     ending = asyncio.create_task(process.wait())

@@ -1,6 +1,6 @@
-"""The readers of what comes in against something that we did not write: the types that Slack publishes.
+"""The readers of incoming events against something that we did not write: the types that Slack publishes.
 
-A sample is made of each type. It has every field of the type, and each string in it is its own path: what was read says
+A sample is made of each type. It has every field of the type, and each string in it is its own path. So a value says
 where it was read, and a name that Slack does not use reads as nothing.
 """
 
@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import slack_types
 
-from peerbot.slack.events import BlockAction, Command, Other, Shortcut, Us, ViewAction, read
+from peerbot.slack.events import Other, Us, read
+from peerbot.slack.interactions import BlockAction, Command, Shortcut, ViewAction
 
 pytestmark = slack_types.needed
 
@@ -24,7 +25,7 @@ EVENTS = {  # who, where, of which message, in which thread
     "MessageDeletedEvent": ("", "channel", "previous_message.ts", "previous_message.thread_ts"),
     "ReactionAddedEvent": ("user", "item.channel", "item.ts", ""),
 }
-# What no form of ours has: a date with a time, formatted text, uploaded files.
+# Types that no form of ours has: a date with a time, formatted text, uploaded files.
 NOT_READ = {"selected_date_time", "rich_text_value", "files"}
 
 
@@ -73,7 +74,7 @@ async def samples(request: pytest.FixtureRequest) -> dict[str, Samples]:
 
 
 def used(samples: dict[str, Samples], **changes: Any) -> BlockAction:
-    """What is read of an element that somebody used."""
+    """Read an element that somebody used."""
     body = samples["AnyBlockAction"].of("BlockAction") | changes
     found = read({name: value for name, value in body.items() if value is not None}, US)
     assert isinstance(found, BlockAction)

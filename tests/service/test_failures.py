@@ -1,4 +1,4 @@
-"""What people read, and what the operator finds, when Claude, git, GitHub, Slack or the journal fail."""
+"""The words for people, and the lines for the operator, if Claude, git, GitHub, Slack or the journal fail."""
 
 import asyncio
 import signal
@@ -34,7 +34,7 @@ async def module_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def system(module_system: System) -> AsyncIterator[System]:
-    """The module's system; what a test broke is mended for the next."""
+    """The module's system. Whatever a test broke is mended for the next."""
     yield module_system
     module_system.model.faults.clear()
     module_system.slack.faults.clear()
@@ -52,7 +52,7 @@ def _card_titles(system: System, conversation: Conversation) -> list[str]:
 
 
 def _causes(system: System, conversation: Conversation, turn: Turn) -> str:
-    """What the operator finds in the log under a turn."""
+    """Return the operator's log lines about a turn."""
     lines = [line for line in system.logged("turn_failed") if line["conversation"] == str(conversation)]
     return " ".join(line["cause"] for line in lines if (line["run"], line["turn"]) == (turn.run, turn.k))
 
@@ -167,7 +167,7 @@ async def test_a_worker_that_dies_again_and_again_is_told_without_its_log(tmp_pa
 # --- git and GitHub
 
 
-async def test_a_repository_that_cannot_be_cloned_is_told_and_tried_anew(system: System) -> None:
+async def test_a_repository_that_cannot_be_cloned_is_told_and_tried_again(system: System) -> None:
     system.github.faults.add("git-upload-pack$", status=500, count=50)
     conversation, identity = await system.say("run `echo cloned`")
     turn = await system.answer(conversation, identity)
@@ -302,10 +302,13 @@ async def test_blocks_that_slack_does_not_take_are_said_in_plain_text(tmp_path: 
         conversation, identity = await system.say(SCRIPT)
         await system.answer(conversation, identity)
 
+        await system.settled(conversation)
+        [card] = system.cards(conversation)
+        assert {block["type"] for block in card["blocks"]} <= {"section", "context"}
         [(message, _)] = system.answers(conversation)
         assert "2 3 5 7" in str(message["blocks"])
-        assert {block["type"] for block in message["blocks"]} <= {"section", "context"}
-        assert len(system.logged("blocks_refused")) == 1
+        assert message["blocks"][0]["type"] == "markdown", "the refusal of one message says nothing about another"
+        assert len(system.logged("blocks_refused")) == 1, "the card's edits begin where its first message ended"
 
 
 async def test_a_rate_limit_of_slack_is_waited_for_and_everything_is_said_once(system: System) -> None:
@@ -328,14 +331,14 @@ async def test_a_card_that_slack_keeps_waiting_does_not_come_after_the_end(tmp_p
             return str(system.cards(conversation)[0]["blocks"][0]["title"])
 
         await eventually(lambda: title() == "Done", 20)
-        await system.end(dispatcher)  # what it still had to say is said
+        await system.end(dispatcher)  # it says the rest
         edits = [call.outcome for call in system.slack.calls if call.method == "chat.update"]
         assert (edits[0], edits[-1]) == ("http 429", "ok")
         assert title() == "Done"
 
 
 async def test_what_could_not_be_recorded_is_sent_again_by_slack_and_answered_once(tmp_path: Path) -> None:
-    """Whoever had it in memory is dead, and nobody else may read what was said."""
+    """The dispatcher that had it in memory is dead, and no other may read the message."""
     async with System(tmp_path) as system:
         system.slack.faults.retry_scale = 0.1
         system.no_history()

@@ -31,7 +31,7 @@ Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class Forge:
-    """A forge with one bare repository; `fault` stands in for the next requests when it is set."""
+    """A forge with one bare repository. `fault` stands in for the next requests when it is set."""
 
     root: Path
     requests: list[web.Request] = field(default_factory=list)
@@ -125,7 +125,7 @@ class World:
             "git", *arguments, cwd=folder if folder.exists() else self.folder, stderr=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, env={"PATH": os.environ["PATH"], **home},
         )  # fmt: skip
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             stdout, stderr = await process.communicate()
         assert process.returncode is not None
         ran = Ran(process.returncode, stdout.decode(), stderr.decode())
@@ -175,14 +175,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def world(template: Path, tmp_path: Path) -> AsyncIterator[World]:
-    """A copy of the template, its forge behind the relay."""
+async def world(template: Path, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """A copy of the template, its forge behind the relay. Its parameter is the relay's idle deadline in seconds."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     async with AsyncExitStack() as stack:
         forge = Forge(tmp_path / "forge")
         forge.url = await serve(stack, forge.handle, cancels=True)
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        relay = GitRelay(session, lambda: CREDENTIAL, idle_seconds=2, max_request_bytes=LARGEST)
+        idle_seconds = getattr(request, "param", 60.0)
+        relay = GitRelay(session, lambda: CREDENTIAL, idle_seconds=idle_seconds, max_request_bytes=LARGEST)
         target = GitTarget(f"{forge.url}/acme/shop.git", BRANCH, CHECKPOINT)
         world = World(forge, "", tmp_path)
 
@@ -437,6 +438,7 @@ async def test_a_forge_that_is_not_there_is_told_as_a_sentence(world: World) -> 
     assert "the git server does not answer" in (await world.git("fetch", "origin", fails=True)).stderr
 
 
+@pytest.mark.parametrize("world", [1.0], indirect=True)
 async def test_a_silent_forge_ends_at_the_idle_deadline(world: World) -> None:
     async def silent(request: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()
@@ -470,3 +472,77 @@ async def test_a_request_beyond_the_bound_is_not_read_on(world: World) -> None:
     await world.git("push", "origin", "HEAD:refs/heads/main", fails=True)
     await world.git("push", "origin", BRANCH, fails=True)
     assert await refs(world) == before
+
+
+SMUGGLED = b"report-status push-options=1 agent=git/2"
+
+
+async def pushed_raw(world: World, url: str, capabilities: bytes, commit: str) -> bytes:
+    """Push `commit` to the branch as no git does: our own bytes, with a push option behind the commands."""
+    packing = await asyncio.create_subprocess_exec(
+        "git", "-C", str(world.folder / "work"), "pack-objects", "--stdout", "-q", "--revs",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    pack, _ = await packing.communicate(commit.encode() + b"\n")
+    command = f"{'0' * 40} {commit} refs/heads/{BRANCH}".encode() + b"\0 " + capabilities
+    body = pkt_line(command) + FLUSH + pkt_line(b"repo.private=false") + FLUSH + pack
+    headers = {"Content-Type": "application/x-git-receive-pack-request", "Authorization": CREDENTIAL}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/git-receive-pack", data=body, headers=headers) as reply,
+    ):
+        return await reply.read()
+
+
+def told_options(world: World) -> str:
+    """The push options that the forge's hook was told, one a line; empty if it was told none."""
+    told = world.forge.root / "acme/shop.git/told"
+    return told.read_text() if told.exists() else ""
+
+
+async def test_no_push_option_reaches_the_forge_however_its_capability_is_written(world: World) -> None:
+    """git's own server takes `push-options=1` for `push-options`. Forgejo changes visibility by an option."""
+    hook = world.forge.root / "acme/shop.git/hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text('#!/bin/sh\n[ -z "$GIT_PUSH_OPTION_0" ] || echo "$GIT_PUSH_OPTION_0" >> "$GIT_DIR/told"\n')
+    hook.chmod(0o755)
+    commit = await world.commit("more.py")
+
+    refused = await pushed_raw(world, world.url, SMUGGLED, commit)
+    assert b"PeerBot does not support push options" in refused
+    assert world.forge.ref(f"refs/heads/{BRANCH}") is None
+    assert told_options(world) == ""
+    plain = await world.git("push", "-q", "-o", "repo.private=false", "origin", BRANCH, fails=True)
+    assert "PeerBot does not support push options" in plain.stderr
+    assert told_options(world) == ""
+    await world.git("push", "-q", "--atomic", "origin", BRANCH)
+    assert world.forge.ref(f"refs/heads/{BRANCH}") == commit
+    assert told_options(world) == ""
+
+    await world.git("-C", str(world.forge.root / "acme/shop.git"), "update-ref", "-d", f"refs/heads/{BRANCH}")
+    await pushed_raw(world, f"{world.forge.url}/acme/shop.git", SMUGGLED, commit)  # the same bytes, without the relay
+    assert told_options(world) == "repo.private=false\n"
+
+
+async def test_a_fetch_asks_the_forge_for_objects_and_nothing_else(world: World) -> None:
+    refused = await world.git("-c", "protocol.version=2", "fetch", "-q", "-o", "x=1", "origin", "main", fails=True)
+    assert "PeerBot does not support server options" in refused.stderr
+    asked = len(world.forge.requests)
+    headers = {"Content-Type": "application/x-git-upload-pack-request", "Git-Protocol": "version=2"}
+    async with aiohttp.ClientSession() as session:
+        for body in (pkt_line(b"command=bundle-uri") + FLUSH, pkt_line(b"command=fetch") + pkt_line(b"x=1") + FLUSH):
+            async with session.post(f"{world.url}/git-upload-pack", data=body, headers=headers) as reply:
+                assert b"ERR PeerBot: " in await reply.read()
+        assert len(world.forge.requests) == asked
+        url = f"{world.url}/info/refs?service=git-upload-pack"
+        async with session.get(url, headers={"Git-Protocol": "version=2:server-option=x"}) as reply:
+            assert reply.status == 200
+    assert "Git-Protocol" not in world.forge.requests[-1].headers
+
+
+async def test_sessions_ids_and_the_quiet_of_a_real_git_pass(world: World) -> None:
+    bare = world.forge.root / "acme/shop.git"
+    await world.git("-C", str(bare), "config", "transfer.advertiseSID", "true")
+    await world.commit("more.py")
+    await world.git("-c", "transfer.advertiseSID=true", "push", "--quiet", "--atomic", "origin", BRANCH)
+    await world.git("-c", "transfer.advertiseSID=true", "fetch", "-q", "origin")

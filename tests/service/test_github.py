@@ -1,4 +1,4 @@
-"""The production client of GitHub, against the local one: what it finds, makes, survives and says."""
+"""The production client of GitHub, against the local one: its results, its tries after faults, and its words."""
 
 import asyncio
 import logging
@@ -38,11 +38,14 @@ async def test_an_organization_owns_the_repositories_and_is_looked_up_once(githu
 async def test_where_there_is_no_such_organization_the_tokens_own_account_owns_them(github: World) -> None:
     owner = await github.client.owner("somebody")
     assert owner == Owner("peerbot", is_organization=False)
-    assert (await github.client.ensure_repository(owner, "user-x", description="")).full_name == "peerbot/user-x"
+    made = await github.client.ensure_repository(owner, "user-x", description="")
+    assert made is not None
+    assert made.full_name == "peerbot/user-x"
 
 
 async def test_a_repository_is_made_private_with_a_first_commit_and_then_found(github: World) -> None:
     made = await github.client.ensure_repository(github.organization, "user-ada", description="Ada's\nwork \x07")
+    assert made is not None
     assert (made.full_name, made.private, made.empty) == ("peerbot-community/user-ada", True, False)
     assert await github.client.ensure_repository(github.organization, "user-ada", description="other") == made
     assert requests(github, "POST", "/repos") == [201]
@@ -71,7 +74,7 @@ async def test_a_branch_with_slashes_and_signs_is_found(github: World, tmp_path:
     assert await github.client.branch_head(repository.full_name, "a/b#c+d%20é") == sha
 
 
-async def test_who_loses_the_race_to_make_a_repository_finds_the_winners(github: World) -> None:
+async def test_the_loser_of_a_race_to_make_a_repository_finds_the_one_of_the_winner(github: World) -> None:
     first = await github.repository()
     github.server.faults.add("/user-ada$", method="GET", status=404, message="Not Found")
     assert await github.repository() == first
@@ -81,7 +84,8 @@ async def test_who_loses_the_race_to_make_a_repository_finds_the_winners(github:
 async def test_a_repository_whose_creation_was_answered_by_nobody_is_found(github: World) -> None:
     github.server.faults.add("/orgs/.*/repos$", method="POST", status=502, served=True)
     assert (await github.repository()).full_name == "peerbot-community/user-ada"
-    assert requests(github, "POST", "/repos") == [502]
+    assert requests(github, "POST", "/repos") == [502, 422]
+    assert requests(github, "GET", "/user-ada") == [404, 200]
 
 
 async def test_a_new_repository_is_waited_for_until_its_first_commit_is_there(github: World) -> None:

@@ -1,4 +1,4 @@
-"""What people read, and what becomes of their work, when GitHub fails or somebody else is at the repository too."""
+"""The words that people read, and the fate of their work, if GitHub fails or somebody else uses the repository, too."""
 
 import asyncio
 import re
@@ -48,7 +48,7 @@ class Thread:
         self.repository = ""
 
     async def run(self, command: str) -> Turn:
-        """Have a command run in a turn; the turn before is over, its run too where follow-ups get new ones."""
+        """Have a command run in a turn. The turn before is over, and its run, too, if follow-ups get new ones."""
         return await self.say(f"run ```\n{command}\n```")
 
     async def say(self, text: str) -> Turn:
@@ -66,13 +66,13 @@ class Thread:
         return await self.system.ask(f"run ```\n{command}\n```", user=self.user)
 
     async def at_rest(self) -> None:
-        """Where runs do not wait: until the last one is closed."""
+        """If runs do not wait, wait until the last one is closed."""
         if self.system.settings["WORKER_IDLE_SECONDS"] == "0":
             closed = self.system.directory / "journal" / "conversations" / str(self.conversation) / "runs"
             await eventually(lambda: len(list(closed.glob("*.closed"))) == len(list(closed.glob("*.json"))), 20)
 
     async def said(self, turn: Turn) -> str:
-        """What the agent read in a turn, of what PeerBot told it: the newest messages."""
+        """Return the part of a turn's prompt that PeerBot wrote: the newest messages."""
         return self.system.read_by_model(8)
 
     def git(self, *arguments: str) -> str:
@@ -83,7 +83,7 @@ class Thread:
         return set(self.git("ls-tree", "--name-only", branch).split())
 
     def person_commits(self, branch: str, name: str, text: str, *, amend: bool = False) -> None:
-        """Somebody else pushes a commit to a branch; with `amend` in place of the one that is there."""
+        """Push a commit to a branch as somebody else; with `amend` it replaces the branch's last commit."""
         place = self.system.directory / f"clone-{len(list(self.system.directory.glob('clone-*')))}"
         path = str(self.system.github.repository_path(self.repository))
         git = ["git", "-c", "user.name=Bob", "-c", "user.email=bob@example.com"]
@@ -312,7 +312,7 @@ async def test_a_github_that_is_away_for_a_moment_delays_a_turn_and_no_more(thre
 
 
 async def test_a_connection_that_breaks_at_any_fetch_of_a_checkout_costs_nothing(thread: Thread) -> None:
-    """What a file holds is not cloned: git asks for it when it writes the file, and asks once."""
+    """The clone leaves the files' contents out: git asks for them when it writes the files, and asks once."""
     await thread.run("echo one > one.txt")
     github = thread.system.github
     github.calls.clear()
@@ -482,7 +482,7 @@ async def test_a_person_whose_repository_was_deleted_gets_another_with_the_next_
     assert thread.files(turn.branch or "") == {"README.md", "two.txt"}
 
 
-async def test_a_repository_that_was_made_anew_and_empty_gets_a_new_branch_as_its_first(thread: Thread) -> None:
+async def test_a_repository_that_was_made_again_and_is_empty_gets_a_new_branch_as_its_first(thread: Thread) -> None:
     await thread.run("echo one > one.txt")
     empty = thread.system.directory / f"empty-{thread.user}"
     await asyncio.to_thread(subprocess.run, ["git", "init", "-q", "-b", "main", str(empty)], check=True)

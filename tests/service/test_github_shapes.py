@@ -1,9 +1,11 @@
 """The local GitHub and our client against GitHub's own description of its REST API (`@octokit/openapi`).
 
-A recorded run of every exchange that PeerBot has with GitHub is held against it: paths, query, bodies both ways.
+The test records every exchange that PeerBot has with GitHub, and compares it with the description: paths, query, bodies
+both ways.
 """
 
 import asyncio
+import base64
 import copy
 import json
 import re
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from github_world import World, git, world
+from github_world import AUTHOR, World, commit, git, world
 from jsonschema import Draft4Validator, ValidationError
 
 from peerbot.errors import PeerBotError
@@ -27,19 +29,22 @@ if not DESCRIPTION.exists():
 Json = dict[str, Any]
 
 
+_PARAMETERS = {"ref": "(.+)", "path": "(.*)"}
+"""A ref and a path have slashes of their own. The path of a repository's own folder is empty."""
+
+
 class Described:
-    """GitHub's OpenAPI 3.0 description, as far as it is asked for, as JSON Schema (draft 4)."""
+    """The parts of GitHub's OpenAPI 3.0 description that are asked for, as JSON Schema (draft 4)."""
 
     def __init__(self, description: Json) -> None:
         self._description = description
         self._paths = {
-            # A ref has slashes of its own.
-            re.compile(re.sub(r"\\{(\w+)\\}", lambda m: "(.+)" if m[1] == "ref" else "([^/]+)", re.escape(path))): item
+            re.compile(re.sub(r"\\{(\w+)\\}", lambda m: _PARAMETERS.get(m[1], "([^/]+)"), re.escape(path))): item
             for path, item in description["paths"].items()
         }
 
     def check(self, call: Call) -> None:
-        """Raise `ValidationError` where an exchange is not as described."""
+        """Raise `ValidationError` if an exchange is not as described."""
         path = call.path.removeprefix("/api/v3")
         operation = next(
             (
@@ -115,7 +120,7 @@ def _names(schema: Any) -> Iterator[str]:
 
 
 def _draft4(schema: Any) -> Any:
-    """OpenAPI's `nullable` in the words of JSON Schema; the rest is the same."""
+    """Write OpenAPI's `nullable` in the words of JSON Schema; all else is the same."""
     if isinstance(schema, list):
         return [_draft4(each) for each in schema]
     if not isinstance(schema, dict):
@@ -134,7 +139,7 @@ def described() -> Described:
 
 
 async def conversation_with(github: World, directory: Path) -> None:
-    """Everything that our client ever asks, with every answer that it knows what to do with."""
+    """Make every request of our client, with every answer that it can handle."""
     client, opening = github.client, {"head": "peerbot/x", "base": "main", "title": "T"}
     await client.owner(github.server.organization)
     own = await client.owner("nobody")
@@ -149,7 +154,6 @@ async def conversation_with(github: World, directory: Path) -> None:
     await client.branch_head(repository.full_name, "peerbot/x")
     await git("-C", directory / "work", "push", "origin", "HEAD:refs/peerbot/x/1", login=client)
     github.server.faults.add("/git/refs/", method="DELETE", status=422, message="Reference does not exist")
-    assert await client.refs(repository.full_name, "peerbot/x/") == ["refs/peerbot/x/1"]
     assert await client.pull_request_state(repository.full_name, 1) == "open"
     assert await client.pull_request_state(repository.full_name, 9) is None
     await github.server.archive(repository.full_name)
@@ -175,6 +179,7 @@ async def conversation_with(github: World, directory: Path) -> None:
     ) as response:
         assert [pull["merged_at"] is not None for pull in await response.json()] == [True]
     await what_the_token_may(github)
+    await what_is_in_the_repository(github, repository.full_name, directory / "work")
     await git("-C", directory / "work", "push", "origin", "HEAD:refs/peerbot/y/1", login=client)
     await github.server.rename(repository.full_name, "peerbot-community/renamed")
     moved = await client.repository(repository.full_name)
@@ -182,11 +187,12 @@ async def conversation_with(github: World, directory: Path) -> None:
     assert moved.full_name == "peerbot-community/renamed"
     assert await client.pull_request_state(repository.full_name, 1) == "merged"
     await client.delete_refs(repository.full_name, "peerbot/y/")
-    assert await client.refs(moved.full_name, "peerbot/y/") == []
+    listed = await git("ls-remote", moved.clone_url, "refs/peerbot/y/*", login=client)
+    assert listed == ""
 
 
 async def what_the_token_may(github: World) -> None:
-    """What `peerbot doctor` asks, with every answer."""
+    """Make every request of `peerbot doctor`, with every answer."""
     for scopes, may_create in (("repo", True), ("repo, read:org", True), ("repo, read:org", None), (None, False)):
         github.server.grant(scopes, may_create=may_create)
         async with github.session.get(
@@ -196,8 +202,50 @@ async def what_the_token_may(github: World) -> None:
             assert response.headers.get("X-OAuth-Scopes") == scopes
 
 
+async def what_is_in_the_repository(github: World, full_name: str, checkout: Path) -> None:
+    """Read files and folders, with every answer."""
+    (checkout / "docs").mkdir()
+    (checkout / "link").symlink_to("primes.py")
+    (checkout / "large.bin").write_bytes(b"x" * 1_100_000)
+    modules = '[submodule "m"]\n\tpath = module\n\turl = https://example.com/m.git\n'
+    (checkout / ".gitmodules").write_text(modules)
+    module = ("--add", "--cacheinfo", f"160000,{'1' * 40},module")
+    await git("-C", checkout, "update-index", *module)
+    await commit(checkout, "docs/a b.md", "# A\n")
+    await git("-C", checkout, "update-index", *module)
+    await git("-C", checkout, *AUTHOR, "commit", "--quiet", "--amend", "--no-edit")
+    await git("-C", checkout, "push", "--quiet", "origin", "HEAD:main", login=github.client)
+
+    async def asked(path: str) -> Any:
+        url = f"{github.server.api_url}{path}"
+        headers = {"Authorization": f"Bearer {github.server.token}"}
+        async with github.session.get(url, headers=headers) as response:
+            return await response.json()
+
+    at = f"/repos/{full_name}/contents"
+    types = {each["name"]: each["type"] for each in await asked(f"{at}/")}
+    assert types == {
+        ".gitmodules": "file",
+        "README.md": "file",
+        "docs": "dir",
+        "large.bin": "file",
+        "link": "symlink",
+        "module": "file",
+        "primes.py": "file",
+    }
+    assert [each["path"] for each in await asked(f"{at}/docs?ref=main")] == ["docs/a b.md"]
+    assert base64.b64decode((await asked(f"{at}/docs/a b.md"))["content"]) == b"# A\n"
+    assert (await asked(f"{at}/large.bin"))["encoding"] == "none"
+    assert (await asked(f"{at}/link"))["target"] == "primes.py"
+    assert (await asked(f"{at}/module"))["submodule_git_url"] == "https://example.com/m.git"
+    assert (await asked(f"{at}/nothing"))["message"] == "Not Found"
+    assert (await asked(f"{at}/docs?ref=nothing"))["message"] == "Not Found"
+    listed = await asked(f"/orgs/{github.server.organization}/repos?per_page=100&sort=created")
+    assert full_name in [each["full_name"] for each in listed]
+
+
 def _undescribed(call: Call) -> bool:
-    """GitHub redirects every call of a renamed repository, to `/repositories/{id}`; it describes only some of that."""
+    """Whether this is a redirect of a renamed repository that GitHub's description leaves out, as it does most."""
     of_the_repository = call.path.count("/") == 5
     return call.path.startswith("/api/v3/repositories/") or (call.status in (301, 307) and not of_the_repository)
 
@@ -240,6 +288,10 @@ def test_every_exchange_is_as_github_describes_it(calls: list[Call]) -> None:
         ("DELETE", "1", 422),
         ("GET", "1", 200),
         ("GET", "9", 404),
+        ("GET", "docs", 200),
+        ("GET", "docs", 404),
+        ("GET", "link", 200),
+        ("GET", "repos", 200),
         ("GET", "user-ada", 301),
         ("PATCH", "1", 403),
     } <= seen

@@ -1,13 +1,14 @@
-"""What is left of a turn whose worker ended in its middle, and how another run goes on with it."""
+"""A turn whose worker ended in its middle: what is left of it, and how another run goes on with it."""
 
-import asyncio
 import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from saved_state import bundles, opened
 from system import System, below, eventually, full_text
 
 from peerbot.conversation.ends import RunEnd
@@ -68,23 +69,23 @@ async def repository(system: System, conversation: Conversation) -> str:
     return begun.repository
 
 
-async def refs(system: System, conversation: Conversation) -> list[str]:
-    """The conversation's checkpoints on GitHub."""
-    found = git(system, await repository(system, conversation), "for-each-ref", "--format=%(refname)", "refs/peerbot")
-    return found.split()
+def checkpoints(system: System, conversation: Conversation) -> list[str]:
+    """The runs that have a checkpoint in the journal."""
+    return [file.parent.name for file in bundles(system.directory / "journal", str(conversation))]
 
 
 async def saved(system: System, conversation: Conversation, file: str = "half.txt", run: int = 1) -> None:
     """Wait until a run's checkpoint holds a file."""
-    place = await repository(system, conversation)
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                git(system, place, "show", f"{conversation.checkpoint_ref(run)}:{file}")
-            except subprocess.CalledProcessError:
-                await asyncio.sleep(0.05)
-            else:
-                return
+    place = system.github.repository_path(await repository(system, conversation))
+
+    def is_there() -> bool:
+        for bundle in bundles(system.directory / "journal", str(conversation)):
+            with suppress(FileNotFoundError, subprocess.CalledProcessError), opened(bundle, place) as state:
+                if bundle.parent.name == str(run) and file in state.files:
+                    return True
+        return False
+
+    await eventually(is_there, 20)
 
 
 async def test_a_turn_whose_worker_was_killed_goes_on_with_its_work_and_its_session(system: System) -> None:
@@ -99,15 +100,15 @@ async def test_a_turn_whose_worker_was_killed_goes_on_with_its_work_and_its_sess
     assert sorted(file.path for file in turn.files) == ["half.txt", "tries.txt"]
     assert len(system.answers(conversation)) == 1
     read = system.read_by_model()
-    assert "the worker that worked on this turn ended in the middle of it" in read
+    assert "The worker that worked on this turn ended in the middle of it" in read
     assert "The uncommitted changes in the workspace are your own" in read
     place = turn.repository or ""
     assert git(system, place, "show", f"{conversation.branch}:half.txt") == "the first half"
-    await eventually(lambda: not git(system, place, "for-each-ref", "refs/peerbot"))
+    await eventually(lambda: not checkpoints(system, conversation))
 
 
 async def killed(system: System) -> tuple[Conversation, str]:
-    """A turn whose worker was killed when a checkpoint had its work, and no other has begun yet."""
+    """Make a turn whose worker was killed after a checkpoint had its work; no other run has begun yet."""
     conversation, identity = await system.say(WORK)
     await eventually(lambda: system.logged("run_started"))
     await saved(system, conversation)
@@ -116,14 +117,14 @@ async def killed(system: System) -> tuple[Conversation, str]:
 
 
 def fetches(system: System) -> int:
-    """How often git was asked for commits."""
+    """Count git's requests for commits."""
     return sum(call.path.endswith("/git-upload-pack") for call in system.github.calls)
 
 
 async def test_saved_work_is_taken_over_though_github_fails_for_a_moment(system: System) -> None:
-    """At the very request that fetches it: the second run's clone asks as often as the first's did."""
+    """GitHub drops the request that fetches the files below the saved work."""
     conversation, identity = await killed(system)
-    system.github.faults.add("git-upload-pack$", count=fetches(system))  # served as they are
+    system.github.faults.add("git-upload-pack$", count=fetches(system) - 1)  # served as they are
     system.github.faults.add("git-upload-pack$", dropped=True)
     turn = await system.answer(conversation, identity)
 
@@ -141,14 +142,14 @@ async def test_saved_work_outlives_a_turn_that_could_not_take_it_over(tmp_path: 
         turn = await system.answer(conversation, identity)
         assert (turn.status, turn.run, turn.began) == ("failed", 2, False)
         assert "could not be checked out" in full_text(turn)
-        assert await refs(system, conversation) == [conversation.checkpoint_ref(1)]
+        assert checkpoints(system, conversation) == ["1"]
 
         system.github.faults.planned.clear()
         again = await system.ask("go on", thread=conversation, mention=False)
         assert again.status == "done"
         assert git(system, again.repository or "", "show", f"{conversation.branch}:half.txt") == "the first half"
         assert git(system, again.repository or "", "show", f"{conversation.branch}:tries.txt") == "one"
-        await eventually(lambda: not git(system, again.repository or "", "for-each-ref", "refs/peerbot"))
+        await eventually(lambda: not checkpoints(system, conversation))
 
 
 async def test_a_dispatcher_that_ends_leaves_the_turn_to_the_next_with_what_was_done(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ async def test_a_dispatcher_that_ends_leaves_the_turn_to_the_next_with_what_was_
         conversation, identity = await system.say(WORK)
         await eventually(lambda: below(tmp_path / "data", "tries.txt"), 20)
         await system.end(dispatcher)
-        assert await refs(system, conversation) == [conversation.checkpoint_ref(1)]
+        assert checkpoints(system, conversation) == ["1"]
         await system.start()
         turn = await system.answer(conversation, identity)
 
@@ -168,8 +169,8 @@ async def test_a_dispatcher_that_ends_leaves_the_turn_to_the_next_with_what_was_
         assert ends[0] == "drained"
 
 
-async def test_who_is_to_be_placed_when_a_dispatcher_ends_is_answered_by_the_next(system: System) -> None:
-    """A dispatcher that closes starts no run any more, and does not take that for a run that nobody will have."""
+async def test_a_message_whose_run_starts_as_a_dispatcher_ends_is_answered_by_the_next(system: System) -> None:
+    """A dispatcher that closes starts no run any more, and does not take that for a run that can't be started."""
     system.github.faults.add("", delay_seconds=2)
     conversation, identity = await system.say("run `echo my turn`")
     await eventually(lambda: "Reserve" in [line["step"] for line in system.logged("step")], 20)
@@ -182,7 +183,7 @@ async def test_who_is_to_be_placed_when_a_dispatcher_ends_is_answered_by_the_nex
 
 
 async def test_a_worker_that_is_asked_to_end_saves_its_work_and_another_goes_on(tmp_path: Path) -> None:
-    """SIGTERM to the worker alone, as an operator or a node that is drained sends it; its dispatcher stays."""
+    """SIGTERM to the worker alone, while its dispatcher stays: it may come from the agent, so it counts as a try."""
     async with System(tmp_path, {**FAST, "PEERBOT_CHECKPOINT_SECONDS": "30"}) as system:
         await system.start()
         conversation, identity = await system.say(WORK)
@@ -194,7 +195,7 @@ async def test_a_worker_that_is_asked_to_end_saves_its_work_and_another_goes_on(
         assert (turn.status, turn.run) == ("done", 2)
         first = (await system.journal.runs(conversation))[0]
         assert first.closed
-        assert first.closed.reason is RunEnd.DRAINED
+        assert (first.closed.reason, first.closed.by_signal) == (RunEnd.CRASHED, True)
         assert "went on with the first half" in full_text(turn)
         assert len(system.answers(conversation)) == 1
         assert git(system, turn.repository or "", "show", f"{conversation.branch}:half.txt") == "the first half"
@@ -202,7 +203,7 @@ async def test_a_worker_that_is_asked_to_end_saves_its_work_and_another_goes_on(
 
 @pytest.mark.timeout(240)
 async def test_a_supervisor_that_its_agent_has_stopped_is_ended_and_another_run_answers(tmp_path: Path) -> None:
-    """It holds the only place there is; whoever waits for that gets it."""
+    """It holds the only place, and the next in line gets that."""
     async with System(tmp_path, FAST | {"WORKER_MAX_CONCURRENT": "1"}) as system:
         await system.start()
         conversation, identity = await system.say(STOPS_ITS_SUPERVISOR)
@@ -238,8 +239,7 @@ async def test_a_turn_that_was_given_up_says_what_is_saved_and_the_next_message_
     given_up = await system.answer(conversation, identity)
 
     assert (given_up.status, given_up.run) == ("failed", None)
-    ref = (await refs(system, conversation))[-1]
-    assert f"Its changes are saved in `{ref}` of {begun.repository}." in full_text(given_up)
+    assert "I saved its changes, and your next message here goes on from them." in full_text(given_up)
     assert f"Earlier pushes are on the branch `{conversation.branch}`." in full_text(given_up)
 
     after = await system.ask("run `cat before.txt half.txt`", thread=conversation, mention=False)
@@ -247,6 +247,6 @@ async def test_a_turn_that_was_given_up_says_what_is_saved_and_the_next_message_
     assert {"half.txt", "tries.txt"} <= {file.path for file in after.files}
     assert git(system, begun.repository or "", "show", f"{conversation.branch}:half.txt") == "the first half"
     assert (
-        "the worker that worked on your last turn, which nobody answered, ended in the middle" in system.read_by_model()
+        "The worker that worked on your last turn, which nobody answered, ended in the middle" in system.read_by_model()
     )
-    await eventually(lambda: not git(system, begun.repository or "", "for-each-ref", "refs/peerbot"))
+    await eventually(lambda: not checkpoints(system, conversation))

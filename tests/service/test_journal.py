@@ -11,6 +11,7 @@ from peerbot.conversation.documents import (
     Card,
     Input,
     Posted,
+    RepositorySettled,
     RepostClaim,
     Run,
     RunClosed,
@@ -303,6 +304,11 @@ class TestTurns:
         assert await replica.posted(THREAD, 1) == await journal.posted(THREAD, 1) == posted
 
 
+async def parts(journal: Journal) -> list[bytes | None]:
+    """Read all parts of the first turn."""
+    return [await journal.get(key) for key in await journal.session_parts(THREAD, 1)]
+
+
 class TestSessions:
     async def test_parts_come_back_in_order_without_the_whole(self, journal: Journal, replica: Journal) -> None:
         for part in (2, 10, 1, 11):
@@ -311,7 +317,7 @@ class TestSessions:
         await journal.write_session_part(THREAD, 1, 2, 1, b"run 2's")
         await journal.write_session_part(THREAD, 1, 11, 1, b"run 11's")
         of_the_first = [b"part 1", b"part 2", b"part 10", b"part 11"]
-        assert await replica.session_parts(THREAD, 1) == [*of_the_first, b"run 2's", b"run 11's"]
+        assert await parts(replica) == [*of_the_first, b"run 2's", b"run 11's"]
         assert await replica.session(THREAD, 1, 1) == b"\x1f\x8b whole"
         assert await replica.session(THREAD, 1, 2) is None
         assert await replica.session_parts(THREAD, 2) == []
@@ -322,19 +328,45 @@ class TestSessions:
         assert not await journal.write_session_part(THREAD, 1, 1, 1, b"other entries")
         assert await journal.write_session(THREAD, 1, 1, b"all")
         assert not await journal.write_session(THREAD, 1, 1, b"all else")
-        assert await journal.session_parts(THREAD, 1) == [b"entries"]
+        assert await parts(journal) == [b"entries"]
 
 
 class TestRepositories:
-    async def test_a_name_stays_with_who_claimed_it_first(self, journal: Journal, replica: Journal) -> None:
-        assert await choices.claim_repository(journal, "acme", "user-ada", "T1/U1") == "T1/U1"
-        assert await choices.claim_repository(replica, "acme", "user-ada", "T1/U2") == "T1/U1"
-        assert await choices.claim_repository(replica, "acme", "user-ada", "T1/U1") == "T1/U1"
-        assert await choices.claim_repository(replica, "other", "user-ada", "T1/U2") == "T1/U2"
+    async def test_a_name_stays_with_the_first_user_who_claimed_it(self, journal: Journal, replica: Journal) -> None:
+        assert (await choices.claim_repository(journal, "acme", "user-ada", "T1/U1")).user == "T1/U1"
+        assert (await choices.claim_repository(replica, "acme", "user-ada", "T1/U2")).user == "T1/U1"
+        assert (await choices.claim_repository(replica, "acme", "user-ada", "T1/U1")).user == "T1/U1"
+        assert (await choices.claim_repository(replica, "other", "user-ada", "T1/U2")).user == "T1/U2"
 
     async def test_a_name_in_other_letters_is_the_same_name(self, journal: Journal) -> None:
-        assert await choices.claim_repository(journal, "Acme", "user-Ada", "T1/U1") == "T1/U1"
-        assert await choices.claim_repository(journal, "acme", "USER-ada", "T1/U2") == "T1/U1"
+        assert (await choices.claim_repository(journal, "Acme", "user-Ada", "T1/U1")).user == "T1/U1"
+        assert (await choices.claim_repository(journal, "acme", "USER-ada", "T1/U2")).user == "T1/U1"
+
+    async def test_what_was_settled_last_about_a_name_holds_and_nothing_is_settled_twice(
+        self, journal: Journal, replica: Journal
+    ) -> None:
+        first, other, second = (
+            RepositorySettled(i=i, id=number, conversation=str(THREAD)) for i, number in ((1, 5), (1, None), (2, 9))
+        )
+        assert await choices.settled(journal, "acme", "user-ada") is None
+        assert await choices.settle(journal, "acme", "user-ada", first) == first
+        assert await choices.settle(replica, "Acme", "USER-ada", other) == first
+        assert await choices.settle(replica, "acme", "user-ada", second) == second
+        assert await choices.settled(journal, "acme", "user-ada") == second
+        assert await choices.settled(journal, "acme", "user") is None
+
+    async def test_where_somebody_began_a_conversation_is_found_in_every_channel(self, journal: Journal) -> None:
+        elsewhere = Conversation(THREAD.team, "C0OTHER", THREAD.thread_ts)
+        for number in range(70):
+            other = Conversation(THREAD.team, "C0MANY", f"{number + 1}.000001")
+            await journal.begin(other, began("U2"))
+        await journal.begin(elsewhere, began("U1"))
+
+        assert await choices.has_begun_in(journal, THREAD, "U1", {"acme/user-ada"})
+        assert not await choices.has_begun_in(journal, THREAD, "U1", {"acme/user-bob"})
+        assert not await choices.has_begun_in(journal, THREAD, "U3", {"acme/user-ada"})
+        stranger = Conversation("T9", THREAD.channel, THREAD.thread_ts)
+        assert not await choices.has_begun_in(journal, stranger, "U1", {"acme/user-ada"})
 
 
 class TestDamage:

@@ -1,4 +1,4 @@
-"""What people see when the journal fails: slow, away, full, damaged, or of a newer release."""
+"""The words that people see if the journal fails: slow, away, full, damaged, or of a newer release."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SCRIPT = "Create a simple Python script that prints the first ten primes, and ru
 
 
 def notes(system: System, conversation: Conversation) -> list[str]:
-    """Where the thread is told that it can't go on."""
+    """Return the thread's messages about a conversation that can't go on."""
     messages = system.slack.thread(conversation.channel, conversation.thread_ts)
     return [message["text"] for message in messages if message["text"].startswith("I can't go on here")]
 
@@ -58,7 +58,7 @@ async def test_a_thread_is_told_once_of_a_document_that_cannot_be_read_and_the_o
         assert (await system.ask(QUESTION)).status == "done"  # another thread
         assert unreadable.read_text() == damage
 
-        unreadable.unlink()  # whoever runs PeerBot mends it
+        unreadable.unlink()  # an operator mends it
         conversation, identity = await system.say(QUESTION, thread=conversation)
         await system.answer(conversation, identity)
         await system.settled(conversation)

@@ -1,4 +1,4 @@
-"""A journal that goes away in the middle of a conversation, for longer than anybody's retries, and comes back."""
+"""A journal goes away in the middle of a conversation, for longer than all retries, and comes back."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ print('the agent came to its end')
 
 
 async def at_work(system: System) -> Path:
-    """Wait until the agent works; the file that lets it come to its end."""
+    """Wait until the agent works; returns the file that lets it come to its end."""
     await eventually(lambda: below(system.directory / "data", "begun.txt"), 30)
     [begun] = below(system.directory / "data", "begun.txt")
     return begun.with_name("go")
@@ -47,7 +47,7 @@ def waits_for_the_journal(system: System, path: str) -> Callable[[], bool]:
 
 
 def slack_forgets(system: System) -> None:
-    """From here on Slack sends nothing again before the test is over, nor tells what was said."""
+    """Let Slack, until the test is over, send nothing again and not tell what people wrote."""
     system.slack.faults.retry_scale = 1000
     system.no_history()
 
@@ -117,7 +117,9 @@ async def test_what_is_said_in_an_outage_that_outlasts_slack_is_answered_after_i
         assert not first.closed.reason.died_of_itself
 
 
-async def test_what_slack_does_not_send_again_nor_show_is_recorded_from_memory_in_its_order(tmp_path: Path) -> None:
+async def test_messages_that_slack_neither_sends_again_nor_shows_are_recorded_from_memory(
+    tmp_path: Path,
+) -> None:
     async with System(tmp_path) as system:
         await system.start()
         thread, _ = await system.say("run `echo first`")

@@ -50,6 +50,15 @@ async def git(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
+async def project(path: Path, file: str) -> Path:
+    """A person's repository whose one commit has this one file."""
+    await git("init", "-q", "-b", "main", str(path), cwd=Path("/"))
+    (path / file).write_text("")
+    await git("add", "-A", cwd=path)
+    await git("commit", "-qm", f"Begin with {file}", cwd=path)
+    return path
+
+
 async def test_try_prints_one_document_and_a_second_turn_knows_the_first(tmp_path: Path) -> None:
     first = await tried("--in", str(tmp_path), SCRIPT)
 
@@ -97,22 +106,121 @@ async def test_try_on_a_persons_repository_leaves_their_checkout_untouched(tmp_p
     assert "prime" in await git("show", f"{trial['branch']}:primes.py", cwd=copy)
 
 
+async def test_two_folders_of_one_name_are_two_repositories(tmp_path: Path) -> None:
+    world, mine, other = tmp_path / "world", tmp_path / "mine/api", tmp_path / "other/api"
+    await project(mine, "mine.py")
+    await project(other, "other.py")
+
+    first = await tried("--in", str(world), "--repo", str(mine), SCRIPT)
+    second = await tried("--in", str(world), "--repo", str(other), SCRIPT)
+    (mine / "later.py").write_text("")
+    await git("add", "-A", cwd=mine)
+    await git("commit", "-qm", "Go on", cwd=mine)
+    third = await tried("--in", str(world), "--repo", str(mine), SCRIPT)
+
+    copies = {path.name: path for path in world.rglob("*.git")}
+    assert set(copies) == {"api.git", "api-2.git"}
+    assert await _files(copies["api.git"], first) == {"mine.py", "primes.py"}
+    assert await _files(copies["api-2.git"], second) == {"other.py", "primes.py"}
+    assert await _files(copies["api.git"], third) == {"mine.py", "later.py", "primes.py"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ('my "own" app, it\'s $HOME', "my-own-app-it-s-home"),
+        (".проект", "repository"),
+        ("Año\udcff " + "long-" * 40, "ano-" + "long-" * 15 + "l"),
+    ],
+)
+async def test_a_folder_may_have_any_name(tmp_path: Path, folder: str, name: str) -> None:
+    source = await project(tmp_path / folder, "mine.py")
+
+    trial = await tried("--in", str(tmp_path / "world"), "--repo", str(source), SCRIPT)
+
+    copy = _only_repository(tmp_path / "world")
+    assert copy.name == f"{name}.git"
+    assert await _files(copy, trial) == {"mine.py", "primes.py"}
+
+
+async def test_a_subfolder_a_worktree_and_a_bare_repository_will_do(tmp_path: Path) -> None:
+    world, source = tmp_path / "world", await project(tmp_path / "app", "mine.py")
+    (source / "below").mkdir()
+    await git("worktree", "add", "-q", "-b", "feature", str(tmp_path / "tree"), cwd=source)
+    await git("clone", "-q", "--bare", str(source), str(tmp_path / "server.git"), cwd=tmp_path)
+
+    for path, name, told in (
+        (source / "below", "app", source),
+        (tmp_path / "tree", "tree", tmp_path / "tree"),
+        (tmp_path / "server.git", "server", tmp_path / "server.git"),
+    ):
+        code, _, err = await peerbot("try", "--in", str(world), "--repo", str(path), "hello")
+        assert code == 0
+        assert f"Repository: peerbot-community/{name}, a copy of {told}." in err
+
+    assert {path.name for path in world.rglob("*.git")} == {"app.git", "tree.git", "server.git"}
+
+
+async def test_a_copy_of_the_release_before_is_gone_on_with_and_is_not_given_to_another_path(tmp_path: Path) -> None:
+    world, source = tmp_path / "world", await project(tmp_path / "mine/api", "mine.py")
+    first = await tried("--in", str(world), "--repo", str(source), SCRIPT)
+    document = _only_repository(world) / "peerbot.json"
+    written = json.loads(document.read_text())
+    del written["source"]  # that release did not write it
+    document.write_text(json.dumps(written))
+
+    await tried("--in", str(world), "--repo", str(await project(tmp_path / "other/api", "other.py")), SCRIPT)
+    second = await tried(
+        "--in", str(world), "--repo", str(source), "--thread", first["conversation"], "what does primes.py do?"
+    )
+
+    assert {path.name for path in world.rglob("*.git")} == {"api.git", "api-2.git"}
+    assert f"you asked: “{SCRIPT}”" in second["answer"]
+    assert json.loads(document.read_text())["source"] == source.as_uri()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["try"], "the following arguments are required: message"),
         (["try", "--repo", "/nowhere", "hello"], "there is no directory /nowhere"),
-        (["try", "--repo", "/etc", "hello"], "git repository"),
+        (["try", "--repo", "", "hello"], "the path is empty"),
+        (["try", "--repo", "n" * 300, "hello"], "can't be read: File name too long"),
+        (["local", "--repo", __file__], "is a file. Name the directory of a git repository"),
+        (["try", "--repo", "/etc", "hello"], "/etc is not a git repository"),
+        (["try", "--in", __file__, "hello"], "it is a file. Name a directory that you may write to"),
+        (["local", "--in", "/proc/nothing"], "Name a directory that you may write to"),
         (["try", "--thread", "1795000000.000100", "hello"], "There is no thread 1795000000.000100 here"),
     ],
 )
 async def test_wrong_use_is_told_in_a_sentence_with_exit_code_2(arguments: list[str], sentence: str) -> None:
-    code, out, err = await peerbot(*arguments)
+    await _refused(arguments, sentence)
 
-    assert code == 2
-    assert sentence in err
-    assert "Traceback" not in err
-    assert out == ""
+
+@pytest.mark.parametrize(
+    ("steps", "path", "sentence"),
+    [
+        (["init -q -b main"], ".", "has no commit yet, and PeerBot works on what is committed. Make a first commit"),
+        (["init -q", "commit -q --allow-empty -m x", "checkout -q --orphan next"], ".", "next, has no commit yet"),
+        (["init -q", "commit -q --allow-empty -m x"], ".git/refs", "is inside a repository's .git directory. Name the"),
+    ],
+)
+async def test_a_repository_that_is_not_ready_is_told_with_what_to_do(
+    tmp_path: Path, steps: list[str], path: str, sentence: str
+) -> None:
+    for step in steps:
+        await git(*step.split(), cwd=tmp_path)
+
+    await _refused(["try", "--repo", str(tmp_path / path), "hello"], sentence)
+
+
+async def test_a_copy_that_git_can_not_bring_up_to_date_is_told_in_a_sentence(tmp_path: Path) -> None:
+    world, source = tmp_path / "world", await project(tmp_path / "app", "mine.py")
+    await git("branch", "feature", cwd=source)
+    await tried("--in", str(world), "--repo", str(source), "hello")
+    await git("branch", "-m", "feature", "feature/one", cwd=source)  # the copy has a file where it needs a folder now
+
+    await _refused(["try", "--in", str(world), "--repo", str(source), "hello"], f"git can't copy {source}: ")
 
 
 async def test_try_says_why_a_turn_failed_with_exit_code_1(tmp_path: Path) -> None:
@@ -192,8 +300,23 @@ async def test_ctrl_c_ends_everything_cleanly(tmp_path: Path) -> None:
 
 
 def _living(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that still do something; one that has ended and was not collected yet (by init) does not."""
+    """List those that still work. A process that has ended and was not collected yet (by init) does not."""
     return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+async def _refused(arguments: list[str], sentence: str) -> None:
+    """The command ends with exit code 2, and its last line on standard error has the sentence."""
+    code, out, err = await peerbot(*arguments)
+
+    assert code == 2
+    assert sentence in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert out == ""
+
+
+async def _files(repository: Path, trial: dict[str, Any]) -> set[str]:
+    """The files on the branch of a turn."""
+    return set((await git("ls-tree", "--name-only", trial["branch"], cwd=repository)).splitlines())
 
 
 def _only_repository(world: Path) -> Path:
@@ -207,7 +330,7 @@ def _tree(path: Path) -> dict[str, bytes]:
 
 
 def _is_listed(directory: str) -> bool:
-    """Whether this user may list it: `PATH` may name what is another user's, or is not there."""
+    """Whether this user may list it: `PATH` may name directories of other users, or missing ones."""
     return os.access(directory, os.R_OK | os.X_OK) and Path(directory).is_dir()
 
 

@@ -1,4 +1,4 @@
-"""The local GitHub, held by the real git: what it serves, keeps, refuses and leaves alone."""
+"""The local GitHub with the real git: what it serves, keeps, refuses and leaves alone."""
 
 import asyncio
 import base64
@@ -82,7 +82,7 @@ async def test_a_gzipped_request_is_understood(github: World, tmp_path: Path) ->
 
 
 async def test_an_answer_begins_before_the_request_ends(github: World) -> None:
-    """A body is handed on as it comes: were it collected first, nobody would ever answer this one."""
+    """A body is handed on as it comes. If the server collected it first, nobody would ever answer this one."""
     repository = await github.repository()
     answered = asyncio.Event()
     command = f"{'0' * 40} {'1' * 40} refs/heads/x\0 report-status\n"
@@ -258,16 +258,21 @@ async def test_a_dirty_repository_is_copied_as_it_is_committed_and_left_untouche
     assert [path for path in links if path.is_file()] == []
 
 
-async def test_a_copy_is_brought_up_to_date_and_keeps_what_was_pushed_to_it(github: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("branch", ["peerbot/x", "peerbot-2/x", "bots/x"])
+async def test_a_copy_is_brought_up_to_date_and_keeps_what_was_pushed_to_it(
+    github: World, tmp_path: Path, branch: str
+) -> None:
     source = await made_repository(tmp_path / "source")
     work = await imported(github, source, tmp_path / "work")
-    await git("-C", work, "checkout", "--quiet", "-b", "peerbot/x")
+    await git("-C", work, "checkout", "--quiet", "-b", branch)
     mine = await commit(work, "mine.py", "1")
-    await git("-C", work, "push", "--quiet", "origin", "peerbot/x", login=github.client)
+    await git("-C", work, "push", "--quiet", "origin", branch, login=github.client)
+    await git("-C", source, "branch", branch)  # as it was before
     theirs = await commit(source, "theirs.py", "2")
 
-    await github.server.import_repository("ada/project", source)
-    assert await github.client.branch_head("ada/project", "peerbot/x") == mine
+    prefix = branch.partition("/")[0].removesuffix("-2")
+    await github.server.import_repository("ada/project", source, branch_prefix=prefix)
+    assert await github.client.branch_head("ada/project", branch) == mine
     assert await github.client.branch_head("ada/project", "work") == theirs
 
 
@@ -316,9 +321,10 @@ async def test_a_copy_borrows_nothing_from_a_source_that_borrows(github: World, 
 
 async def test_what_can_not_be_copied_is_told_in_a_sentence(github: World, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
-    for nothing in (tmp_path / "plain", tmp_path / "absent"):
-        with pytest.raises(SettingsError, match="not a git repository"):
-            await github.server.import_repository("ada/project", nothing)
+    with pytest.raises(SettingsError, match="not a git repository"):
+        await github.server.import_repository("ada/project", tmp_path / "plain")
+    with pytest.raises(SettingsError, match="No such file or directory"):
+        await github.server.import_repository("ada/project", tmp_path / "absent")
     source = await made_repository(tmp_path / "source")
     await git("-C", source, "config", "uploadpack.allowFilter", "true")
     await git("clone", "--quiet", "--filter=blob:none", source.as_uri(), tmp_path / "partial")
@@ -392,7 +398,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_push_leaves_no_process(gi
     await until(lambda: not git_processes())
 
 
-async def test_the_links_in_an_answer_open_for_who_has_the_token(github: World, tmp_path: Path) -> None:
+async def test_the_links_in_an_answer_open_for_a_person_with_the_token(github: World, tmp_path: Path) -> None:
     repository = await github.repository()
     await github.pushed_branch(repository, tmp_path / "work", "peerbot/x")
     pull = await github.client.ensure_pull_request(

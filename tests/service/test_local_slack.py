@@ -1,4 +1,4 @@
-"""The local Slack as an app is told of it: events, their delivery, and what people do in it."""
+"""The local Slack as an app hears from it: events, their delivery, and the things that people do in it."""
 
 import asyncio
 import stat
@@ -51,6 +51,41 @@ async def test_a_reply_is_a_message_with_thread_ts_and_no_mention(slack: LocalSl
     assert reply["thread_ts"] == root
     assert reply["channel_type"] == "channel"
     assert slack.message(slack.general, root)["reply_count"] == 1
+
+
+async def test_a_message_about_oneself_has_a_subtype_and_less_beside(slack: LocalSlack) -> None:
+    async with bolt(slack) as received:
+        await slack.say(slack.person, slack.general, f"asks {slack.mention()} to go on", me=True)
+        await delivered(slack)
+    [event] = received.events
+    assert (event["type"], event["subtype"]) == ("message", "me_message")
+    assert not {"client_msg_id", "team"} & event.keys()
+
+
+async def test_a_forwarded_message_is_an_attachment_with_its_author_and_its_words(slack: LocalSlack) -> None:
+    alert = await slack.app_says(slack.general, "CPU at 99 %", name="Monitor")
+    mine = await slack.say(slack.person, slack.direct, "a &lt; b")
+    async with bolt(slack) as received:
+        stamps = [
+            await slack.forward(slack.person, slack.general, alert, slack.direct),
+            await slack.forward(slack.person, slack.direct, mine, slack.general, "look"),
+        ]
+        await delivered(slack)
+    first, second = (next(event for event in received.events if event["ts"] == ts) for ts in stamps)
+    assert (first["text"], second["text"]) == ("", "look")
+    assert [(a["author_name"], a["text"]) for a in first["attachments"]] == [("Monitor", "CPU at 99 %")]
+    assert [(a["author_id"], a["text"]) for a in second["attachments"]] == [(slack.person, "a &lt; b")]
+
+
+async def test_another_app_s_message_has_no_user(slack: LocalSlack) -> None:
+    root = await slack.app_says(slack.general, name="Monitor", attachments=[{"text": "CPU at 99 %"}])
+    async with bolt(slack) as received:
+        ts = await slack.app_says(slack.general, "still", thread_ts=root)
+        await delivered(slack)
+    [event] = [event for event in received.events if event["ts"] == ts]
+    assert event["subtype"] == "bot_message"
+    assert "user" not in event
+    assert slack.message(slack.general, root)["reply_users"] == [event["bot_id"]]
 
 
 async def test_a_mention_in_a_direct_message_is_a_message_alone(slack: LocalSlack) -> None:

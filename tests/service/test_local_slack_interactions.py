@@ -30,7 +30,7 @@ async def slack() -> AsyncIterator[LocalSlack]:
 
 @dataclass
 class App:
-    """What Slack's own client was sent, and what it answers with."""
+    """The payloads that Slack's own client got, and its answers to them."""
 
     answer: dict[str, Any] | None = None
     requests: list[SocketModeRequest] = field(default_factory=list)
@@ -113,7 +113,9 @@ async def test_what_people_do_while_no_app_listens_fails_at_once_and_is_not_sent
         assert [request.payload["type"] for request in app.requests] == ["view_submission"]
 
 
-async def test_only_a_button_that_a_message_has_can_be_pressed_and_only_by_who_sees_it(slack: LocalSlack) -> None:
+async def test_only_a_button_of_a_message_can_be_pressed_and_only_by_somebody_who_sees_it(
+    slack: LocalSlack,
+) -> None:
     slack.add_channel("G0PRIVATE01", "secret", kind="private", members=[slack.bot_user])
     card = await a_card(slack)
     with pytest.raises(LookupError, match="no button go"):

@@ -20,6 +20,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from peerbot.local.slack import LocalSlack
 from peerbot.local.slack.blocks import problems
+from peerbot.local.slack.files import FilePart
 
 SOON = 30.0  # seconds
 
@@ -38,6 +39,7 @@ METHODS = (
     "conversations.replies",
     "files.completeUploadExternal",
     "files.getUploadURLExternal",
+    "files.info",
     "reactions.add",
     "reactions.remove",
     "team.info",
@@ -47,6 +49,9 @@ METHODS = (
 EVENTS = {
     ("app_mention", None): "AppMentionEvent",
     ("message", None): "GenericMessageEvent",
+    ("message", "bot_message"): "BotMessageEvent",
+    ("message", "me_message"): "MeMessageEvent",
+    ("message", "file_share"): "FileShareMessageEvent",
     ("message", "message_changed"): "MessageChangedEvent",
     ("message", "message_deleted"): "MessageDeletedEvent",
 }
@@ -67,14 +72,14 @@ Schemas = dict[str, Draft7Validator]
 
 @pytest.fixture
 async def schemas(request: pytest.FixtureRequest) -> Schemas:
-    """A validator for each of Slack's types, made once for what is installed."""
+    """Make a validator for each of Slack's types, once for the installed packages."""
     types = [*map(answer_type, METHODS), *EVENTS.values(), *PAYLOADS.values(), "KnownBlock"]
     return {name: Draft7Validator(schema) for name, schema in (await slack_types.schemas(request, types)).items()}
 
 
 @dataclass
 class Run:
-    """What the local Slack answered, sent and kept in a run that uses all of it, errors too."""
+    """All that the local Slack answered, sent and kept in a run that uses all of it, errors included."""
 
     answers: list[tuple[str, Any]] = field(default_factory=list)  # by method
     events: list[Any] = field(default_factory=list)
@@ -82,11 +87,23 @@ class Run:
     blocks: list[Any] = field(default_factory=list)
 
 
-# What Slack is known to send and its types leave out. By type, and the part of the message or channel.
+# Of an attachment that is a forwarded message: the types of answers have them.
+FORWARDED = ("author_id", "channel_id", "channel_team", "from_url", "id", "is_msg_unfurl", "message_blocks")
+
+# Fields that Slack sends and its types leave out. By type, and the part of the message or channel.
 BEYOND: dict[str, set[str]] = {
-    "ConversationsInfoResponse": {"user"},  # whom a direct message is with
-    "ConversationsRepliesResponse": {"client_msg_id", "subtype", "hidden"},  # the last two: of a tombstone
+    "ConversationsHistoryResponse": {"is_share"},
+    "ConversationsInfoResponse": {"user"},  # the other person of a direct message
+    "ConversationsRepliesResponse": {
+        "client_msg_id",
+        "subtype",
+        "hidden",  # of a tombstone
+        "username",  # of an app without a user
+        "is_share",  # of a message that another forwards
+    },
+    "FileShareMessageEvent": {"client_msg_id", "team"},
     "GenericMessageEvent": {
+        *FORWARDED,
         "app_id",
         "user_team",
         "source_team",
@@ -96,7 +113,7 @@ BEYOND: dict[str, set[str]] = {
 
 
 def faults(schemas: Schemas, name: str, shown: Any) -> list[str]:
-    """What of `shown` Slack's type `name` does not know, or knows otherwise."""
+    """List the parts of `shown` that Slack's type `name` does not know, or knows otherwise."""
     found = []
     for error in schemas[name].iter_errors(shown):
         if error.validator == "additionalProperties":
@@ -108,7 +125,7 @@ def faults(schemas: Schemas, name: str, shown: Any) -> list[str]:
 
 
 def without_free_parts(shown: Any) -> Any:
-    """A copy without what the answers' types describe badly: blocks (KnownBlock is for them), an app's own payload."""
+    """Copy without the parts that the types of answers describe badly: blocks, an app's own payload."""
     if isinstance(shown, list):
         return [without_free_parts(item) for item in shown]
     if not isinstance(shown, dict):
@@ -136,11 +153,14 @@ async def test_every_event_has_the_shape_that_slack_s_own_has(schemas: Schemas, 
     for sent in run.events:
         event = without_free_parts(sent)
         for part in {"message", "previous_message"} & event.keys():
-            # Slack's type says that a message within an event is an event; it is what conversations.replies shows.
+            # Slack's type says that a message within an event is an event; conversations.replies shows its real form.
             found += faults(schemas, "ConversationsRepliesResponse", {"ok": True, "messages": [event[part]]})
             event[part] = {"type": "message", "channel": "C", "user": "U", "ts": "1.0", "event_ts": "1.0"} | {
                 "channel_type": "channel"
             }
+        # The events' type of a file knows neither a stub nor one that was deleted; conversations.replies shows both.
+        brought = {part: event.pop(part) for part in ("files", "attachments") if part in event}
+        found += faults(schemas, "ConversationsRepliesResponse", {"ok": True, "messages": [brought]})
         found += faults(schemas, EVENTS[event["type"], event.get("subtype")], event)
     assert not found, "\n".join(found)
 
@@ -153,14 +173,14 @@ async def test_every_interaction_and_command_has_the_shape_that_slack_s_own_has(
 
 async def test_every_kept_block_has_the_shape_that_slack_s_own_has(schemas: Schemas, run: Run) -> None:
     assert {block["type"] for block in run.blocks} == {block["type"] for block in BLOCKS}
-    # Slack's type of a plan takes anything for a task, so each is looked at by itself.
+    # Slack's type of a plan accepts anything as a task, so each task is checked by itself.
     blocks = run.blocks + [task for block in run.blocks for task in block.get("tasks", [])]
     found = [fault for block in blocks for fault in faults(schemas, "KnownBlock", block)]
     assert not found, "\n".join(found)
 
 
-async def test_what_the_blocks_check_lets_pass_slack_s_types_let_pass(schemas: Schemas) -> None:
-    """Every part of every block is taken away, or made something else, one at a time."""
+async def test_slack_s_types_accept_all_blocks_that_our_check_accepts(schemas: Schemas) -> None:
+    """Remove every part of every block, or change it into something else, one at a time."""
     too_kind = [
         json.dumps(spoilt)
         for block in [*BLOCKS, TASK]
@@ -290,7 +310,7 @@ async def run() -> Run:
 
 
 async def everything(slack: LocalSlack, call: Any) -> list[Any]:
-    """Use every method, and every kind of event; return the blocks of what was kept."""
+    """Use every method, and every kind of event; returns the blocks that were kept."""
     general = slack.general
     await call("auth.test")
     await call("team.info")
@@ -303,6 +323,11 @@ async def everything(slack: LocalSlack, call: Any) -> list[Any]:
     root = await slack.say(slack.person, general, f"{slack.mention()} go")
     await slack.say("U0STRANGER1", "C0SHARED001", f"{slack.mention()} hello")
     await slack.say(slack.person, slack.direct, "hello")
+    await slack.say(slack.person, general, "asks for more", me=True)
+    alert = await slack.app_says(general, attachments=[{"title": "CPU", "text": "at 99 %", "fallback": "CPU"}])
+    await slack.app_says(general, "Alert", blocks=[BLOCKS[4], RICH], thread_ts=root)
+    await slack.forward(slack.person, general, alert, general, "look")
+    await slack.forward(slack.person, general, alert, slack.direct)
     await call("agents.sessions.setStatus", channel_id=general, thread_ts=root, status="processing", title="Go")
     await call("reactions.add", channel=general, timestamp=root, name="eyes")
     await call("reactions.add", channel=general, timestamp=root, name="eyes")
@@ -322,6 +347,14 @@ async def everything(slack: LocalSlack, call: Any) -> list[Any]:
     await call("files.completeUploadExternal", files=sent, channel_id=general, thread_ts=root, initial_comment="more")
     await call("files.completeUploadExternal", files=sent, channel_id=general)
     await call("files.getUploadURLExternal", filename="rest.md", length=0)
+    stubbed = FilePart("theirs.pdf", b"%PDF", {"file_access": "check_file_info"})
+    gone = FilePart("", b"", {"mode": "tombstone"})
+    shared = slack.share_files(slack.person, general, slack.mention(), [FilePart("a.png", b"x"), stubbed, gone])
+    slack.share_files(slack.person, slack.direct, "", [FilePart("notes.txt", b"x")])
+    for file in slack.message(general, shared)["files"]:
+        await call("files.info", file=file["id"])
+    await call("files.info", file="F0NOWHERE01")
+    await slack.forward(slack.person, general, shared, general, slack.mention())
     await call("chat.getPermalink", channel=general, message_ts=card["ts"])
     await slack.press(slack.person, general, card["ts"], "run_stop")
     await slack.submit(slack.person, VIEW, {"why": {"text": {"type": "plain_text_input", "value": "too slow"}}})

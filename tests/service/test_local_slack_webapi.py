@@ -1,4 +1,4 @@
-"""The local Slack as an app asks it: Slack's own client against its Web API, and the faults that it can play."""
+"""The local Slack as an app calls it: Slack's own client against its Web API, and the faults that it can play."""
 
 import asyncio
 import json
@@ -163,6 +163,7 @@ async def test_a_permalink_names_the_message_and_its_thread(slack: LocalSlack, c
     assert link.endswith(f"/archives/{slack.general}/p{reply.replace('.', '')}?thread_ts={root}&cid={slack.general}")
 
 
+OF_ALL_KINDS = "# a\n\nb\n\n- c\n  ~~~\n  d\n  ~~~\n\n> e\n>\n> f\n\n```\ng\n```\n\n| h |\n|---|\n| i |\n\n---\n\n"
 DIVIDER = {"type": "divider"}
 PLAN = {
     "type": "plan",
@@ -219,6 +220,12 @@ REFUSALS: dict[str, tuple[str, dict[str, Any], str]] = {
     "cursor": ("conversations.history", {"channel": "GENERAL", "cursor": "bm8="}, "invalid_cursor"),
     "oldest": ("conversations.history", {"channel": "GENERAL", "oldest": "yesterday"}, "invalid_ts_oldest"),
     "51 blocks": ("blocks", {"blocks": [DIVIDER] * 51}, "invalid_blocks"),
+    "51 paragraphs": ("blocks", {"blocks": [{"type": "markdown", "text": "x\n\n" * 51}]}, "invalid_blocks"),
+    "51 of all kinds": (
+        "blocks",
+        {"blocks": [{"type": "markdown", "text": OF_ALL_KINDS * 5}, DIVIDER]},
+        "invalid_blocks",
+    ),
     "unknown block": ("blocks", {"blocks": [{"type": "sparkle"}]}, "invalid_blocks"),
     "long section": ("blocks", {"blocks": [_section("x" * 3001)]}, "invalid_blocks"),
     "empty section": ("blocks", {"blocks": [_section("")]}, "invalid_blocks"),
@@ -254,6 +261,25 @@ async def test_slack_s_word_for_what_it_refuses(slack: LocalSlack, client: Async
     if error == "invalid_blocks":
         assert "[json-pointer:/blocks" in failure.value.response["errors"][0]
     assert (slack.thread(slack.general, hers), slack.message(slack.general, mine)) == before
+
+
+async def test_a_markdown_block_is_taken_if_slack_makes_50_blocks_of_it_and_a_list_is_one(
+    slack: LocalSlack, client: AsyncWebClient
+) -> None:
+    for text in (OF_ALL_KINDS * 5, "- x\n" * 400, "x\n" * 400):
+        posted = await client.chat_postMessage(
+            channel=slack.general, text="x", blocks=[{"type": "markdown", "text": text}]
+        )
+        assert posted["ok"]
+
+
+async def test_a_workspace_can_lack_a_block(slack: LocalSlack, client: AsyncWebClient) -> None:
+    slack.lack_blocks("plan")
+
+    with pytest.raises(SlackApiError) as failure:
+        await client.chat_postMessage(channel=slack.general, text="x", blocks=[DIVIDER, PLAN])
+    assert failure.value.response["errors"] == ["unsupported type: plan [json-pointer:/blocks/1/type]"]
+    await client.chat_postMessage(channel=slack.general, text="x", blocks=[DIVIDER])
 
 
 async def test_forms_and_queries_are_read_as_json_bodies_are(slack: LocalSlack) -> None:

@@ -1,4 +1,4 @@
-"""The Slack app's manifest: what Slack takes, what the product uses, and nothing else."""
+"""The Slack app's manifest: Slack takes it, the product uses all of it, and nothing is missing."""
 
 import ast
 import asyncio
@@ -16,6 +16,7 @@ from jsonschema import Draft7Validator
 from peerbot.errors import Refused
 from peerbot.local.slack import LocalSlack
 from peerbot.slack.api import call, open_client
+from peerbot.slack.controls import COMMAND
 from peerbot.slack.manifest import APP_SCOPE, EVENTS, NO_SCOPE, SCOPES, Scope
 from peerbot.slack.past import _TYPES as KINDS_LOOKED_THROUGH
 
@@ -24,7 +25,7 @@ NPM = ROOT / "tests/npm/slack"
 
 
 def printed() -> dict[str, Any]:
-    """What `peerbot manifest` prints, read as Slack reads it."""
+    """Run `peerbot manifest`; returns its output as Slack reads it."""
     done = subprocess.run([sys.executable, "-m", "peerbot", "manifest"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     document: dict[str, Any] = yaml.safe_load(done.stdout)
@@ -36,11 +37,11 @@ def printed() -> dict[str, Any]:
     shutil.which("node") is None or not (NPM / "node_modules").is_dir(), reason="npm ci in tests/npm/slack"
 )
 async def test_slacks_own_type_of_a_manifest_takes_it() -> None:
-    takes = "AppsManifestCreateArguments"  # of `apps.manifest.create`, which takes what the page takes
+    takes = "AppsManifestCreateArguments"  # of `apps.manifest.create`, which accepts the same as the page
     node = await asyncio.create_subprocess_exec("node", str(NPM / "schemas.mjs"), takes, stdout=asyncio.subprocess.PIPE)
     made, _ = await asyncio.wait_for(node.communicate(), 150)
     schema = json.loads(made)[takes]
-    # Slack's type lets anything stand beside what it names; a name that it does not know is a mistake of ours.
+    # Slack's type allows unknown names beside its own. Here an unknown name is a mistake of ours.
     schema["definitions"]["Manifest"]["additionalProperties"] = False
     validator = Draft7Validator(schema)
     document = printed()
@@ -63,7 +64,7 @@ def test_it_keeps_slacks_limits_and_is_for_socket_mode() -> None:
     assert document["settings"]["socket_mode_enabled"] is True
     assert document["settings"]["token_rotation_enabled"] is False
     assert document["features"]["app_home"]["messages_tab_read_only_enabled"] is False
-    assert document["features"]["bot_user"]["display_name"] == "peerbotai"  # what the guide has people mention
+    assert document["features"]["bot_user"]["display_name"] == "peerbotai"  # the name that people mention in the guide
 
 
 def test_each_scope_and_event_is_printed_with_its_reason() -> None:
@@ -76,10 +77,10 @@ def test_each_scope_and_event_is_printed_with_its_reason() -> None:
 
 
 def methods_that_the_product_names() -> set[str]:
-    """Every Web API method that stands in the product's code as what is called."""
+    """Find the Web API methods that the product's code calls."""
     found = set()
     for module in (ROOT / "src/peerbot").rglob("*.py"):
-        if "local" in module.parts or module.name in ("lanes.py", "manifest.py"):  # budgets, and what is tested here
+        if "local" in module.parts or module.name in ("lanes.py", "manifest.py"):  # budgets, and the manifest itself
             continue
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_method(node.value):
@@ -88,7 +89,8 @@ def methods_that_the_product_names() -> set[str]:
 
 
 def _is_method(text: str) -> bool:
-    families = ("apps", "auth", "chat", "conversations", "files", "reactions", "team", "users", "agents", "views")
+    families = ["apps", "auth", "chat", "conversations", "files", "reactions", "team", "users", "agents", "views"]
+    families.append("usergroups")
     first, _, rest = text.partition(".")
     return first in families and rest.replace(".", "").isalpha()
 
@@ -99,7 +101,9 @@ def test_it_asks_for_what_the_product_calls_and_nothing_else() -> None:
     assert named | {*NO_SCOPE, "apps.connections.open"} == methods_that_the_product_names()
     assert APP_SCOPE == "connections:write"
     for scope in SCOPES:
-        assert scope.methods or scope.name in {event.scope for event in EVENTS}, f"{scope.name} is for nothing"
+        needed = scope.methods or scope.name in {event.scope for event in EVENTS} or scope.name == "commands"
+        assert needed, f"{scope.name} is for nothing"
+    assert [command["command"] for command in printed()["features"]["slash_commands"]] == [COMMAND]
 
 
 def test_each_kind_of_channel_that_is_looked_through_is_heard_from_too() -> None:
@@ -116,18 +120,21 @@ def test_each_kind_of_channel_that_is_looked_through_is_heard_from_too() -> None
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "chat.postMessage": {"text": "x"},
+    "chat.postEphemeral": {"user": LocalSlack.person, "text": "x"},
+    "usergroups.users.list": {"usergroup": "S1"},
     "chat.update": {"ts": "1.000001", "text": "x"},
     "conversations.replies": {"ts": "1.000001"},
     "reactions.add": {"timestamp": "1.000001", "name": "eyes"},
     "reactions.remove": {"timestamp": "1.000001", "name": "eyes"},
     "files.getUploadURLExternal": {"filename": "x", "length": 1},
     "files.completeUploadExternal": {"files": [{"id": "F1"}]},
+    "files.info": {"file": "F1"},
 }
 TYPES = {"channels": "public_channel", "groups": "private_channel", "im": "im", "mpim": "mpim"}
 
 
 async def refusal(slack: LocalSlack, scope: Scope, method: str) -> str:
-    """What Slack says when `method` is called as the scope is meant; empty where it is done."""
+    """Return Slack's refusal when `method` is called as the scope is meant; empty if it is done."""
     channels = {"channels": slack.general, "groups": "GPRIVATE", "im": slack.direct, "mpim": "GGROUP"}
     family = scope.name.partition(":")[0]
     asked = {"channel": channels.get(family, slack.general), **ARGUMENTS.get(method, {})}

@@ -1,4 +1,4 @@
-"""What people read, what is kept, and how the thread goes on, when Claude's API, Claude Code or a tool of it fails."""
+"""The words for people, the kept work, and how a thread goes on, if Claude's API, the CLI or a tool fails."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ NO_CREDIT = "Your credit balance is too low to access the Anthropic API. Please 
 SHORT = {"SESSION_TIMEOUT_MINUTES": "0.15", "WORKER_IDLE_SECONDS": "0"}
 
 COMPACTION_REQUESTS = 7
-"""So often Claude Code asks before it gives up: the request itself, and for summaries of less and less of it."""
+"""How often Claude Code asks before it gives up: the request itself, and for ever shorter summaries."""
 
 slow = pytest.mark.slow
 
@@ -42,13 +42,13 @@ async def module_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def system(module_system: System) -> AsyncIterator[System]:
-    """The module's system; what a test broke is mended for the next."""
+    """The module's system. Whatever a test broke is mended for the next."""
     yield module_system
     module_system.model.faults.clear()
 
 
 def causes(system: System, conversation: Conversation) -> str:
-    """What the operator finds in the log of a conversation's failed turns."""
+    """Return the operator's log lines about a conversation's failed turns."""
     lines = [line for line in system.logged("turn_failed") if line["conversation"] == str(conversation)]
     return " ".join(line["cause"] for line in lines)
 
@@ -71,7 +71,7 @@ def _name(process: psutil.Process) -> str:
 
 
 def running(system: System, mark: str) -> bool:
-    """Whether a process in whose command line `mark` stands runs in this system's sandboxes."""
+    """Whether this system's sandboxes have a process with `mark` in its command line."""
     me = os.getpid()
     mine = str(system.directory)
     for process in psutil.process_iter(["pid", "cmdline"]):
@@ -217,13 +217,13 @@ async def test_a_silent_stream_and_an_api_that_is_down_for_minutes_end_by_themse
 
 
 @slow
-async def test_a_budget_that_is_used_up_is_told_and_the_next_run_has_a_new_one(tmp_path: Path) -> None:
+async def test_a_budget_that_is_used_up_is_told_and_the_next_turn_has_a_new_one(tmp_path: Path) -> None:
     async with System(tmp_path, {"PEERBOT_RUN_BUDGET_USD": "0.01", "WORKER_IDLE_SECONDS": "0"}) as system:
         await system.start()
         conversation, identity = await system.say(SCRIPT)
         failed = await system.answer(conversation, identity)
 
-        assert full_text(failed).startswith("This worker's budget of $0.01 is used up. Write here again")
+        assert full_text(failed).startswith("This turn's budget of $0.01 is used up. Write here again")
         await eventually(lambda: system.logged("run_closed"))
         asked = system.model.requests
         after = await system.ask(QUESTION, thread=conversation, mention=False)
@@ -263,7 +263,7 @@ async def test_a_full_context_is_compacted_and_the_compacted_session_goes_on_in_
 
 
 async def killed(system: System, *, times: int, once_there: Callable[[], bool] = lambda: True) -> None:
-    """Kill Claude Code (SIGKILL) so often, each time another process."""
+    """Kill Claude Code (SIGKILL) this many times, each time another process."""
     gone: set[int] = set()
     for _ in range(times):
         await eventually(lambda: {process.pid for process in agents(system)} - gone and once_there(), 20)
@@ -416,12 +416,13 @@ async def test_a_session_that_cannot_be_taken_up_is_followed_by_a_new_one_that_k
     async with System(tmp_path, {"WORKER_IDLE_SECONDS": "0"}) as system:
         await system.start()
         conversation, identity = await system.say(SCRIPT)
-        first = await system.answer(conversation, identity)
+        await system.answer(conversation, identity)
+        first = await system.ask("run `echo 'List<String> &lt;'`", thread=conversation, mention=False)
         await eventually(lambda: system.logged("run_closed"))
         file = session_file(system, conversation, first)
         file.write_bytes(damage(file.read_bytes()))
         await system.end(system.dispatchers[-1])
-        await system.start()  # without what the first has in memory
+        await system.start()  # without the parts that the first has in memory
 
         after = await system.ask("run `cat primes.py`", thread=conversation, mention=False)
         assert after.status == "done"
@@ -432,9 +433,10 @@ async def test_a_session_that_cannot_be_taken_up_is_followed_by_a_new_one_that_k
         assert first.session
         assert after.session.id != first.session.id
         read = system.read_by_model()
-        assert "your earlier session in this thread could not be taken up again" in read
+        assert "Your earlier session in this thread could not be taken up again" in read
         assert f"{SCRIPT}" in read
         assert "PeerBot (you):" in read
+        assert "\n  List<String> &lt;\n" in read, "our own answer is read as it was"
 
         third = await system.ask("run `echo third`", thread=conversation, mention=False)
         assert third.session

@@ -1,4 +1,4 @@
-"""The one writer to Slack: who goes first, what a 429 holds, what is dropped, and how little Slack has to refuse."""
+"""The one writer to Slack: its order, the calls that a 429 holds back or drops, and how little Slack refuses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +11,7 @@ from peerbot.errors import Unavailable
 from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import open_client
 from peerbot.slack.blocks import Rendered
+from peerbot.slack.events import Us
 from peerbot.slack.lanes import LONGEST_QUEUE, Urgency
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
@@ -34,7 +35,7 @@ async def outbound(slack: LocalSlack) -> AsyncIterator[Outbound]:
 
 
 def asked(slack: LocalSlack, method: str) -> list[str]:
-    """The messages that a method was called for, in order, without the calls that were refused."""
+    """The messages that a method was called for, in order, without refused calls."""
     return [str(call.arguments["message_ts"]) for call in slack.calls if call.method == method and call.outcome == "ok"]
 
 
@@ -44,7 +45,7 @@ def refusals(slack: LocalSlack) -> int:
 
 @pytest.fixture
 def hold(slack: LocalSlack, outbound: Outbound, caplog: pytest.LogCaptureFixture) -> Hold:
-    """Let Slack refuse a call, which waits then for its next try, and whoever comes after it."""
+    """Let Slack refuse a call. The call then waits for its next try, and so do all calls behind it."""
 
     async def hold(ts: str, fault: Fault = HELD) -> "asyncio.Task[object]":
         slack.faults.add(LINK, fault)
@@ -86,7 +87,7 @@ async def test_of_calls_as_urgent_the_first_goes_first(slack: LocalSlack, outbou
 
 
 async def test_an_edit_that_waited_shows_the_newest(slack: LocalSlack, outbound: Outbound) -> None:
-    poster = Poster(outbound)
+    poster = Poster(outbound, Us(slack.team, slack.bot_user))
     conversation = Conversation(slack.team, slack.general, await slack.say(slack.person, slack.general, "hello"))
     ts = await poster.post(conversation, notice("first"))
     shown = "older"
@@ -109,7 +110,7 @@ async def test_what_has_nothing_to_show_any_more_is_not_sent(slack: LocalSlack, 
     async def nothing() -> None:
         return None
 
-    assert await Poster(outbound).post(conversation, nothing) == ""
+    assert await Poster(outbound, Us(slack.team, slack.bot_user)).post(conversation, nothing) == ""
     assert not slack.calls
 
 
@@ -144,8 +145,8 @@ async def test_too_long_a_queue_drops_what_is_least_urgent(slack: LocalSlack, ou
 
 
 async def test_an_edit_on_its_way_is_over_before_the_next(slack: LocalSlack, outbound: Outbound) -> None:
-    """Who draws progress is cancelled when the turn ends; what Slack is about to take must not land after the end."""
-    poster = Poster(outbound)
+    """The task that draws progress is cancelled when the turn ends; a call on its way must not land after the end."""
+    poster = Poster(outbound, Us(slack.team, slack.bot_user))
     conversation = Conversation(slack.team, slack.general, await slack.say(slack.person, slack.general, "hello"))
     ts = await poster.post(conversation, notice("first"))
     begun = asyncio.Event()
@@ -169,7 +170,7 @@ async def test_an_edit_on_its_way_is_over_before_the_next(slack: LocalSlack, out
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_replicas_that_share_slack_s_budgets_are_seldom_refused_and_finals_are_in_time(slack: LocalSlack) -> None:
-    """Three, who have not heard of each other, with far more to do than Slack allows."""
+    """Three writers do not know of each other, and have far more to do than Slack allows."""
     slack.faults.rate_limits = True
     said = [await slack.say(slack.person, slack.general, str(number)) for number in range(40)]
     finals = 20
@@ -190,7 +191,7 @@ async def test_replicas_that_share_slack_s_budgets_are_seldom_refused_and_finals
         posters = []
         for _ in range(3):
             client = await stack.enter_async_context(open_client(slack.api_url, slack.bot_token))
-            posters.append(Poster(Outbound(client)))
+            posters.append(Poster(Outbound(client), Us(slack.team, slack.bot_user)))
         tasks = [asyncio.create_task(comfort(posters[i % 3], ts)) for i, ts in enumerate(said)]
         await asyncio.gather(*(final(posters[i % 3], ts) for i, ts in enumerate(said[:finals])))
         ended = await asyncio.gather(*tasks, return_exceptions=True)

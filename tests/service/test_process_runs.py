@@ -24,7 +24,7 @@ from run_processes import (
 
 from peerbot.conversation.ends import RunEnd
 from peerbot.errors import Unavailable
-from peerbot.runs.port import Phase, RunEvent
+from peerbot.runs.port import NOT_ASKED, Phase, RunEvent
 from peerbot.runs.processes.runs import ProcessRuns
 from peerbot.runs.processes.sandbox import Sandbox
 
@@ -38,6 +38,7 @@ signal.signal(signal.SIGTERM, end)
 print("up", flush=True)
 time.sleep(600)
 """
+DRAINED_ON_TERM = ENDS_ON_TERM.replace("exit(0)", "exit(143)")
 BEATS = """
 import os, sys, time
 while True:
@@ -45,7 +46,7 @@ while True:
     os.write(int(os.environ["PEERBOT_HEARTBEAT_FD"]), b".")
     time.sleep(0.05)
 """
-# A grandchild in a session of its own, whose parent has gone: what an agent's shell leaves behind at its worst.
+# A grandchild in a session of its own, whose parent is gone: the worst that an agent's shell can leave behind.
 LEAVES_ORPHAN = """
 import os, subprocess, sys, time
 if os.fork() == 0:
@@ -137,11 +138,12 @@ async def test_how_a_worker_ends_says_why_its_run_ended(stage: Stage, source: st
     await runs.start(spec())
     state = await ended(runs)
     assert state.end is end
+    assert state.by_signal is ("SIG" in detail)
     assert detail in state.detail
 
 
 async def test_closing_lets_the_worker_end_in_its_own_way(stage: Stage) -> None:
-    """Only the worker is asked: what it has started is its own to end."""
+    """Only the worker is asked: it ends the processes that it started."""
     child = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('child asked', flush=True))\n"
     child += "print('child up', flush=True)\nwhile True: time.sleep(600)"
     runs = stage.runs(f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n{ENDS_ON_TERM}")
@@ -154,6 +156,34 @@ async def test_closing_lets_the_worker_end_in_its_own_way(stage: Stage) -> None:
     assert state is not None
     assert (state.phase, state.end) == (Phase.ENDED, RunEnd.DRAINED)
     assert stage.processes() == []
+
+
+async def test_a_drain_that_nobody_asked_for_is_a_crash_by_a_signal(stage: Stage) -> None:
+    """The agent can send its supervisor SIGTERM. Another dispatcher reads the same from the folder."""
+    runs = stage.runs(DRAINED_ON_TERM)
+    await runs.start(spec())
+    await eventually(lambda: "up" in stage.printed())
+    _worker(stage).terminate()
+    assert (await ended(runs)).end is RunEnd.CRASHED
+    state = await stage.runs(WAITS).look(CONVERSATION, 1)
+    assert state is not None
+    assert (state.end, state.said, state.by_signal) == (RunEnd.CRASHED, NOT_ASKED, True)
+
+
+async def test_a_drain_while_the_dispatcher_itself_is_asked_to_end_was_asked_for(stage: Stage) -> None:
+    """As systemd stops a service: all of its processes at once."""
+    runs = stage.runs(DRAINED_ON_TERM)
+    await runs.start(spec())
+    await eventually(lambda: "up" in stage.printed())
+    runs.ending()
+    _worker(stage).terminate()
+    state = await ended(runs)
+    assert (state.end, state.said, state.by_signal) == (RunEnd.DRAINED, "", False)
+
+
+def _worker(stage: Stage) -> psutil.Process:
+    """The worker itself, below all that it runs in."""
+    return max(stage.workers(), key=lambda process: len(process.parents()))
 
 
 async def test_a_worker_that_ignores_that_is_killed_after_its_grace_time(stage: Stage) -> None:
@@ -198,7 +228,7 @@ async def test_nothing_that_a_worker_started_outlives_a_kill(stage: Stage) -> No
 
 
 async def test_a_run_ends_with_the_dispatcher_that_started_it(stage: Stage) -> None:
-    """Also when that is killed at once; another dispatcher saw the run live and is told that it ended."""
+    """Even if that is killed at once; another dispatcher saw the run live and is told that it ended."""
     dispatcher = start_dispatcher(stage, f"{LEAVES_ORPHAN}\n{IGNORES_TERM}")
     try:
         await eventually(lambda: "orphan" in stage.printed() and "up" in stage.printed(), seconds=10)
@@ -350,6 +380,39 @@ async def test_an_ended_run_leaves_its_notes_and_its_log_alone(stage: Stage) -> 
     assert {path.name for path in stage.folder().iterdir()} == {
         "run.json", "end.json", "worker.log", "lock", "dispatcher", "wake",
     }  # fmt: skip
+
+
+NESTED = """
+import os
+for _ in range(1500):
+    os.mkdir("d")
+    os.chdir("d")
+print("made", flush=True)
+"""
+
+
+async def test_directories_inside_each_other_keep_no_run_from_being_cleared(stage: Stage) -> None:
+    """Neither when that run ends nor when a dispatcher starts and finds what another one left."""
+    runs = stage.runs(NESTED)
+    for run in (1, 2):
+        await runs.start(spec(run))
+        assert (await ended(runs, run)).end is RunEnd.FINISHED
+        assert stage.printed(run) == "made\n"
+    await runs.close()
+    assert not (stage.folder(1) / "workspace").exists()
+    assert not (stage.folder(2) / "workspace").exists()
+    for run in (1, 2):  # as a dispatcher leaves them that dies before it has cleared up
+        (stage.folder(run) / "workspace").mkdir()
+        making = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", NESTED, cwd=stage.folder(run) / "workspace", stdout=asyncio.subprocess.DEVNULL
+        )
+        assert await making.wait() == 0
+    damaged = stage.folder(3)
+    damaged.mkdir()
+    (damaged / "run.json").write_text('{"conversation": "?", "run": 3, "dispatcher": 1}')
+    after = stage.runs(WAITS)
+    await after.start(spec(4))
+    await eventually(lambda: not any((stage.folder(run) / "workspace").exists() for run in (1, 2)))
 
 
 async def test_old_runs_are_removed_when_a_dispatcher_starts(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Recording: what an event costs before its ack, and that nothing is lost over that it costs little."""
+"""Recording: an event costs little before its ack, and that loses nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -31,12 +31,15 @@ async def proxy(google: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[F
 
 
 class Replica:
-    """A dispatcher's recorder, and what it has handed on."""
+    """A dispatcher's recorder, and the inputs that it has handed on."""
 
     def __init__(self, folder: str) -> None:
         self.journal = Journal(GoogleStore("bucket", folder=folder, deadline_seconds=0.6))
         self.told: list[bool] = []
-        self.recorder = Recorder(self.journal, self)
+        self.recorder = Recorder(self.journal, self, self.admits)
+
+    async def admits(self, _item: Input) -> bool:
+        return True
 
     def recorded(self, _item: Input, new: bool) -> None:
         self.told.append(new)
@@ -102,7 +105,7 @@ async def test_an_event_is_recorded_where_the_one_that_it_waited_for_failed(
 async def test_a_late_reply_is_for_us_where_its_thread_was_a_conversation_when_it_was_said(
     replicas: list[Replica], seconds: int, for_us: bool
 ) -> None:
-    """Slack sends it again, after a minute, in a thread into which somebody has called us meanwhile."""
+    """Slack sends it again, after a minute, in a thread that somebody has called us into meanwhile."""
     recorder, root = replicas[0].recorder, said("Ev0")
     call, reply = (root.model_copy(update={"ts": f"{1795000060 + after}.000100"}) for after in (0, seconds))
     await recorder(Candidate(call, sure=True))

@@ -41,7 +41,7 @@ async def unposted_turn(system: System, *, seconds_ago: float) -> Conversation:
     return conversation
 
 
-async def test_an_answer_without_receipt_is_posted_by_whoever_claims_it_first(system: System) -> None:
+async def test_an_answer_without_receipt_is_posted_by_the_first_that_claims_it(system: System) -> None:
     conversation = await unposted_turn(system, seconds_ago=61)
 
     await asyncio.gather(system.start(), system.start(GATEWAY_PORT="0"))

@@ -1,4 +1,4 @@
-"""S3 as the journal's store: held to the stores' contract on moto's server, and under the faults of the real one."""
+"""S3 as the journal's store: it keeps the stores' contract on moto's server, and under the faults of the real one."""
 
 import asyncio
 import subprocess
@@ -30,7 +30,7 @@ def amazon() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(amazon: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty bucket on the server that the environment names."""
+    """Make an empty bucket on the server that the environment names."""
     name = f"bucket-{uuid.uuid4().hex}"
     make_s3_bucket(amazon, name)
     for variable, value in s3_environment(amazon).items():
@@ -132,7 +132,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("fault", "says"), [(Fault.FORBIDDEN, "s3:GetObject, s3:PutObject"), (Fault.ELSEWHERE, "AWS_REGION")]
     )
-    async def test_what_trying_again_would_not_help_is_refused_at_once_with_what_to_do(
+    async def test_a_fault_that_another_try_would_not_mend_is_refused_at_once_with_what_to_do(
         self, store: Storage, proxy: FaultyProxy, fault: Fault, says: str
     ) -> None:
         proxy.plan = lambda method, number: fault
@@ -155,7 +155,7 @@ class TestFaults:
 
 
 async def calls(store: Storage) -> list[object]:
-    """What each door of the store says."""
+    """Return the answer of each operation of the store."""
     doors = (store.get("a/b"), store.put_if_absent("a/b", b"x"), store.delete("a/b"), keys(store, "a/"))
     return [*await asyncio.gather(*doors, return_exceptions=True)]
 

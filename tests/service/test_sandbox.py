@@ -1,4 +1,4 @@
-"""Each protection of the sandbox, probed from inside: it holds, and where it is left out the probe sees the leak."""
+"""Each protection of the sandbox, probed from inside: it holds, and without it the probe sees the leak."""
 
 import asyncio
 import ctypes
@@ -19,7 +19,7 @@ import peerbot
 from peerbot.conversation.ends import RunEnd
 from peerbot.runs.processes.sandbox import PROTECTIONS, Sandbox
 
-# Each prints what it could reach, and nothing where the protection holds.
+# Each prints what it could reach, and nothing if the protection holds.
 PROBES = {
     "host-files": """
 import os
@@ -97,7 +97,7 @@ if os.getsid(0) == 0:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine has that an agent must not reach."""
+    """The things on a machine that an agent must not reach."""
 
     environment: dict[str, str]
 
@@ -135,7 +135,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 
 async def printed_inside(stage: Stage, source: str, environment: dict[str, str] | None = None) -> str:
-    """What a command printed that ran in the sandbox and ended well."""
+    """Run a command in the sandbox, which has to end well; returns its output."""
     runs = stage.runs(source)
     await runs.start(spec(environment=environment))
     state = await ended(runs, seconds=20)
@@ -206,8 +206,8 @@ subprocess.run([sys.executable, "-c", {SPY!r}], check=True)
     assert json.loads(await printed_inside(stage, source)) == readable
 
 
-async def test_only_what_python_needs_is_there_of_the_place_where_it_is_installed(stage: Stage) -> None:
-    """Neither what lies beside the checkout's source and environment, nor what lies beside a home's Python."""
+async def test_only_the_parts_that_python_needs_are_there_of_its_folders(stage: Stage) -> None:
+    """Neither files beside the checkout's source and environment, nor files beside a home's Python."""
     source = """
 import json, os, sys, peerbot
 places = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.dirname(peerbot.__file__)), os.path.expanduser("~")]
@@ -276,7 +276,7 @@ def test_a_machine_without_bubblewrap_is_told_how_to_get_it(tmp_path: Path) -> N
 
 
 def refusal(path: Path) -> str:
-    """What somebody reads whose programs are all in `path`."""
+    """Return the words that a person reads whose programs are all in `path`."""
     source = """
 from peerbot.errors import PeerBotError
 from peerbot.runs.processes.sandbox import Sandbox

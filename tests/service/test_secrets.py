@@ -113,7 +113,7 @@ sys.meta_path.insert(0, AfterTheCheckout())
 from peerbot.worker.app import main
 sys.exit(main())
 """
-"""A worker that imports from where it stands: what it does beside the checkout waits for it here."""
+"""A worker that imports from its working directory, where the agent's modules beside the checkout wait for it."""
 
 LAUNCHES: Mapping[str, tuple[list[str], list[str]]] = {
     "a supervisor that nobody can read": ([sys.executable, "-I", "-c", READABLE], []),
@@ -122,11 +122,11 @@ LAUNCHES: Mapping[str, tuple[list[str], list[str]]] = {
     # (Its /tmp is the machine's then, and read-only: Claude Code needs another.)
     "files of its own": (["env", "CLAUDE_CODE_TMPDIR=/home/agent", "TMPDIR=/home/agent", *WORKER], ["host-files"]),
 }
-"""By the name of a protection: a launch without it, as the worker's command and what the sandbox leaves out."""
+"""By the name of a protection: a launch without it, as the worker's command and the sandbox's missing parts."""
 
 
 def caught(protection: str, report: Mapping[str, Any], run: RunRecord) -> bool:
-    """Whether the probe of a protection found that it is not there."""
+    """Whether a protection's probe found that the protection is missing."""
     assert run.started
     match protection:
         case "a supervisor that nobody can read":
@@ -153,7 +153,7 @@ class Planted(System):
         super().__init__(directory, {"LOG_LEVEL": "DEBUG", **(settings or {})})
 
     async def prepare(self, *launch: str) -> None:
-        """Bring the repository along and start a dispatcher: the real one, or one whose runs lack something."""
+        """Bring the repository along and start a dispatcher: the real one, or one whose runs lack a protection."""
         await self.bring_repository()
         if not launch:
             await self.start()
@@ -197,7 +197,7 @@ class Planted(System):
         }
 
     def wanted(self, conversation: Conversation, other: Conversation) -> probes.Wanted:
-        """What the probes are told that everything is to be tried of."""
+        """The probes' input for an agent that tries everything."""
         branch = f"refs/heads/{conversation.branch}"
         return {
             **self.wanted_of_the_machine(other),
@@ -227,7 +227,7 @@ class Planted(System):
         }
 
     def wanted_of_the_machine(self, other: Conversation) -> probes.Wanted:
-        """What the probes are told that the machine alone is to be looked at of."""
+        """The probes' input for a look at the machine alone."""
         files = ("journal", "slack", "github", "data", "home", "source", "dispatcher.log")
         hidden = [str(self.directory / name) for name in files]
         return {
@@ -265,7 +265,7 @@ class Planted(System):
         return conversation, full_text(await self.answer(conversation, identity))
 
     async def look(self, conversation: Conversation, wanted: probes.Wanted) -> dict[str, Any]:
-        """Have the agent look; what it reports."""
+        """Have the agent look; returns its report."""
         told = base64.b64encode(json.dumps(wanted).encode()).decode()
         _, text = await self.run(f"python3 probes.py look {told}", conversation)
         assert "That is all." in text, text
@@ -278,7 +278,7 @@ class Planted(System):
         return record
 
     def report(self, conversation: Conversation) -> dict[str, Any]:
-        """What the agent wrote, as it was pushed."""
+        """Return the agent's report as it was pushed."""
         path = self.github.repository_path(REPOSITORY)
         found: dict[str, Any] = json.loads(git(path, "show", f"{conversation.branch}:report.json"))
         return found
@@ -289,7 +289,7 @@ class Planted(System):
         return dict(line.split() for line in lines)
 
     def everything_that_left(self) -> Iterator[tuple[str, bytes]]:
-        """All that others can read: Slack, GitHub, the journal, the model's side and every log."""
+        """Return all that others can read: Slack, GitHub, the journal, the model's side and every log."""
         yield "the dispatcher's log", self.log_file.read_bytes()
         for path in (self.directory / "data").rglob("worker.log"):
             yield str(path), path.read_bytes()
@@ -306,7 +306,7 @@ class Planted(System):
 
 def routes() -> list[tuple[str, str]]:
     """Method and path, below a run's, of everything that the gateway serves."""
-    app = Gateway(*[cast(Any, None)] * 12).app()
+    app = Gateway(*[cast(Any, None)] * 15).app()
     found = []
     for route in app.router.routes():
         assert route.resource
@@ -355,7 +355,7 @@ async def test_an_agent_that_tries_everything_finds_nothing_and_is_refused(syste
     run = await system.first_run(conversation)
     assert run.started
 
-    # Nothing found; and it is not for want of looking.
+    # It found nothing, and it did look.
     assert run.started.agent_hash in set(report["seen"]["environment"]) & set(report["seen"]["memory"])
     assert {name for name in LAUNCHES if caught(name, report, run)} == set()
     others = await system.first_run(other)
@@ -367,7 +367,7 @@ async def test_an_agent_that_tries_everything_finds_nothing_and_is_refused(syste
     assert set(report["supervisor"].values()) <= {"EACCES", "EPERM", "ENOENT"}
     look_at_the_machine(report["machine"])
 
-    # Everything refused, in words for those who are shown them.
+    # Everything is refused, in words for the people who see them.
     assert report["second trade"]["status"] == 403
     look_at_calls(report["calls"])
     look_at_paths(report["paths"])
@@ -379,13 +379,13 @@ async def test_an_agent_that_tries_everything_finds_nothing_and_is_refused(syste
     assert (now, system.refs("peerbot-community/other")) == before
     assert OTHERS_WORDS not in json.dumps(report)
 
-    await let_git_run_programs(system, conversation, run)
+    await let_git_run_programs(system, conversation)
     undo_and_tell = "git config --remove-section url.$(cat .git/led-to); printenv ANTHROPIC_AUTH_TOKEN"
     _, text = await system.run(undo_and_tell, conversation)
     words = re.findall(r"[\w-]{43}", text)
     [token] = [word for word in words if probes.digest(word.encode()) == run.started.agent_hash]
     spies = system.report(conversation)["spies"]
-    assert {"fsmonitor", "clean", "post-commit"} <= {spy["name"] for spy in spies}
+    assert {spy["name"] for spy in spies} == {"clean"}  # no hook, no other program
     for spy in spies:
         assert set(spy["attack"].values()) <= {"EACCES", "EPERM", "ENOENT"}, spy["name"]
         assert run.started.agent_hash in spy["environment"]
@@ -410,7 +410,7 @@ def look_at_the_machine(machine: Mapping[str, Any]) -> None:
     for line in machine["arguments"]:
         assert PERSONS_WORDS not in line
         assert OTHERS_WORDS not in line
-    if machine["landlock"] >= 6:  # Linux 6.12: then not even what started the worker can be touched
+    if machine["landlock"] >= 6:  # Linux 6.12: then not even the process that started the worker can be touched
         assert set(machine["first process"].values()) <= {"EACCES", "EPERM", "ENOENT"}
 
 
@@ -437,9 +437,8 @@ def look_at_pushes(pushes: Mapping[str, tuple[int, str]]) -> None:
             assert re.search(r"remote: (PeerBot|404)|could not read Username", said), (name, said)
 
 
-async def let_git_run_programs(system: Planted, conversation: Conversation, run: RunRecord) -> None:
-    """The supervisor's git obeys a hostile configuration: its programs run, and a server of the agent's is asked."""
-    assert run.started
+async def let_git_run_programs(system: Planted, conversation: Conversation) -> None:
+    """The supervisor's git meets a hostile configuration: it runs its filter, and asks no server of the agent's."""
     await system.run("python3 probes.py plant", conversation)
     given: list[str] = []
 
@@ -454,13 +453,11 @@ async def let_git_run_programs(system: Planted, conversation: Conversation, run:
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        _, text = await system.run(f"python3 probes.py collect {url}", conversation)
+        await system.run(f"python3 probes.py collect {url}", conversation)
     finally:
         await runner.cleanup()
-    assert "could not push" in text
-    assert given
-    allowed = {probes.digest(b""), run.started.agent_hash}
-    assert {probes.digest(header.removeprefix("Bearer ").encode()) for header in given} <= allowed
+    assert system.report(conversation)["spies"], "it was pushed to the branch"
+    assert given == []
 
 
 @pytest.mark.parametrize("protection", sorted(LAUNCHES))
@@ -551,7 +548,7 @@ GUARDED = ["-I", "-S", guard.__file__, "LINE", "BEATS", "60", "0", ""]
 
 
 @pytest.mark.parametrize(("before", "found"), [(GUARDED, ""), ([], "planted")])
-def test_the_keys_of_whoever_started_the_dispatcher_stay_behind(before: list[str], found: str) -> None:
+def test_the_keys_of_the_person_who_started_the_dispatcher_stay_behind(before: list[str], found: str) -> None:
     """The kernel hands a session's keys (Kerberos tickets, disks' passphrases) on to children, whatever they are."""
     line, held = os.pipe()
     beats = os.dup(line)

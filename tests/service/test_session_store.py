@@ -17,13 +17,15 @@ from s3_server import make_s3_bucket, s3_environment, s3_server
 
 from peerbot.conversation.documents import Input, RunClosed
 from peerbot.conversation.ends import RunEnd
-from peerbot.errors import Conflict, Refused
+from peerbot.conversation.notes import SessionLoss
+from peerbot.errors import Conflict
 from peerbot.journal.open import open_storage
 from peerbot.journal.storage import Storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
-from peerbot.protocol.documents import SessionPart, TurnResult
-from peerbot.protocol.sessions import LARGEST_BYTES
+from peerbot.protocol.documents import SessionPart, SessionWhole, TurnResult
+from peerbot.protocol.sessions import LARGEST_BYTES, pack
+from peerbot.worker.session import SessionLost
 
 SESSION = "3f1de2c4-6c57-4c2c-9d2b-0f6f3a0c9f11"
 MAIN: SessionKey = {"project_key": project_key_for_directory(WORKSPACE), "session_id": SESSION}
@@ -138,7 +140,7 @@ async def test_a_run_goes_on_with_what_the_runs_before_it_left_of_the_same_turn(
     assert await run.sessions.load(MAIN) == [entry(i) for i in range(2, 24)]
 
 
-async def test_what_a_died_run_kept_as_a_whole_but_did_not_finish_is_there_once(server: GatewayServer) -> None:
+async def test_a_session_that_a_dead_run_kept_whole_without_finishing_is_there_once(server: GatewayServer) -> None:
     item = await server.say("@peerbot begin")
     first = await server.run(item)
     await begun(first)
@@ -209,16 +211,74 @@ def not_transcripts() -> dict[str, bytes]:
     }
 
 
+async def a_run_that_kept(server: GatewayServer, kind: str) -> tuple[Input, PlayedRun]:
+    """Finish a first turn whose session is no transcript; returns what was said, and the run."""
+    item = await server.say("@peerbot begin")
+    run = await server.run(item)
+    await begun(run)
+    await run.gateway.keep_session(1, not_transcripts()[kind])
+    await run.gateway.finish(1, result(item))
+    return item, run
+
+
 @pytest.mark.parametrize("kind", not_transcripts())
-async def test_a_whole_that_is_no_transcript_is_refused_and_leaves_nothing(server: GatewayServer, kind: str) -> None:
+async def test_a_whole_that_is_no_transcript_costs_its_own_conversation_its_session_alone(
+    server: GatewayServer, kind: str
+) -> None:
+    """The gateway keeps bytes: the agent may have written them. The worker that reads them begins another session."""
+    _, run = await a_run_that_kept(server, kind)
+
+    assert await begun(run) == 2
+    with pytest.raises(SessionLost) as lost:
+        await run.sessions.check(SESSION)
+    assert lost.value.why is SessionLoss.DAMAGED
+
+
+@pytest.mark.parametrize("kind", not_transcripts())
+async def test_parts_that_follow_a_damaged_whole_are_not_taken_for_all_of_the_session(
+    server: GatewayServer, kind: str
+) -> None:
+    item, first = await a_run_that_kept(server, kind)
+    again = await server.say("go on", item.conversation)
+    await begun(first)
+    await first.sessions.append(MAIN, [entry(1)])
+    await died(server, item, 1)
+
+    second = await server.run(again, 2)
+    await begun(second)
+    with pytest.raises(SessionLost) as lost:
+        await second.sessions.check(SESSION)
+    assert lost.value.why is SessionLoss.DAMAGED
+
+
+async def test_parts_follow_a_whole_without_transcripts(server: GatewayServer) -> None:
+    item = await server.say("@peerbot begin")
+    first = await server.run(item)
+    await begun(first)
+    await first.gateway.keep_session(1, pack(SessionWhole(transcripts=[])))
+    await first.gateway.finish(1, result(item))
+    again = await server.say("go on", item.conversation)
+    await begun(first)
+    await first.sessions.append(MAIN, [entry(1)])
+    await died(server, item, 1)
+
+    second = await server.run(again, 2)
+    assert await begun(second) == 2
+    assert await second.sessions.load(MAIN) == [entry(1)]
+
+
+async def test_nothing_is_kept_for_a_turn_that_is_not_at_work(server: GatewayServer) -> None:
+    """A hostile run could otherwise fill the journal under any number."""
     run = await server.run(await server.say("@peerbot begin"))
     turn = await begun(run)
-    await run.sessions.append(MAIN, [entry(1)])
 
-    with pytest.raises(Refused, match="not a transcript"):
-        await run.gateway.keep_session(turn, not_transcripts()[kind])
-    await run.sessions.keep()  # the place is still free
-    assert await run.sessions.load(MAIN) == [entry(1)]
+    for other in (0, turn + 1, 999_999):
+        with pytest.raises(Conflict, match="not the turn that is at work"):
+            await run.gateway.keep_part(other, 1, part(entry(1)))
+        with pytest.raises(Conflict, match="not the turn that is at work"):
+            await run.gateway.keep_session(other, b"")
+        with pytest.raises(Conflict, match="not the turn that is at work"):
+            await run.gateway.keep_work(other, 1, b"", patiently=False)
 
 
 async def test_a_session_with_many_subagents_is_fetched_once(
@@ -249,7 +309,7 @@ async def test_a_session_with_many_subagents_is_fetched_once(
 
 
 class Counting:
-    """A storage that notes what is read from it: objects by key, listings by prefix."""
+    """A storage that notes all that is read from it: objects by key, listings by prefix."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -274,7 +334,7 @@ class Counting:
 
 
 def lines(turn: int) -> list[SessionStoreEntry]:
-    """What a turn adds to a transcript, in its usual size: text that does not compress to nothing."""
+    """Return a turn's usual addition to a transcript: text that does not compress to nothing."""
     words = random.Random(turn)
     sizes = [FIRST_BYTES // 14] * 14 if turn == 1 else [TURN_BYTES // 7] * 7
     return [entry(turn * 1000 + i, words.randbytes(size // 2).hex()) for i, size in enumerate(sizes)]
@@ -313,11 +373,12 @@ async def test_a_conversation_of_a_hundred_turns_resumes_with_as_many_reads_as_o
 
     assert found == [line for turn in range(1, TURNS) for line in lines(turn)]
     assert reads[TURNS] == reads[11]
-    assert max(map(Counter.total, reads.values())) <= 24
+    # Two of them are for the turn's budget; some twenty, at the same time, for the files of the ten turns before.
+    assert max(map(Counter.total, reads.values())) <= 46
 
 
 async def resumed(run: PlayedRun, turn: int) -> list[SessionStoreEntry] | None:
-    """What a worker does until its agent has its memory back."""
+    """Do what a worker does until its agent has its memory back."""
     assert len(await run.gateway.inputs(0)) == 1
     begun = await run.gateway.begin()
     assert begun.turn == turn

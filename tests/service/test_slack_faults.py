@@ -1,4 +1,4 @@
-"""What people find in their thread, and the operator in journal and log, when Slack does not take an answer."""
+"""The words in the thread, and the lines in journal and log, if Slack does not take an answer."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What comes in from Slack and is no message: buttons, modals, commands, other events; and the replies to them."""
+"""Slack's payloads that are no message: buttons, modals, commands, other events; and our replies to them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 
 from peerbot.local.slack import LocalSlack, NotOk
 from peerbot.slack.api import web_client
-from peerbot.slack.events import BlockAction, Command, Other, Reply, ViewAction
+from peerbot.slack.events import Other
+from peerbot.slack.interactions import BlockAction, Command, Reply, ViewAction
 from peerbot.slack.receive import unhandled
 
 

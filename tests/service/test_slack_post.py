@@ -1,7 +1,8 @@
-"""Writing to Slack: what arrives there, and what happens when Slack is slow, down or says no."""
+"""Writing to Slack: the messages that arrive there, and the results if Slack is slow, down or refuses."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
@@ -13,6 +14,8 @@ from peerbot.local.slack import Fault, LocalSlack
 from peerbot.slack.api import call, open_client, refusal_code, web_client
 from peerbot.slack.blocks import Rendered
 from peerbot.slack.card import card_message
+from peerbot.slack.events import Us
+from peerbot.slack.levels import Levels
 from peerbot.slack.marks import Mark
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
@@ -27,10 +30,25 @@ async def slack() -> AsyncIterator[LocalSlack]:
         yield slack
 
 
+@dataclass
+class Clock:
+    """Time that passes when a test says so."""
+
+    seconds: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 @pytest.fixture
-async def poster(slack: LocalSlack) -> AsyncIterator[Poster]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def poster(slack: LocalSlack, clock: Clock) -> AsyncIterator[Poster]:
     async with open_client(slack.api_url, slack.bot_token) as client:
-        yield Poster(Outbound(client))
+        yield Poster(Outbound(client), Us(slack.team, slack.bot_user), Levels(clock))
 
 
 @pytest.fixture
@@ -96,8 +114,8 @@ async def test_a_card_is_edited_in_place(slack: LocalSlack, poster: Poster, conv
     assert "edited" not in message
 
 
-async def test_a_workspace_that_refuses_the_blocks_gets_plain_ones_from_then_on(
-    slack: LocalSlack, poster: Poster, conversation: Conversation
+async def test_a_message_whose_blocks_were_refused_stays_plain_for_an_hour_and_others_are_not(
+    slack: LocalSlack, clock: Clock, poster: Poster, conversation: Conversation
 ) -> None:
     slack.faults.add("chat.postMessage", Fault(error="invalid_blocks"))
 
@@ -105,10 +123,30 @@ async def test_a_workspace_that_refuses_the_blocks_gets_plain_ones_from_then_on(
     await poster.update(conversation.channel, first, shown_card("Grace"))
     second = await poster.post(conversation, shown_answer("Done."))
 
-    for ts in (first, second):
-        assert not {"plan", "markdown"} & set(types(slack, conversation, ts))
+    assert "plan" not in types(slack, conversation, first)
     assert "requested by Grace" in str(slack.message(conversation.channel, first)["blocks"])
+    assert "markdown" in types(slack, conversation, second)
     assert [call.outcome for call in slack.calls] == ["invalid_blocks", "ok", "ok", "ok"]
+    clock.seconds += 3_601
+    await poster.update(conversation.channel, first, shown_card("Grace"))
+    assert "plan" in types(slack, conversation, first)
+
+
+async def test_a_workspace_that_does_not_know_a_block_gets_plain_ones_for_an_hour(
+    slack: LocalSlack, clock: Clock, poster: Poster, conversation: Conversation
+) -> None:
+    slack.lack_blocks("plan", "markdown")
+    first = await poster.post(conversation, shown_card())
+    second = await poster.post(conversation, shown_answer("Done."))
+    slack.lack_blocks()
+    third = await poster.post(conversation, shown_answer("Done."))
+
+    for ts in (first, second, third):
+        assert not {"plan", "markdown"} & set(types(slack, conversation, ts))
+    assert [call.outcome for call in slack.calls] == ["invalid_blocks", "ok", "ok", "ok"]
+    clock.seconds += 3_601
+    fourth = await poster.post(conversation, shown_answer("Done."))
+    assert "markdown" in types(slack, conversation, fourth)
 
 
 async def test_an_edit_that_is_refused_for_its_blocks_is_made_with_plain_ones(
@@ -136,7 +174,7 @@ async def test_one_message_that_was_too_long_does_not_make_the_others_plain(
 async def test_a_post_whose_answer_was_lost_is_not_posted_again(
     slack: LocalSlack, poster: Poster, conversation: Conversation
 ) -> None:
-    """Slack has no key against doubles, so who posts must look before it tries again."""
+    """Slack has no key against doubles, so a poster must look before it tries again."""
     slack.faults.add("chat.postMessage", Fault(lost=True))
 
     with pytest.raises(Unavailable):
@@ -188,8 +226,9 @@ async def test_a_channel_that_does_not_take_messages_is_refused_with_what_to_do(
 async def test_a_bad_token_is_refused_with_the_name_of_its_setting(
     slack: LocalSlack, conversation: Conversation
 ) -> None:
+    poster = Poster(Outbound(web_client(slack.api_url, "xoxb-wrong")), Us(slack.team, slack.bot_user))
     with pytest.raises(Refused, match="SLACK_BOT_TOKEN"):
-        await Poster(Outbound(web_client(slack.api_url, "xoxb-wrong"))).post(conversation, notice("hello"))
+        await poster.post(conversation, notice("hello"))
 
 
 async def test_a_missing_scope_is_named(slack: LocalSlack, poster: Poster, conversation: Conversation) -> None:
@@ -232,7 +271,7 @@ async def test_a_permalink_leads_to_the_message_or_is_none(
 
 
 async def test_a_call_that_is_cancelled_as_its_reply_comes_is_cancelled() -> None:
-    """Else whoever ends the drawing of a card, to post the answer, would wait for ever."""
+    """Otherwise the task that ends the drawing of a card, to post the answer, would wait for ever."""
     reply: asyncio.Future[AsyncSlackResponse] = asyncio.get_running_loop().create_future()
     calling = asyncio.create_task(call("a message", reply))
     await asyncio.sleep(0)

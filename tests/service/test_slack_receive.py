@@ -1,4 +1,4 @@
-"""Receiving from Slack: what is recorded before the ack, what is sent again, who is who, what was said before."""
+"""Receiving from Slack: recording before the ack, later deliveries, people, and earlier messages of a thread."""
 
 import asyncio
 import logging
@@ -16,6 +16,7 @@ from peerbot.conversation.keys import Conversation
 from peerbot.conversation.policy import Channel, Person
 from peerbot.errors import Refused, Unavailable
 from peerbot.local.slack import Fault, LocalSlack
+from peerbot.local.slack.shapes import BOT
 from peerbot.slack.api import open_client, web_client
 from peerbot.slack.events import Us
 from peerbot.slack.history import earlier_messages
@@ -101,7 +102,7 @@ async def test_what_could_not_be_recorded_is_sent_again(slack: LocalSlack, troub
     assert recorder.texts == ["hello"]
 
 
-async def test_what_takes_too_long_to_record_is_sent_again_and_goes_on_all_the_same(slack: LocalSlack) -> None:
+async def test_an_event_that_takes_too_long_to_record_is_sent_again_and_recording_goes_on(slack: LocalSlack) -> None:
     """Slack waits for three seconds, so that recording may take two. Its next delivery may be a minute away."""
     recorder = Recorder()
     there_again = asyncio.Event()
@@ -140,7 +141,7 @@ async def test_what_is_still_being_recorded_does_not_outlive_the_receiver(slack:
 
 
 async def test_an_event_delivered_twice_is_recorded_twice_under_one_name(slack: LocalSlack) -> None:
-    """Whoever records makes one of them: the name is the same."""
+    """Each recorder makes one input of them: the name is the same."""
     slack.faults.duplicate_events = True
     recorder = Recorder()
     async with receiving(slack, recorder):
@@ -173,7 +174,7 @@ async def test_closing_finishes_what_is_being_recorded(slack: LocalSlack) -> Non
     assert recorder.texts == ["hello"]
 
 
-async def test_it_comes_back_when_slack_asks_it_to_connect_anew(slack: LocalSlack) -> None:
+async def test_it_comes_back_when_slack_asks_it_to_connect_again(slack: LocalSlack) -> None:
     recorder = Recorder()
     async with receiving(slack, recorder):
         await slack.disconnect_sockets()
@@ -183,7 +184,7 @@ async def test_it_comes_back_when_slack_asks_it_to_connect_anew(slack: LocalSlac
 
 
 async def test_a_connection_that_stays_down_is_replaced(slack: LocalSlack) -> None:
-    """Sooner than the SDK would look again (5 s), so that it is the replacing that is seen here."""
+    """Sooner than the SDK would look again (5 s), so the test sees the replacing itself."""
     recorder = Recorder()
     async with receiving(slack, recorder, pace=Pace(down=0.2)):
         slack.faults.add("apps.connections.open", Fault(error="internal_error"), times=3)
@@ -210,7 +211,7 @@ async def test_a_connection_that_is_open_and_silent_is_replaced_and_the_gap_is_t
 
 
 def opened(slack: LocalSlack) -> int:
-    """How often Slack was asked for a socket."""
+    """Count how often Slack was asked for a socket."""
     return sum(call.method == "apps.connections.open" for call in slack.calls)
 
 
@@ -240,7 +241,7 @@ async def test_a_replica_that_is_one_too_many_lets_its_sockets_go_and_has_them_w
         await replicas.pop().close()
         await slack.wait_for(lambda: slack.connections == 10, SOON)
         assert spare.connected()
-        assert gaps == []  # the others have heard what was said meanwhile
+        assert gaps == []  # the others have heard the messages meanwhile
     assert slack.connections == 0
 
 
@@ -256,7 +257,7 @@ async def test_connections_that_slack_answers_are_left_alone_and_no_gap_is_told(
 
 async def test_it_is_known_who_we_are(slack: LocalSlack) -> None:
     client = web_client(slack.api_url, slack.bot_token)
-    assert await identify(Outbound(client), "@peerbotai") == Us(slack.team, slack.bot_user, "@peerbotai")
+    assert await identify(Outbound(client), "@peerbotai") == Us(slack.team, slack.bot_user, "@peerbotai", BOT)
 
 
 async def test_a_bad_bot_token_is_refused_with_the_name_of_its_setting(slack: LocalSlack) -> None:
@@ -310,7 +311,7 @@ async def test_no_message_and_no_token_is_in_the_logs(slack: LocalSlack, caplog:
     assert slack.app_token not in ours
 
 
-# Who is who
+# People
 
 
 @pytest.fixture
@@ -367,7 +368,7 @@ async def test_names_are_those_that_could_be_found_out(slack: LocalSlack, people
     assert names == {slack.person: "Ada Lovelace"}
 
 
-# What was said before
+# Earlier messages
 
 
 async def test_the_earlier_messages_of_a_thread_are_those_of_others_before_the_mention(slack: LocalSlack) -> None:
@@ -385,11 +386,12 @@ async def test_the_earlier_messages_of_a_thread_are_those_of_others_before_the_m
 
     assert [message.author for message in earlier] == [slack.person, "U0BOB000001"]
     context = as_context(earlier, names=await People(Outbound(client)).names([slack.person, "U0BOB000001"]))
-    assert "Ada Lovelace: The build is red & slow\nBob: since noon, @Ada Lovelace\n" in context
+    said = f"Ada Lovelace ({slack.person}): The build is red & slow\nBob (U0BOB000001): since noon, @Ada Lovelace\n"
+    assert said in context
 
 
 async def test_nothing_was_said_before_the_message_that_begins_a_thread(slack: LocalSlack) -> None:
-    """Slack shows a thread's first message whatever one asks for."""
+    """Slack shows a thread's first message, whatever range a call asks for."""
     client = web_client(slack.api_url, slack.bot_token)
     root = await slack.say(slack.person, slack.general, f"{slack.mention()} help")
 

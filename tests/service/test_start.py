@@ -1,4 +1,4 @@
-"""What an operator reads when `peerbot dispatcher` can't start: every problem at once, in sentences, no secret."""
+"""The text for an operator if `peerbot dispatcher` can't start: all problems at once, in sentences, no secret."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ async def _started(environment: dict[str, str]) -> tuple[int, str]:
 
 
 def _last_line(said: str) -> str:
-    """What is told after the log: the log itself is JSON."""
+    """Return the last line, which comes after the log; the log itself is JSON."""
     assert "Traceback" not in [line for line in said.splitlines() if not line.startswith("{")]
     return said.splitlines()[-1]
 

@@ -1,4 +1,4 @@
-"""The stores, held to their contract on a real directory and against fake-gcs-server, and under faults."""
+"""The stores keep their contract on a real directory, against fake-gcs-server, and under faults."""
 
 import asyncio
 import json
@@ -206,7 +206,7 @@ class TestFaultsOfANetwork:
 
 
 async def assert_unavailable_in_time(store: Storage) -> None:
-    """Every door of a store whose deadline is 0.6 s fails as promised, the cause chained."""
+    """If a store's deadline is 0.6 s, every operation fails as promised, with the cause chained."""
     calls = (store.get("a/b"), store.put_if_absent("a/b", b"x"), store.delete("a/b"), keys(store, "a/"))
     began = time.monotonic()
     for failure in await asyncio.gather(*calls, return_exceptions=True):
@@ -236,7 +236,7 @@ async def test_a_bucket_that_does_not_exist_is_told_with_the_command_that_makes_
 
 @dataclass
 class Tokens:
-    """What the token server was asked, and whether it may answer."""
+    """The requests that the token server got, and whether it may answer."""
 
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
@@ -281,7 +281,7 @@ class TestGooglesCredentials:
             await read
         await store.close()
 
-    async def test_who_gives_up_waiting_for_a_token_does_not_take_the_others_along(self, tokens: Tokens) -> None:
+    async def test_a_caller_that_gives_up_waiting_for_a_token_does_not_cancel_the_others(self, tokens: Tokens) -> None:
         store = GoogleStore("bucket", deadline_seconds=0.6)
         first, second = (asyncio.ensure_future(store.get(f"a/{n}")) for n in range(2))
         await asyncio.wait_for(tokens.asked.wait(), 5)
@@ -320,11 +320,11 @@ class TestADirectoryItself:
                 assert held == big or (held is None and not listed)
             assert await writing
 
-    async def test_what_a_killed_writer_left_is_no_object_and_in_nobodys_way(
+    async def test_a_killed_writers_leftover_is_no_object_and_stops_nobody(
         self, store: DirectoryStore, root: Path
     ) -> None:
         (root / "a").mkdir()
-        (root / "a" / "b#1").write_bytes(b"hal")  # where it writes before it links
+        (root / "a" / "b#1").write_bytes(b"hal")  # the place that it writes to before it links
         assert await keys(store, "a/") == []
         assert await store.get("a/b") is None
         assert await store.put_if_absent("a/b", b"half or whole")

@@ -1,4 +1,4 @@
-"""A turn's end at a real gateway: of all turns, one names an input, whatever came in late (decisions 0001 and 0002)."""
+"""A turn's end at a real gateway: exactly one turn names an input, however late others are (decisions 0001, 0002)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def result(*items: Input) -> TurnResult:
     return TurnResult(inputs=[item.id for item in items], status="done", text="From this run.", seconds=1)
 
 
-async def test_what_a_late_turn_answered_since_the_inputs_were_fetched_is_not_answered_again(
+async def test_an_input_that_a_late_turn_has_answered_meanwhile_is_not_answered_again(
     server: GatewayServer,
 ) -> None:
     item = await server.say("What is here?")

@@ -53,7 +53,7 @@ class World:
         return Turn.model_validate_json((self.folder() / f"turns/{k}.json").read_bytes())
 
     def put(self, path: str, document: Any) -> None:
-        """Write a document into the journal; `path` is a whole key, or what comes below the folder of `talk`."""
+        """Write a document into the journal; `path` is a whole key, or the part below the folder of `talk`."""
         file = (self.journal if path.startswith(("pending/", "conversations/")) else self.folder()) / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(document if isinstance(document, str) else document.model_dump_json())
@@ -85,7 +85,7 @@ class World:
         return Posted.model_validate_json(file.read_bytes()).ts[0]
 
     def metadata(self, k: int, conversation: Conversation | None = None, **other: Any) -> dict[str, Any]:
-        """What the product wrote into the message with turn `k`'s answer; `other` replaces parts of its payload."""
+        """Return the mark of the message with turn `k`'s answer; `other` replaces parts of its payload."""
         message = self.slack.message(self.talk.channel, self.answer(k, conversation))
         metadata: dict[str, Any] = message["metadata"]
         return metadata | {"event_payload": metadata["event_payload"] | other}
@@ -115,7 +115,7 @@ class World:
         return process.returncode, out.decode(), err.decode()
 
     async def report(self) -> Report:
-        """What the command would print, without the second that starting it takes."""
+        """Return the command's output, without the second that starting it takes."""
         return await reported(self.directory, self.slack)
 
 
@@ -138,7 +138,7 @@ class Played:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """What the product leaves behind after three turns in two threads, and what was reported while it worked."""
+    """Make three turns in two threads; yields everything that they leave, and the reports made while they worked."""
     directory = tmp_path_factory.mktemp("played")
     async with System(directory) as system:
         await system.start()
@@ -329,7 +329,7 @@ async def test_a_fault_in_the_journal_is_found_and_nothing_else(
     assert {(str(finding.name), str(finding.kind)) for finding in report.findings} == {(name, kind)}
     assert {"lost": report.lost, "doubled": report.doubled, "wrong": report.wrong}[kind] == len(report.findings)
     assert not report.good
-    assert kind != "lost" or report.waiting == []  # what is lost does not wait
+    assert kind != "lost" or report.waiting == []  # a lost message does not wait
 
 
 async def test_a_message_that_somebody_deleted_is_found(world: World) -> None:

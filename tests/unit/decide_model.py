@@ -16,7 +16,7 @@ from peerbot.errors import Unavailable
 
 T = TypeVar("T")
 Program = Generator[Callable[[], bool] | None, None, T]
-Kind = Literal["plain", "refused", "poison", "unpostable"]
+Kind = Literal["plain", "refused", "poison", "stubborn", "signals", "unpostable", "stop"]
 Luck = Literal["good", "reply lost", "refused"]
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -29,10 +29,11 @@ LET_GO_AT = 3  # thread/answers.py
 
 @dataclass(eq=False)
 class Input:
-    """What somebody wrote.
+    """A message that a person wrote, or a stop.
 
-    `refused`: answered without a run; `poison`: kills every worker that works on it; `unpostable`: Slack never takes
-    an answer to it, which is let go in the end.
+    `refused`: answered without a run; `poison`: kills every worker that works on it, `stubborn`: as soon as that worker
+    has got further than the one before, `signals`: by a signal, then; `unpostable`: Slack never takes an answer to it,
+    so the answer is given up in the end.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Turn:
     ended_at: datetime
     ended: float
     gave_up: bool = False
+    stops: bool = False  # it was stopped
     offered_at: datetime | None = None  # when it was decided that its inputs are too old to be begun
 
 
@@ -82,10 +84,11 @@ class Post:
 
 @dataclass(eq=False)
 class Job:
-    """A run where runs run: what a look shows."""
+    """A run where runs run: the state that a look shows."""
 
     owner: "Dispatcher"
     end: RunEnd | None = None
+    by_signal: bool = False
     gone: bool = False
     woken: bool = False
 
@@ -124,9 +127,13 @@ class Call:
 class Died(Exception):
     """A worker came to a bad end."""
 
+    def __init__(self, *, by_signal: bool) -> None:
+        super().__init__()
+        self.by_signal = by_signal
+
 
 class Stage:
-    """What there is, and what can happen to it. `watch` is called after every step of an actor."""
+    """The whole world, and the things that can happen to it. `watch` is called after every step of an actor."""
 
     def __init__(self) -> None:
         self.watch: Callable[[], None] = lambda: None
@@ -183,7 +190,7 @@ class Stage:
         return [i for i in self.inputs if f"pending/{i}" in self.journal]
 
     def marked_at(self, i: str) -> datetime | None:
-        """When an input was marked; None where its marker is gone by now."""
+        """Return when an input was marked; None if its marker is gone by now."""
         return self.journal.get(f"pending/{i}")
 
     def answered(self, inputs: Iterable[str]) -> dict[str, int]:
@@ -206,7 +213,7 @@ class Stage:
         return max((turn.k for turn in self.turns()), default=0) + 1
 
     def create(self, key: str, document: object) -> Program[bool]:
-        """Put if absent; who it is that wrote a document is told by its identity, as by a nonce."""
+        """Put if absent. A document's identity says who wrote it, as a nonce would."""
         while True:
             yield None
             ours = self.journal.setdefault(key, document) is document
@@ -234,7 +241,7 @@ class Stage:
         self.actors = [actor for actor in self.actors if actor.home != home]
 
     def all_go_on(self) -> bool:
-        """Everybody who can and is not frozen takes one step; False where nobody could."""
+        """Let every actor that can, and is not frozen, take one step; False if none could."""
         ready = [actor for actor in self.ready() if not actor.frozen]
         for actor in ready:
             if actor in self.actors:
@@ -242,7 +249,7 @@ class Stage:
         return bool(ready)
 
     def freeze(self, program: str, actions: int) -> Actor | None:
-        """All go on until somebody begins this program; that one freezes so many actions later."""
+        """Let all go on until somebody begins this program, and freeze that one this many actions later."""
         for _ in range(60):
             if found := [actor for actor in self.ready() if actor.name == program and not actor.frozen]:
                 for _ in range(actions):
@@ -258,7 +265,7 @@ class Stage:
             actor.frozen = False
 
     def calm_down(self, rounds: int) -> None:
-        """No more faults: Slack sends again what was not acked, for a while, and the sweep runs every minute."""
+        """Stop all faults: Slack sends events without an ack again, for a while, and the sweep runs every minute."""
         self.thaw()
         self.down.clear()
         for _ in range(rounds):
@@ -276,7 +283,7 @@ class Stage:
                 return
             self.clock += 61
 
-    # What the actors' programs bring
+    # The results of the actors' programs
 
     def deliver(self, item: Input, dispatcher: Dispatcher) -> None:
         raise NotImplementedError
@@ -299,9 +306,10 @@ class Stage:
         self.dispatchers[at].up = True
         self.sweep(self.dispatchers[at])
 
-    def end_run(self, n: int, reason: RunEnd, *, goes_on: bool = False) -> None:
+    def end_run(self, n: int, reason: RunEnd, *, goes_on: bool = False, by_signal: bool = False) -> None:
         """A run is seen to have ended. `goes_on`: it is cut off, but does not know it."""
-        self.jobs[n].end = self.jobs[n].end or reason
+        if self.jobs[n].end is None:
+            self.jobs[n].end, self.jobs[n].by_signal = reason, by_signal
         if not goes_on:
             self.drop(n)
         if self.luck != "reply lost":  # a lost event of the watch

@@ -6,6 +6,7 @@ waits. A comment names the module that it follows: whoever changes the order the
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -48,6 +49,7 @@ class World(Stage):
         only_the_writer_posts: bool = True,
         recovers: bool = True,
         answers_wait: bool = True,
+        leaves_later_messages: bool = True,
     ) -> None:
         super().__init__()
         self._decide = decide
@@ -56,6 +58,8 @@ class World(Stage):
         self.only_the_writer_posts = only_the_writer_posts
         self.recovers = recovers
         self.answers_wait = answers_wait
+        self.leaves_later_messages = leaves_later_messages
+        self.waited_out: list[tuple[int, datetime]] = []  # the last run, and when the next one may come
 
     # dispatcher/record.py
 
@@ -80,7 +84,7 @@ class World(Stage):
         yield None
         if self.luck == "refused" or "slack" in self.down:
             raise Unavailable
-        if self.recovers and not item.deleted:
+        if self.recovers and not item.deleted and item.kind != "stop":
             yield from self.write_down(dispatcher, item)
         else:
             yield None
@@ -125,6 +129,8 @@ class World(Stage):
             view = yield from self.view(dispatcher)
             step = self._decide(view, self.now)
             if isinstance(step, steps.LookAgain):
+                if step.ends:
+                    self.waited_out.append((view.runs[0].n, step.at))
                 self.spawn(dispatcher, "look again", self.look_at(dispatcher, step.at))
                 return
             if not (yield from self.take(dispatcher, step)):
@@ -155,22 +161,32 @@ class World(Stage):
             runs.append((yield from self.run_view(run, live=not runs)))
         yield None
         orphans = {i: at for i in marked if i not in done and i not in inputs and (at := self.marked_at(i))}
-        refused = [i for i in inputs if self.inputs[i].kind == "refused" and (not runs or runs[0].closed)]
+        needed = not runs or runs[0].closed or any(self.inputs[i].kind == "stop" for i in inputs)
+        refused = [i for i in inputs if self.inputs[i].kind == "refused" and needed]
         pending = tuple(i for i in marked if i in done or i in inputs)
         said_at = {i: self.inputs[i].said_at for i in inputs}
-        return steps.View(
-            pending, done, unposted, tuple(runs), dict.fromkeys(refused, NothingAsked()), said_at, orphans
+        stops = tuple(
+            steps.Stop(i, settled=f"settled/{i}" in self.journal) for i in inputs if self.inputs[i].kind == "stop"
         )
+        fixed = dict.fromkeys(refused, NothingAsked())
+        return steps.View(pending, done, unposted, tuple(runs), fixed, said_at, orphans, stops)
 
     def run_view(self, run: Run, *, live: bool) -> Program[steps.RunView]:
         yield None
         started, closed = f"runs/{run.n}.started" in self.journal, self.closed(run.n)
-        alive = end = None
+        view = steps.RunView(
+            run.n, run.serves, run.reserved_at, started, closed, further=bool(closed) and self.got_further(run.n)
+        )
         if live and not closed:
             yield None
             job = self.jobs.get(run.n)
-            alive, end = (None, None) if job is None or job.gone else (job.end is None, job.end)
-        return steps.RunView(run.n, run.serves, run.reserved_at, started, closed, alive, end)
+            if job and not job.gone:
+                view = replace(view, alive=job.end is None, end=job.end, by_signal=job.by_signal)
+        return view
+
+    def got_further(self, n: int) -> bool:
+        """As `journal/progress.py` does, for whatever turn."""
+        return any(key.startswith("parts/") and key.endswith(f"/{n}") for key in self.journal)
 
     def take(self, dispatcher: Dispatcher, step: steps.Step) -> Program[bool]:
         match step:
@@ -182,14 +198,17 @@ class World(Stage):
                         yield from self.final(dispatcher, self.journal[f"turns/{k}.json"], claim=claim)
             case steps.Answer(inputs, _):
                 yield from self.answer(dispatcher, inputs, gave_up=False)
+            case steps.Tell() | steps.AnswerStopped():
+                yield from self.settle(dispatcher, step)
             case steps.GiveUp(inputs, _):
                 yield from self.answer(dispatcher, inputs, gave_up=True)
-            case steps.Offer(inputs):
+            case steps.Offer(inputs, _):
                 yield from self.answer(dispatcher, inputs, gave_up=False, offered_at=self.now)
             case steps.Recover(i):
                 yield from self.recover(dispatcher, self.inputs[i])
-            case steps.Close(n, reason, _):
-                yield from self.create(f"runs/{n}.closed", RunClosed(reason=reason, closed_at=self.now))
+            case steps.Close(n, reason, _, _, by_signal):
+                closed = RunClosed(reason=reason, closed_at=self.now, by_signal=by_signal)
+                yield from self.create(f"runs/{n}.closed", closed)
             case steps.Reserve(n, inputs):
                 return (yield from self.place(dispatcher, n, inputs))
             case steps.Wake(n):
@@ -199,6 +218,13 @@ class World(Stage):
             case _:
                 return False
         return True
+
+    def settle(self, dispatcher: Dispatcher, step: steps.Tell | steps.AnswerStopped) -> Program[None]:
+        if isinstance(step, steps.Tell):
+            yield from self.create(f"settled/{step.input}", object())
+            yield from self.unmark([step.input])
+        else:
+            yield from self.answer(dispatcher, step.answers, gave_up=False, stops=True)
 
     def place(self, dispatcher: Dispatcher, n: int, inputs: tuple[str, ...]) -> Program[bool]:
         run = Run(n, inputs, self.now, self.clock)
@@ -213,12 +239,18 @@ class World(Stage):
         return False
 
     def answer(
-        self, dispatcher: Dispatcher, inputs: tuple[str, ...], *, gave_up: bool, offered_at: datetime | None = None
+        self,
+        dispatcher: Dispatcher,
+        inputs: tuple[str, ...],
+        *,
+        gave_up: bool,
+        offered_at: datetime | None = None,
+        stops: bool = False,
     ) -> Program[None]:
         k = self.next_turn()
         yield None
         left = self.still_waiting(inputs, fenced=self.answer_is_fenced)
-        turn = Turn(k, None, left, object(), self.now, self.clock, gave_up, offered_at)
+        turn = Turn(k, None, left, object(), self.now, self.clock, gave_up, stops, offered_at)
         if left and (yield from self.create(f"turns/{k}.json", turn)):
             self.spawn(dispatcher, "final", self.final(dispatcher, turn))
 
@@ -283,7 +315,26 @@ class World(Stage):
 
     def inbox(self, _dispatcher: Dispatcher, _n: int) -> Program[list[str]]:
         yield None
-        return [i for i in self.waiting() if self.inputs[i].kind != "refused"]
+        return self.before_a_stop([i for i in self.waiting() if self.inputs[i].kind not in ("refused", "stop")])
+
+    def before_a_stop(self, waiting: list[str]) -> list[str]:
+        """Leave what came after a stop of the first of these to the next turn (thread/inbox.py)."""
+        stops = [i for i in self.stops() if waiting and i > waiting[0]]
+        return [i for i in waiting if not stops or not self.leaves_later_messages or i < stops[0]]
+
+    def stops(self) -> list[str]:
+        return [i for i in self.waiting() if self.inputs[i].kind == "stop" and f"settled/{i}" not in self.journal]
+
+    def steer(self, _dispatcher: Dispatcher, _n: int, k: int) -> Program[list[str] | None]:
+        """What a stop answers (gateway/steering.py); None: the turn was written by another."""
+        yield None
+        if f"turns/{k}.json" in self.journal:
+            return None
+        yield None
+        stops = self.stops()
+        said = [i for i in self.waiting() if self.inputs[i].kind not in ("stop", "refused")]
+        covered = [i for i in said if stops and i < stops[0]]
+        return [*covered, *stops] if covered else []
 
     def begin(self, _dispatcher: Dispatcher, n: int) -> Program[int]:
         yield None
@@ -296,6 +347,11 @@ class World(Stage):
         self.access(n)
         yield None
         self.pushed.add((k, n))
+
+    def keep_part(self, _dispatcher: Dispatcher, n: int, k: int) -> Program[None]:
+        yield None
+        self.access(n)
+        yield from self.create(f"parts/{k}/{n}", object())
 
     def keep_session(self, _dispatcher: Dispatcher, n: int, k: int) -> Program[None]:
         yield None
@@ -310,7 +366,8 @@ class World(Stage):
         if written is None:
             left = self.still_waiting(inputs, fenced=self.finish_is_fenced)
             yield None  # the pull request is opened
-            turn = Turn(k, n, left, nonce, self.now, self.clock)
+            stops = any(self.inputs[i].kind == "stop" for i in left)
+            turn = Turn(k, n, left, nonce, self.now, self.clock, stops=stops)
             if left and (yield from self.create(f"turns/{k}.json", turn)):
                 self.spawn(dispatcher, "final", self.final(dispatcher, turn))
                 return
@@ -324,7 +381,7 @@ class World(Stage):
         yield None
         if self.closed(n):
             raise Refused
-        yield from self.create(f"runs/{n}.closed", RunClosed(reason=RunEnd.FINISHED))
+        yield from self.create(f"runs/{n}.closed", RunClosed(reason=RunEnd.FINISHED, closed_at=self.now))
         self.soon(dispatcher)
 
     def still_waiting(self, inputs: Iterable[str], *, fenced: bool) -> tuple[str, ...]:
@@ -366,14 +423,17 @@ class World(Stage):
             yield from self.call(self.close, n)
         except Refused:
             pass
-        except (Died, Conflict):
+        except Died as died:
+            self.leave(n, RunEnd.CRASHED, by_signal=died.by_signal)
+            return
+        except Conflict:
             self.leave(n, RunEnd.CRASHED)
             return
         self.leave(n, RunEnd.FINISHED)
 
-    def leave(self, n: int, reason: RunEnd) -> None:
+    def leave(self, n: int, reason: RunEnd, *, by_signal: bool = False) -> None:
         if self.jobs[n].end is None:
-            self.end_run(n, reason, goes_on=True)  # it is in its last step
+            self.end_run(n, reason, goes_on=True, by_signal=by_signal)  # it is in its last step
 
     def serve(self, n: int) -> Program[None]:
         yield from self.call(self.start, n)
@@ -396,8 +456,16 @@ class World(Stage):
     def turn(self, n: int, inputs: list[str]) -> Program[None]:
         k = yield from self.call(self.begin, n)
         yield None
-        if any(self.inputs[i].kind == "poison" for i in inputs):
-            raise Died
+        kinds = {self.inputs[i].kind for i in inputs}
+        if "poison" in kinds:
+            raise Died(by_signal=False)
+        yield from self.call(self.keep_part, n, k)
+        if kinds & {"stubborn", "signals"}:
+            raise Died(by_signal="signals" in kinds)
+        stopped = yield from self.call(self.steer, n, k)
+        if stopped is None:
+            return
+        inputs = list(dict.fromkeys([*inputs, *stopped]))
         yield from self.call(self.push, n, k)
         yield from self.call(self.keep_session, n, k)
         try:

@@ -1,13 +1,14 @@
-"""What decisions 0001 to 0003 promise of a conversation, as assertions about the model's world."""
+"""The promises of decisions 0001 to 0003 about a conversation, as assertions about the model's world."""
 
 from collections import Counter
+from datetime import datetime
 from itertools import combinations
 
 from decide_model import Run, Turn
 from decide_programs import World
 
-from peerbot.conversation.deadlines import COMES_WITHIN, OFFER_AFTER
-from peerbot.conversation.decide import DEATHS, TRIES
+from peerbot.conversation.deadlines import COMES_WITHIN, LONGEST_BACK_OFF, OFFER_AFTER, back_off
+from peerbot.conversation.decide import MOST_TRIES, TRIES
 from peerbot.conversation.ends import RunEnd
 
 FROZEN_SECONDS = 15.0  # from the last moment at which a writer posts to the first at which another does
@@ -33,8 +34,15 @@ def check_turns(world: World) -> None:
             assert (turn.k, turn.run) in world.pushed, "written before it was pushed"
             assert f"sessions/{turn.k}/{turn.run}" in world.journal, "written before its session was saved"
         for i in turn.answers if turn.gave_up else ():
-            own, all_of_them = deaths(world, i)
-            assert own >= TRIES or all_of_them >= DEATHS, f"gave up too early: {i}"
+            in_a_row, in_all = tries(world, i)
+            assert in_a_row >= TRIES or in_all >= MOST_TRIES, f"gave up too early: {i}"
+        stops = [i for i in turn.answers if world.inputs[i].kind == "stop"]
+        assert turn.stops or not stops, f"turn {turn.k} answers a stop and was not stopped"
+        assert len(stops) < len(turn.answers), f"turn {turn.k} answers a stop, and no message"
+        if turn.stops:
+            assert not any(world.inputs[i].kind == "refused" for i in turn.answers), "a stop answers what was refused"
+            later = [i for i in turn.answers if i > stops[0] and i not in stops]
+            assert not later, f"stopped by {stops[0]}, which came before: {later}"
         for i in turn.answers:
             assert not turn.offered_at or turn.offered_at - world.inputs[i].said_at >= OFFER_AFTER, (
                 f"offered too early: {i}"
@@ -45,26 +53,35 @@ def check_markers(world: World) -> None:
     posted = {i for turn in world.turns() if is_posted(world, turn) for i in turn.answers}
     for i, item in world.inputs.items():
         if item.acked or f"inputs/{i}" in world.journal:
-            there = f"pending/{i}" in world.journal or i in posted or item.dropped
+            there = f"pending/{i}" in world.journal or i in posted or item.dropped or f"settled/{i}" in world.journal
             assert there, f"{i} has no marker, and no posted answer"
-        assert item.deleted or not item.dropped, f"the marker of {i} was dropped, and its message is there"
+        assert item.deleted or not item.dropped or item.kind == "stop", (
+            f"the marker of {i} was dropped, and its message is there"
+        )
 
 
 def check_runs(world: World) -> None:
     assert {f"runs/{run.n}.json" for run in world.runs()} == world.documents("runs"), "a run's number was left out"
     for run in world.runs():
         assert run.n == 1 or world.closed(run.n - 1), f"run {run.n} was reserved while run {run.n - 1} was open"
-        assert not any(world.inputs[i].kind == "refused" for i in run.serves), "a run for what needs none"
+        needless = [i for i in run.serves if world.inputs[i].kind in ("refused", "stop")]
+        assert not needless, "a run for what needs none"
         assert not all(is_old(world, run, i) for i in run.serves), f"run {run.n} was begun unasked, after hours"
         job, closed = world.jobs.get(run.n), world.closed(run.n)
         if closed and closed.reason is RunEnd.NEVER_STARTED:
             assert closed.closed_at - run.reserved_at >= COMES_WITHIN, f"run {run.n} had no time to come"
         elif closed and closed.reason is not RunEnd.FINISHED:
             assert job is None or job.end or job.gone, f"run {run.n} was closed while it lived"
+        early = backs_off_until(world, run) if not world.jumps else None
+        assert early is None or run.reserved_at >= early, f"run {run.n} did not wait after the ones before"
     for i in world.inputs:
-        own, all_of_them = deaths(world, i)
-        assert own <= TRIES, f"too many tries: {i}"
-        assert all_of_them <= DEATHS, f"too many runs: {i}"
+        in_a_row, in_all = tries(world, i)
+        assert in_a_row <= TRIES, f"too many tries in a row: {i}"
+        assert in_all <= MOST_TRIES, f"too many tries: {i}"
+    for n, at in world.waited_out:
+        closed = world.closed(n)
+        assert closed, f"run {n} was waited out and is open"
+        assert at - closed.closed_at <= LONGEST_BACK_OFF, f"the run after {n} waits for too long"
 
 
 def check_posts(world: World) -> None:
@@ -81,10 +98,13 @@ def check_posts(world: World) -> None:
 
 
 def check_the_end(world: World) -> None:
-    """What is promised once faults have stopped, and the sweep has run for a while."""
+    """Check the promises that hold once faults have stopped, and the sweep has run for a while."""
     named = Counter(i for turn in world.turns() for i in turn.answers)
     for i, item in world.inputs.items():
-        assert named[i] == 1 if item.acked and not item.dropped else named[i] <= 1, f"{i} was acked, and not answered"
+        settled = f"settled/{i}" in world.journal
+        once = named[i] == 1 or (named[i] == 0 and settled)
+        assert once if item.acked and not item.dropped else named[i] <= 1, f"{i} was acked, and not answered"
+        assert item.kind == "stop" or not settled, f"{i} is a message, and was settled without an answer"
     assert all(is_posted(world, turn) for turn in world.turns()), "a turn is not posted"
     assert not world.marked(), "markers are left"
     assert all(job.end for job in world.jobs.values()), "a run goes on for ever"
@@ -92,16 +112,48 @@ def check_the_end(world: World) -> None:
 
 
 def is_old(world: World, run: Run, i: str) -> bool:
-    """Whether an input was neither said nor tried in the hours before a run was reserved for it."""
-    tried = [before.reserved_at for before in world.runs() if before.n < run.n and i in before.serves]
-    return run.reserved_at - max([world.inputs[i].said_at, *tried]) >= OFFER_AFTER
+    """Whether an input was neither said nor tried in the hours before a run was reserved for it.
+
+    Of runs that ended, one after the other, through nobody's fault, only the first is a try.
+    """
+    tried = [before for before in world.runs() if before.n < run.n and i in before.serves]
+    while len(tried) > 1 and nobodys_fault(world, tried[-1]) and nobodys_fault(world, tried[-2]):
+        tried.pop()
+    return run.reserved_at - max([world.inputs[i].said_at, *(before.reserved_at for before in tried)]) >= OFFER_AFTER
+
+
+def nobodys_fault(world: World, run: Run) -> bool:
+    closed = world.closed(run.n)
+    return closed is not None and closed.reason.is_nobodys_fault
+
+
+def backs_off_until(world: World, run: Run) -> datetime | None:
+    """When a run may come after those before it that ended through nobody's fault; none where it need not wait."""
+    ends = min(row(world, run, i) for i in run.serves)
+    closed = world.closed(run.n - 1)
+    return closed.closed_at + back_off(ends) if ends and closed else None
+
+
+def row(world: World, run: Run, i: str) -> int:
+    """How many runs for an input ended through nobody's fault, one after the other, just before `run`."""
+    ends = 0
+    for before in reversed(world.runs()[: run.n - 1]):
+        if i not in before.serves or not nobodys_fault(world, before):
+            break
+        ends += 1
+    return ends
 
 
 def is_posted(world: World, turn: Turn) -> bool:
     return f"turns/{turn.k}.posted" in world.journal
 
 
-def deaths(world: World, i: str) -> tuple[int, int]:
-    """How many runs were reserved for an input and have ended: of themselves, and in all."""
-    ends = [closed.reason for run in world.runs() if i in run.serves and (closed := world.closed(run.n))]
-    return sum(reason.died_of_itself for reason in ends), len(ends)
+def tries(world: World, i: str) -> tuple[int, int]:
+    """How many runs for an input died of themselves: since the last that got further (and no signal ended), and all."""
+    closed = [(run.n, closed) for run in world.runs() if i in run.serves and (closed := world.closed(run.n))]
+    in_a_row = 0
+    for n, end in reversed(closed):
+        in_a_row += end.reason.died_of_itself
+        if world.got_further(n) and not end.by_signal:
+            break
+    return in_a_row, sum(end.reason.died_of_itself for _, end in closed)

@@ -1,14 +1,19 @@
-"""What comes next in a conversation: each sentence of decisions 0001 to 0003, as one look and one step."""
+"""The next step of a conversation: each sentence of decisions 0001 to 0003, as one look and one step."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from peerbot.conversation.decide import (
     Answer,
+    AnswerStopped,
     Close,
+    Deletion,
+    Drop,
     GiveUp,
     LookAgain,
+    NoEffect,
     Nothing,
     Offer,
     Post,
@@ -16,6 +21,8 @@ from peerbot.conversation.decide import (
     Reserve,
     RunView,
     Step,
+    Stop,
+    Tell,
     Unmark,
     UnpostedTurn,
     View,
@@ -31,15 +38,34 @@ MOMENT = timedelta(microseconds=1)
 X, Y, Z = "1.000001-message", "2.000001-message", "3.000001-message"
 GUEST = Refused(why=Refusal.GUEST)
 OF_THEMSELVES = [RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE, RunEnd.HUNG]
+NOBODYS_FAULT = [
+    RunEnd.DISPATCHER_ENDED,
+    RunEnd.DRAINED,
+    RunEnd.EVICTED,
+    RunEnd.NODE_LOST,
+    RunEnd.CUT_OFF,
+    RunEnd.GONE,
+    RunEnd.NEVER_STARTED,
+    RunEnd.FINISHED,
+]
 
 
 def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def ended(n: int, reason: RunEnd = RunEnd.FINISHED, *serves: str, detail: str = "") -> RunView:
+def ended(
+    n: int,
+    reason: RunEnd = RunEnd.FINISHED,
+    *serves: str,
+    detail: str = "",
+    seconds_ago: float = 900,
+    further: bool = False,
+    by_signal: bool = False,
+) -> RunView:
     """A closed run."""
-    return RunView(n, serves or (X,), ago(1000), started=True, closed=RunClosed(reason=reason, detail=detail))
+    closed = RunClosed(reason=reason, detail=detail, closed_at=ago(seconds_ago), by_signal=by_signal)
+    return RunView(n, serves or (X,), ago(1000), started=True, closed=closed, further=further)
 
 
 def reserved(n: int = 1, seconds_ago: float = 1) -> RunView:
@@ -53,7 +79,7 @@ def living(n: int = 1) -> RunView:
 
 
 def given_up(oldest_first: list[RunView]) -> GiveUp:
-    """What comes when the tries of X are used up: its answer, with the reason of the last run."""
+    """Return the step after the last try of X: its answer, with the reason of the last run."""
     last = oldest_first[-1].closed
     assert last
     return GiveUp((X,), last)
@@ -164,17 +190,125 @@ def test_three_runs_that_died_of_themselves_are_enough_among_others_that_did_not
 
 
 def test_an_input_whose_run_was_not_admitted_is_given_up_at_once_and_a_later_one_is_tried() -> None:
-    """Another run would meet the same cluster; who writes again has had it mended, or is told again."""
+    """Another run would meet the same cluster; a person who writes again has had it mended, or is told again."""
     refused = runs(ended(1, RunEnd.NOT_ADMITTED))
     assert isinstance(step(waiting=(X,), runs=refused), GiveUp)
     assert step(waiting=(Y,), runs=refused) == Reserve(2, (Y,))
 
 
-@pytest.mark.parametrize("reason", set(RunEnd) - set(OF_THEMSELVES) - {RunEnd.NOT_ADMITTED})
-def test_an_input_is_given_up_after_ten_runs_that_ended_for_whatever_reason(reason: RunEnd) -> None:
-    views = [ended(n, reason) for n in range(1, 11)]
-    assert step(waiting=(X,), runs=runs(*views[:9])) == Reserve(10, (X,))
-    assert step(waiting=(X,), runs=runs(*views)) == given_up(views)
+def test_every_end_is_a_try_or_nobodys_fault_or_a_refusal() -> None:
+    assert {*OF_THEMSELVES, *NOBODYS_FAULT, RunEnd.NOT_ADMITTED} == set(RunEnd)
+    assert [reason for reason in RunEnd if reason.is_nobodys_fault] == [r for r in RunEnd if r in NOBODYS_FAULT]
+
+
+@pytest.mark.parametrize("reason", NOBODYS_FAULT)
+def test_ends_that_are_nobodys_fault_never_use_an_input_up(reason: RunEnd) -> None:
+    """Among them are all that a dispatcher of the release before has closed."""
+    views = [ended(n, reason) for n in range(1, 101)]
+    assert step(waiting=(X,), runs=runs(*views)) == Reserve(101, (X,))
+    views = [ended(1, RunEnd.CRASHED), ended(2, RunEnd.CRASHED), *[ended(n, reason) for n in range(3, 101)]]
+    assert step(waiting=(X,), runs=runs(*views)) == Reserve(101, (X,))
+    assert isinstance(step(waiting=(X,), runs=runs(*views, ended(101, RunEnd.CRASHED))), GiveUp)
+
+
+def test_a_run_that_got_further_is_the_first_of_three_again() -> None:
+    ends = [ended(n, RunEnd.CRASHED) for n in (1, 2)]
+    ends.append(ended(3, RunEnd.CRASHED, further=True))
+    assert isinstance(step(waiting=(X,), runs=runs(*ends)), Reserve)
+    ends.append(ended(4, RunEnd.OUT_OF_MEMORY))
+    assert isinstance(step(waiting=(X,), runs=runs(*ends)), Reserve)
+    ends.append(ended(5, RunEnd.CRASHED))
+    assert step(waiting=(X,), runs=runs(*ends)) == given_up(ends)
+
+
+def test_a_run_that_got_further_and_ended_through_nobodys_fault_leaves_three() -> None:
+    ends = [ended(1, RunEnd.CRASHED), ended(2, RunEnd.CRASHED), ended(3, RunEnd.EVICTED, further=True)]
+    ends += [ended(n, RunEnd.CRASHED) for n in (4, 5)]
+    assert isinstance(step(waiting=(X,), runs=runs(*ends)), Reserve)
+    assert isinstance(step(waiting=(X,), runs=runs(*ends, ended(6, RunEnd.CRASHED))), GiveUp)
+
+
+def test_an_input_whose_runs_always_get_further_is_given_up_after_ten() -> None:
+    ends = [ended(n, RunEnd.CRASHED, further=True) for n in range(1, 11)]
+    assert step(waiting=(X,), runs=runs(*ends[:9])) == Reserve(10, (X,))
+    assert step(waiting=(X,), runs=runs(*ends)) == given_up(ends)
+
+
+def test_a_run_that_ended_by_a_signal_is_a_try_however_far_it_got() -> None:
+    ends = [ended(n, RunEnd.CRASHED, further=True, by_signal=True) for n in (1, 2, 3)]
+    assert isinstance(step(waiting=(X,), runs=runs(*ends[:2])), Reserve)
+    assert step(waiting=(X,), runs=runs(*ends)) == given_up(ends)
+
+
+def test_what_a_look_shows_of_a_signal_is_in_the_close() -> None:
+    run = RunView(1, (X,), ago(9), started=True, closed=None, alive=False, end=RunEnd.CRASHED, by_signal=True)
+    assert step(waiting=(X,), runs=(run,)) == Close(1, RunEnd.CRASHED, "", by_signal=True)
+
+
+# Backing off
+
+
+@pytest.mark.parametrize("reason", NOBODYS_FAULT)
+@pytest.mark.parametrize(("ends", "seconds"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (100, 60)])
+def test_the_next_run_waits_longer_after_each_end_that_is_nobodys_fault(
+    reason: RunEnd, ends: int, seconds: int
+) -> None:
+    before = [ended(n, reason) for n in range(1, ends)]
+    early = ended(ends, reason, seconds_ago=0)
+    assert step(waiting=(X,), runs=runs(*before, early)) == LookAgain(NOW + timedelta(seconds=seconds), ends)
+    over = ended(ends, reason, seconds_ago=seconds)
+    assert step(waiting=(X,), runs=runs(*before, over)) == Reserve(ends + 1, (X,))
+
+
+@pytest.mark.parametrize("reason", OF_THEMSELVES)
+def test_the_next_run_does_not_wait_after_one_that_died_of_itself(reason: RunEnd) -> None:
+    before = [ended(n, RunEnd.NODE_LOST) for n in range(1, 6)]
+    died = ended(6, reason, seconds_ago=0)
+    assert step(waiting=(X,), runs=runs(*before, died)) == Reserve(7, (X,))
+    lost = ended(7, RunEnd.NODE_LOST, seconds_ago=0)
+    assert step(waiting=(X,), runs=runs(*before, died, lost)) == LookAgain(NOW + timedelta(seconds=1), 1)
+
+
+def test_nobody_who_writes_waits_for_runs_that_were_for_others() -> None:
+    lost = [ended(n, RunEnd.NODE_LOST, X, seconds_ago=0) for n in range(1, 8)]
+    assert step(waiting=(X, Y), runs=runs(*lost)) == Reserve(8, (X, Y))
+    lost.append(ended(8, RunEnd.NODE_LOST, X, Y, seconds_ago=0))
+    assert step(waiting=(X, Y), runs=runs(*lost)) == LookAgain(NOW + timedelta(seconds=1), 1)
+
+
+def test_a_close_from_a_clock_that_is_far_ahead_is_not_waited_for() -> None:
+    little = ended(1, RunEnd.NODE_LOST, seconds_ago=-30)
+    assert step(waiting=(X,), runs=(little,)) == LookAgain(NOW + timedelta(seconds=31), 1)
+    assert step(waiting=(X,), runs=(ended(1, RunEnd.NODE_LOST, seconds_ago=-600),)) == Reserve(2, (X,))
+
+
+def test_an_answer_that_is_due_while_the_next_run_waits_is_posted() -> None:
+    lost = [ended(n, RunEnd.NODE_LOST, Y, seconds_ago=0) for n in range(1, 8)]
+    early = (UnpostedTurn(1, ago(59)),)
+    assert step(waiting=(Y,), answered={X: 1}, unposted=early, runs=runs(*lost)) == LookAgain(
+        NOW + timedelta(seconds=1), 7
+    )
+    due = (UnpostedTurn(1, ago(60)),)
+    assert step(waiting=(Y,), answered={X: 1}, unposted=due, runs=runs(*lost)) == Post(1, 1)
+
+
+def test_a_marker_without_its_input_is_recovered_while_the_next_run_waits() -> None:
+    lost = ended(1, RunEnd.NODE_LOST, seconds_ago=0)
+    assert step(waiting=(X,), orphans={Y: ago(601)}, runs=(lost,)) == Recover(Y)
+
+
+def test_a_row_of_ends_that_are_nobodys_fault_is_offered_after_two_hours_and_not_given_up() -> None:
+    def lost(n: int, reserved_ago: float, reason: RunEnd = RunEnd.NODE_LOST) -> RunView:
+        closed = RunClosed(reason=reason, closed_at=ago(reserved_ago - 50))
+        return RunView(n, (X,), ago(reserved_ago), started=True, closed=closed)
+
+    row = [lost(n, 7200 - 60 * n) for n in range(120)]
+    said = {X: ago(9000)}
+    assert step(waiting=(X,), said_at=said, runs=runs(*row)) == Offer((X,), row[-1].closed)
+    assert isinstance(step(waiting=(X,), said_at=said, runs=runs(*row[1:])), LookAgain)
+    assert isinstance(step(waiting=(X, Y), said_at=said | {Y: ago(1)}, runs=runs(*row)), Reserve)
+    crashed = [*row[:60], lost(60, 3600, RunEnd.CRASHED), *row[61:]]
+    assert isinstance(step(waiting=(X,), said_at=said, runs=runs(*crashed)), LookAgain)
 
 
 def test_the_reason_that_is_told_is_the_last_runs() -> None:
@@ -184,7 +318,7 @@ def test_the_reason_that_is_told_is_the_last_runs() -> None:
     assert answer.last.detail == "exit code 3"
 
 
-def test_what_came_later_is_tried_on_when_what_came_before_is_given_up() -> None:
+def test_a_later_input_is_still_tried_when_an_earlier_one_is_given_up() -> None:
     died = [ended(1, RunEnd.CRASHED, X), ended(2, RunEnd.CRASHED, X, Y), ended(3, RunEnd.CRASHED, X, Y)]
     assert step(waiting=(X, Y), runs=runs(*died)) == given_up(died)
     assert step(waiting=(Y,), answered={X: 1}, unposted=(UnpostedTurn(1, ago(1)),), runs=runs(*died)) == Reserve(
@@ -201,7 +335,7 @@ def test_an_open_run_is_looked_after_before_anything_is_given_up() -> None:
     assert step(waiting=(X,), runs=runs(*died, living(4))) == Wake(4)
 
 
-# What needs no run
+# Steps without a run
 
 
 def test_what_needs_no_agent_is_answered_without_a_run() -> None:
@@ -217,7 +351,7 @@ def test_what_needs_no_agent_waits_while_a_run_is_open() -> None:
     assert step(waiting=(X,), fixed={X: GUEST}, runs=runs(living())) == Wake(1)
 
 
-# What is old, and what was never written
+# Old messages, and unwritten ones
 
 
 def test_what_waited_for_two_hours_is_offered_and_not_begun() -> None:
@@ -273,7 +407,7 @@ def test_markers_stay_while_their_answer_is_not_posted() -> None:
     assert step(answered={Y: 2}, unposted=unposted) == LookAgain(ago(1) + timedelta(seconds=60))
 
 
-def test_whoever_wrote_a_turn_has_sixty_seconds_to_post_it() -> None:
+def test_the_writer_of_a_turn_has_sixty_seconds_to_post_it() -> None:
     early = (UnpostedTurn(1, ago(60) + MOMENT),)
     assert step(answered={X: 1}, unposted=early) == LookAgain(NOW + MOMENT)
 
@@ -315,3 +449,96 @@ def test_an_unposted_turn_does_not_hide_what_an_open_run_needs() -> None:
     assert step(answered={X: 1}, unposted=unposted, runs=(reserved(seconds_ago=10),)) == Close(
         1, RunEnd.NEVER_STARTED, "it never came"
     )
+
+
+# Stops
+
+S, T = "2.500000-stop", "2.600000-stop"
+
+
+def stopping(*waiting: str, stops: tuple[Stop, ...] = (Stop(S),), turn: int = 3, **rest: Any) -> Step:
+    """The step for messages that wait, and stops."""
+    return step(waiting=(*waiting, *(stop.id for stop in stops)), stops=stops, turn=turn, **rest)
+
+
+@pytest.mark.parametrize("of", [None, 3])
+def test_a_stop_wakes_the_run_that_is_at_work(of: int | None) -> None:
+    assert stopping(X, stops=(Stop(S, of),), runs=runs(living())) == Wake(1)
+
+
+def test_a_stop_closes_a_run_that_has_ended_first() -> None:
+    gone = RunView(1, (X,), ago(1), started=True, closed=None)
+    assert stopping(X, runs=(gone,)) == Close(1, RunEnd.GONE, "it is gone, and nothing says why")
+
+
+def test_a_stop_needs_no_worker_if_none_has_begun() -> None:
+    for none in ((), runs(reserved())):
+        assert stopping(X, Y, runs=none) == AnswerStopped(S, (X, Y, S), began=False)
+
+
+def test_a_stop_after_a_worker_has_died_ends_the_turn_and_no_other_run_begins() -> None:
+    died = runs(ended(1, RunEnd.CRASHED, X))
+    assert stopping(X, runs=died) == AnswerStopped(S, (X, S), began=True)
+
+
+def test_a_message_after_the_stop_is_new_work() -> None:
+    assert stopping(X, Z) == AnswerStopped(S, (X, S), began=False)
+    assert step(waiting=(Z,), answered={X: 3, S: 3}, unposted=(UnpostedTurn(3, ago(1)),)) == Reserve(1, (Z,))
+
+
+def test_of_two_stops_one_has_the_effect_and_both_are_answered() -> None:
+    assert stopping(X, stops=(Stop(S), Stop(T))) == AnswerStopped(S, (X, S, T), began=False)
+
+
+@pytest.mark.parametrize("there", [(), runs(living()), runs(ended(1))])
+def test_a_stop_without_anything_at_work_is_told(there: tuple[RunView, ...]) -> None:
+    assert stopping(runs=there) == Tell(S, NoEffect.NOTHING_AT_WORK)
+    assert stopping(Z, runs=there) == Tell(S, NoEffect.NOTHING_AT_WORK), "what came later is not meant"
+
+
+def test_a_stop_of_an_earlier_turn_is_told_and_the_turn_at_work_goes_on() -> None:
+    assert stopping(X, stops=(Stop(S, 2),), runs=runs(living())) == Tell(S, NoEffect.TURN_ENDED)
+
+
+def test_a_guests_stop_is_told_and_stops_nothing_not_even_beside_a_members() -> None:
+    fixed = {S: GUEST}
+    assert stopping(X, runs=runs(living()), fixed=fixed) == Tell(S, Refusal.GUEST)
+    assert stopping(X, stops=(Stop(T), Stop(S)), fixed=fixed) == AnswerStopped(T, (X, T), began=False)
+
+
+def test_a_stop_does_not_answer_what_was_refused() -> None:
+    for there in ((), runs(reserved())):
+        assert stopping(X, runs=there, fixed={X: GUEST}) == Tell(S, NoEffect.NOTHING_AT_WORK)
+        assert stopping(X, Y, runs=there, fixed={X: GUEST}) == AnswerStopped(S, (Y, S), began=False)
+
+
+def test_stops_alone_begin_no_run() -> None:
+    assert not isinstance(stopping(), Reserve)
+
+
+# Deletions
+
+D = "2.700000-delete"
+
+
+def deleting(*of: str, **rest: Any) -> Step:
+    """The step if somebody deleted the message X, and these of its inputs wait."""
+    return step(waiting=(*of, D), deletions=(Deletion(D, of),), **rest)
+
+
+def test_a_message_that_is_deleted_before_anybody_begins_is_dropped_with_its_edits() -> None:
+    edited = "1.500000-edit"
+    for there in ((), runs(reserved()), runs(ended(1, RunEnd.CRASHED, X))):
+        assert deleting(X, edited, runs=there) == Drop((X, edited, D))
+
+
+def test_a_deletion_of_what_a_worker_has_is_told() -> None:
+    assert deleting(X, runs=runs(living())) == Tell(D, NoEffect.BEGUN)
+
+
+def test_a_deletion_of_what_is_answered_is_told() -> None:
+    assert deleting() == Tell(D, NoEffect.TURN_ENDED)
+
+
+def test_a_deletion_alone_begins_no_run() -> None:
+    assert not isinstance(deleting(), Reserve)

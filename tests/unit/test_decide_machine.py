@@ -11,7 +11,7 @@ is promised (`decide_promises.py`) is checked after every write; at the end faul
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from decide_model import Input, Kind, Luck
@@ -23,12 +23,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from peerbot.conversation.deadlines import COMES_WITHIN, OFFER_AFTER, REPOST_AFTER
 from peerbot.conversation.decide import (
+    MOST_TRIES,
     TRIES,
+    AnswerStopped,
     Close,
     GiveUp,
+    LookAgain,
     Nothing,
     Post,
     Reserve,
+    RunView,
     Step,
     Unmark,
     View,
@@ -37,7 +41,7 @@ from peerbot.conversation.decide import (
 )
 from peerbot.conversation.ends import RunEnd
 
-ROUNDS = 30
+ROUNDS = 90  # longer than an answer waits for its next claim
 MOST_INPUTS = 4
 
 _COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
@@ -53,13 +57,15 @@ MUTATED = settings(
 NEWEST = st.integers(0, 15)  # counted from the newest actor
 PROGRAMS = ["record", "reconcile", "run", "start", "inbox", "begin", "finish", "final", "close"]
 LUCK = st.sampled_from(["good", "good", "reply lost", "refused"])
+KINDS: list[Kind] = ["plain", "plain", "refused", "poison", "stubborn", "signals", "unpostable", "stop", "stop"]
+NOT_THE_CLUSTERS = [RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY]
 
 
-# What happens
+# Things that happen
 
 
 class Conversation(RuleBasedStateMachine):
-    """People write, actors go on, and whatever can go wrong does."""
+    """People write, actors go on, and everything that can go wrong does."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -86,7 +92,7 @@ class Conversation(RuleBasedStateMachine):
         self.somebody_writes("plain", 0)
 
     @precondition(lambda self: len(self.world.inputs) < MOST_INPUTS)
-    @rule(kind=st.sampled_from(["plain", "plain", "refused", "poison", "unpostable"]), to=st.integers(0, 1))
+    @rule(kind=st.sampled_from(KINDS), to=st.integers(0, 1))
     def somebody_writes(self, kind: Kind, to: int) -> None:
         i = f"{len(self.world.inputs) + 1:02}"
         self.world.inputs[i] = Input(i, kind, self.world.said_at)
@@ -137,13 +143,25 @@ class Conversation(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.living())
     @rule(
-        reason=st.sampled_from([RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.EVICTED, RunEnd.NODE_LOST]),
+        reason=st.sampled_from([*NOT_THE_CLUSTERS, RunEnd.EVICTED, RunEnd.NODE_LOST, RunEnd.DRAINED]),
         luck=st.sampled_from(["good", "reply lost"]),
+        by_signal=st.booleans(),
     )
-    def a_run_dies(self, reason: RunEnd, luck: Luck) -> None:
+    def a_run_dies(self, reason: RunEnd, luck: Luck, by_signal: bool) -> None:
         self.world.luck = luck
-        self.world.end_run(self.world.living()[0], reason, goes_on=reason is RunEnd.NODE_LOST)
+        by_signal = by_signal and reason is RunEnd.CRASHED
+        self.world.end_run(self.world.living()[0], reason, goes_on=reason is RunEnd.NODE_LOST, by_signal=by_signal)
         self.world.luck = "good"
+
+    @rule(times=st.integers(2, 14), seconds=st.sampled_from([5, 61, 900]), rounds=st.integers(10, 40))
+    def dispatchers_crash_in_a_loop(self, times: int, seconds: float, rounds: int) -> None:
+        for _ in range(times):
+            for at in (0, 1):
+                self.world.crash(at)
+                self.world.restart(at)
+            self.world.clock += seconds
+            for _ in range(rounds):
+                self.world.all_go_on()
 
     @rule(
         fault=st.sampled_from(
@@ -179,7 +197,9 @@ class Conversation(RuleBasedStateMachine):
             before = len(self.world.runs())
             self.world.calm_down(ROUNDS)
             check_the_end(self.world)
-            assert len(self.world.runs()) - before <= (TRIES + 1) * len(self.world.inputs), "too many runs"
+            kinds = [item.kind for item in self.world.inputs.values()]
+            most = (MOST_TRIES if "stubborn" in kinds else TRIES) + 1
+            assert len(self.world.runs()) - before <= most * len(kinds), "too many runs"
 
 
 def play(new_world: Callable[[], World], profile: settings) -> None:
@@ -199,7 +219,7 @@ def test_what_is_acked_is_answered_once_whatever_happens() -> None:
     play(World, PROFILE)
 
 
-# The machine finds what is wrong: decisions that are, each in one thing
+# The machine finds faults: decisions that are wrong, each in one thing
 
 
 def reserves_before_closing(view: View, now: datetime) -> Step:
@@ -231,6 +251,45 @@ def gives_up_at_once(view: View, now: datetime) -> Step:
     step = next_step(view, now)
     last = view.runs[0].closed if view.runs else None
     return GiveUp(step.inputs, last) if isinstance(step, Reserve) and last else step
+
+
+def counts_ends_that_are_nobodys_fault(view: View, now: datetime) -> Step:
+    last = view.runs[0].closed if view.runs else None
+    used_up = tuple(i for i in view.waiting if sum(i in run.serves for run in view.runs) >= MOST_TRIES)
+    return GiveUp(used_up, last) if used_up and last else next_step(view, now)
+
+
+def never_starts_the_count_again(view: View, now: datetime) -> Step:
+    return next_step(replace(view, runs=tuple(replace(run, further=False) for run in view.runs)), now)
+
+
+def starts_the_count_again_after_a_signal(view: View, now: datetime) -> Step:
+    def unsigned(run: RunView) -> RunView:
+        return replace(run, closed=run.closed.model_copy(update={"by_signal": False})) if run.closed else run
+
+    return next_step(replace(view, runs=tuple(map(unsigned, view.runs))), now)
+
+
+def tries_as_long_as_it_gets_further(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    further = isinstance(step, GiveUp) and view.runs[0].further and not step.last.by_signal
+    return Reserve(view.runs[0].n + 1, view.waiting) if further else step
+
+
+def never_backs_off(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    return Reserve(view.runs[0].n + 1, view.waiting) if isinstance(step, LookAgain) and step.ends else step
+
+
+def backs_off_for_an_hour(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    return replace(step, at=step.at + timedelta(hours=1)) if isinstance(step, LookAgain) and step.ends else step
+
+
+def takes_every_run_for_a_try(view: View, now: datetime) -> Step:
+    """A row of ends that are nobody's fault goes on for ever."""
+    tried = {i: run.reserved_at for run in reversed(view.runs) for i in run.serves}
+    return next_step(replace(view, said_at={i: max(at, tried.get(i, at)) for i, at in view.said_at.items()}), now)
 
 
 def starts_runs_for_what_is_refused(view: View, now: datetime) -> Step:
@@ -271,6 +330,20 @@ def posts_what_is_due_last(view: View, now: datetime) -> Step:
     return Post(due[-1].k, due[-1].claims + 1) if due else step
 
 
+def ignores_stops(view: View, now: datetime) -> Step:
+    stops = {stop.id for stop in view.stops}
+    return next_step(replace(view, pending=tuple(i for i in view.pending if i not in stops), stops=()), now)
+
+
+def takes_stops_for_messages(view: View, now: datetime) -> Step:
+    return next_step(replace(view, stops=()), now)
+
+
+def stops_what_came_later(view: View, now: datetime) -> Step:
+    step = next_step(view, now)
+    return replace(step, answers=(*view.waiting, step.input)) if isinstance(step, AnswerStopped) else step
+
+
 MUTATIONS: dict[Callable[[View, datetime], Step], str] = {
     reserves_before_closing: "was reserved while run",
     closes_living_runs: "was closed while it lived",
@@ -278,13 +351,23 @@ MUTATIONS: dict[Callable[[View, datetime], Step], str] = {
     waits_for_a_run_for_ever: "was acked, and not answered",
     never_gives_up: "too many tries",
     gives_up_at_once: "gave up too early",
-    starts_runs_for_what_is_refused: "a run for what needs none",
+    counts_ends_that_are_nobodys_fault: "gave up too early",
+    never_starts_the_count_again: "gave up too early",
+    starts_the_count_again_after_a_signal: "too many tries",
+    tries_as_long_as_it_gets_further: "too many tries",
+    never_backs_off: "did not wait after the ones before",
+    backs_off_for_an_hour: "waits for too long",
+    takes_every_run_for_a_try: "was begun unasked",
+    starts_runs_for_what_is_refused: "a run for what needs none|a stop answers what was refused",
     unmarks_before_it_is_posted: "has no marker, and no posted answer",
     never_unmarks: "not answered|markers are left|for ever",
     posts_at_once: "posted twice|posted again|for ever",
     never_posts_again: "a turn is not posted",
     begins_what_is_old: "was begun unasked",
     offers_what_is_fresh: "offered too early",
+    ignores_stops: "was acked, and not answered|markers are left",
+    takes_stops_for_messages: "a run for what needs none",
+    stops_what_came_later: "which came before",
     posts_what_is_due_last: "goes round for ever|answers out of order",
 }
 
@@ -309,7 +392,7 @@ def test_the_machine_finds_answers_that_do_not_wait_for_those_before() -> None:
         play(lambda: World(answers_wait=False), MUTATED)
 
 
-# What it takes thousands of examples to find, step by step
+# Ways that take thousands of examples to find, step by step
 
 
 def begun(decide: Callable[[View, datetime], Step] = next_step) -> World:
@@ -325,6 +408,9 @@ def late_turn_between_fetching_inputs_and_beginning(world: World) -> None:
     """The first run's turn comes in when it is closed, and the second one has fetched its inputs and not yet begun."""
     assert world.freeze("finish", 4), "it passed the gateway's look at its run, and opens the pull request"
     world.end_run(1, RunEnd.EVICTED)
+    for _ in range(20):
+        world.all_go_on()
+    world.clock += 1  # the next run waits
     begin = world.freeze("begin", 0)
     assert begin
     world.thaw()
@@ -368,7 +454,7 @@ def test_a_finish_that_is_called_again_on_another_replica_posts_once() -> None:
     assert len(world.posts) == 1
 
 
-def test_if_whoever_answers_a_finish_posted_there_would_be_two_posts() -> None:
+def test_if_the_gateway_that_answers_a_finish_posted_there_would_be_two_posts() -> None:
     world = begun()
     world.only_the_writer_posts = False
     with pytest.raises(AssertionError, match="posted twice, and nobody was frozen"):
@@ -423,3 +509,29 @@ def test_what_waited_for_hours_is_offered_and_begun_with_what_is_said_then() -> 
     check_the_end(world)
     assert [(turn.answers, turn.offered_at is not None) for turn in world.turns()] == [(("01",), True)]
     assert world.runs() == []
+
+
+def stopped_before_its_worker_asks(world: World) -> None:
+    """The worker asks for its messages only when a stop of the first one, and a later message, have come."""
+    assert world.freeze("inbox", 0)
+    later: list[tuple[str, Kind]] = [("02", "stop"), ("03", "plain")]
+    for i, kind in later:
+        world.inputs[i] = Input(i, kind, world.said_at)
+        world.deliver(world.inputs[i], world.dispatchers[0])
+    for _ in range(20):
+        world.all_go_on()
+    world.calm_down(ROUNDS)
+    check_the_end(world)
+
+
+def test_what_came_after_a_stop_is_a_turn_of_its_own() -> None:
+    world = begun()
+    stopped_before_its_worker_asks(world)
+    assert [(turn.answers, turn.stops) for turn in world.turns()] == [(("01", "02"), True), (("03",), False)]
+
+
+def test_without_the_cut_in_the_inbox_a_stop_would_stop_what_came_later() -> None:
+    world = begun()
+    world.leaves_later_messages = False
+    with pytest.raises(AssertionError, match="which came before"):
+        stopped_before_its_worker_asks(world)

@@ -32,6 +32,7 @@ def body(*, request: str = "Add a test", answer: str = "Done.", requester: str =
         ("Resolve: acme/web#12", "Resolve: issue acme/web#12"),
         ("close https://github.com/a/b/issues/3", "Close issue https://github.com/a/b/issues/3"),
         ("\x1b[31mred\x1b[0m \x00text\u202e", "Red text"),
+        ("> it breaks. Since noon.\n(a forwarded message, written by @Ada)", "It breaks"),
         ("", "Changes by PeerBot"),
         ("\n \n```", "Changes by PeerBot"),
     ],

@@ -1,4 +1,4 @@
-"""What comes in from Slack, read into types: which messages are for us, and what everything else says."""
+"""Slack's payloads, read into types: which messages are for us, and the content of all others."""
 
 from typing import Any
 
@@ -6,18 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerbot.slack.events import (
-    BlockAction,
-    Candidate,
-    Command,
-    Other,
-    Shortcut,
-    Us,
-    ViewAction,
-    about,
-    read,
-    read_event,
-)
+from peerbot.slack.events import Candidate, Other, Us, about, read, read_event
+from peerbot.slack.interactions import BlockAction, Command, Shortcut, ViewAction
 
 US = Us(team="T1", bot_user="UBOT", trigger_phrase="@peerbotai")
 ROOT, TS = "1610241700.000100", "1610241741.000200"
@@ -67,6 +57,8 @@ FOR_US = {
     "a reply in a direct message": {"channel": "D1", "channel_type": "im", "thread_ts": ROOT},
     "a mention with a file": {"subtype": "file_share", "files": [{"id": "F1"}], "text": "<@UBOT> see this"},
     "a file in a direct message": {"channel": "D1", "subtype": "file_share", "files": [{"id": "F1"}], "text": ""},
+    "a message about oneself": {"subtype": "me_message", "text": "asks <@UBOT> to fix the test"},
+    "a message about oneself in a direct message": {"channel": "D1", "subtype": "me_message"},
     "a reply also sent to the channel": {"subtype": "thread_broadcast", "thread_ts": ROOT, "text": "<@UBOT> go on"},
 }
 
@@ -80,6 +72,7 @@ PERHAPS_FOR_US = {
 
 NEVER_FOR_US = {
     "a message in a channel": {"text": "lunch?"},
+    "a message that forwards one that mentions us": {"text": "look", "attachments": [{"text": "<@UBOT> hi"}]},
     "a message of its own thread's beginning": {"text": "lunch?", "thread_ts": TS},
     "the phrase inside a longer word": {"text": "@peerbotaixyz hello"},
     "the phrase inside an address": {"text": "mail me@peerbotai or x@peerbotai.com"},
@@ -129,6 +122,27 @@ def test_a_reply_that_addresses_nobody_is_for_us_only_in_a_conversation(event: d
 @pytest.mark.parametrize("event", NEVER_FOR_US.values(), ids=NEVER_FOR_US.keys())
 def test_everything_else_is_not_for_us(event: dict[str, Any]) -> None:
     assert read_event(event_body(**event), US) is None
+
+
+FORWARDED = {"is_msg_unfurl": True, "author_id": "U3", "text": "it &lt;breaks&gt;", "ts": ROOT}
+
+
+@pytest.mark.parametrize("where", [{"text": "<@UBOT>"}, {"text": "", "channel": "D1", "channel_type": "im"}])
+def test_a_message_that_forwards_another_asks_what_that_says(where: dict[str, Any]) -> None:
+    found = read_event(event_body(attachments=[FORWARDED], **where), US)
+
+    assert found is not None
+    assert found.sure
+    words = "&gt; it &lt;breaks&gt;\n(a forwarded message, written by <@U3>)"
+    assert found.input.text == "\n\n".join(part for part in (where["text"], words) if part)
+
+
+def test_whom_a_reply_addresses_is_said_by_its_own_words() -> None:
+    reply: dict[str, Any] = {"text": "", "thread_ts": ROOT, "attachments": [FORWARDED | {"text": "<@U9> look"}]}
+    found = read_event(event_body(**reply), US)
+
+    assert found is not None
+    assert not found.sure
 
 
 def test_app_mention_and_message_of_one_mention_are_one_input() -> None:
@@ -311,29 +325,30 @@ def test_a_message_for_us_is_a_candidate_and_any_other_is_named_with_its_ids() -
     candidate = read(event_body(text="<@UBOT> fix it"), US)
     assert isinstance(candidate, Candidate)
     assert candidate.sure
-    assert read(event_body(text="lunch?"), US) == Other("message", "", "Ev1", "U2", "C1", TS)
+    assert read(event_body(text="lunch?"), US) == Other("message", "", "Ev1", "U2", "C1", TS, event_ts=TS)
 
 
 OTHERS = {
     "an edit": (
         {"subtype": "message_changed", "user": None, "ts": "1.000001", "message": {"ts": TS, "thread_ts": ROOT}},
-        Other("message", "message_changed", "Ev1", "", "C1", TS, ROOT),
+        Other("message", "message_changed", "Ev1", "", "C1", TS, ROOT, TS),
     ),
     "a deletion": (
         {"subtype": "message_deleted", "user": None, "ts": "1.000001", "previous_message": {"ts": TS}},
-        Other("message", "message_deleted", "Ev1", "", "C1", TS),
+        Other("message", "message_deleted", "Ev1", "", "C1", TS, event_ts=TS),
     ),
     "a reaction": (
-        {"type": "reaction_added", "channel": None, "ts": None, "item": {"type": "message", "channel": "C7", "ts": TS}},
-        Other("reaction_added", "", "Ev1", "U2", "C7", TS),
+        {"type": "reaction_added", "channel": None, "ts": None, "item": {"type": "message", "channel": "C7", "ts": TS}}
+        | {"reaction": "x"},
+        Other("reaction_added", "", "Ev1", "U2", "C7", TS, event_ts=TS, reaction="x"),
     ),
     "the Home tab": (
         {"type": "app_home_opened", "channel": "D1", "ts": None, "tab": "home"},
-        Other("app_home_opened", "", "Ev1", "U2", "D1"),
+        Other("app_home_opened", "", "Ev1", "U2", "D1", event_ts=TS),
     ),
     "a person's new profile": (
         {"type": "user_change", "user": {"id": "U2"}, "channel": None, "ts": None},
-        Other("user_change", "", "Ev1", "U2"),
+        Other("user_change", "", "Ev1", "U2", event_ts=TS),
     ),
 }
 
@@ -415,3 +430,23 @@ def test_reading_an_event_never_raises_whatever_slack_sends(event: dict[str, Any
 @given(st.sampled_from(sorted(PRESSED)), _odd)
 def test_reading_a_click_never_raises_whatever_slack_sends(name: str, odd: Any) -> None:
     about(read(PRESSED | {name: odd}, US))
+
+
+STOPS = ["stop", "Stop!", "<@UBOT> cancel", "cancel, <@UBOT>", "@peerbotai stop.", "  STOP\n"]
+
+
+@pytest.mark.parametrize("text", STOPS)
+def test_the_word_stop_alone_is_a_stop(text: str) -> None:
+    candidate = read_event(event_body(text=text, thread_ts=ROOT), US)
+    assert candidate
+    assert candidate.input.kind == "stop"
+    assert candidate.input.id == f"{TS}-stop"
+
+
+@pytest.mark.parametrize(
+    "text", ["stop the tests from failing", "<@UBOT> cancel the order", "don't stop", "stop <@U3>"]
+)
+def test_the_word_among_others_is_a_message(text: str) -> None:
+    candidate = read_event(event_body(text=text, thread_ts=ROOT), US)
+    assert candidate
+    assert candidate.input.kind == "message"

@@ -14,7 +14,9 @@ from peerbot.gateway.git_protocol import (
     MAX_LIST_BYTES,
     Command,
     CommandReader,
+    FetchReader,
     Push,
+    git_protocol,
     pkt_line,
     push_reply,
 )
@@ -91,6 +93,15 @@ REFUSED = {
     "an oid in capitals": pkt_line(move("refs/heads/x", "A" * 40)),
     "a shallow line after a command": pkt_line(move("refs/heads/x")) + pkt_line(f"shallow {A}".encode()),
     "push options": pkt_line(move("refs/heads/x") + CAPABILITIES + b" push-options"),
+    "push options with a value": pkt_line(move("refs/heads/x") + CAPABILITIES + b" push-options=1"),
+    "push options behind a tab": pkt_line(move("refs/heads/x") + CAPABILITIES + b"\tpush-options"),
+    "push options in the agent's name": pkt_line(move("refs/heads/x") + b"\0 agent=git\tpush-options"),
+    "push options behind another space": pkt_line(move("refs/heads/x") + "\0 quiet\u2003push-options".encode()),
+    "a capability that nobody knows": pkt_line(move("refs/heads/x") + CAPABILITIES + b" new-thing"),
+    "a value where none belongs": pkt_line(move("refs/heads/x") + b"\0 quiet=1"),
+    "another hash": pkt_line(move("refs/heads/x") + b"\0 object-format=md5"),
+    "a nonce of a signed push": pkt_line(move("refs/heads/x") + b"\0 push-cert=nonce"),
+    "capabilities on a shallow line": pkt_line(f"shallow {A}\0 quiet".encode()) + pkt_line(move("refs/heads/x")),
     "a signed push": pkt_line(b"push-cert" + CAPABILITIES),
     "too many commands": b"".join(pkt_line(move(f"refs/heads/{n}")) for n in range(MAX_COMMANDS + 1)),
     "too many bytes": b"".join(pkt_line(move("refs/heads/" + "x" * 1000)) for _ in range(MAX_COMMANDS)),
@@ -101,6 +112,83 @@ REFUSED = {
 def test_refuses_what_git_would_not_write(data: bytes) -> None:
     with pytest.raises(Refused):
         CommandReader().feed(data + FLUSH)
+
+
+FETCHES = {
+    "ls-refs": pkt_line(b"command=ls-refs\n")
+    + pkt_line(b"agent=git/2.39.5")
+    + pkt_line(b"object-format=sha1")
+    + b"0001",
+    "fetch": pkt_line(b"command=fetch") + pkt_line(b"session-id=a-b-1") + b"0001" + pkt_line(b"thin-pack") + FLUSH,
+    "object-info": pkt_line(b"command=object-info") + b"0001" + pkt_line(b"size") + FLUSH,
+    "a command alone": pkt_line(b"command=ls-refs\n") + FLUSH,
+    "protocol 0": pkt_line(
+        f"want {A} multi_ack_detailed no-done side-band-64k thin-pack ofs-delta filter agent=git/2\n".encode()
+    ),
+    "protocol 0, without capabilities": pkt_line(f"want {A}\n".encode()),
+    "nothing wanted": FLUSH,
+}
+REFUSED_FETCHES = {
+    "another command": pkt_line(b"command=bundle-uri") + FLUSH,
+    "a command that nobody knows": pkt_line(b"command=push") + FLUSH,
+    "two commands": pkt_line(b"command=fetch") + pkt_line(b"command=ls-refs") + FLUSH,
+    "a server option": pkt_line(b"command=fetch") + pkt_line(b"server-option=x") + b"0001",
+    "a capability first": pkt_line(b"server-option=x") + pkt_line(b"command=fetch") + b"0001",
+    "a capability that nobody knows": pkt_line(b"command=fetch") + pkt_line(b"new=1") + b"0001",
+    "a flag where a value belongs": pkt_line(b"command=fetch") + pkt_line(b"agent") + b"0001",
+    "push options": pkt_line(f"want {A} push-options=1\n".encode()),
+    "no commit": pkt_line(b"want refs/heads/main\n"),
+    "a delimiter first": b"0001" + pkt_line(b"command=push"),
+    "no length": b"zzzz",
+    "no end": b"".join([pkt_line(b"command=fetch"), *[pkt_line(b"agent=" + b"x" * 200)] * 400]),
+}
+
+
+@pytest.mark.parametrize("data", FETCHES.values(), ids=FETCHES.keys())
+def test_a_fetch_in_gits_own_form_passes_in_chunks_of_any_size(data: bytes) -> None:
+    whole, single = FetchReader(), FetchReader()
+    assert whole.feed(data)
+    assert any(single.feed(data[at : at + 1]) for at in range(len(data)))
+    assert data.startswith(single.received)
+    assert whole.received == data
+
+
+@pytest.mark.parametrize("data", REFUSED_FETCHES.values(), ids=REFUSED_FETCHES.keys())
+def test_a_fetch_that_asks_for_more_than_objects_is_refused(data: bytes) -> None:
+    with pytest.raises(Refused):
+        FetchReader().feed(data)
+
+
+@given(words=st.lists(st.text(st.characters(codec="latin-1"), max_size=20), max_size=6))
+def test_no_capability_of_a_push_hides_another(words: list[str]) -> None:
+    """git's server finds a capability behind any white space, and takes it with or without a value."""
+    capabilities = " ".join(words).encode("latin-1")
+    try:
+        CommandReader().feed(pkt_line(move("refs/heads/x") + b"\0 report-status " + capabilities) + FLUSH)
+    except Refused:
+        return
+    for word in capabilities.split():
+        name = word.partition(b"=")[0].decode()
+        assert name in {
+            *("report-status", "report-status-v2", "side-band", "side-band-64k", "quiet", "atomic"),
+            *("ofs-delta", "no-thin", "delete-refs", "agent", "session-id", "object-format"),
+        }
+
+
+@pytest.mark.parametrize(
+    ("header", "passes"),
+    [
+        ("version=2", True),
+        ("version=1", True),
+        ("version=2:server-option=x", False),
+        ("version=2\nX: y", False),
+        ("version=22", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_the_protocol_header_names_a_version_and_nothing_else(header: str | None, passes: bool) -> None:
+    assert git_protocol(header) == (header if passes else None)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=30))
@@ -172,7 +260,7 @@ def test_a_client_that_understands_no_report_gets_none() -> None:
 
 
 def test_gits_own_server_reads_the_same_list(tmp_path: Path) -> None:
-    """What we read of a list, git's receive-pack acts on: the ref that we saw, and it alone, is made."""
+    """git's receive-pack acts on the list as we read it: it makes the ref that we saw, and no other."""
     git = ("git", "-c", "init.defaultBranch=main", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(tmp_path))
     subprocess.run((*git, "init", "-q"), check=True)
     subprocess.run((*git, "commit", "-q", "--allow-empty", "-m", "one"), check=True)

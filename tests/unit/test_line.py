@@ -1,4 +1,4 @@
-"""Who is next in line: people take turns."""
+"""The next person in line: people take turns."""
 
 import random
 
@@ -22,7 +22,7 @@ def numbers(line: list[Conversation]) -> list[int]:
     return [int(float(conversation.thread_ts)) for conversation in line]
 
 
-def test_who_comes_first_is_served_first() -> None:
+def test_the_first_person_is_served_first() -> None:
     assert line(threads("ada", 3) | threads("bob", 1) | threads("eve", 2), []) == [1, 2, 3]
 
 
@@ -46,7 +46,7 @@ def test_on_a_machine_for_one_people_alternate() -> None:
     assert line(waiting, [], ada=3.5) == [4, 2, 5, 3]
 
 
-def test_who_lost_a_place_is_not_put_behind_those_who_came_later() -> None:
+def test_a_person_who_lost_a_place_is_not_put_behind_later_ones() -> None:
     waiting = threads("ada", 2) | threads("bob", 3) | threads("eve", 1)
     assert line(waiting, [], ada=2.5) == [1, 3, 2]
 

@@ -33,15 +33,15 @@ def test_a_handle_becomes_a_name(handle: str, expected: str) -> None:
 
 
 def test_a_name_that_somebody_else_has_is_told_apart_by_who_asks() -> None:
-    names = {repository_name("ada", user, disambiguate=True) for user in ("T01/U1", "T01/U2", "T02/U1")}
-    assert len(names) == 3
+    names = {repository_name("ada", user, number) for user in ("T01/U1", "T01/U2", "T02/U1") for number in (2, 3)}
+    assert len(names) == 6
     assert all(re.fullmatch(r"user-ada-[0-9a-f]{8}", name) for name in names)
-    assert repository_name("ada", "T01/U1", disambiguate=True) == "user-ada-5d9b15c8"
+    assert repository_name("ada", "T01/U1", 2) == "user-ada-5d9b15c8"
 
 
-@given(handle=st.text(), user=st.text(), disambiguate=st.booleans())
-def test_every_handle_gives_a_name_that_github_takes(handle: str, user: str, disambiguate: bool) -> None:
-    name = repository_name(handle, user, disambiguate=disambiguate)
+@given(handle=st.text(), user=st.text(), number=st.integers(1, 9))
+def test_every_handle_gives_a_name_that_github_takes(handle: str, user: str, number: int) -> None:
+    name = repository_name(handle, user, number)
     assert re.fullmatch(r"user-[a-z0-9]+(-[a-z0-9]+)*", name)
     assert len(name) <= 80
-    assert name == repository_name(handle, user, disambiguate=disambiguate)
+    assert name == repository_name(handle, user, number)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peerbot.conversation.parts import Weigh, split_markdown
+from peerbot.slack.parts import Weigh, blocks_in, split_markdown
 
 TABLE = "| name | lines |\n|---|---|\n" + "\n".join(f"| file {i} | {i} |" for i in range(10))
 
@@ -58,6 +58,45 @@ def test_after_the_most_parts_the_rest_is_one() -> None:
     assert [len(part) for part in parts] == [60, 60, 7 * 60 + 6 * 2]
 
 
+@pytest.mark.parametrize(
+    ("markdown", "blocks"),
+    [
+        ("", 0),
+        ("one\ntwo", 1),
+        ("# one\n\ntwo\n\n---\n\n```\nthree\n```\n\n| a |\n|---|\n| b |", 5),
+        ("- a\n- b\n\n- c\n  1. d\n\n     e", 1),
+        ("- a\n  ```\n  b\n  ```\n- c", 3),
+        ("> a\n>\n> b", 3),
+    ],
+)
+def test_what_slack_makes_of_a_text_is_counted(markdown: str, blocks: int) -> None:
+    assert blocks_in(markdown) == blocks
+
+
+def test_a_part_has_no_more_blocks_than_slack_takes() -> None:
+    text = "\n\n".join(f"## Heading {i}\n\n- one\n- two\n\nText." for i in range(50))
+    parts = split_markdown(text, 10_000, blocks=40)
+
+    assert [blocks_in(part) for part in parts] == [40, 40, 40, 30]
+    assert "\n\n".join(parts) == text
+
+
+def test_a_list_that_goes_on_in_the_next_part_counts_there_again() -> None:
+    parts = split_markdown("\n\n".join(f"- {'word ' * 20}" for _ in range(20)), 500, blocks=1)
+
+    assert [blocks_in(part) for part in parts] == [1] * len(parts)
+    assert len(parts) > 3
+
+
+@pytest.mark.parametrize("end", ["", "\n```\n" + "code\n" * 90_000 + "```\n\nEnd.", "\n" + "x" * 300_000])
+def test_of_a_very_long_text_the_rest_is_as_it_was(end: str) -> None:
+    text = "\n\n".join(f"Paragraph {i}. {'word ' * 20}".strip() for i in range(2_000)) + end
+    parts = split_markdown(text, 1_000, most=2)
+
+    assert len(parts) == 3
+    assert "\n\n".join(parts) == text
+
+
 _lines = st.sampled_from(
     [
         "",
@@ -71,6 +110,13 @@ _lines = st.sampled_from(
         "|-|-|",
         "| 1 | 2 |",
         "- point",
+        "- ```",
+        "> ```",
+        "  ```",
+        "> quoted",
+        "      deep",
+        "- - - - x",
+        "> " * 70 + "deep",
         "\u2028",
         "&" * 99,
     ]

@@ -1,7 +1,8 @@
-"""What people see of a turn: it says what happened, keeps Slack's limits whatever comes in, and pings nobody."""
+"""What people see of a turn: it says what happened, keeps Slack's limits for any input, and pings nobody."""
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from slack_sdk.models.blocks import Block
 
 from peerbot.conversation.documents import FileChange, PullRequest, Turn, TurnStatus
 from peerbot.conversation.progress import Progress, Step, StepStatus
+from peerbot.local.slack.expand import expanded
 from peerbot.slack.blocks import Rendered
 from peerbot.slack.card import State, card_message
 from peerbot.slack.render import Answer, answer, notice, plain, words
@@ -129,6 +131,7 @@ def plan_of(rendered: Rendered) -> Any:
         ("queued", 21, "Queued · 21st in line"),
         ("queued", None, "Queued"),
         ("starting", None, "Starting workspace"),
+        ("paused", None, "Interrupted"),
         ("working", None, "Working"),
         ("done", None, "Done"),
         ("failed", None, "Ended without an answer"),
@@ -163,6 +166,12 @@ def test_a_working_card_shows_what_goes_on_now() -> None:
     assert {"type": "markdown", "text": "Two *tests* fail."} in rendered.blocks
     assert "2m 14s · 3 steps" in said(rendered)
     assert "▸ Run the tests" in said(plain(rendered))
+
+
+def test_a_narration_of_many_paragraphs_has_no_more_blocks_than_slack_takes() -> None:
+    rendered = shown_card(progress("Read the code", current=0, narration="x\n\n" * 150))
+
+    assert rendered.blocks[1] == {"type": "markdown", "text": "x\n\n" * 19 + "…"}
 
 
 def test_a_step_shows_its_result() -> None:
@@ -227,7 +236,7 @@ _words = _hostile | st.text(max_size=30)
     title=_words,
     narration=_words,
     output=_words,
-    state=st.sampled_from(["queued", "starting", "working", "done", "failed"]),
+    state=st.sampled_from(["queued", "starting", "paused", "working", "done", "failed"]),
     names=st.fixed_dictionaries(dict.fromkeys(("run_name", "repository", "branch", "requester"), _words)),
     url=st.sampled_from([BRANCH, "javascript:alert(1)", f"https://x/{EVIL}", "https://x/" + "y" * 5_000]),
 )
@@ -307,6 +316,41 @@ def test_of_many_files_the_eight_largest_are_listed() -> None:
 
     assert "*30 files changed* · +435 −0\n`f29` +29 −0\n" in said(rendered)
     assert "`f22` +22 −0\nand 22 more" in said(rendered)
+
+
+def test_an_answer_of_many_blocks_is_several_messages() -> None:
+    text = "\n\n".join(f"- {i}\n\nText {i}." for i in range(50))
+    whole = whole_answer(text=text)
+
+    assert len(whole.messages) == 3
+    for message in whole.messages:
+        assert_slack_takes(message)
+        assert expanded(spoken(message)) + len(message.blocks) - 1 <= 50
+    assert "\n\n".join(map(spoken, whole.messages)) == text
+
+
+def test_without_a_file_short_lines_without_end_become_no_messages_without_end() -> None:
+    whole = whole_answer(text="z\n\n" * 5_000, with_file=False)
+
+    assert len(whole.messages) < 8
+    assert [message.blocks[0]["type"] for message in whole.messages[:4]] == ["markdown"] * 3 + ["section"]
+    assert sum(said(message).count("z") for message in whole.messages) == 5_000
+
+
+def test_no_fence_is_left_open_in_the_text_beside_the_blocks() -> None:
+    rendered = shown_answer(text="```\n" + "x = 1\n" * 1_000 + "```", commit="1")
+
+    assert rendered.text.count("```") == 2
+    assert rendered.text.index(BRANCH) > rendered.text.rindex("```")
+
+
+def test_an_answer_of_megabytes_is_split_without_reading_all_of_it() -> None:
+    text = "\n\n".join(f"Paragraph {i}. {'word ' * 20}".strip() for i in range(30_000))
+    began = time.process_time()
+    whole = whole_answer(text=text)
+
+    assert time.process_time() - began < 0.5, "all of it takes twice as long, and more"
+    assert "\n\n".join([*map(spoken, whole.messages), whole.file]) == text
 
 
 def test_a_long_answer_is_several_messages_and_the_last_says_what_changed() -> None:

@@ -1,10 +1,11 @@
-"""What a turn that was stopped says of itself: what is done, and what is left."""
+"""The answer of a turn that was stopped: the steps that are done, and those that are left."""
 
 from typing import Any
 
 from claude_agent_sdk import AssistantMessage, ToolResultBlock, ToolUseBlock, UserMessage
 
-from peerbot.slack.words import MOST_NAMED, note_words
+from peerbot.slack.control_words import MOST_NAMED
+from peerbot.slack.words import note_words
 from peerbot.worker.report import Report
 
 
@@ -17,7 +18,7 @@ def answers(report: Report, identity: str = "t1") -> None:
 
 
 def standing(report: Report) -> str:
-    """What the thread reads of the turn, but for the sentence that it was stopped."""
+    """Return the thread's text of the turn, without the sentence that it was stopped."""
     return note_words(report.time_up(5)).partition("\n\n")[2]
 
 

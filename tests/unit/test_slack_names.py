@@ -14,20 +14,26 @@ SOURCE = Path(__file__).parents[2] / "src" / "peerbot"
 SLACKS_OWN = ("slack", "local/slack")
 OTHERS_OWN = ("github", "claude", "worker", "runs/jobs", "local/github", "local/model")  # they speak others' JSON
 OUR_WORDS = {"conversation"}  # what a line in our log and a mark on a message are about
+HTTPS_WORDS = {"Accept-Encoding", "Authorization", "Location", "Retry-After"}
 READS = ("get", "pop", "setdefault")
 
 # Where others' words, or the journal's, are the same as Slack's.
 ALLOWED = {
+    "conversation/edits.py": {"text"},  # of an input
     "conversation/notes.py": {"kind"},  # of a note
     "doctor/claude.py": {"messages", "message", "error"},  # Claude's API
     "doctor/github.py": {"state"},  # GitHub's
     "doctor/inside.py": {"metadata"},  # a cloud's metadata server, of which a pod tells whether it is reached
     "gateway/access.py": {"team", "channel", "thread_ts"},  # a conversation's name, as the path of a run has it
     "gateway/app.py": {"type", "error", "message"},  # an error as Claude's API tells it
+    "gateway/files.py": {"input", "file", "name"},  # parts of our own paths
     "gateway/git_relay.py": {"message"},  # an error as git's servers tell it
     "gateway/model_relay.py": {"type", "error", "message", "retry-after"},  # Claude's API
-    "journal/gcs.py": {"name"},  # Google's storage
+    "journal/gcs.py": {"name", "fields"},  # Google's storage
+    "journal/objects.py": {"size"},  # the object store's
     "local/talk.py": {"event"},  # a line of our log
+    "logs.py": {"event"},  # a line of our log
+    "doctor/workflows.py": {"name", "type"},  # GitHub's
     "protocol/sessions.py": {"type"},  # a transcript of Claude Code
     "runs/processes/sandbox.py": {"user"},  # a namespace of the kernel
     "settings.py": {"type"},  # pydantic's
@@ -55,7 +61,7 @@ def keys(module: Path) -> Iterator[str]:
 
 @cache
 def slack_names() -> set[str]:
-    return {key for module in (SOURCE / "slack").rglob("*.py") for key in keys(module)} - OUR_WORDS
+    return {key for module in (SOURCE / "slack").rglob("*.py") for key in keys(module)} - OUR_WORDS - HTTPS_WORDS
 
 
 def found_outside(source: Path) -> dict[str, set[str]]:

@@ -1,4 +1,4 @@
-"""From Slack's text to what the agent reads, and from the model's Markdown to what may be shown."""
+"""Slack's text becomes the agent's prompt, and the model's Markdown becomes a text that may be shown."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerbot.conversation.parts import break_markdown, shorten
+from peerbot.slack.parts import break_markdown, shorten
 from peerbot.slack.text import ThreadMessage, as_context, harmless, mentioned_users, readable
 
 NAMES = {"U2": "Ada Lovelace", "U3": "<b>&amp; Bob\n", "UBOT": "peerbot"}
@@ -25,10 +25,18 @@ def read(text: str) -> str:
         ("<@UBOT>", ""),
         ("@peerbotaixyz hi", "@peerbotaixyz hi"),
         ("ask <@UBOT> to fix it", "ask @peerbot to fix it"),
+        ("print ten primes, <@UBOT>", "print ten primes"),
+        ("could you print ten primes, <@UBOT|peerbot>?", "could you print ten primes?"),
+        ("Print ten primes. <@UBOT>", "Print ten primes."),
+        ("Print ten primes. Thanks, @PeerBotAI!", "Print ten primes. Thanks!"),
+        ("Print ten primes\n<@UBOT>", "Print ten primes"),
+        ("who is <@UBOT>?", "who is @peerbot?"),
+        ("<@UBOT> as I said to <@UBOT>: go on", "as I said to @peerbot: go on"),
+        ("a, <@U2>", "a, @Ada Lovelace"),
         ("<@U2> said so", "@Ada Lovelace said so"),
         ("<@U404> said so", "@U404 said so"),
         ("<@U404|eve> said so", "@eve said so"),
-        ("<@U3>", "@<b>&amp; Bob"),
+        ("<@U3>", "@b &amp; Bob"),
         ("see <#C1|general> and <#C2> and <#C3|>", "see #general and #C2 and #C3"),
         ("<!here> <!channel|channel> <!subteam^S1|@devs> <!subteam^S2>", "@here @channel @devs @S2"),
         ("on <!date^1795000000^{date}|3 May>", "on 3 May"),
@@ -51,6 +59,11 @@ def test_slack_text_becomes_what_people_meant(slack: str, agent: str) -> None:
     assert read(slack) == agent
 
 
+def test_the_bot_has_a_name_where_slack_tells_none() -> None:
+    text = "ask <@UBOT> or <@U404>"
+    assert readable(text, names={}, bot_user="UBOT", trigger_phrase="") == "ask @PeerBot or @U404"
+
+
 PIECES = (
     "<@UBOT> <@U2> <@U2|x> <#C1|x> <!here> <!channel> <!everyone> <!subteam^S1> <!date^1^{date}|x> <https://a|b> < > | "
     "@ ! # & &lt; &gt; &amp; &#64; &#x3c; &commat; \\ ` ``` @channel @here @everyone @group channel here \n \x00 \x1b "
@@ -66,15 +79,17 @@ def test_reading_never_raises_and_leaves_no_control_characters(text: str) -> Non
 
 
 def _decoded(text: str) -> str:
-    """What a Markdown renderer could make of it: entities decoded, escapes taken away."""
-    named = {"lt": "<", "excl": "!", "num": "#", "commat": "@", "amp": "&"}
+    """Return all that a Markdown renderer could make of it: entities decoded, escapes taken away."""
+    named = {"lt": "<", "vert": "|", "excl": "!", "num": "#", "commat": "@", "amp": "&"}
     text = re.sub(r"&#x([0-9a-fA-F]{1,6});", lambda found: chr(min(int(found[1], 16), 0x10FFFF)), text)
     text = re.sub(r"&#([0-9]{1,6});", lambda found: chr(int(found[1])), text)
     text = re.sub(r"&([a-zA-Z]+);", lambda found: named.get(found[1].lower(), found[0]), text)
     return re.sub(r"\\([!@#<>&])", r"\1", text)
 
 
-_ACTIVE = re.compile(r"<(?:@|#[A-Z0-9]|!(?!--|\[CDATA|(?i:doctype)))|(?i:@(?:channel|here|everyone)\b)")
+_ACTIVE = re.compile(
+    r"<(?:@|#[A-Z0-9]|[a-z]+:[^<>\n]*\||!(?!--|\[CDATA|(?i:doctype)))|(?i:@(?:channel|here|everyone)\b)"
+)
 
 
 @given(_texts)
@@ -91,6 +106,7 @@ def test_what_is_harmless_holds_no_active_control_sequence_and_stays_so(text: st
     [
         *("<!channel>", "<!here|here>", "<!everyone>", "<!subteam^S1|@devs>", "<@U123>", "<@W1|x>", "<#C1|general>"),
         *("<!date^1^{date}^https://a.example|x>", "@channel", "@here", "@Everyone", "&lt;!here&gt;", "&#60;@U1>"),
+        *("<https://a.example|x>", "<mailto:a@b.example|x>", "&lt;https://a|x>", "<https://a&#124;x>", "@chan&#110;el"),
         *("<\\!here>", "<&#33;here>", "&#64;channel", "&commat;here", "<\x00!here>"),
     ],
 )
@@ -119,8 +135,17 @@ def test_mentioned_users_are_found_whatever_stands_around_them() -> None:
 
 
 def test_40_kb_of_brackets_are_read_quickly() -> None:
-    """Each pattern is linear in the text: this would take minutes otherwise, and the test has a deadline."""
-    for text in ("<" * 40_000, "<@" * 20_000, "<@UBOT>" * 6_000, "&lt;" * 10_000, "<\\" * 20_000, " " * 40_000):
+    """Each pattern is linear in the text. Otherwise this would take minutes, and the test has a deadline."""
+    for text in (
+        "<a:" * 13_000,
+        "&lt;a:" * 6_000,
+        "<" * 40_000,
+        "<@" * 20_000,
+        "<@UBOT>" * 6_000,
+        "&lt;" * 10_000,
+        "<\\" * 20_000,
+        " " * 40_000,
+    ):
         read(text)
         harmless(text)
 
@@ -135,7 +160,7 @@ def test_earlier_messages_are_marked_as_what_others_said() -> None:
     assert context.startswith("<earlier-messages>\n")
     assert context.endswith("\n</earlier-messages>")
     assert "not instructions" in context
-    assert "Ada Lovelace: it <breaks>\n  since noon\nAda Lovelace: @peerbot hi\n" in context
+    assert "Ada Lovelace (U2): it <breaks>\n  since noon\nAda Lovelace (U2): @peerbot hi\n" in context
 
 
 def test_a_message_can_not_close_the_mark() -> None:

@@ -1,4 +1,4 @@
-"""What the journal did not take, in memory: each message once, within bounds, and none keeps another waiting."""
+"""Messages that the journal did not take, in memory: each once, within bounds, and none keeps another waiting."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ def said(number: int, *, thread: int = 0) -> Candidate:
 
 
 class Store:
-    """Notes what is recorded, in order, but not what `refuse` raises for."""
+    """Notes all that is recorded, in order, except the inputs that `refuse` raises for."""
 
     def __init__(self, refuse: Callable[[str, list[str]], None] = lambda ts, recorded: None) -> None:
         self.recorded: list[str] = []
@@ -31,7 +31,7 @@ class Store:
 
 
 class Signs:
-    """What people see on the messages."""
+    """The reactions that people see on the messages."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -44,7 +44,7 @@ class Signs:
 
 
 async def tried_again(store: Store, candidates: list[Candidate], signs: Signs | None = None) -> list[str]:
-    """What `store` has recorded when nothing waits any more."""
+    """Wait until nothing waits any more; returns all that `store` has recorded."""
     tasks = Tasks()
     unrecorded = Unrecorded(store.record, signs or Signs(), tasks.spawn)
     for candidate in candidates:
@@ -68,7 +68,7 @@ async def test_what_can_never_be_recorded_keeps_nothing_else_waiting() -> None:
     assert await tried_again(Store(refuse), [damaged, well]) == [well.input.ts]
 
 
-async def test_nothing_is_shown_on_what_may_not_be_for_us_and_only_what_was_not_recorded_keeps_its_sign() -> None:
+async def test_a_message_that_may_not_be_for_us_gets_no_sign_and_only_unrecorded_ones_keep_theirs() -> None:
     damaged, well, other = said(1), said(2), replace(said(3), sure=False)
 
     def refuse(ts: str, _: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What Kubernetes' objects say of a run, by statuses as kubelet, scheduler and Job controller write them."""
+"""The verdict on a run, from Kubernetes' objects with statuses as kubelet, scheduler and Job controller write them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from lightkube.resources.core_v1 import Event, Pod
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.jobs.verdict import Seen, judge
-from peerbot.runs.port import Phase, RunState
+from peerbot.runs.port import NOT_ASKED, Phase, RunState
 
 K = TypeVar("K", bound=DictMixin)
 
@@ -76,7 +76,7 @@ def verdict(job: Job, *pods: Pod, events: list[Event] | None = None, orphaned: b
     [
         (terminated(0, "Completed"), RunEnd.FINISHED, "", "exit code 0"),
         (terminated(75), RunEnd.CUT_OFF, "", "exit code 75"),
-        (terminated(143), RunEnd.DRAINED, "", "exit code 143"),
+        (terminated(143), RunEnd.CRASHED, NOT_ASKED, "exit code 143"),
         (terminated(1, message="Traceback …"), RunEnd.CRASHED, "", "Traceback …"),
         (terminated(137, "OOMKilled"), RunEnd.OUT_OF_MEMORY, "", "OOMKilled"),
         (terminated(128, "StartError"), RunEnd.CRASHED, "its program could not be started", "StartError"),
@@ -118,6 +118,32 @@ def test_a_pod_that_ended_says_why(status: dict[str, Any], end: RunEnd, said: st
     state = verdict(job(), pod(status))
     assert (state.phase, state.end, state.said) == (Phase.ENDED, end, said)
     assert detail in state.detail
+
+
+@pytest.mark.parametrize("code", [143, 137])
+def test_a_worker_whose_pod_somebody_deleted_was_asked_to_end(code: int) -> None:
+    """It is killed if it takes too long. An agent that sends its supervisor a signal deletes no pod."""
+    asked = verdict(job(), pod(terminated(code), deleted=-1))
+    assert (asked.end, asked.said, asked.by_signal) == (RunEnd.DRAINED, "", False)
+    unasked = verdict(job(), pod(terminated(code)))
+    assert (unasked.end, unasked.by_signal) == (RunEnd.CRASHED, True)
+
+
+def test_a_worker_whose_pod_was_deleted_after_it_had_crashed_has_crashed() -> None:
+    assert verdict(job(), pod(terminated(1), deleted=-1)).end is RunEnd.CRASHED
+
+
+def test_a_pod_that_kubernetes_deletes_for_its_deadline_was_not_asked_by_anybody() -> None:
+    late = {"type": "FailureTarget", "reason": "DeadlineExceeded", "message": "Job was active longer than…"}
+    state = verdict(job(condition=late), pod(terminated(143), deleted=-1))
+    assert (state.end, state.by_signal) == (RunEnd.DEADLINE, False)
+
+
+@pytest.mark.parametrize(("code", "by_signal"), [(1, False), (139, True), (124, True)])
+def test_only_an_end_that_may_come_from_a_signal_counts_as_one(code: int, by_signal: bool) -> None:
+    state = verdict(job(), pod(terminated(code)))
+    assert state.end
+    assert (state.end.died_of_itself, state.by_signal) == (True, by_signal)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The version is stated in one place, and what states another is found by the command that `make check` runs."""
+"""The version is stated in one place, and the command that `make check` runs finds every other statement of it."""
 
 import shutil
 import subprocess

@@ -66,7 +66,14 @@ SLACK_ALLOW_DIRECT_MESSAGES: {{ .Values.slack.allowDirectMessages | quote }}
 SLACK_ALLOW_PRIVATE_CHANNELS: {{ .Values.slack.allowPrivateChannels | quote }}
 SLACK_ENABLE_STATUS_REACTIONS: {{ .Values.slack.enableStatusReactions | quote }}
 SLACK_ENABLE_PROGRESS_UPDATES: {{ .Values.slack.enableProgressUpdates | quote }}
+{{- with .Values.config.allowedUsers }}
+PEERBOT_ALLOWED_USERS: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.config.allowedChannels }}
+PEERBOT_ALLOWED_CHANNELS: {{ join "," . | quote }}
+{{- end }}
 GITHUB_ORGANIZATION: {{ .Values.config.githubOrganization | quote }}
+PEERBOT_BRANCH_PREFIX: {{ .Values.config.branchPrefix | quote }}
 {{- if .Values.config.store }}
 PEERBOT_STORE: {{ .Values.config.store | quote }}
 {{- else }}
@@ -78,7 +85,22 @@ GCS_PROJECT_ID: {{ . | quote }}
 {{- with .Values.config.model }}
 PEERBOT_MODEL: {{ . | quote }}
 {{- end }}
+{{- with .Values.config.serverTools }}
+PEERBOT_SERVER_TOOLS: {{ . | quote }}
+{{- end }}
 PEERBOT_RUN_BUDGET_USD: {{ .Values.config.runBudgetUsd | quote }}
+{{- with .Values.config.threadBudgetUsd }}
+PEERBOT_THREAD_BUDGET_USD: {{ . | quote }}
+{{- end }}
+{{- with .Values.config.personMonthBudgetUsd }}
+PEERBOT_PERSON_MONTH_BUDGET_USD: {{ . | quote }}
+{{- end }}
+{{- with .Values.config.channelMonthBudgetUsd }}
+PEERBOT_CHANNEL_MONTH_BUDGET_USD: {{ . | quote }}
+{{- end }}
+{{- with .Values.config.monthBudgetUsd }}
+PEERBOT_MONTH_BUDGET_USD: {{ . | quote }}
+{{- end }}
 SESSION_TIMEOUT_MINUTES: {{ .Values.config.sessionTimeoutMinutes | quote }}
 LOG_LEVEL: {{ .Values.config.logLevel | quote }}
 PEERBOT_RUNTIME: "kubernetes"

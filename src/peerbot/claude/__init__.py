@@ -1,1 +1,1 @@
-"""The Claude API: its credential, its prices, and what a reply has used."""
+"""The Claude API: its credential, what may pass to it, its prices, and what a reply has used."""

@@ -27,7 +27,11 @@ LONGEST_START = timedelta(minutes=15)
 
 OFFER_AFTER = timedelta(hours=2)
 """PeerBot does not begin an input this old unasked if no run was reserved for it since: there was an outage, or
-somebody restored a bucket. A dispatcher that starts looks back just as far, since it would only offer older inputs."""
+somebody restored a bucket. Nor does it go on for longer than this after runs that end, one after the other, through
+nobody's fault. A dispatcher that starts looks back just as far, since it would only offer older inputs."""
+
+FIRST_BACK_OFF, LONGEST_BACK_OFF = timedelta(seconds=1), timedelta(seconds=SWEEP_SECONDS)
+"""How long the next run waits after runs that ended through nobody's fault: twice as long after each of them."""
 
 ORPHAN_AFTER = timedelta(minutes=10)
 """If a marker has no input by then, its writer died between the two puts, and Slack has not sent the event again."""
@@ -58,6 +62,11 @@ LAST_SAVE_SECONDS = 0.6 * min(POD_GRACE_SECONDS, PROCESS_GRACE_SECONDS)
 def backstop_seconds(turn_seconds: float) -> float:
     """Say when a run is ended from outside, in seconds: far later than it may take for anything (decision 0012)."""
     return LONGEST_RUN_SECONDS + 2 * turn_seconds + 600
+
+
+def back_off(ends: int) -> timedelta:
+    """Say how long the next run waits after so many ends in a row that are nobody's fault (at least one)."""
+    return min(FIRST_BACK_OFF * (1 << min(ends - 1, 10)), LONGEST_BACK_OFF)
 
 
 def spoken(time: timedelta) -> str:

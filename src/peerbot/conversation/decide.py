@@ -5,13 +5,22 @@ replicas may take it at once (the creates decide). After each step the caller lo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import takewhile
 
-from peerbot.conversation.deadlines import COMES_WITHIN, OFFER_AFTER, ORPHAN_AFTER, REPOST_AFTER
+from peerbot.conversation.deadlines import (
+    COMES_WITHIN,
+    LONGEST_BACK_OFF,
+    OFFER_AFTER,
+    ORPHAN_AFTER,
+    REPOST_AFTER,
+    back_off,
+)
 from peerbot.conversation.documents import RunClosed
 from peerbot.conversation.ends import RunEnd
-from peerbot.conversation.notes import Note
+from peerbot.conversation.notes import Note, Refusal, Refused
 
 MINUTELY = 10
 """This many claims of an answer come a minute apart, later ones less and less often: somebody has to mend it …"""
@@ -20,10 +29,11 @@ LONGEST_REPOST = timedelta(hours=1)
 """… but at least once an hour."""
 
 TRIES = 3
-"""How many runs of an input may die through a fault of their own. Then we answer it with the reason."""
+"""How many runs of an input may die of themselves in a row without getting further. Then we answer it with the
+reason."""
 
-DEATHS = 10
-"""How many runs of an input may end for any reason without an answer."""
+MOST_TRIES = 10
+"""How many runs of an input may die of themselves in all, even if each gets further than the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,13 @@ class RunView:
     end: RunEnd | None = None  # why it ended, if the look shows that
     detail: str = ""
     said: str = ""  # for people: what it waits for, or why it ended
+    by_signal: bool = False  # as in `RunClosed`, if the look shows that
+    further: bool = False  # it saved more of its turn than it found; only known of runs that are closed
+
+    @property
+    def is_nobodys_fault(self) -> bool:
+        """Whether it has ended, and neither the run nor its inputs brought that on."""
+        return self.closed is not None and self.closed.reason.is_nobodys_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +74,33 @@ class UnpostedTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """A stop that no turn names. `turn`: the turn that it is for; None: the one that is at work.
+
+    `settled`: it has no effect, and somebody was telling its author.
+    """
+
+    id: str
+    turn: int | None = None
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A deletion that is not settled, and the ids of the message and its edits that still wait."""
+
+    id: str
+    of: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything that the decision depends on.
 
     `runs`: from the newest back to the first that served any waiting input, newest first.
     `fixed`: the waiting inputs that need no agent (a refusal, an empty message), and the note that answers each.
     `said_at`: when people wrote the waiting inputs. `orphans`: markers without an input, and when they were put.
+    `turn`: the number of the turn that is at work, or comes next.
     """
 
     pending: tuple[str, ...]  # inputs with a marker, oldest first
@@ -72,11 +110,15 @@ class View:
     fixed: Mapping[str, Note] = field(default_factory=dict)
     said_at: Mapping[str, datetime] = field(default_factory=dict)
     orphans: Mapping[str, datetime] = field(default_factory=dict)
+    stops: tuple[Stop, ...] = ()  # oldest first
+    turn: int = 1
+    deletions: tuple[Deletion, ...] = ()
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """The inputs that no turn answers yet, oldest first."""
-        return tuple(i for i in self.pending if i not in self.answered)
+        """The messages and edits that no turn answers yet, oldest first."""
+        controls = {stop.id for stop in self.stops} | {deletion.id for deletion in self.deletions}
+        return tuple(i for i in self.pending if i not in self.answered and i not in controls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +128,13 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """There is nothing to do now; look again at that time."""
+    """There is nothing to do now; look again at that time.
+
+    `ends`: so many runs in a row ended through nobody's fault, and the next one waits for that.
+    """
 
     at: datetime
+    ends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +161,39 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """The author of these messages took them back before anybody began: nobody answers them."""
+
+    inputs: tuple[str, ...]
+
+
+class NoEffect(StrEnum):
+    """Why what somebody did had no effect."""
+
+    DELETED = "deleted"  # they took it back
+    BEGUN = "begun"  # they deleted what the agent has read
+    NOTHING_AT_WORK = "nothing_at_work"
+    TURN_ENDED = "turn_ended"  # the turn that they meant
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """This input has no effect: tell its author why, and nobody else."""
+
+    input: str
+    why: NoEffect | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStopped:
+    """No worker is at work on these messages: answer them, and the stops that came after them, as stopped."""
+
+    input: str  # the first of the stops
+    answers: tuple[str, ...]  # the messages, and all stops
+    began: bool  # a run had begun to work on them
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """These inputs have no tries left: answer them with the reason."""
 
@@ -124,9 +203,13 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """These inputs have waited too long to be begun unasked: offer to go on."""
+    """These inputs have waited too long to be begun unasked: offer to go on.
+
+    `last`: how the last run ended, if runs were begun for them and kept ending through nobody's fault.
+    """
 
     inputs: tuple[str, ...]
+    last: RunClosed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +227,7 @@ class Close:
     reason: RunEnd
     detail: str
     said: str = ""
+    by_signal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +245,10 @@ class Reserve:
     inputs: tuple[str, ...]
 
 
-Step = Nothing | LookAgain | Unmark | Post | Answer | GiveUp | Offer | Recover | Close | Wake | Reserve
+Step = (
+    Nothing | LookAgain | Unmark | Post | Answer | Drop | Tell | AnswerStopped | GiveUp | Offer | Recover | Close | Wake
+    | Reserve
+)  # fmt: skip
 
 
 def next_step(view: View, now: datetime) -> Step:
@@ -174,17 +261,59 @@ def next_step(view: View, now: datetime) -> Step:
     if first and now >= first.again_at:
         return Post(first.k, first.claims + 1)
     newest = view.runs[0] if view.runs else None
-    if newest and not newest.closed:
+    step: Step
+    if view.deletions:
+        step = _delete(view.deletions[0], newest)
+    elif view.stops and (stopping := _stop(view, view.stops[0], newest)):
+        step = stopping
+    elif newest and not newest.closed:
         step = _look_after(newest, view.waiting, now)
     elif view.waiting:
         step = _serve(view, newest, now)
     else:
         step = Nothing()
-    if isinstance(step, Nothing) and (orphan := _orphan(view, now)):
+    if isinstance(step, Nothing | LookAgain) and (orphan := _orphan(view, now)):
         return Recover(orphan)
     if first and isinstance(step, Nothing):
         return LookAgain(first.again_at)
+    if first and isinstance(step, LookAgain):
+        return replace(step, at=min(step.at, first.again_at))
     return step
+
+
+def _delete(deletion: Deletion, newest: RunView | None) -> Step:
+    """Decide the step for the oldest deletion."""
+    if not deletion.of:
+        return Tell(deletion.id, NoEffect.TURN_ENDED)
+    if newest and not newest.closed and newest.started:
+        return Tell(deletion.id, NoEffect.BEGUN)
+    return Drop((*deletion.of, deletion.id))
+
+
+def _stop(view: View, stop: Stop, newest: RunView | None) -> Step | None:
+    """Decide the step for the oldest stop; None if a run that has ended must be closed first.
+
+    It stops the messages that came before it. One that came later was written by somebody who may have known of it.
+    """
+    refused = view.fixed.get(stop.id)
+    if isinstance(refused, Refused):
+        return Tell(stop.id, refused.why)
+    if stop.settled or stop.turn not in (None, view.turn):
+        return Tell(stop.id, NoEffect.TURN_ENDED)
+    before = view.pending[: view.pending.index(stop.id)]
+    stopped = tuple(i for i in view.waiting if i in before and i not in view.fixed)  # the others get their own answer
+    if not stopped:
+        return Tell(stop.id, NoEffect.NOTHING_AT_WORK)
+    if newest and not newest.closed and newest.started:
+        # Its worker interrupts the agent, keeps the work and answers. If it is gone, it is closed first.
+        return Wake(newest.n) if newest.alive else None
+    stops = tuple(
+        each.id
+        for each in view.stops
+        if not each.settled and each.turn in (None, view.turn) and each.id not in view.fixed
+    )
+    began = any(run.started and set(run.serves) & set(stopped) for run in view.runs)
+    return AnswerStopped(stop.id, (*stopped, *stops), began)
 
 
 def _look_after(run: RunView, waiting: tuple[str, ...], now: datetime) -> Step:
@@ -192,7 +321,7 @@ def _look_after(run: RunView, waiting: tuple[str, ...], now: datetime) -> Step:
     if run.alive:
         return Wake(run.n) if waiting else Nothing()
     if run.alive is False:
-        return Close(run.n, run.end or RunEnd.GONE, run.detail, run.said)
+        return Close(run.n, run.end or RunEnd.GONE, run.detail, run.said, run.by_signal)
     if run.started:
         return Close(run.n, RunEnd.GONE, "it is gone, and nothing says why")
     if now - run.reserved_at >= COMES_WITHIN:
@@ -207,25 +336,55 @@ def _serve(view: View, newest: RunView | None, now: datetime) -> Step:
     if newest and newest.closed and (exhausted := tuple(i for i in view.waiting if _used_up(i, view.runs))):
         return GiveUp(exhausted, newest.closed)
     if all(_waited_too_long(i, view, now) for i in view.waiting):  # if one of them is fresh, somebody asked
-        return Offer(view.waiting)
+        ends = min(len(_row(i, view.runs)) for i in view.waiting)
+        return Offer(view.waiting, newest.closed if newest and ends else None)
+    if newest and newest.closed and (wait := _back_off(view, newest.closed, now)):
+        return wait
     return Reserve(newest.n + 1 if newest else 1, view.waiting)
 
 
 def _used_up(identity: str, runs: tuple[RunView, ...]) -> bool:
     """Whether an input has no tries left (decision 0002), or another try would be no use."""
-    ends = [run.closed.reason for run in runs if run.closed and identity in run.serves]
-    return (
-        ends[:1] == [RunEnd.NOT_ADMITTED]
-        or sum(reason.died_of_itself for reason in ends) >= TRIES
-        or len(ends) >= DEATHS
-    )
+    tries = in_a_row = 0
+    reason = None
+    for run in reversed(runs):
+        if run.closed is None or identity not in run.serves:
+            continue
+        reason = run.closed.reason
+        if run.further and not run.closed.by_signal:
+            in_a_row = 0
+        if reason.died_of_itself:
+            tries, in_a_row = tries + 1, in_a_row + 1
+    return reason is RunEnd.NOT_ADMITTED or in_a_row >= TRIES or tries >= MOST_TRIES
+
+
+def _row(identity: str, runs: tuple[RunView, ...]) -> list[RunView]:
+    """The last runs, newest first, that were for this input and ended, one after the other, through nobody's fault."""
+    return list(takewhile(lambda run: identity in run.serves and run.is_nobodys_fault, runs))
+
+
+def _back_off(view: View, last: RunClosed, now: datetime) -> LookAgain | None:
+    """Say for how long the next run waits after ends that are nobody's fault; None if it does not wait.
+
+    The input with the fewest such ends decides: somebody just asked for a new one. A close from a clock that is far
+    ahead is not waited for.
+    """
+    ends = min(len(_row(i, view.runs)) for i in view.waiting)
+    if ends == 0:
+        return None
+    at = last.closed_at + back_off(ends)
+    return LookAgain(at, ends) if now < at <= now + 2 * LONGEST_BACK_OFF else None
 
 
 def _waited_too_long(identity: str, view: View, now: datetime) -> bool:
-    """Whether an input is too old to be begun unasked: neither said nor tried lately (`OFFER_AFTER`)."""
-    tried = [run.reserved_at for run in view.runs if identity in run.serves]
+    """Whether an input is too old to be begun unasked: neither said nor tried lately (`OFFER_AFTER`).
+
+    A row of runs that end through nobody's fault is one try, from its first run on: such a row must not go on for ever.
+    """
+    served = [run for run in view.runs if identity in run.serves]
+    tried = (_row(identity, view.runs) or served[:1])[-1:]
     said = view.said_at.get(identity)
-    return said is not None and now - max([said, *tried]) >= OFFER_AFTER
+    return said is not None and now - max([said, *(run.reserved_at for run in tried)]) >= OFFER_AFTER
 
 
 def _orphan(view: View, now: datetime) -> str | None:

@@ -13,7 +13,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, input_id
-from peerbot.conversation.notes import Note
+from peerbot.conversation.notes import BudgetUsedUp, Note, NothingAsked, StoppedBy
+from peerbot.conversation.spent import Spent
 
 
 def now() -> datetime:
@@ -38,6 +39,7 @@ class Started(Document):
     repository: str  # owner/name
     default_branch: str
     branch: str
+    instead_of: str = ""  # a repository that is not theirs, and has the name that theirs would have
     began_at: AwareDatetime = Field(default_factory=now)
 
 
@@ -51,10 +53,26 @@ class Branch(Document):
     begun_at: AwareDatetime = Field(default_factory=now)
 
 
+Door = Literal["message", "button", "reaction", "command", "session"]
+"""How somebody did something: they wrote it, pressed our button, put a sign on a message, used our command, or pressed
+Slack's own Stop."""
+
+
+class SharedFile(BaseModel):
+    """A file that a person shared with a message, as Slack described it. Of a stub Slack tells the id alone."""
+
+    id: str
+    name: str = ""
+    size: int = 0  # in bytes
+    type: str = ""  # its media type
+    mode: str = ""  # Slack's word for what it is: hosted, snippet, external, tombstone …
+
+
 class Input(Document):
     """`inputs/{ts}-{kind}.json`: a person's action, as Slack reported it."""
 
-    kind: Literal["message"] = "message"
+    kind: Literal["message", "edit", "delete", "stop"] = "message"
+    door: Door = "message"
     team: str
     channel: str
     thread_ts: str
@@ -63,7 +81,10 @@ class Input(Document):
     user_team: str | None = None
     channel_type: str | None = None
     text: str  # as Slack sent it, escaped
+    files: list[SharedFile] = Field(default_factory=list)
     event_id: str
+    of: str = ""  # of an edit or a deletion: the `ts` of the message
+    turn: int | None = None  # of a stop: the turn that it is for; None: the one that is at work
     received_at: AwareDatetime = Field(default_factory=now)
 
     @property
@@ -75,6 +96,13 @@ class Input(Document):
     def id(self) -> str:
         """Its name within the conversation."""
         return input_id(self.ts, self.kind)
+
+
+class Settled(Document):
+    """`settled/{ts}-{kind}.json`: this input had no effect, and its author was told why (or soon is)."""
+
+    why: str  # as in `conversation/decide.py`, or in `Refusal`
+    settled_at: AwareDatetime = Field(default_factory=now)
 
 
 class Marker(Document):
@@ -110,6 +138,7 @@ class RunClosed(Document):
     reason: RunEnd
     detail: str = ""
     said: str = ""  # why, for people: the end of a sentence, as "it ran out of memory"
+    by_signal: bool = False  # a signal ended its worker, or may have, and as far as we know nobody outside sent it
     closed_at: AwareDatetime = Field(default_factory=now)
 
 
@@ -137,10 +166,11 @@ class SessionRef(BaseModel):
 
 
 class KeptWork(BaseModel):
-    """The place of commits that could not be pushed: `work/{turn}/{run}.bundle`, on top of commit `base`."""
+    """The place of work that no branch has: `work/{turn}/{run}/{part}.bundle`, on top of commit `base`."""
 
     turn: int
     run: int
+    part: int | None = None  # None: `work/{turn}/{run}.bundle`, from the release before
     base: str | None = Field(default=None, pattern="^[0-9a-f]{40,64}$")  # none: in an empty repository
 
 
@@ -164,15 +194,26 @@ class Turn(Document):
     repository: str | None = None
     branch: str | None = None
     commit: str | None = None
-    kept: KeptWork | None = None  # commits that are on no branch yet
+    kept: KeptWork | None = None  # work that is on no branch yet
     pull_request: PullRequest | None = None
     files: list[FileChange] = Field(default_factory=list)
     session: SessionRef | None = None
     model: Literal["claude", "demo"] | None = None
-    cost_usd: float | None = None
+    cost_usd: float | None = None  # all of it
+    spent: list[Spent] = Field(default_factory=list)  # by model; empty in turns of the release before
     seconds: float | None = None
     began: bool = True  # False: it failed before it asked its agent, and everything saved before is still saved
     ended_at: AwareDatetime = Field(default_factory=now)
+
+    @property
+    def turned_away(self) -> bool:
+        """Whether its inputs were refused: their authors may not use the bot. Help for an empty message is none."""
+        return self.status is TurnStatus.REFUSED and not any(isinstance(note, NothingAsked) for note in self.notes)
+
+    @property
+    def stopped(self) -> StoppedBy | None:
+        """Who stopped it, and how far it was; None if nobody did."""
+        return next((note for note in self.notes if isinstance(note, StoppedBy)), None)
 
 
 class Card(Document):
@@ -197,6 +238,52 @@ class RepostClaim(Document):
     claimed_at: AwareDatetime = Field(default_factory=now)
 
 
+class Slice(Document):
+    """`spent/{k}/{i}.json`: a part of turn `k`'s budget that a dispatcher took, to spend it for run `run`.
+
+    A run that has begun the turn has one, at least of 0.
+    """
+
+    run: int
+    usd: float
+    user: str = ""  # the person who pays for the turn; the first slice that has one counts
+    taken_at: AwareDatetime = Field(default_factory=now)
+
+
+class Returned(Document):
+    """`spent/{k}/{i}.returned`: the part of the slice that its dispatcher did not spend, and will not."""
+
+    usd: float
+
+
+class Usage(Document):
+    """`spent/{k}/{i}.used-{n}`: what the dispatcher that took slice `i` first has spent on turn `k` up to now.
+
+    The highest `n` of each `i` counts.
+    """
+
+    spent: list[Spent]
+    used_up: BudgetUsedUp | None = None  # the budget for which it refused a request last
+
+
+class Entry(Document):
+    """`budgets/{scope}/…/{i}.json`: a dispatcher takes money of a purse, or gives it back (decision 0025)."""
+
+    by: str  # the dispatcher
+    usd: float  # what it takes; below 0: what it gives back
+    taken_usd: float  # the sum up to here
+    spent_usd: float  # of that, as far as the dispatchers have said so
+    last: str = ""  # the dispatcher that may exceed the budget with one request
+    at: AwareDatetime = Field(default_factory=now)
+
+
+class Near(Document):
+    """`budgets/{scope}/…/near/{cents}.json`: the turn that tells people that this budget is nearly spent."""
+
+    conversation: str
+    turn: int
+
+
 class Told(Document):
     """`unreadable.told`: a dispatcher tells the thread, once, that it can't read a document of the conversation."""
 
@@ -204,10 +291,34 @@ class Told(Document):
     told_at: AwareDatetime = Field(default_factory=now)
 
 
+class SentFile(Document):
+    """`sent/{k}/{i}.json`: the `i`th file that the agent sends in turn `k`; Slack has it, and nobody sees it yet."""
+
+    name: str
+    size: int  # in bytes
+    digest: str  # SHA-256 of its name and bytes
+    file: str  # Slack's id
+    written_at: AwareDatetime = Field(default_factory=now)
+
+
+class FileShown(Document):
+    """`sent/{k}/{i}.shown`, the receipt: the file is in the thread."""
+
+
 class RepositoryName(Document):
     """`repositories/{owner}/{name}.json`: the person to whom this repository name belongs."""
 
     user: str  # team/user
+    marks: bool = False  # whether repositories that are made under it have a mark: release 0.1.0 made none
+
+
+class RepositorySettled(Document):
+    """`repositories/{owner}/{name}/{i}.json`: which repository has the name; the one with the highest `i` holds."""
+
+    i: int
+    id: int | None  # GitHub's number of the person's own; None: it is another's, and the name is never used
+    conversation: str  # that it was settled for
+    settled_at: AwareDatetime = Field(default_factory=now)
 
 
 class Choice(Document):

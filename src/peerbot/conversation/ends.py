@@ -28,6 +28,14 @@ class RunEnd(StrEnum):
         """Whether the run counts as a try of its inputs (decision 0002)."""
         return self in (RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE, RunEnd.HUNG)
 
+    @property
+    def is_nobodys_fault(self) -> bool:
+        """Whether neither the run nor its inputs brought this end on: the operator or the cluster did, or nobody knows.
+
+        Such an end never uses an input up. The next run waits for a while (`back_off` in deadlines.py).
+        """
+        return not self.died_of_itself and self is not RunEnd.NOT_ADMITTED
+
 
 CUT_OFF_EXIT_CODE = 75
 """The exit code of a worker that was cut off: "a temporary failure" in sysexits.h."""
@@ -50,6 +58,17 @@ _BY_EXIT_CODE = {
 }
 
 
-def end_of(exit_code: int) -> RunEnd:
-    """Say how a run ended, from its worker's exit code (128 + n for signal n)."""
+def end_of(exit_code: int, *, asked: bool) -> RunEnd:
+    """Say how a run ended, from its worker's exit code (128 + n for signal n).
+
+    `asked`: the operator, the cluster or PeerBot asked it to end. If none of them did, a drain is a crash: an agent can
+    send its supervisor SIGTERM.
+    """
+    if exit_code == DRAINED_EXIT_CODE and not asked:
+        return RunEnd.CRASHED
     return _BY_EXIT_CODE.get(exit_code, RunEnd.CRASHED)
+
+
+def by_signal(exit_code: int) -> bool:
+    """Whether a signal ended the worker, or may have: a worker that hangs may be one that was stopped (SIGSTOP)."""
+    return exit_code > 128 or exit_code == HUNG_EXIT_CODE

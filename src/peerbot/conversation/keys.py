@@ -10,6 +10,9 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+BRANCH_PREFIX = "peerbot"
+_MOST_PREFIXES = 9
+
 _ID = re.compile(r"[A-Z][A-Z0-9]{1,30}")
 _TS = re.compile(r"\d{1,12}\.\d{6}")
 
@@ -49,17 +52,32 @@ class Conversation:
 
     @property
     def branch(self) -> str:
-        """The conversation's first branch: the day on which it began, and its id."""
-        day = datetime.fromtimestamp(float(self.thread_ts), UTC).date().isoformat()
-        return f"peerbot/{day}-{self.id}"
+        """The conversation's first branch, unless the repository or the settings need another prefix."""
+        return self.branch_below(BRANCH_PREFIX)
 
-    def later_branch(self, number: int) -> str:
-        """Name its next branch, once the one before was merged, closed or deleted; `number` counts from 2."""
-        return f"{self.branch}-{number}"
+    def branch_below(self, prefix: str) -> str:
+        """Name the conversation's first branch below `prefix`: the day on which it began, and its id."""
+        day = datetime.fromtimestamp(float(self.thread_ts), UTC).date().isoformat()
+        return f"{prefix}/{day}-{self.id}"
 
     def checkpoint_ref(self, run: int) -> str:
         """Name the ref under which run `run` keeps its checkpoints; it is never under heads or tags."""
         return f"refs/peerbot/{self.id}/{run}"
+
+
+def later_branch(first: str, number: int) -> str:
+    """Name a conversation's next branch, once the one before was merged, closed or deleted; `number` counts from 2."""
+    return f"{first}-{number}"
+
+
+def branch_prefixes(wanted: str) -> list[str]:
+    """List the prefixes of branches to try in turn: git can't have both a branch `peerbot` and one below it."""
+    return [wanted, *(f"{wanted}-{number}" for number in range(2, _MOST_PREFIXES + 1))]
+
+
+def is_ts(text: str) -> bool:
+    """Whether a text looks like Slack's own timestamps."""
+    return _TS.fullmatch(text) is not None
 
 
 def input_id(ts: str, kind: str) -> str:
@@ -72,6 +90,12 @@ def input_id(ts: str, kind: str) -> str:
 def input_ts(identity: str) -> str:
     """Read the `ts` out of an input's name: inputs are ordered by it."""
     return identity.partition("-")[0]
+
+
+def in_order(identity: str) -> tuple[int, int, str]:
+    """Make the key by which inputs sort in the order in which Slack says that they happened."""
+    seconds, _, micros = input_ts(identity).partition(".")
+    return int(seconds), int(micros), identity
 
 
 def input_kind(identity: str) -> str:

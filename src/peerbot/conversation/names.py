@@ -1,7 +1,8 @@
 """The names of the repositories that PeerBot makes for people.
 
 A name is valid on GitHub whatever the handle is, and the same on every replica. Two handles may give the same name: the
-journal says whose it is (`repositories/{owner}/{name}.json`), and the second person gets another name.
+journal says whose it is (`repositories/{owner}/{name}.json`), and the second person gets another name. So does a person
+whose name another repository has (decision 0020).
 """
 
 import hashlib
@@ -11,12 +12,13 @@ import unicodedata
 _LONGEST = 80  # of GitHub's 100, so that links stay readable
 
 
-def repository_name(handle: str, user_id: str, *, disambiguate: bool = False) -> str:
+def repository_name(handle: str, user_id: str, number: int = 1) -> str:
     """Name the repository of the person with this handle and user id.
 
-    `disambiguate` appends a short hash of the id, for a plain name that belongs to somebody else.
+    The first name is the plain one. The others have a short hash at the end, for when the one before is another's.
     """
-    suffix = f"-{hashlib.sha256(user_id.encode()).hexdigest()[:8]}" if disambiguate else ""
+    hashed = user_id if number == 2 else f"{user_id}/{number}"
+    suffix = f"-{hashlib.sha256(hashed.encode()).hexdigest()[:8]}" if number > 1 else ""
     slug = _slug(handle) or _slug(user_id) or "unnamed"
     return "user-" + slug[: _LONGEST - len("user-") - len(suffix)].rstrip("-") + suffix
 

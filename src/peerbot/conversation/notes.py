@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.limits import MONTH, Scope
 
 
 class Claude(StrEnum):
@@ -53,6 +54,37 @@ class Refusal(StrEnum):
     SHARED_CHANNEL = "shared_channel"
     DIRECT_MESSAGES_OFF = "direct_messages_off"
     PRIVATE_CHANNELS_OFF = "private_channels_off"
+    CHANNEL_NOT_LISTED = "channel_not_listed"
+    PERSON_NOT_LISTED = "person_not_listed"
+
+
+class Left(StrEnum):
+    """Why a path of the workspace is not on the branch."""
+
+    UNREADABLE = "unreadable"
+    REFUSED_BY_GIT = "refused_by_git"  # its encoding fails, or git takes no such file or name
+    TOO_LARGE = "too_large"
+    SECRET = "secret"  # noqa: S105 - GitHub's push protection found one in it
+    LFS = "lfs"
+    CONFLICT = "conflict"
+    SUBMODULE = "submodule"  # on a commit that nobody could fetch
+    IGNORED = "ignored"  # .gitignore hides it, and the agent wrote it with its own tools
+
+
+class FileLoss(StrEnum):
+    """Why the agent did not get a file that somebody shared."""
+
+    NO_SCOPE = "no_scope"  # the Slack app lacks files:read, or was not installed again with it
+    NOT_VISIBLE = "not_visible"  # another organization's, and Slack does not show it to the bot
+    EXTERNAL = "external"  # it is somewhere else, and Slack has its address alone
+    ELSEWHERE = "elsewhere"  # its address, or one that it redirects to, is not one of Slack's own
+    DELETED = "deleted"
+    HIDDEN = "hidden"  # beyond the limit of a free plan
+    CANVAS = "canvas"  # a canvas or a list: Slack has no file of it
+    TOO_LARGE = "too_large"
+    TOO_MANY = "too_many"
+    EMPTY = "empty"
+    FAILED = "failed"  # Slack did not hand it over, or the worker could not keep it
 
 
 class _Note(BaseModel):
@@ -67,10 +99,24 @@ class Failed(_Note):
 
 
 class BudgetUsedUp(_Note):
-    """The run has spent its budget."""
+    """A budget is spent: the turn's, or a wider one of which nothing is left. `month`: the month for which it holds."""
 
     kind: Literal["budget_used_up"] = "budget_used_up"
     budget_usd: float
+    scope: Scope = Scope.TURN
+    set_by: Literal["operator", "channel", "person"] = "operator"
+    month: str = Field(default="", pattern=MONTH)
+
+
+class BudgetNear(_Note):
+    """Most of a budget is spent. `month` as in `BudgetUsedUp`."""
+
+    kind: Literal["budget_near"] = "budget_near"
+    budget_usd: float
+    spent_usd: float
+    scope: Scope
+    set_by: Literal["operator", "channel", "person"] = "operator"
+    month: str = Field(default="", pattern=MONTH)
 
 
 class TimeUp(_Note):
@@ -82,6 +128,21 @@ class TimeUp(_Note):
     done: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     last_words: str = ""
+
+
+class StoppedBy(_Note):
+    """Somebody stopped the turn: the steps that are done and left, and the agent's last words.
+
+    `began`: a worker had begun. If it ended before it could keep its work itself, `saved` says where that is.
+    """
+
+    kind: Literal["stopped_by"] = "stopped_by"
+    name: str  # of the person, in words
+    began: bool = True
+    done: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    last_words: str = ""
+    saved: "Saved | None" = None
 
 
 class NotBegun(_Note):
@@ -118,6 +179,87 @@ class NotPushed(_Note):
     waits_seconds: float
 
 
+class LeftOut(_Note):
+    """These paths are not on the branch, or are there as they were before. `kept`: the next turn finds them."""
+
+    kind: Literal["left_out"] = "left_out"
+    paths: dict[str, Left]
+    kept: bool
+
+
+class Stopped(_Note):
+    """A git operation is in progress. `files` are in conflict. `kept`: the next turn can go on with it."""
+
+    kind: Literal["stopped"] = "stopped"
+    operation: str  # merge, rebase, cherry-pick, revert, am or bisect
+    files: tuple[str, ...] = ()
+    kept: bool
+
+
+class Rewritten(_Note):
+    """The agent rewrote the branch: so many commits that were pushed before are no longer on it."""
+
+    kind: Literal["rewritten"] = "rewritten"
+    commits: int
+
+
+class Moved(_Note):
+    """The agent committed on another branch on top of the conversation's; its commits are on the latter now."""
+
+    kind: Literal["moved"] = "moved"
+    place: str  # the branch; empty: a detached head
+
+
+class Place(BaseModel):
+    """Commits by the name under which they are kept: a branch, a tag, or `HEAD`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    commits: int
+
+
+class Elsewhere(_Note):
+    """Work that does not build on the branch. `files`: uncommitted changes are among it. `kept`: as in `LeftOut`."""
+
+    kind: Literal["elsewhere"] = "elsewhere"
+    places: tuple[Place, ...]
+    files: bool = False
+    kept: bool
+
+
+class Stashes(_Note):
+    """The agent left stashes. `kept`: as in `LeftOut`."""
+
+    kind: Literal["stashes"] = "stashes"
+    count: int
+    kept: bool
+
+
+class Nested(_Note):
+    """Folders of the workspace that are repositories of their own. `kept`: the next turn finds their files."""
+
+    kind: Literal["nested"] = "nested"
+    paths: tuple[str, ...]
+    kept: bool
+
+
+class Replaced(_Note):
+    """The agent removed the repository's history, or put another in its place.
+
+    `files`: its files are one commit on top of the branch as it was. If not, there were none.
+    """
+
+    kind: Literal["replaced"] = "replaced"
+    files: bool
+
+
+class NoDifference(_Note):
+    """The branch has commits, and they change nothing in the end: there is no pull request."""
+
+    kind: Literal["no_difference"] = "no_difference"
+
+
 class NoPullRequest(_Note):
     """The work is on the branch, and the pull request could not be opened. `reason` is a whole sentence."""
 
@@ -134,13 +276,26 @@ class NewBranch(_Note):
 
 
 class Saved(_Note):
-    """The saved work of a turn that we gave up: a ref, and a branch if it exists. `known`: GitHub answered."""
+    """The saved work of a turn that we gave up, and the branch if it exists.
+
+    `kept`: the journal has the work. The release before kept it on GitHub: in a `ref` below `folder`, if GitHub
+    answered (`known`).
+    """
 
     repository: str
-    folder: str  # of the refs with the saved work
+    kept: bool = False
+    branch: str = ""
+    folder: str = ""
     known: bool = True
     ref: str = ""
-    branch: str = ""
+
+
+class OtherRepository(_Note):
+    """The work is in `repository`: `taken` has the name that it would have, and nothing proves that it is theirs."""
+
+    kind: Literal["other_repository"] = "other_repository"
+    repository: str
+    taken: str
 
 
 class GivenUp(_Note):
@@ -160,9 +315,14 @@ class NotStarted(_Note):
 
 
 class WaitedTooLong(_Note):
-    """The message is so old that PeerBot began no work unasked."""
+    """The message is so old that PeerBot began no work unasked, or went on no longer with it.
+
+    `end`, `said` as in `GivenUp`, if runs were begun for it and kept ending through nobody's fault.
+    """
 
     kind: Literal["waited_too_long"] = "waited_too_long"
+    end: RunEnd | None = None
+    said: str = ""
 
 
 class NoRepository(_Note):
@@ -185,6 +345,22 @@ class NothingAsked(_Note):
     kind: Literal["nothing_asked"] = "nothing_asked"
 
 
+class LostFile(BaseModel):
+    """A file that the agent did not get: its name (empty if Slack does not tell), and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    why: FileLoss
+
+
+class FilesNotRead(_Note):
+    """People shared these files, and the agent did not get them."""
+
+    kind: Literal["files_not_read"] = "files_not_read"
+    files: tuple[LostFile, ...]
+
+
 class Unknown(_Note):
     """A note of a kind that this release does not know. People see nothing of it."""
 
@@ -196,24 +372,24 @@ def _tag(value: Any) -> str:
     return kind if kind in _KINDS else "unknown"
 
 
+# fmt: off
 Note = Annotated[
-    Annotated[Failed, Tag("failed")]
-    | Annotated[BudgetUsedUp, Tag("budget_used_up")]
-    | Annotated[TimeUp, Tag("time_up")]
-    | Annotated[NotBegun, Tag("not_begun")]
-    | Annotated[NewSession, Tag("new_session")]
-    | Annotated[SessionNotKept, Tag("session_not_kept")]
-    | Annotated[NotPushed, Tag("not_pushed")]
-    | Annotated[NoPullRequest, Tag("no_pull_request")]
-    | Annotated[NewBranch, Tag("new_branch")]
-    | Annotated[GivenUp, Tag("given_up")]
-    | Annotated[NotStarted, Tag("not_started")]
-    | Annotated[WaitedTooLong, Tag("waited_too_long")]
-    | Annotated[NoRepository, Tag("no_repository")]
-    | Annotated[Refused, Tag("refused")]
-    | Annotated[NothingAsked, Tag("nothing_asked")]
+    Annotated[Failed, Tag("failed")] | Annotated[BudgetUsedUp, Tag("budget_used_up")]
+    | Annotated[BudgetNear, Tag("budget_near")] | Annotated[TimeUp, Tag("time_up")]
+    | Annotated[StoppedBy, Tag("stopped_by")] | Annotated[NotBegun, Tag("not_begun")]
+    | Annotated[NewSession, Tag("new_session")] | Annotated[SessionNotKept, Tag("session_not_kept")]
+    | Annotated[NotPushed, Tag("not_pushed")] | Annotated[LeftOut, Tag("left_out")]
+    | Annotated[Stopped, Tag("stopped")] | Annotated[Rewritten, Tag("rewritten")] | Annotated[Moved, Tag("moved")]
+    | Annotated[Elsewhere, Tag("elsewhere")] | Annotated[Stashes, Tag("stashes")] | Annotated[Nested, Tag("nested")]
+    | Annotated[Replaced, Tag("replaced")] | Annotated[NoDifference, Tag("no_difference")]
+    | Annotated[NoPullRequest, Tag("no_pull_request")] | Annotated[NewBranch, Tag("new_branch")]
+    | Annotated[OtherRepository, Tag("other_repository")] | Annotated[GivenUp, Tag("given_up")]
+    | Annotated[NotStarted, Tag("not_started")] | Annotated[WaitedTooLong, Tag("waited_too_long")]
+    | Annotated[NoRepository, Tag("no_repository")] | Annotated[Refused, Tag("refused")]
+    | Annotated[NothingAsked, Tag("nothing_asked")] | Annotated[FilesNotRead, Tag("files_not_read")]
     | Annotated[Unknown, Tag("unknown")],
     Discriminator(_tag),
 ]
+# fmt: on
 
 _KINDS = {kind.model_fields["kind"].default for kind in _Note.__subclasses__() if "kind" in kind.model_fields}

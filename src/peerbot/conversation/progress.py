@@ -1,9 +1,12 @@
 """A turn's progress as one whole document: the worker sends all of it each time, and the newest wins."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
+
+MessageId = Annotated[str, Field(pattern=r"^\d{1,12}\.\d{6}-(message|edit)$")]
+"""The id of an input that is a message, or an edit of one."""
 
 
 class StepStatus(StrEnum):
@@ -33,3 +36,6 @@ class Progress(BaseModel):
     steps: list[Step]  # the agent's own todo list; without one, the things that it did
     narration: str = ""  # the agent's last words, one paragraph
     seconds: float  # since the turn began
+    taken: list[MessageId] = Field(
+        default_factory=list, max_length=1000
+    )  # ids of later messages that the agent has read

@@ -94,6 +94,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Stop receiving, let work under way end within the drain time, and close everything. Idempotent."""
+        self._runs.ending()
         await undisturbed(self._stack.aclose())
 
     async def _drain(self) -> None:
@@ -114,9 +115,14 @@ class Dispatcher:
         parts = self._parts
         if new:
             self._tasks.spawn(parts.presenter.received(item))
-            if time.time() - float(item.ts) > TRIED_BEFORE_SECONDS and not parts.unrecorded.holds(item):
+            if (
+                item.door == "message"
+                and time.time() - float(item.ts) > TRIED_BEFORE_SECONDS
+                and not parts.unrecorded.holds(item)
+            ):
                 self._tasks.spawn(parts.presenter.waits_no_more(item))
-            self._tasks.spawn(parts.catch_up.begun(item))
+            if item.kind == "message":
+                self._tasks.spawn(parts.catch_up.begun(item))
         parts.reconciler.soon(item.conversation)
 
     def not_recorded(self, candidate: Candidate) -> None:

@@ -1,8 +1,8 @@
-"""What people wrote while nobody listened: read from Slack's history, into the same record as everything else.
+"""Finds messages that people wrote while no dispatcher listened: reads Slack's history and records them as usual.
 
-At start, after every gap in the connection, after an outage of the journal, and of one thread when a turn begins. Slack
-sends an event again for six minutes, so mostly there is nothing to find, and nothing is written. What was recorded
-stays as it is; what was rightly ignored is ignored again, since the same policy reads it
+It does so at start, after every gap in the connection, and after an outage of the journal. When a turn begins, it reads
+that one thread. Slack sends an event again for six minutes, so mostly it finds nothing and writes nothing. It changes
+no record. Messages that were ignored are ignored again, since the same policy reads them
 (docs/decisions/0013-catching-up.md).
 """
 
@@ -15,7 +15,7 @@ import stamina
 
 from peerbot.conversation.deadlines import OFFER_AFTER
 from peerbot.conversation.documents import Input
-from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.conversation.keys import Conversation, input_kind, input_ts
 from peerbot.dispatcher.record import Recorder
 from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.journal.journal import Journal
@@ -29,29 +29,29 @@ from peerbot.slack.past import MemberOf, Past
 log = logger(__name__)
 
 LONGEST_GAP_SECONDS = 24 * 3600.0
-"""How far a gap is looked into, whose beginning is known."""
+"""The longest time that a look back covers, if the gap's beginning is known."""
 
 MARGIN_SECONDS = 60.0
-"""Read before a gap's beginning: clocks differ, and what was on its way then was not recorded."""
+"""Added before a gap's beginning: clocks differ, and messages on their way at that time were not recorded."""
 
 ROOTS_SECONDS = 30 * 24 * 3600.0
-"""So old may a thread be whose new replies are found …"""
+"""A thread may be this old, and its new replies are still found …"""
 
 ROOT_PAGES = 3
-"""… and so many pages of its channel's messages may have come after it."""
+"""… if at most this many pages of its channel's messages came after it."""
 
 LOOKS = 5
-"""So often is it tried where Slack or the journal does not answer."""
+"""The number of tries if Slack or the journal does not answer."""
 
 IN_ORDER_SECONDS = 4.0
-"""So long a turn waits for a look at what was said before what it answers."""
+"""The time that a turn waits for a look at the messages before the one that it answers."""
 
 BEGUN_KEPT = 1000
-"""So many conversations are remembered whose thread was read when they began."""
+"""The number of conversations that we remember to have read when they began."""
 
 
 class CatchUp:
-    """Looks back, one look at a time; gaps that come meanwhile become one more look."""
+    """Looks back, one look at a time. Gaps that come meanwhile become one more look."""
 
     def __init__(self, *, journal: Journal, recorder: Recorder, runs: Runs, outbound: Outbound, us: Us) -> None:
         self._journal = journal
@@ -59,9 +59,9 @@ class CatchUp:
         self._runs = runs
         self._outbound = outbound
         self._us = us
-        self._since: float | None = None  # of the look that is due, in seconds since 1970
+        self._since: float | None = None  # where the next look begins, in seconds since 1970
         self._due = asyncio.Event()
-        self._read: deque[Conversation] = deque(maxlen=BEGUN_KEPT)  # read when they began, or about to be
+        self._read: deque[Conversation] = deque(maxlen=BEGUN_KEPT)  # read when they began, or soon to be read
 
     def at_start(self) -> None:
         """Look back over the time before this process."""
@@ -87,18 +87,20 @@ class CatchUp:
                 ):
                     with attempt:
                         await self._look_back(since)
-            except Unavailable as error:  # for so long that it is worth a line; it is looked again
+            except Unavailable as error:  # away for so long that it is worth a line; another look follows
                 log.warning("catch_up_waits", reason=str(error), exc_info=error)
                 self.missed(since + MARGIN_SECONDS)
             except (PeerBotError, ValueError, KeyError, TypeError) as error:  # the latter: Slack said something odd
                 log.warning("catch_up_failed", reason=str(error), exc_info=error)
 
     async def recover(self, conversation: Conversation, identity: str) -> None:
-        """Record the input of a marker that has none (its writer died), or drop the marker where the message is gone.
+        """Record the input of a marker that has none (its writer died). If the message is gone, drop the marker.
 
-        Raises what Slack and the journal raise; then the marker stays for the next look.
+        Raises errors of Slack and the journal; then the marker stays for the next look.
         """
-        candidate = await Past(self._outbound, self._us).message(conversation, input_ts(identity))
+        candidate = None
+        if input_kind(identity) == "message":  # Slack gives no click again: it showed an error to the person
+            candidate = await Past(self._outbound, self._us).message(conversation, input_ts(identity))
         if candidate is not None and candidate.input.conversation == conversation:
             log.info("input_recovered", conversation=str(conversation), input=identity)
             await self._recorder.record(candidate.input)
@@ -160,15 +162,15 @@ class CatchUp:
         return True
 
     async def _look_back(self, since: float) -> None:
-        await self._journal.ping()  # before Slack is asked for what can't be recorded
+        await self._journal.ping()  # before we ask Slack for messages that can't be recorded
         began, past, recorded = time.monotonic(), Past(self._outbound, self._us), 0
         threads: dict[tuple[str, str], tuple[float, MemberOf]] = {}
         async for channel in past.channels():
             recorded += await self._unless_refused(self._channel(past, channel, since, threads))
-        for state in await self._runs.list():  # threads that are too old to be found by what began them
+        for state in await self._runs.list():  # threads that are too old to be found by their first message
             thread = state.conversation
             threads.setdefault((thread.channel, thread.thread_ts), (since, MemberOf(thread.channel, "")))
-        # Where there is more than may be read, it is the newest that counts: Slack, or an earlier look, had the rest.
+        # If there is more than we may read, the newest counts: Slack, or an earlier look, had the rest.
         newest_first = sorted(threads.items(), key=lambda found: found[1][0], reverse=True)
         for (_, thread_ts), (_, channel) in newest_first:
             if not past.used_up:
@@ -178,7 +180,7 @@ class CatchUp:
         log.info("caught_up", recorded=recorded, seconds=round(time.monotonic() - began, 1))
 
     async def _unless_refused(self, reading: Awaitable[int]) -> int:
-        """One channel or thread that Slack refuses (gone, no scope) does not keep the others from being read."""
+        """Read one channel or thread. If Slack refuses it (gone, no scope), the others are still read."""
         try:
             return await reading
         except Refused as refused:
@@ -204,7 +206,7 @@ class CatchUp:
         return await self._record(await past.in_thread(channel, thread_ts, since), since)
 
     async def _record(self, candidates: Iterable[Candidate], since: float) -> int:
-        """Record of one channel's or thread's messages, oldest first, what is for us and was missed."""
+        """Record those of a channel's or thread's messages, oldest first, that are for us and were missed."""
         recorded = 0
         for candidate in candidates:
             item = candidate.input

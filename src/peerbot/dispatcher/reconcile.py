@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import stamina
@@ -20,18 +20,21 @@ from peerbot.conversation.documents import RepostClaim, Run, RunClosed, Turn, Tu
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.line import Waiting
-from peerbot.conversation.notes import NoRepository, Note, WaitedTooLong
+from peerbot.conversation.notes import BudgetUsedUp, NoRepository, Note, WaitedTooLong
+from peerbot.conversation.spent import dollars
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.view import Views
 from peerbot.errors import PeerBotError, Refused, Unavailable, Unreadable
+from peerbot.journal import ledger, spending
 from peerbot.journal.answers import answered
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.runs.port import NOT_ADMITTED, Phase, Runs, RunSpec
-from peerbot.slack.words import goes_on, waits
+from peerbot.slack.words import backs_off, goes_on, waits
 from peerbot.tasks import Spawn
+from peerbot.thread.controls import Controls
 from peerbot.thread.present import CardFacts, Presenter
 from peerbot.turns.begin import Beginning
 from peerbot.turns.given_up import GivingUp
@@ -68,6 +71,7 @@ class Reconciler:
     presenter: Presenter
     beginning: Beginning
     giving_up: GivingUp
+    controls: Controls
     places: Places
     catch_up: CatchUp
     name: str
@@ -200,6 +204,8 @@ class Reconciler:
                 if view.runs and not view.runs[0].closed and view.runs[0].alive and view.runs[0].said:
                     await self._held_up(conversation, view.runs[0])
                 if isinstance(step, decide.LookAgain):
+                    if step.ends > 1:  # one restart is nothing to tell
+                        await self._backs_off(conversation, view, step.ends)
                     self.spawn_waiting(self._later(conversation, step.at))
                     return
                 if not await self._take(conversation, step):
@@ -214,19 +220,24 @@ class Reconciler:
             case decide.Post(turn, claim):
                 await self._post_again(conversation, turn, claim)
             case decide.Answer(inputs, note):
-                await self._answer(conversation, inputs, note, TurnStatus.REFUSED)
+                status = TurnStatus.FAILED if isinstance(note, BudgetUsedUp) else TurnStatus.REFUSED
+                await self._answer(conversation, inputs, note, status)
+            case decide.Tell() | decide.AnswerStopped() | decide.Drop():
+                await self._settle(conversation, step)
             case decide.GiveUp(inputs, last):
                 await self._answer(
                     conversation, inputs, await self.giving_up.note(conversation, last), TurnStatus.FAILED
                 )
-            case decide.Offer(inputs):
-                await self._answer(conversation, inputs, WaitedTooLong(), TurnStatus.FAILED)
+            case decide.Offer(inputs, last):
+                note = WaitedTooLong(end=last.reason, said=last.said) if last else WaitedTooLong()
+                await self._answer(conversation, inputs, note, TurnStatus.FAILED)
             case decide.Recover(identity):
                 await self.catch_up.recover(conversation, identity)
-            case decide.Close(run, reason, detail, said):
+            case decide.Close(run, reason, detail, said, by_signal):
                 self._told.pop(conversation, None)
                 log.warning("run_died", run=run, reason=reason.value, detail=detail)
-                await self.journal.close_run(conversation, run, RunClosed(reason=reason, detail=detail, said=said))
+                closed = RunClosed(reason=reason, detail=detail, said=said, by_signal=by_signal)
+                await self.journal.close_run(conversation, run, closed)
             case decide.Reserve(run, inputs):
                 return await self._place(conversation, run, inputs)
             case decide.Wake(run):
@@ -235,6 +246,17 @@ class Reconciler:
             case _:
                 return False
         return True
+
+    async def _settle(self, conversation: Conversation, step: decide.Tell | decide.AnswerStopped | decide.Drop) -> None:
+        """Settle a stop or a deletion for which no worker is needed."""
+        if isinstance(step, decide.Drop):
+            return await self.controls.dropped(conversation, step.inputs)
+        stop = await self.journal.input(conversation, step.input)
+        assert stop is not None, "the view has recorded inputs alone"
+        if isinstance(step, decide.Tell):
+            return await self.controls.no_effect(stop, step.why)
+        note = await self.giving_up.stopped(conversation, await self.presenter.name(stop.user), step.began)
+        return await self._answer(conversation, step.answers, note, TurnStatus.DONE)
 
     async def _place(self, conversation: Conversation, n: int, inputs: tuple[str, ...]) -> bool:
         """Reserve and start run `n`, if there is a place for it."""
@@ -305,6 +327,25 @@ class Reconciler:
                 self.presenter.starting(conversation, turn, CardFacts.of(record.run, first.user), waits(run.said))
             )
 
+    async def _backs_off(self, conversation: Conversation, view: decide.View, ends: int) -> None:
+        """Say on the card of the waiting turn that its runs keep ending, and when the next one starts; once for each.
+
+        The facts are the next run's, so that the presenter looks for a card that the last one may have left.
+        """
+        last = view.runs[0]
+        assert last.closed, "a run that is open is not waited out"
+        told = (last.n, backs_off(last.closed, ends))
+        if self._told.get(conversation) == told:
+            return
+        self._told[conversation] = told
+        record = await self.journal.run(conversation, last.n)
+        first = await self.journal.input(conversation, view.waiting[0])
+        if record and first:
+            turn = await self.journal.next_turn(conversation)
+            log.warning("run_waits", after=last.n, ends=ends, reason=last.closed.reason.value)
+            facts = replace(CardFacts.of(record.run, first.user), run=last.n + 1)
+            self.spawn(self.presenter.paused(conversation, turn, facts, told[1]))
+
     async def _answer(
         self, conversation: Conversation, inputs: tuple[str, ...], note: Note, status: TurnStatus
     ) -> None:
@@ -315,9 +356,13 @@ class Reconciler:
         left = [identity for identity in inputs if identity not in done]
         if not left:
             return
-        turn = Turn(k=k, run=None, inputs=left, status=status, text="", notes=[note])
+        failed = status is TurnStatus.FAILED
+        spent = (await spending.books(self.journal, conversation, k)).spent if failed else []  # by runs that died on it
+        cost = dollars(spent) if spent else None
+        turn = Turn(k=k, run=None, inputs=left, status=status, text="", notes=[note], cost_usd=cost, spent=spent)
         if await self.journal.write_turn(conversation, turn):
             log.info("turn_written", turn=k, status=status.value, answers=left)
+            self.spawn(ledger.book(self.journal, conversation, turn))
             self.spawn(self._present(conversation, turn))  # it may wait for an answer that the next look posts
 
     async def _end(self, conversation: Conversation, inputs: tuple[str, ...]) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from peerbot.conversation.documents import Input, TurnStatus
-from peerbot.conversation.keys import Conversation, input_id, input_ts
+from peerbot.conversation.documents import Input
+from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.errors import PeerBotError
+from peerbot.journal.answers import unanswered
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.slack.events import Candidate
@@ -28,10 +30,14 @@ class Next(Protocol):
 
 
 class Recorder:
-    """Writes the messages for us into the journal, and hands them over to `following`."""
+    """Writes the messages for us into the journal, and hands them over to `following`.
 
-    def __init__(self, journal: Journal, following: Next) -> None:
+    `admits` says whether the author of an input may use the bot; it raises `Unavailable` if that can't be known now.
+    """
+
+    def __init__(self, journal: Journal, following: Next, admits: Callable[[Input], Awaitable[bool]]) -> None:
         self._journal = journal
+        self._admits = admits
         self._following = following
         self._under_way: dict[tuple[Conversation, str], asyncio.Future[bool]] = {}
 
@@ -84,8 +90,9 @@ class Recorder:
     async def _takes_part(self, item: Input, *, late: bool) -> bool:
         """Whether a reply that does not mention us is for us.
 
-        It is not for us if somebody wrote it before we were called into the thread, or if people talk there and we only
-        refused one of them.
+        It is for us if its thread is a conversation. Only a message of somebody who may use the bot makes it one:
+        people also talk where we refused somebody. It is not for us if it was written before we were called into the
+        thread.
         """
         conversation = item.conversation
         if not await self._journal.knows(conversation):
@@ -94,8 +101,13 @@ class Recorder:
             first = await self._journal.first_input(conversation)
             if first and item.ts < input_ts(first):
                 return False
-        began_with_us = input_id(conversation.thread_ts, "message")
-        if await self._journal.conversation(conversation) or await self._journal.input(conversation, began_with_us):
+        if await self._journal.conversation(conversation):
             return True
-        newest = await self._journal.newest_turn(conversation)
-        return newest is None or newest.status is not TurnStatus.REFUSED
+        for k in reversed(await self._journal.turn_numbers(conversation)):
+            turn = await self._journal.turn(conversation, k)
+            if turn is None or not turn.turned_away:
+                return True
+        for other in await unanswered(self._journal, conversation):
+            if await self._admits(other):
+                return True
+        return False

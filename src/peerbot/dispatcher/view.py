@@ -1,14 +1,23 @@
 """Reads from the journal and the runs the view that `conversation/decide.py` needs."""
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from peerbot.conversation import decide
-from peerbot.conversation.keys import Conversation, input_kind, input_ts
+from peerbot.conversation.documents import Input
+from peerbot.conversation.edits import with_edits
+from peerbot.conversation.keys import Conversation, input_id, input_ts
 from peerbot.conversation.notes import Note
-from peerbot.journal.answers import answered
+from peerbot.journal.answers import SAID, answered, settled
 from peerbot.journal.journal import Journal, RunRecord
+from peerbot.journal.progress import got_further
 from peerbot.runs.port import Phase, Runs
 from peerbot.thread.inbox import Inbox
+
+_READ_AHEAD = 8
+"""How many earlier runs it reads at once: a night of lost nodes may have left a hundred."""
 
 
 class Views:
@@ -32,26 +41,50 @@ class Views:
                 unposted.append(
                     decide.UnpostedTurn(files.k, claim.claimed_at if claim else turn.ended_at, files.claims)
                 )
-        runs = await self._run_views(conversation, set(inputs))
+        messages = {identity for identity, item in inputs.items() if item.kind in SAID}
+        runs = await self._run_views(conversation, messages)
         fixed: dict[str, Note] = {}
-        if not runs or runs[0].closed:
-            for identity, item in inputs.items():
+        if not runs or runs[0].closed or any(item.kind == "stop" for item in inputs.values()):
+            for item, ids in with_edits(inputs.values()):
                 if note := await self._inbox.fixed_answer(item):
-                    fixed[identity] = note
+                    fixed |= dict.fromkeys(ids, note)
         said_at = {i: datetime.fromtimestamp(float(input_ts(i)), UTC) for i in inputs}
-        # Slack can give a message again. It can't give a click again, so the marker of one stays, for `peerbot verify`.
-        lost = [i for i in marked if i not in pending and input_kind(i) == "message"]
+        lost = [i for i in marked if i not in pending]
         orphans = {i: at for i in lost if (at := await self._journal.marked_at(conversation, i))}
-        return decide.View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans)
+        stops = tuple(
+            [
+                decide.Stop(i, item.turn, await settled(self._journal, conversation, i) is not None)
+                for i, item in inputs.items()
+                if item.kind == "stop"
+            ]
+        )
+        at_work = await self._journal.next_turn(conversation) if stops else 1
+        deletions = tuple(_deletion(item, inputs) for item in inputs.values() if item.kind == "delete")
+        return decide.View(
+            pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans, stops, at_work, deletions
+        )
 
     async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[decide.RunView]:
         """Read the newest run, and earlier ones as long as they served a waiting input; the newest is first."""
-        record = await self._journal.newest_run(conversation)
-        views: list[decide.RunView] = []
-        while record and (not views or waiting & set(record.run.serves)):
-            views.append(await self._run_view(conversation, record, live=not views))
-            record = await self._journal.run(conversation, record.n - 1) if record.n > 1 else None
-        return views
+        newest = await self._journal.newest_run(conversation)
+        if newest is None:
+            return []
+        views = [await self._run_view(conversation, newest, live=True)]
+        while waiting & set(views[-1].serves) and (n := views[-1].n) > 1:
+            numbers = range(n - 1, max(0, n - 1 - _READ_AHEAD), -1)
+            for record in await asyncio.gather(*(self._journal.run(conversation, n) for n in numbers)):
+                if record is None or not waiting & set(record.run.serves):
+                    return await self._measured(conversation, views)
+                views.append(await self._run_view(conversation, record, live=False))
+        return await self._measured(conversation, views)
+
+    async def _measured(self, conversation: Conversation, views: list[decide.RunView]) -> list[decide.RunView]:
+        """Say which runs got further, if a decision may depend on it: as soon as three died of themselves."""
+        died = [view for view in views if view.closed and view.closed.reason.died_of_itself]
+        if len(died) < decide.TRIES:
+            return views
+        further = await got_further(self._journal, conversation, views[-1].reserved_at)
+        return [replace(view, further=view.n in further) for view in views]
 
     async def _run_view(self, conversation: Conversation, record: RunRecord, *, live: bool) -> decide.RunView:
         state = await self._runs.look(conversation, record.n) if live and not record.closed else None
@@ -65,4 +98,12 @@ class Views:
             end=state.end if state else None,
             detail=state.detail if state else "",
             said=state.said if state else "",
+            by_signal=state.by_signal if state else False,
         )
+
+
+def _deletion(item: Input, waiting: Mapping[str, Input]) -> decide.Deletion:
+    """Describe a deletion: of the message and of its edits, those that still wait."""
+    message = input_id(item.of, "message")
+    edits = [i for i, other in waiting.items() if other.kind == "edit" and other.of == item.of]
+    return decide.Deletion(item.id, tuple(i for i in (message, *edits) if message in waiting and i in waiting))

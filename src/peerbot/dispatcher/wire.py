@@ -12,38 +12,56 @@ from aiohttp import web
 
 from peerbot.claude.credentials import Credential
 from peerbot.conversation.deadlines import LONGEST_RUN_SECONDS
+from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
+from peerbot.conversation.policy import Admission
+from peerbot.dispatcher.actions import Actions
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
+from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Next, Recorder
 from peerbot.dispatcher.unrecorded import Unrecorded
 from peerbot.dispatcher.view import Views
 from peerbot.errors import PeerBotError
 from peerbot.gateway.app import Gateway, Limits
+from peerbot.gateway.budget import Accounts
 from peerbot.gateway.git_relay import GitRelay
 from peerbot.gateway.model_relay import ModelRelay
 from peerbot.github.client import GitHub
 from peerbot.github.repositories import Repositories
+from peerbot.github.submodules import Submodules
+from peerbot.journal.budgets import Chains
 from peerbot.journal.journal import Journal
+from peerbot.journal.limits import LimitsOf, OperatorLimits
 from peerbot.journal.open import open_storage
+from peerbot.logs import logger
 from peerbot.runs.port import Runs
 from peerbot.settings import Runtime, Settings
 from peerbot.slack.api import open_client
 from peerbot.slack.events import Us
+from peerbot.slack.files import SharedFiles
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
 from peerbot.slack.receive import Receiver
 from peerbot.slack.tokens import identify
 from peerbot.tasks import Tasks
-from peerbot.thread.inbox import Admission, Inbox
+from peerbot.thread.afford import Afford
+from peerbot.thread.controls import Controls
+from peerbot.thread.files import Sending
+from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.turns.begin import Beginning
+from peerbot.turns.bills import Bills
 from peerbot.turns.branches import Branches
 from peerbot.turns.given_up import GivingUp
+from peerbot.turns.own import OwnRepositories
 from peerbot.turns.turns import Turns
+from peerbot.web.connections import KEEP_ALIVE_SECONDS, LINGER_SECONDS, MOST, READ_AHEAD_BYTES, Connections, ServerLog
 from peerbot.web.health import health_app
+
+log = logger(__name__)
 
 ModelKind = Literal["claude", "demo"]
 
@@ -94,6 +112,15 @@ class _Services:
 
 
 @dataclass(frozen=True, slots=True)
+class _Money:
+    """What counts money: the budgets' entries, the limits that hold, and the accounts of turns."""
+
+    chains: Chains
+    limits: LimitsOf
+    accounts: Accounts
+
+
+@dataclass(frozen=True, slots=True)
 class Wire:
     """Builds the parts of one dispatcher; `stack` closes everything that it opens.
 
@@ -119,15 +146,22 @@ class Wire:
         settings = self.settings
         journal = await self._journal()
         services = await self._services(journal)
-        recorder = Recorder(journal, path)
+        money = self._money(journal)
+
+        async def admits(item: Input) -> bool:  # the inbox needs what looks back, and that needs the recorder
+            return await inbox.admits(item)
+
+        recorder = Recorder(journal, path, admits)
         catch_up = CatchUp(
             journal=journal, recorder=recorder, runs=self.runs, outbound=services.outbound, us=services.us
         )
+        controls = Controls(journal=journal, poster=services.poster, people=services.people)
         receiver = Receiver(
             outbound=services.outbound,
             app_token=settings.slack_app_token.get_secret_value(),
             us=services.us,
             on_input=recorder,
+            on_other=self._actions(services, recorder, controls),
             on_gap=catch_up.missed,
         )
         inbox = Inbox(
@@ -135,25 +169,41 @@ class Wire:
             people=services.people,
             outbound=services.outbound,
             us=services.us,
-            admission=Admission(settings.slack_allow_direct_messages, settings.slack_allow_private_channels),
+            admission=_admission(settings),
             overtaken=catch_up.overtaken,
+            afford=Afford(money.chains, money.limits),
         )
-        presenter = self._presenter(services)
-        gateway = await self._gateway(services, inbox, presenter, path)
-        health_server, gateway_server = self._server(health_app(journal)), self._server(gateway.app())
-        ports = Ports(
-            health=await self._serve(health_server, settings.port, "PORT"),
-            gateway=await self._serve(gateway_server, settings.gateway_port, "GATEWAY_PORT"),
+        presenter = self._presenter(services, money)
+        gateway = await self._gateway(services, money, inbox, presenter, path)
+        return_large_blocks()
+        files = raise_file_limit()
+        log.info("file_limit", files=files)
+        # A quarter of the files for workers, and as many for what we relay to; an eighth for probes.
+        _, health_port = await self._serve(health_app(journal), settings.port, "PORT", min(MOST, files) // 8)
+        gateway_server, gateway_port = await self._serve(
+            gateway.app(), settings.gateway_port, "GATEWAY_PORT", min(MOST, files // 4)
         )
+        ports = Ports(health=health_port, gateway=gateway_port)
         return Parts(
             receiver=receiver,
             unrecorded=Unrecorded(recorder.once, presenter, self.tasks.spawn),
             catch_up=catch_up,
-            reconciler=self._reconciler(services, inbox, presenter, catch_up, ports),
+            reconciler=self._reconciler(services, inbox, presenter, catch_up, controls, ports),
             presenter=presenter,
             gateway=gateway,
             gateway_server=gateway_server,
             ports=ports,
+        )
+
+    def _actions(self, services: _Services, recorder: Recorder, controls: Controls) -> Actions:
+        return Actions(
+            journal=services.journal,
+            recorder=recorder,
+            controls=controls,
+            poster=services.poster,
+            outbound=services.outbound,
+            us=services.us,
+            spawn=self.tasks.spawn,
         )
 
     async def _journal(self) -> Journal:
@@ -176,12 +226,20 @@ class Wire:
             outbound=outbound,
             us=us,
             people=People(outbound),
-            poster=Poster(outbound),
+            poster=Poster(outbound, us),
             github=github,
             repositories=Repositories(github),
         )
 
-    def _presenter(self, services: _Services) -> Presenter:
+    def _money(self, journal: Journal) -> _Money:
+        chains, limits = Chains(journal), OperatorLimits(self.settings.limits).of
+        accounts = Accounts(
+            journal, chains=chains, limits=limits, spawn=self.tasks.spawn, paid=self.model_kind != "demo"
+        )
+        self.stack.push_async_callback(accounts.close)  # after the gateway's streams, before the journal
+        return _Money(chains, limits, accounts)
+
+    def _presenter(self, services: _Services, money: _Money) -> Presenter:
         settings = self.settings
         return Presenter(
             journal=services.journal,
@@ -194,14 +252,15 @@ class Wire:
                 limit_minutes=settings.session_timeout_minutes,
                 card_seconds=self.card_seconds,
             ),
+            spent=money.accounts.spent,
             spawn=self.loops.spawn,
         )
 
-    async def _gateway(self, services: _Services, inbox: Inbox, presenter: Presenter, path: Path) -> Gateway:
+    async def _gateway(
+        self, services: _Services, money: _Money, inbox: Inbox, presenter: Presenter, path: Path
+    ) -> Gateway:
         settings, journal, github = self.settings, services.journal, services.github
-        streams = await self.stack.enter_async_context(
-            aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10))
-        )
+        model_session, git_session = await self._streams(), await self._streams()
         branches = Branches(journal=journal, github=github)
         return Gateway(
             journal=journal,
@@ -213,18 +272,23 @@ class Wire:
                 branches=branches,
                 inbox=inbox,
                 poster=services.poster,
+                bills=Bills(journal, money.chains, money.limits, money.accounts.told),
                 model_kind=self.model_kind,
             ),
             presenter=presenter,
             repositories=services.repositories,
+            submodules=Submodules(github, services.repositories),
             model=ModelRelay(
-                streams,
+                model_session,
                 base_url=settings.anthropic_base_url,
                 credential=Credential(settings.anthropic_api_key.get_secret_value()),
-                budget_usd=settings.peerbot_run_budget_usd,
+                accounts=money.accounts,
                 turn_seconds=settings.session_timeout_minutes * 60,
+                server_tools=settings.server_tools,
             ),
-            git=GitRelay(streams, github.git_authorization),
+            git=GitRelay(git_session, github.git_authorization),
+            shared=SharedFiles(services.outbound),
+            sending=Sending(journal, services.poster),
             limits=Limits(
                 turn_seconds=settings.session_timeout_minutes * 60,
                 idle_seconds=settings.worker_idle_seconds,
@@ -233,14 +297,31 @@ class Wire:
                 checkpoint_seconds=settings.peerbot_checkpoint_seconds,
                 model=settings.peerbot_model,
                 model_kind=self.model_kind,
+                server_tools=settings.server_tools,
             ),
             started=path.run_started,
             closed=path.run_closed,
             spawn=self.tasks.spawn,
         )
 
+    async def _streams(self) -> aiohttp.ClientSession:
+        """Open a session for one relay. The shares of the runs bound its connections: one must not wait for another."""
+        return await self.stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                auto_decompress=False,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+            )
+        )
+
     def _reconciler(
-        self, services: _Services, inbox: Inbox, presenter: Presenter, catch_up: CatchUp, ports: Ports
+        self,
+        services: _Services,
+        inbox: Inbox,
+        presenter: Presenter,
+        catch_up: CatchUp,
+        controls: Controls,
+        ports: Ports,
     ) -> Reconciler:
         settings, journal, github = self.settings, services.journal, services.github
         return Reconciler(
@@ -250,9 +331,15 @@ class Wire:
             presenter=presenter,
             catch_up=catch_up,
             beginning=Beginning(
-                journal=journal, github=github, people=services.people, organization=settings.github_organization
+                journal=journal,
+                github=github,
+                own=OwnRepositories(
+                    journal=journal, github=github, people=services.people, organization=settings.github_organization
+                ),
+                branch_prefix=settings.peerbot_branch_prefix,
             ),
             giving_up=GivingUp(journal=journal, github=github),
+            controls=controls,
             places=Places(self.runs, journal, settings.worker_max_concurrent),
             name=self.name,
             worker_environment={
@@ -263,18 +350,38 @@ class Wire:
             spawn_waiting=self.loops.spawn,
         )
 
-    def _server(self, app: web.Application) -> web.AppRunner:
-        return web.AppRunner(app, access_log=None, shutdown_timeout=self.settings.peerbot_drain_seconds)
+    async def _serve(self, app: web.Application, port: int, setting: str, most: int) -> tuple[web.AppRunner, int]:
+        """Serve `app` on `port` (0: any free one), the value of `setting`, for up to `most` connections.
 
-    async def _serve(self, server: web.AppRunner, port: int, setting: str) -> int:
-        """Listen on `port` (0: any free one), the value of `setting`; returns the port. `stack` closes the server."""
+        Returns the server, which `stack` closes, and the port.
+        """
+        connections = Connections(most)
+        connections.watch(app)
+        server = web.AppRunner(
+            app,
+            access_log=None,
+            logger=ServerLog(),
+            shutdown_timeout=self.settings.peerbot_drain_seconds,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            lingering_time=LINGER_SECONDS,
+            read_bufsize=READ_AHEAD_BYTES,
+        )
         await server.setup()
         self.stack.push_async_callback(server.cleanup)
         host = "127.0.0.1" if self.settings.peerbot_runtime is Runtime.PROCESS else None
         try:
-            await web.TCPSite(server, host, port).start()
+            await connections.listen(server, host, port)
         except OSError as error:
             raise PeerBotError(
                 f"Port {port} is in use, or PeerBot may not use it. Set {setting} to another one."
             ) from error
-        return int(server.addresses[0][1])
+        return server, int(server.addresses[0][1])
+
+
+def _admission(settings: Settings) -> Admission:
+    return Admission(
+        settings.slack_allow_direct_messages,
+        settings.slack_allow_private_channels,
+        settings.allowed_users,
+        settings.allowed_channels,
+    )

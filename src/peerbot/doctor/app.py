@@ -16,6 +16,7 @@ from peerbot.doctor.report import Finding, Outcome, Report, skipped, wrong
 from peerbot.doctor.sandbox import look_at_sandbox
 from peerbot.doctor.slack import look_at_app_token, look_at_bot_token
 from peerbot.doctor.store import look_at_store
+from peerbot.doctor.workflows import look_at_workflows
 from peerbot.errors import PeerBotError
 from peerbot.logs import logger
 from peerbot.settings import Runtime, Settings
@@ -50,6 +51,13 @@ def checks(*, model: bool) -> list[Check]:
         Check("github_token", look_at_token, github, network),
         Check("github_organization", look_at_organization, (*github, "github_organization"), network),
         Check(
+            "github_workflows",
+            look_at_workflows,
+            (*github, "github_organization", "peerbot_branch_prefix"),
+            network,
+            seconds=60.0,  # up to a few requests for each of twenty repositories
+        ),
+        Check(
             "store",
             look_at_store,
             ("peerbot_store", "gcs_bucket_name"),
@@ -70,11 +78,15 @@ def cluster_checks(settings: Settings) -> tuple[Finding, list[Check]]:
     """Check the workers' description, and list the cluster's checks; with a bad description only that of rights."""
     # Here, so that process runs do not pay for a cluster's client.
     from peerbot.doctor import cluster  # noqa: PLC0415
+    from peerbot.doctor.namespace import look_at_namespace  # noqa: PLC0415
     from peerbot.doctor.probe import PROBE_SECONDS, look_at_worker  # noqa: PLC0415
 
     fix = "Check that `kubectl get pods` works from here, and try again."
     described = cluster.look_at_description(settings)
-    found = [Check("kubernetes_rights", cluster.look_at_rights, (), fix)]
+    found = [
+        Check("kubernetes_rights", cluster.look_at_rights, (), fix),
+        Check("namespace", look_at_namespace, (), fix),
+    ]
     if described.outcome is Outcome.GOOD:
         found += [
             Check("worker_job", cluster.look_at_job, (), fix),

@@ -118,7 +118,7 @@ async def asked(doing: str, asking: Awaitable[_T]) -> _T:
 async def look_at_rights(settings: Settings) -> list[Finding]:
     """Check that the API server answers, and that this account may do what a dispatcher does."""
     async with connected(settings) as client:
-        asking = [_may(client, verb, group, resource) for (group, resource), verbs in RIGHTS.items() for verb in verbs]
+        asking = [may(client, verb, group, resource) for (group, resource), verbs in RIGHTS.items() for verb in verbs]
         me, *denied = await asyncio.gather(_who(client), *asking)
     missing = ", ".join(filter(None, denied))
     if not missing:
@@ -132,7 +132,7 @@ async def look_at_rights(settings: Settings) -> list[Finding]:
     ]
 
 
-async def _may(client: AsyncClient, verb: str, group: str, resource: str) -> str:
+async def may(client: AsyncClient, verb: str, group: str, resource: str) -> str:
     """Ask for one right; returns it if the account lacks it, otherwise nothing."""
     what = ResourceAttributes(namespace=client.namespace, verb=verb, group=group, resource=resource)
     review = SelfSubjectAccessReview(spec=SelfSubjectAccessReviewSpec(resourceAttributes=what))

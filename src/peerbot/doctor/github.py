@@ -17,13 +17,15 @@ _ORGANIZATION, _MEMBER = "github_organization", "github_organization_rights"
 _TOKENS_PAGE = "https://github.com/settings/tokens"
 
 
-class _Answer(NamedTuple):
+class Answer(NamedTuple):
+    """GitHub's answer to a request."""
+
     status: int
     scopes: str | None  # of a classic token; None for a fine-grained one, which does not say
-    document: dict[str, Any]
+    document: Any
 
 
-class _Asker:
+class Asker:
     """Asks GitHub, with the token of the settings."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
@@ -35,14 +37,14 @@ class _Asker:
             "User-Agent": "peerbot",
         }
 
-    async def get(self, path: str) -> _Answer:
+    async def get(self, path: str) -> Answer:
         """Get a document. Raises `Unavailable` if GitHub does not answer, or is busy."""
         try:
             async with self._session.get(self._url + path, headers=self._headers) as reply:
                 document = (
                     await reply.json(content_type=None) if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR else {}
                 )
-                answer = _Answer(reply.status, reply.headers.get("X-OAuth-Scopes"), document)
+                answer = Answer(reply.status, reply.headers.get("X-OAuth-Scopes"), document)
                 used_up = reply.headers.get("x-ratelimit-remaining") == "0"
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable("GitHub did not answer. Check GITHUB_API_URL and the network.") from error
@@ -57,7 +59,7 @@ class _Asker:
 async def look_at_token(settings: Settings) -> list[Finding]:
     """Check that GitHub takes the token, and that its scopes suffice and are safe. Raises `Unavailable`."""
     async with aiohttp.ClientSession() as session:
-        me = await _Asker(session, settings).get("/user")
+        me = await Asker(session, settings).get("/user")
     if me.status != HTTPStatus.OK:
         return [_refused(me), skipped(_RIGHTS, "GitHub does not accept the token")]
     return [good(_TOKEN, f"it belongs to the account {me.document.get('login')}"), *_scopes(me.scopes)]
@@ -67,7 +69,7 @@ async def look_at_organization(settings: Settings) -> list[Finding]:
     """Check that the organization is there, and that the token may make repositories in it. Raises `Unavailable`."""
     name = settings.github_organization
     async with aiohttp.ClientSession() as session:
-        asker = _Asker(session, settings)
+        asker = Asker(session, settings)
         me = await asker.get("/user")
         if me.status != HTTPStatus.OK:
             return [skipped(_ORGANIZATION, "GitHub does not accept the token")]
@@ -80,7 +82,7 @@ async def look_at_organization(settings: Settings) -> list[Finding]:
     return [good(_ORGANIZATION, f"{name} is there"), _membership(member, name, login)]
 
 
-def _refused(answer: _Answer) -> Finding:
+def _refused(answer: Answer) -> Finding:
     if answer.status == HTTPStatus.UNAUTHORIZED:
         return wrong(
             _TOKEN, "it is wrong, expired or revoked", f"Make a token at {_TOKENS_PAGE} and set GITHUB_TOKEN to it."
@@ -112,7 +114,7 @@ def _no_organization(name: str, login: str) -> Finding:
     )
 
 
-def _membership(answer: _Answer, name: str, login: str) -> Finding:
+def _membership(answer: Answer, name: str, login: str) -> Finding:
     if answer.status == HTTPStatus.NOT_FOUND:
         said = f"the token's account {login} is no member of {name}"
         return wrong(_MEMBER, said, f"Invite {login} at https://github.com/orgs/{name}/people, and accept.")

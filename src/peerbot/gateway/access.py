@@ -35,6 +35,11 @@ class Caller:
     conversation: Conversation
     record: RunRecord
 
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.conversation.job_name(self.record.n)
+
 
 class Access:
     """Checks tokens. Its cache is only for reads; a write always looks at the journal."""
@@ -52,14 +57,24 @@ class Access:
         """
         conversation, run = named_run(request)
         record = await self._record(conversation, run, fresh=write)
-        if record is None or record.started is None or record.closed is not None:
+        if record is None or _role(request, record) is not role:
             raise Refused(_OVER)
-        wanted = record.started.supervisor_hash if role is Role.SUPERVISOR else record.started.agent_hash
-        if not is_secret_of(_bearer(request), wanted):
-            raise Refused(_OVER)
-        if write and await self._journal.run(conversation, run + 1) is not None:
+        caller = Caller(conversation, record)
+        if write and await self._journal.run(caller.conversation, caller.record.n + 1) is not None:
             raise Conflict("A newer run has taken over this conversation.")
-        return Caller(conversation, record)
+        return caller
+
+    async def known(self, request: web.Request) -> tuple[Caller, Role] | None:
+        """Say which run calls, and in which role; None if the token is of none, or the run is closed as far as we know.
+
+        It may have been closed since: this only says whose share a request takes. Raises `Refused` if the path names
+        no run.
+        """
+        conversation, run = named_run(request)
+        _, record = self._seen.get((conversation, run), (0.0, None))
+        record = record or await self._record(conversation, run, fresh=False)
+        role = _role(request, record) if record else None
+        return (Caller(conversation, record), role) if record and role else None
 
     def forget(self, conversation: Conversation, run: int) -> None:
         """Drop the cache of a run that was closed here."""
@@ -80,10 +95,19 @@ class Access:
             if record and not fresh and now - seen_at < OUTAGE_SECONDS:
                 return record
             raise
-        if found:
+        if found and found.started:  # it may start at any moment
             self._seen = {key: value for key, value in self._seen.items() if now - value[0] < OUTAGE_SECONDS}
             self._seen[conversation, run] = (now, found)
         return found
+
+
+def _role(request: web.Request, record: RunRecord) -> Role | None:
+    """Say which role the request's token has in a run; None if it is not of this run, or the run is not open."""
+    if record.started is None or record.closed is not None:
+        return None
+    secret = _bearer(request)
+    hashes = {Role.SUPERVISOR: record.started.supervisor_hash, Role.AGENT: record.started.agent_hash}
+    return next((role for role, wanted in hashes.items() if is_secret_of(secret, wanted)), None)
 
 
 def is_secret_of(secret: str, wanted: str) -> bool:

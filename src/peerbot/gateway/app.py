@@ -4,14 +4,16 @@
 
     start, ready, close             this module
     inputs, thread                  `thread/inbox.py`
+    steer                           `gateway/steering.py`
     turns                           `turns/turns.py`
     progress, the answer            `thread/present.py`
-    session                         `turns/sessions.py`
-    work                            `turns/branches.py`
-    model                           `gateway/model_relay.py`
-    git                             `gateway/git_relay.py`
+    session, work                   `gateway/keeping.py`
+    files, sent                     `gateway/files.py`, `thread/files.py`
+    model                           `gateway/model_relay.py`, within the budget of `gateway/budget.py`
+    git, modules                    `gateway/git_relay.py`
 
-The gateway holds every credential, and none of its replies carries one.
+The gateway holds every credential, and none of its replies carries one. A run gets its share of it (`shares.py`), and
+every body has a limit, so that a run that asks for too much stops nobody else.
 """
 
 import asyncio
@@ -28,35 +30,50 @@ from peerbot.conversation.documents import RunClosed, RunStarted
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.progress import Progress
-from peerbot.errors import Conflict, PeerBotError, Refused, Unavailable
+from peerbot.errors import Busy, Conflict, PeerBotError, Refused, Unavailable
+from peerbot.gateway import bodies
 from peerbot.gateway.access import Access, Caller, Role, is_secret_of, named_run
+from peerbot.gateway.bells import Bells
+from peerbot.gateway.files import Files
 from peerbot.gateway.git_relay import GitRelay, GitTarget
+from peerbot.gateway.keeping import Keeping
 from peerbot.gateway.model_relay import ModelRelay
+from peerbot.gateway.shares import Kind, Shares
+from peerbot.gateway.steering import Steering
 from peerbot.github.repositories import Repositories
+from peerbot.github.submodules import Submodules as RepositorySubmodules
+from peerbot.journal import ledger
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.protocol.documents import (
+    LARGEST_PROGRESS_BYTES,
+    LARGEST_RESULT_BYTES,
     Brief,
     Inputs,
     Message,
-    SessionPart,
+    PersonInput,
     StartRequest,
+    Submodule,
+    Submodules,
     Thread,
     TurnFinished,
     TurnResult,
 )
-from peerbot.protocol.sessions import LARGEST_BYTES
+from peerbot.slack.files import SharedFiles
 from peerbot.tasks import Spawn
+from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import CardFacts, Presenter
 from peerbot.turns.branches import Branches
-from peerbot.turns.sessions import checked, session_so_far
 from peerbot.turns.turns import Turns
+from peerbot.web.connections import known
 
 log = logger(__name__)
 
-SMALL_BODY_BYTES = 4096
-LARGEST_BODY_BYTES = 72 * 1024 * 1024
+LARGEST_START_BYTES = 4096
+COME_BACK_SECONDS = 5
+"""When a client that asked for too much at once should ask again."""
+
 PREFIX = "/v1/runs/{team}/{channel}/{thread_ts}/{run:[0-9]{1,6}}"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -73,6 +90,7 @@ class Limits:
     checkpoint_seconds: float
     model: str | None
     model_kind: str  # "claude" or "demo"
+    server_tools: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -85,55 +103,63 @@ class Gateway:
     branches: Branches
     presenter: Presenter
     repositories: Repositories
+    submodules: RepositorySubmodules
     model: ModelRelay
     git: GitRelay
+    shared: SharedFiles
+    sending: Sending
     limits: Limits
     started: Callable[[Conversation, int], None]  # called when a worker has traded its secret: burn it
     closed: Callable[[Conversation], None]  # called when a worker has closed its run: reconcile
     spawn: Spawn
+    shares: Shares = field(default_factory=Shares)
     access: Access = field(init=False)
-    _waiting: dict[Conversation, set[asyncio.Event]] = field(default_factory=dict)
-    _ending: asyncio.Event = field(default_factory=asyncio.Event)
-    _parts: dict[tuple[Conversation, int], tuple[int, int]] = field(default_factory=dict)  # turn, bytes of its parts
+    keeping: Keeping = field(init=False)
+    steering: Steering = field(init=False)
+    _bells: Bells = field(default_factory=Bells)
+    files: Files = field(init=False)
 
     def __post_init__(self) -> None:
         self.access = Access(self.journal)
+        self.keeping = Keeping(self.journal, self.access, self.turns, self.shares)
+        self.steering = Steering(journal=self.journal, access=self.access, inbox=self.inbox, bells=self._bells)
+        self.files = Files(
+            journal=self.journal, access=self.access, inbox=self.inbox, shares=self.shares, shared=self.shared,
+            sending=self.sending,
+        )  # fmt: skip
 
     def app(self) -> web.Application:
         """Build the HTTP app."""
-        app = web.Application(middlewares=[_answer_errors], client_max_size=LARGEST_BODY_BYTES)
+        app = web.Application(middlewares=[_answer_errors, self._in_its_share])
         app.router.add_post(f"{PREFIX}/start", self.start)
         app.router.add_get(f"{PREFIX}/inputs", self.inputs)
         app.router.add_post(f"{PREFIX}/turns", self.begin)
         app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/progress", self.progress)
-        app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/session/{part:[0-9]{1,6}}", self.keep_part)
-        app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/session", self.keep_session)
-        app.router.add_get(PREFIX + "/turns/{turn:[0-9]{1,6}}/session", self.session)
-        app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/work", self.keep_work)
-        app.router.add_get(PREFIX + "/turns/{turn:[0-9]{1,6}}/work", self.work)
+        app.router.add_routes(self.keeping.routes(PREFIX + "/turns/{turn:[0-9]{1,6}}"))
+        app.router.add_routes(self.steering.routes(PREFIX + "/turns/{turn:[0-9]{1,6}}"))
+        app.router.add_routes(self.files.routes(PREFIX))
         app.router.add_get(PREFIX + "/turns/{turn:[0-9]{1,6}}/thread", self.thread)
         app.router.add_post(PREFIX + "/turns/{turn:[0-9]{1,6}}/finish", self.finish)
         app.router.add_get(f"{PREFIX}/ready", self.ready)
         app.router.add_post(f"{PREFIX}/close", self.close_run)
         app.router.add_route("*", PREFIX + "/model/{tail:.*}", self.relay_model)
         app.router.add_route("*", PREFIX + "/git/{tail:.*}", self.relay_git)
+        app.router.add_get(f"{PREFIX}/modules", self.list_submodules)
+        app.router.add_route("*", PREFIX + "/modules/{owner}/{repository}/{tail:.*}", self.relay_submodule)
         return app
 
     def notify(self, conversation: Conversation) -> None:
         """Have the requests of this conversation that wait here look again: its run was woken."""
-        for event in self._waiting.get(conversation, ()):
-            event.set()
+        self._bells.ring(conversation)
 
     def end(self) -> None:
         """Send the requests that wait here away, so that their workers ask another replica."""
-        self._ending.set()
-        for conversation in list(self._waiting):
-            self.notify(conversation)
+        self._bells.end()
 
     async def start(self, request: web.Request) -> web.Response:
         """Trade the bootstrap secret for two tokens, whose hashes the worker sends."""
         conversation, n = named_run(request)
-        asked = StartRequest.model_validate_json(await _small_body(request))
+        asked = StartRequest.model_validate_json(await bodies.small(request, LARGEST_START_BYTES))
         record = await self.journal.run(conversation, n)
         if record is None or record.closed or not is_secret_of(asked.secret, record.run.secret_hash):
             raise Refused("This run has ended, or this is not its secret.")
@@ -160,6 +186,7 @@ class Gateway:
                 run_seconds=self.limits.run_seconds,
                 budget_usd=self.limits.budget_usd,
                 checkpoint_seconds=self.limits.checkpoint_seconds,
+                server_tools=sorted(self.limits.server_tools),
             )
         )
 
@@ -167,80 +194,34 @@ class Gateway:
         """Hand over the unanswered inputs; if there is none, wait up to `wait` seconds for one."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         wait = min(float(request.query.get("wait", "0")), POLL_SECONDS)
-        woken = asyncio.Event()
-        self._waiting.setdefault(caller.conversation, set()).add(woken)
-        try:
-            found = await self.inbox.waiting(caller.conversation)
-            if not found and wait > 0 and not self._ending.is_set():
-                try:
-                    async with asyncio.timeout(wait):
-                        await woken.wait()
-                except TimeoutError:
-                    return _json(Inputs(inputs=[]))
-                found = await self.inbox.waiting(caller.conversation)
-            return _json(Inputs(inputs=found))
-        finally:
-            waiting = self._waiting[caller.conversation]
-            waiting.discard(woken)
-            if not waiting:
-                del self._waiting[caller.conversation]
+
+        async def look() -> list[PersonInput] | None:
+            return await self.inbox.waiting(caller.conversation) or None
+
+        found = await self._bells.until(caller.conversation, wait, look)
+        return _json(Inputs(inputs=found or []))
 
     async def begin(self, request: web.Request) -> web.Response:
         """Number the turn that begins, and show its card."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
-        begun = await self.turns.begin(caller.conversation, caller.record)
+        begun, _ = await asyncio.gather(
+            self.turns.begin(caller.conversation, caller.record), self._begin_account(caller)
+        )
         log.info("turn_begun", conversation=str(caller.conversation), run=caller.record.n, turn=begun.turn)
         self.spawn(self.presenter.starting(caller.conversation, begun.turn, await self._card_facts(caller)))
-        return _json(begun)
+        repository = await self.repositories.known(caller.record.run.repository)
+        return _json(begun.model_copy(update={"sign_off": bool(repository and repository.sign_off)}))
+
+    async def _begin_account(self, caller: Caller) -> None:
+        user = await self.inbox.asker(caller.conversation)
+        await self.model.accounts.begin(caller.conversation, caller.record.n, user)
 
     async def progress(self, request: web.Request) -> web.Response:
         """Take the newest progress of a turn."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
-        report = Progress.model_validate_json(await request.read())
+        report = Progress.model_validate_json(await bodies.small(request, LARGEST_PROGRESS_BYTES))
         self.presenter.progress(caller.conversation, _number(request, "turn"), await self._card_facts(caller), report)
         return web.Response(status=204)
-
-    async def keep_part(self, request: web.Request) -> web.Response:
-        """Keep some entries of the transcript; the same part again is fine."""
-        caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
-        data = SessionPart.model_validate_json(await request.read()).model_dump_json().encode()
-        turn, part = _number(request, "turn"), _number(request, "part")
-        self._count(caller, turn, len(data))
-        if not await self.journal.write_session_part(caller.conversation, turn, caller.record.n, part, data):
-            raise Conflict("Another part of the transcript already has this number.")
-        return web.Response(status=204)
-
-    async def keep_session(self, request: web.Request) -> web.Response:
-        """Keep the whole transcript at a turn's end."""
-        caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
-        data = await checked(await request.read())
-        if not await self.journal.write_session(caller.conversation, _number(request, "turn"), caller.record.n, data):
-            raise Conflict("This turn's transcript is already kept.")
-        return web.Response(status=204)
-
-    async def session(self, request: web.Request) -> web.Response:
-        """Hand over the transcript with which a turn goes on."""
-        caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
-        data = await session_so_far(self.journal, caller.conversation, _number(request, "turn"))
-        return web.Response(body=data, content_type="application/gzip")
-
-    async def keep_work(self, request: web.Request) -> web.Response:
-        """Keep commits that could not be pushed, so that the next turn can push them."""
-        caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
-        data = await request.read()
-        if not await self.journal.write_work(caller.conversation, _number(request, "turn"), caller.record.n, data):
-            raise Conflict("This turn's commits are already kept.")
-        log.info("work_kept", conversation=str(caller.conversation), run=caller.record.n, bytes=len(data))
-        return web.Response(status=204)
-
-    async def work(self, request: web.Request) -> web.Response:
-        """Hand over the commits of earlier turns that this turn has to push."""
-        caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
-        kept = await self.branches.kept(caller.conversation)
-        data = await self.journal.work(caller.conversation, kept.turn, kept.run) if kept else None
-        if data is None:
-            raise Refused("No commits wait to be pushed.")
-        return web.Response(body=data, content_type="application/octet-stream")
 
     async def thread(self, request: web.Request) -> web.Response:
         """Hand over the thread's messages, for an agent whose session is lost."""
@@ -250,7 +231,7 @@ class Gateway:
     async def finish(self, request: web.Request) -> web.Response:
         """Write the turn, then post its answer in the background: the worker need not wait for Slack."""
         caller = await self.access.caller(request, Role.SUPERVISOR, write=True)
-        result = TurnResult.model_validate_json(await request.read())
+        result = TurnResult.model_validate_json(await bodies.small(request, LARGEST_RESULT_BYTES))
         with bound_contextvars(conversation=str(caller.conversation), run=caller.record.n):
             turn, created = await self.turns.finish(
                 caller.conversation, caller.record, _number(request, "turn"), result
@@ -259,8 +240,9 @@ class Gateway:
                 log.warning("turn_failed", turn=turn.k, cause=result.cause)
             if created:  # the creator of the turn posts it; a repeated call may come to another replica
                 self.spawn(self.presenter.final(caller.conversation, turn, await self._card_facts(caller)))
+                self.spawn(ledger.book(self.journal, caller.conversation, turn))
                 if turn.began:
-                    self.spawn(self.turns.clear_checkpoints(caller.conversation, caller.record))
+                    self.spawn(self.turns.clear_saved(caller.conversation, caller.record, turn))
         return _json(TurnFinished(turn=turn.k, pull_request=turn.pull_request))
 
     async def ready(self, request: web.Request) -> web.Response:
@@ -273,8 +255,8 @@ class Gateway:
         caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
         await self.journal.close_run(caller.conversation, caller.record.n, RunClosed(reason=RunEnd.FINISHED))
         self.access.forget(caller.conversation, caller.record.n)
-        self._parts.pop((caller.conversation, caller.record.n), None)
-        self.model.forget(caller.conversation.job_name(caller.record.n))
+        self.keeping.forget(caller.conversation, caller.record.n)
+        self.model.accounts.forget(caller.conversation, caller.record.n)
         log.info("run_closed", conversation=str(caller.conversation), run=caller.record.n, reason="finished")
         self.closed(caller.conversation)
         return web.Response(status=204)
@@ -284,7 +266,7 @@ class Gateway:
         tail = request.match_info["tail"]
         caller = await self.access.caller(request, Role.AGENT, write=False)
         with bound_contextvars(conversation=str(caller.conversation), run=caller.record.n):
-            return await self.model.handle(request, caller.conversation.job_name(caller.record.n), tail)
+            return await self.model.handle(request, caller.conversation, caller.record.n, tail)
 
     async def relay_git(self, request: web.Request) -> web.StreamResponse:
         """Relay to the forge: the conversation's repository and branch, whatever the URL says."""
@@ -295,21 +277,44 @@ class Gateway:
         branch = await self.branches.current(caller.conversation, run) if pushes else run.branch
         with bound_contextvars(conversation=str(caller.conversation), run=run.n):
             target = GitTarget(
-                clone_url=await self.repositories.clone_url(run.repository),
+                clone_url=await self.repositories.clone_url(run.repository, written_at=run.reserved_at),
                 branch=branch,
                 checkpoint_ref=caller.conversation.checkpoint_ref(run.n),
                 moved=lambda: self.repositories.forget(run.repository, asked_at=asked_at),
             )
             return await self.git.handle(request, target, tail)
 
-    def _count(self, caller: Caller, turn: int, size: int) -> None:
-        """Bound a turn's transcript, since the agent can write into it. Approximate: each replica counts alone."""
-        key = (caller.conversation, caller.record.n)
-        counted, so_far = self._parts.get(key, (turn, 0))
-        total = size + (so_far if counted == turn else 0)
-        if total > LARGEST_BYTES:
-            raise Refused("This turn's transcript has become too large to keep.")
-        self._parts[key] = (turn, total)
+    async def list_submodules(self, request: web.Request) -> web.Response:
+        """List the submodules that the default branch names."""
+        caller = await self.access.caller(request, Role.SUPERVISOR, write=False)
+        found = await self.submodules.of(caller.record.run.repository)
+        named = [Submodule(name=each.name, url=each.url, repository=each.repository) for each in found]
+        return _json(Submodules(submodules=named))
+
+    async def relay_submodule(self, request: web.Request) -> web.StreamResponse:
+        """Relay to a submodule's repository, to read it."""
+        match = request.match_info
+        caller = await self.access.caller(request, Role.AGENT, write=False)
+        run, repository = caller.record.run, f"{match['owner']}/{match['repository']}"
+        with bound_contextvars(conversation=str(caller.conversation), run=run.n):
+            if not await self.submodules.names(run.repository, repository):
+                raise Refused(f"the default branch of {run.repository} names no submodule {repository}.")
+            target = GitTarget(clone_url=await self.repositories.clone_url(repository), branch=None, checkpoint_ref="")
+            return await self.git.handle(request, target, match["tail"])
+
+    @web.middleware
+    async def _in_its_share(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Serve a run's request within the run's share. The handlers refuse callers that we do not know."""
+        if "run" not in request.match_info or request.match_info.handler == self.start:
+            return await handler(request)
+        found = await self.access.known(request)
+        if found is None:
+            return await handler(request)
+        known(request)
+        caller, role = found
+        with bound_contextvars(conversation=str(caller.conversation), run=caller.record.n):
+            async with self.shares.of(request, caller.name, _kind(request, role)):
+                return await handler(request)
 
     async def _card_facts(self, caller: Caller) -> CardFacts:
         """The facts on the run's cards. The requester is the author of the first input that it was started for."""
@@ -319,27 +324,18 @@ class Gateway:
         return CardFacts(run.n, run.repository, branch, item.user if item else "")
 
 
-async def _small_body(request: web.Request) -> bytes:
-    """Read the body of a caller that we have not identified yet; raises `Refused` if it is too large."""
-    body = bytearray()
-    while chunk := await request.content.readany():
-        body += chunk
-        if len(body) > SMALL_BODY_BYTES:
-            raise Refused("This request is too large.")
-    return bytes(body)
-
-
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Reply to each of our errors with its sentence. An error that we did not foresee becomes a plain 500."""
     try:
         return await handler(request)
-    except ValidationError as error:
-        return _error(request, 400, f"PeerBot can't read this request (problems: {error.error_count()}).")
-    except Refused as error:
-        return _error(request, 403, str(error))
-    except Conflict as error:
-        return _error(request, 409, str(error))
+    except (ValidationError, Refused, Conflict) as error:
+        return _refusal(request, error)
+    except ConnectionError:
+        return _error(request, 503, "The connection is gone.")  # nobody reads it
+    except Busy as error:
+        status = 429 if "tail" in request.match_info else 503  # the CLI and git know 429, a worker knows 503
+        return _error(request, status, str(error), {"Retry-After": str(COME_BACK_SECONDS)})
     except Unavailable as error:
         log.warning("gateway_unavailable", path=request.path, exc_info=error)
         return _error(request, 503, str(error), {"Retry-After": "1"})
@@ -348,15 +344,29 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         return _error(request, 500, str(error))
 
 
+def _refusal(request: web.Request, error: ValidationError | Refused | Conflict) -> web.Response:
+    if isinstance(error, ValidationError):
+        return _error(request, 400, f"PeerBot can't read this request (problems: {error.error_count()}).")
+    return _error(request, 403 if isinstance(error, Refused) else 409, str(error))
+
+
 def _error(request: web.Request, status: int, sentence: str, headers: dict[str, str] | None = None) -> web.Response:
     """Reply so that the caller shows the sentence: git shows plain text, Claude Code an Anthropic error's message."""
-    if "/git/" in request.path:
+    if _is_gits(request):
         return web.Response(text=f"PeerBot: {sentence}\n", status=status, headers=headers)
-    body = {
-        "type": "error",
-        "error": {"type": "permission_error" if status == 403 else "api_error", "message": sentence},
-    }
+    kind = {403: "permission_error", 429: "rate_limit_error"}.get(status, "api_error")
+    body = {"type": "error", "error": {"type": kind, "message": sentence}}
     return web.json_response(body, status=status, headers=headers)
+
+
+def _kind(request: web.Request, role: Role) -> Kind:
+    if role is Role.SUPERVISOR:
+        return Kind.OWN
+    return Kind.GIT if _is_gits(request) else Kind.MODEL
+
+
+def _is_gits(request: web.Request) -> bool:
+    return "/git/" in request.path or "/modules/" in request.path
 
 
 def _json(document: Message) -> web.Response:

@@ -1,8 +1,14 @@
-"""git's push protocol, as far as the relay must understand it. Pure: no I/O.
+"""git's protocols, as far as the relay must understand them. Pure: no I/O.
 
 A push begins with a list of commands ("move this ref from here to there") in pkt-lines, then a flush, then a pack.
 The relay reads that list, and nothing after it, to decide whether the push may pass. It refuses every list that is not
 exactly in git's own form, so that the forge can never read another list than we did (gitprotocol-pack(5)).
+
+A fetch begins with a command and capabilities (protocol 2), or with capabilities behind the first commit that is wanted
+(protocols 0 and 1). The arguments behind them only say which objects of the one repository to send; they pass.
+
+Of capabilities only those pass that are known to change nothing but the form of the exchange
+(gitprotocol-capabilities(5), gitprotocol-v2(5)). A name is the part before `=`, as git's servers read it.
 """
 
 import re
@@ -12,13 +18,63 @@ from dataclasses import dataclass
 from peerbot.errors import Refused
 
 FLUSH = b"0000"
+_DELIMITER = b"0001"
 MAX_LIST_BYTES = 64 * 1024
 MAX_COMMANDS = 100
 _MAX_PKT = 65520
 _LENGTH = re.compile(rb"[0-9a-fA-F]{4}")
 _OID = r"(?:[0-9a-f]{40}|[0-9a-f]{64})"
 _SHALLOW = re.compile(rf"shallow {_OID}")
+_WANT = re.compile(rf"want {_OID}")
 _COMMAND = re.compile(rf"({_OID}) ({_OID}) (refs/[^\s\x00-\x1f\x7f]+)")
+
+
+_VALUE = re.compile(r"[!-~]{1,256}")
+_HASH = re.compile(r"sha1|sha256")
+_WITH_VALUES = {"agent": _VALUE, "session-id": _VALUE, "object-format": _HASH}
+"""The capabilities that have a value: which program asks, in which session, and how objects are named."""
+
+_OF_A_PUSH = frozenset(
+    {
+        *("report-status", "report-status-v2"),  # the form of the reply
+        *("side-band", "side-band-64k", "quiet"),  # progress
+        *("atomic", "ofs-delta", "no-thin", "delete-refs"),  # the last is a client's ability: we refuse each deletion
+    }
+)
+_OF_A_FETCH = frozenset(
+    {
+        *("multi_ack", "multi_ack_detailed", "no-done"),
+        *("side-band", "side-band-64k", "no-progress", "include-tag"),
+        *("thin-pack", "ofs-delta", "shallow", "deepen-since", "deepen-not", "deepen-relative", "filter"),
+        *("allow-tip-sha1-in-want", "allow-reachable-sha1-in-want"),
+    }
+)
+_COMMANDS = frozenset({"ls-refs", "fetch", "object-info"})
+"""The commands of protocol 2. `bundle-uri` is left out: it leads to other servers."""
+
+_WHY_NOT = {
+    "push-options": "PeerBot does not support push options (git push -o)",
+    "push-cert": "PeerBot does not support signed pushes (git push --signed)",
+    "server-option": "PeerBot does not support server options (git fetch -o)",
+}
+_PROTOCOL = re.compile(r"version=[0-2]")
+
+
+def git_protocol(header: str | None) -> str | None:
+    """Return the header `Git-Protocol` if it names a protocol version and nothing else; otherwise None."""
+    return header if header is not None and _PROTOCOL.fullmatch(header) else None
+
+
+def _checked(words: str, flags: frozenset[str]) -> frozenset[str]:
+    """Read capabilities, and raise `Refused` if one of them is not allowed."""
+    found = frozenset(filter(None, words.split(" ")))
+    for word in found:
+        name, equals, value = word.partition("=")
+        pattern = _WITH_VALUES.get(name)
+        if not (pattern.fullmatch(value) if pattern and equals else word in flags):
+            shown = re.sub(r"[^a-z0-9-]", "?", name)[:40]
+            raise Refused(_WHY_NOT.get(name, f"PeerBot does not support this capability of git's protocol: {shown}"))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +138,13 @@ class CommandReader:
         except UnicodeDecodeError as error:
             raise Refused("this push names a ref that is not UTF-8") from error
         if text.startswith("push-cert"):
-            raise Refused("PeerBot does not support signed pushes (git push --signed)")
+            raise Refused(_WHY_NOT["push-cert"])
         # Only the first command has capabilities behind it; git's server would take them from any line.
         if not self._commands and text.count("\0") == 1:
             text, _, capabilities = text.partition("\0")
-            self.capabilities = frozenset(capabilities.split())
-            if "push-options" in self.capabilities:
-                raise Refused("PeerBot does not support push options (git push -o)")
-        if not self._commands and _SHALLOW.fullmatch(text):
+            self.capabilities = frozenset(capabilities.split(" "))  # also if we refuse them: the reply's form
+            _checked(capabilities, _OF_A_PUSH)
+        elif not self._commands and _SHALLOW.fullmatch(text):
             return
         command = _COMMAND.fullmatch(text)
         if not command:
@@ -97,6 +152,52 @@ class CommandReader:
         if len(self._commands) == MAX_COMMANDS:
             raise Refused("this push names too many refs")
         self._commands.append(Command(*command.groups()))
+
+
+class FetchReader:
+    """Reads the head of a fetch from chunks of any size. `received` is all that was fed."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self._position = 0
+        self._version_2 = False
+
+    def feed(self, data: bytes) -> bool:
+        """Take the next chunk; returns whether the head is complete. The rest may then pass unread.
+
+        Raises `Refused` if the command or a capability is not allowed, or if git would not write such a head.
+        """
+        self.received += data
+        while len(head := bytes(self.received[self._position : self._position + 4])) == 4:
+            if head == FLUSH or (head == _DELIMITER and self._version_2):
+                return True
+            length = int(head, 16) if _LENGTH.fullmatch(head) else 0
+            end = self._position + length
+            if not 4 < length <= _MAX_PKT or end > MAX_LIST_BYTES:
+                raise Refused("this fetch is not in a form that PeerBot can read")
+            if len(self.received) < end:
+                break
+            line = bytes(self.received[self._position + 4 : end]).removesuffix(b"\n").decode("latin-1")
+            first, self._position = self._position == 0, end
+            if self._line(line, first=first):
+                return True
+        return False
+
+    def _line(self, line: str, *, first: bool) -> bool:
+        """Read a line; returns whether it ends the head."""
+        if line.startswith("command="):
+            if not first or line.removeprefix("command=") not in _COMMANDS:
+                raise Refused("PeerBot does not support this command of git's protocol")
+            self._version_2 = True
+            return False
+        if self._version_2:
+            _checked(line, frozenset())
+            return False
+        words = line.split(" ", 2)
+        if not _WANT.fullmatch(" ".join(words[:2])):
+            raise Refused("this fetch is not in a form that PeerBot can read")
+        _checked(words[2] if len(words) > 2 else "", _OF_A_FETCH)
+        return True
 
 
 def pkt_line(data: bytes) -> bytes:

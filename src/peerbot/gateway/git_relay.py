@@ -1,9 +1,10 @@
 """The relay for git: the worker's git talks to us, and we talk to the forge with the credential that it lacks.
 
 The repository and the branch come from the journal, never from the URL. A worker may read everything in that one
-repository. A push may move the conversation's branch and the run's checkpoint ref, and nothing else. We refuse any
-other push as a whole, in git's own protocol, so that its user reads why. On the wire a forced push looks like any
-other, so we log what each ref pointed to. Everything streams, whatever its size.
+repository, and in the submodules that its default branch names. A push may move the conversation's branch and the run's
+checkpoint ref, and nothing else. We refuse any other push as a whole, in git's own protocol, so that its user reads
+why. On the wire a forced push looks like any other, so we log what each ref pointed to. Everything streams, whatever
+its size.
 """
 
 import asyncio
@@ -18,7 +19,15 @@ from aiohttp import web
 from yarl import URL
 
 from peerbot.errors import PeerBotError, Refused, Unavailable
-from peerbot.gateway.git_protocol import Command, CommandReader, Push, error_reply, push_reply
+from peerbot.gateway.git_protocol import (
+    Command,
+    CommandReader,
+    FetchReader,
+    Push,
+    error_reply,
+    git_protocol,
+    push_reply,
+)
 from peerbot.gateway.streams import IdleDeadline, RequestBody, cut, relay_body
 from peerbot.logs import logger
 
@@ -31,22 +40,27 @@ MAX_REQUEST_BYTES = 2 * 1024**3
 MOST_WORDS = 300
 
 _SERVICES = ("git-upload-pack", "git-receive-pack")
-_REQUEST_HEADERS = ("Accept", "Accept-Language", "Content-Type", "Git-Protocol", "User-Agent")
+_REQUEST_HEADERS = ("Accept", "Accept-Language", "Content-Type", "User-Agent")
 _RESPONSE_HEADERS = ("Content-Type", "Cache-Control", "Expires", "Pragma")
 _NO_LFS = "PeerBot does not support Git LFS: it relays only git itself. Commit the file without LFS."
 
 
 @dataclass(frozen=True, slots=True)
 class GitTarget:
-    """The repository and refs of one run's git: from the journal, never from the worker."""
+    """The repository and refs of one run's git: from the journal, never from the worker.
+
+    `branch`: the one that may be pushed; None for a repository that may only be read.
+    """
 
     clone_url: str
-    branch: str
+    branch: str | None
     checkpoint_ref: str
     moved: Callable[[], bool] = lambda: False  # called if nothing is at `clone_url`: may a new look find it elsewhere?
 
     def refusal(self, command: Command) -> str | None:
         """Say why this may not be pushed, in words that git shows beside the ref; None if it may."""
+        if self.branch is None:
+            return "PeerBot does not push to submodules"
         if command.ref not in (f"refs/heads/{self.branch}", self.checkpoint_ref):
             return f"you may push only {self.branch}"
         return "PeerBot does not delete branches" if command.deletes else None
@@ -103,9 +117,11 @@ class GitRelay:
         idle = self._idle()
         body = RequestBody(request, idle, limit_bytes=self._max_request_bytes)
         url = f"{target.clone_url}/git-upload-pack"
+        reader = FetchReader()
         try:
+            await _read_head(reader, body, idle)
             content_type = "application/x-git-upload-pack-result"
-            return await self._exchange(request, target, url, content_type, idle, body.chunks())
+            return await self._exchange(request, target, url, content_type, idle, _again(reader, body))
         except PeerBotError as error:
             return await _answer(body, idle, "git-upload-pack", error_reply(f"PeerBot: {error}"))
 
@@ -148,6 +164,8 @@ class GitRelay:
     ) -> web.StreamResponse:
         """Relay one request and its reply. Raises `Refused` or `Unavailable` only before the reply has begun."""
         headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
+        if version := git_protocol(request.headers.get("Git-Protocol")):
+            headers["Git-Protocol"] = version
         headers |= {"Authorization": self._authorization(), "Accept-Encoding": "identity"}
         response = web.StreamResponse()
         try:
@@ -210,7 +228,19 @@ async def _read_commands(reader: CommandReader, body: RequestBody, idle: IdleDea
     raise Refused("this push is not in a form that PeerBot can read")
 
 
-async def _again(reader: CommandReader, body: RequestBody) -> AsyncIterator[bytes]:
+async def _read_head(reader: FetchReader, body: RequestBody, idle: IdleDeadline) -> None:
+    """Read a fetch up to where it says what it is. Raises `Refused` if it is nothing that PeerBot relays."""
+    try:
+        async with idle:
+            async for chunk in body.chunks():
+                if reader.feed(chunk):
+                    return
+    except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
+        raise Unavailable("the request did not arrive completely. Try again.") from error
+    raise Refused("this fetch is not in a form that PeerBot can read")
+
+
+async def _again(reader: CommandReader | FetchReader, body: RequestBody) -> AsyncIterator[bytes]:
     """Yield the request as it came: first the part that the reader took, then the rest."""
     yield bytes(reader.received)
     async for chunk in body.chunks():

@@ -1,8 +1,8 @@
 """The tools that both relays share: bounded bodies, a deadline that moves with each byte, and an honest cut.
 
-A stream has no total deadline (a clone or a thinking model may take long), but silence has one. If a stream breaks
-after its reply began, we close the connection: the other side then sees a cut, and never takes half a reply for a whole
-one.
+A reply has no total deadline (a clone or a thinking model may take long), but silence has one. A request comes from a
+worker that is near, so it has to come at a least rate, and within a total time. If a stream breaks after its reply
+began, we close the connection: the other side then sees a cut, and never takes half a reply for a whole one.
 """
 
 import asyncio
@@ -13,6 +13,13 @@ from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp import web
+
+LEAST_BYTES_A_SECOND = 4096
+"""How fast a request has to come on the average, after its first `GRACE_SECONDS`."""
+
+GRACE_SECONDS = 10.0
+UPLOAD_SECONDS = 600.0
+"""How long a request may keep us waiting for its bytes in all. (The largest takes a few seconds in a cluster.)"""
 
 _LOOK_SECONDS = 0.25
 
@@ -83,6 +90,7 @@ class RequestBody:
 
     def __init__(self, request: web.Request, idle: IdleDeadline, *, limit_bytes: int) -> None:
         self.bytes = 0
+        self._waited = 0.0  # for the client: a slow server is not its fault
         self._content = request.content
         self._idle = idle
         self._limit = limit_bytes
@@ -108,13 +116,23 @@ class RequestBody:
     async def _next(self) -> bytes:
         try:
             async with self._lock:
-                chunk = await self._content.readany()
+                chunk = await self._in_time()
         except web.RequestPayloadError as error:
             raise ConnectionError("the request's body can't be read") from error
         self._idle.touch()
         self.bytes += len(chunk)
         if self.too_large:
             raise ConnectionError(f"the request has more than {self._limit} bytes")
+        return chunk
+
+    async def _in_time(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        chunk = await self._content.readany()
+        self._waited += loop.time() - began
+        late = self._waited > GRACE_SECONDS and self.bytes < self._waited * LEAST_BYTES_A_SECOND
+        if chunk and (late or self._waited > UPLOAD_SECONDS):
+            raise ConnectionError("the request comes too slowly")
         return chunk
 
     async def drain(self) -> None:

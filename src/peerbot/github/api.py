@@ -23,6 +23,9 @@ T = TypeVar("T")
 _ATTEMPTS = 4
 _RETRY_SECONDS = 30.0  # no attempt begins later than this after the first
 _LONGEST_WAIT_SECONDS = 10.0  # if GitHub asks for a longer pause, it is busy for longer than our caller can wait
+LATE_SECONDS = 10.0
+"""GitHub may show a write this late: until then, something that is not there may only not be shown yet."""
+
 _TROUBLE = (GitHubException, aiohttp.ClientError, TimeoutError, ValueError)  # ValueError: an answer nobody can read
 
 
@@ -61,6 +64,22 @@ class Api:
             if error.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 return None
             raise
+
+
+class NotShown(Exception):
+    """GitHub does not show yet what was written."""
+
+
+async def until_shown(ask: Callable[[], Awaitable[T]], *, seconds: float) -> T:
+    """Repeat `ask` while it raises `NotShown`, for at most `seconds`. Raises the last `NotShown`."""
+    if seconds <= 0:
+        return await ask()
+    async for attempt in stamina.retry_context(
+        on=NotShown, attempts=None, timeout=seconds, wait_initial=0.2, wait_max=1.5, wait_jitter=0.3
+    ):
+        with attempt:
+            return await ask()
+    raise AssertionError("a retry context either returns or raises")
 
 
 def complaints(error: Exception) -> list[dict[str, Any]]:

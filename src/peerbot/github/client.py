@@ -1,27 +1,33 @@
 """GitHub as PeerBot uses it: the owner of the repositories, one repository a user, one pull request a conversation.
 
 Every method may be called twice, by two replicas at once, and after an answer that got lost: it finds what exists, and
-does not make it again. Raises `Refused` (token, right, invalid) and `Unavailable` (busy, broken, silent) with
-sentences that say what to do; no message holds the token.
+does not make it again. GitHub may show late what was written. A method that looks for something which was written at
+`written_at` asks again until `LATE_SECONDS` after that, before it says that it is not there.
+
+Raises `Refused` (token, right, invalid) and `Unavailable` (busy, broken, silent) with sentences that say what to do; no
+message holds the token.
 """
 
 import base64
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import aiohttp
-import stamina
 from gidgethub import BadRequest
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from peerbot.conversation.documents import PullRequest
+from peerbot.conversation.documents import PullRequest, now
 from peerbot.errors import Unavailable
-from peerbot.github.api import Api, complaints
+from peerbot.github.api import LATE_SECONDS, Api, NotShown, complaints, until_shown
 from peerbot.github.describe import one_line, with_section
 from peerbot.logs import logger
 
 log = logger(__name__)
+
+T = TypeVar("T")
 
 _READ = "the right to read it (classic: repo; fine-grained: Metadata and Contents)"
 _CREATE = "the right to create repositories there (classic: repo; fine-grained: Administration, read and write)"
@@ -43,12 +49,15 @@ class Owner:
 class Repository:
     """A repository as GitHub describes it."""
 
+    id: int  # it stays when the repository is renamed or given to another owner
     full_name: str  # owner/name
     default_branch: str
     clone_url: str
     html_url: str
     private: bool
+    description: str
     empty: bool  # its default branch has no commit
+    sign_off: bool = False  # whether it wants each commit signed off
 
 
 class _Answer(BaseModel):
@@ -62,11 +71,14 @@ class _Account(_Answer):
 
 
 class _RepositoryAnswer(_Answer):
+    id: int
     full_name: str
+    description: str | None
     default_branch: str
     clone_url: str
     html_url: str
     private: bool
+    sign_off: bool = Field(default=False, alias="web_commit_signoff_required")
 
 
 class _Commit(_Answer):
@@ -75,6 +87,10 @@ class _Commit(_Answer):
 
 class _Ref(_Answer):
     object: _Commit
+
+
+class _File(_Answer):
+    content: str
 
 
 class _NamedRef(_Answer):
@@ -94,10 +110,6 @@ class _PullState(_Answer):
 
 _REFS_ANSWER = TypeAdapter(list[_NamedRef], config=ConfigDict(hide_input_in_errors=True))
 _PULLS_ANSWER = TypeAdapter(list[_Pull], config=ConfigDict(hide_input_in_errors=True))
-
-
-class _NotInitialized(Exception):
-    """A repository that was just made has no commit yet."""
 
 
 class GitHub:
@@ -136,20 +148,46 @@ class GitHub:
         self._owners[organization] = owner
         return owner
 
-    async def repository(self, full_name: str) -> Repository | None:
+    async def repository(self, full_name: str, *, written_at: datetime | None = None) -> Repository | None:
         """Look at `owner/name`; None if it does not exist, or if the token may not see it."""
-        return await self._api.run(
-            lambda: self._find(full_name), to=f"read the repository {full_name} on GitHub", right=_READ
-        )
 
-    async def branch_head(self, full_name: str, branch: str) -> str | None:
+        async def ask() -> Repository | None:
+            return await self._api.run(
+                lambda: self._find(full_name), to=f"read the repository {full_name} on GitHub", right=_READ
+            )
+
+        return await _asked(ask, written_at)
+
+    async def branch_head(self, full_name: str, branch: str, *, written_at: datetime | None = None) -> str | None:
         """Find the commit that `branch` points to (40 hex digits); None if the branch does not exist."""
-        return await self._api.run(
-            lambda: self._head(full_name, branch), to=f"read the branch {branch} of {full_name} on GitHub", right=_READ
-        )
 
-    async def ensure_repository(self, owner: Owner, name: str, *, description: str) -> Repository:
-        """Find `name` of `owner`, or make it: private, with a first commit."""
+        async def ask() -> str | None:
+            to = f"read the branch {branch} of {full_name} on GitHub"
+            return await self._api.run(lambda: self._head(full_name, branch), to=to, right=_READ)
+
+        return await _asked(ask, written_at)
+
+    async def file(self, full_name: str, path: str) -> bytes | None:
+        """Read a file of `owner/name` on its default branch; None if there is none, or if it is over 1 MB."""
+
+        async def ask() -> bytes | None:
+            named = {**_split(full_name), "path": path.split("/")}
+            document = await self._api.get_if_there(_REPOSITORY + "/contents{/path*}", named)
+            if not isinstance(document, dict) or document.get("encoding") != "base64":
+                return None  # a folder, a link, or too large
+            return base64.b64decode(_File.model_validate(document).content)
+
+        return await self._api.run(ask, to=f"read {path} of {full_name} on GitHub", right=_READ)
+
+    async def ensure_repository(
+        self, owner: Owner, name: str, *, description: str, made: Callable[[int], Awaitable[None]] | None = None
+    ) -> Repository | None:
+        """Find `name` of `owner`, or make it: private, with a first commit.
+
+        `made` is awaited as soon as GitHub has made it, with its id. It may take a while until GitHub shows it.
+        The caller has to look whether it is the repository that it wants: anybody may have made it. None if GitHub says
+        that it is there, and does not show it: the token may not see it.
+        """
         full_name = f"{owner.login}/{name}"
         path = "/orgs/{org}/repos" if owner.is_organization else "/user/repos"
         wanted = {
@@ -159,39 +197,65 @@ class GitHub:
             "auto_init": True,
         }
 
-        async def ensure() -> Repository:
-            if (found := await self._find(full_name)) is not None:
-                return found
+        async def make() -> Any | None:
             try:
-                made = await self._api.requests.post(path, {"org": owner.login}, data=wanted)
+                return await self._api.requests.post(path, {"org": owner.login}, data=wanted)
             except BadRequest as error:
-                if not _says(error, "already exists") or (found := await self._find(full_name)) is None:
+                if not _says(error, "already exists"):
                     raise
-                return found
-            log.info("repository_made", repository=full_name)
-            return await self._with_first_commit(made)
+                return None
 
-        return await self._api.run(ensure, to=f"make the repository {full_name} on GitHub", right=_CREATE)
+        if (found := await self.repository(full_name)) is not None:
+            return found
+        new = await self._api.run(make, to=f"make the repository {full_name} on GitHub", right=_CREATE)
+        if new is None:  # somebody was first, or GitHub did not tell us that it took our own request
+            return await self.repository(full_name, written_at=now())
+        log.info("repository_made", repository=full_name)
+        if made:
+            await made(_RepositoryAnswer.model_validate(new).id)
+        return await self._with_first_commit(new)
 
     async def ensure_pull_request(
-        self, repository: Repository, *, head: str, base: str, title: str, body: str
+        self,
+        repository: Repository,
+        *,
+        head: str,
+        base: str,
+        title: str,
+        body: str,
+        commit: str | None = None,
     ) -> PullRequest | None:
         """Find the open pull request of branch `head`, or open one; None if `head` holds nothing that `base` lacks.
 
-        One that exists keeps its title, which a person may have changed. Our part of its body becomes `body`.
+        One that exists keeps its title, which a person may have changed. Our part of its body becomes `body`. `commit`
+        is what was just pushed to `head`: a refusal is believed only if GitHub showed it there before.
         """
+        shown = commit is None
+
+        async def open_one() -> _Pull | None:
+            """Open it; None if there is nothing to open it for. Raises `NotShown` to be asked again."""
+            nonlocal shown
+            try:
+                whole = with_section(None, body)
+                return await self._open(repository, head=head, base=base, title=title, body=whole)
+            except BadRequest as error:
+                if _says(error, "already exists"):
+                    raise NotShown from error
+                if error.status_code != HTTPStatus.UNPROCESSABLE_ENTITY:
+                    raise
+                if not shown:  # it may be so since the refusal
+                    shown = await self._head(repository.full_name, head) == commit
+                    raise NotShown from error
+                # A repository whose first branch this is has nothing to compare with.
+                if _says(error, "No commits between") or (repository.empty and _is_invalid(error, "base")):
+                    return None
+                raise
 
         async def ensure() -> PullRequest | None:
             found = await self._open_pull(repository, head)
             if found is None:
-                try:
-                    whole = with_section(None, body)
-                    return _seen(await self._open(repository, head=head, base=base, title=title, body=whole))
-                except BadRequest as error:
-                    if _says(error, "No commits between"):
-                        return None
-                    if not _says(error, "already exists") or (found := await self._open_pull(repository, head)) is None:
-                        raise
+                opened = await open_one()
+                return None if opened is None else _seen(opened)
             whole = with_section(found.body, body)
             if _lines(found.body or "") != _lines(whole):
                 await self._api.requests.patch(
@@ -199,9 +263,17 @@ class GitHub:
                 )
             return _seen(found)
 
-        return await self._api.run(
-            ensure, to=f"open the pull request of {head} in {repository.full_name} on GitHub", right=_PULLS
-        )
+        to = f"open the pull request of {head} in {repository.full_name} on GitHub"
+        try:
+            return await until_shown(lambda: self._api.run(ensure, to=to, right=_PULLS), seconds=LATE_SECONDS)
+        except NotShown as error:
+            raise Unavailable(f"Could not {to}: GitHub does not show yet what was just pushed.") from error
+
+    async def open_pull_request_of(self, repository: Repository, head: str) -> PullRequest | None:
+        """Find the open pull request of branch `head`; None if there is none."""
+        to = f"read the pull requests of {repository.full_name} on GitHub"
+        found = await self._api.run(lambda: self._open_pull(repository, head), to=to, right=_PULLS)
+        return None if found is None else _seen(found)
 
     async def pull_request_state(self, full_name: str, number: int) -> Literal["open", "closed", "merged"] | None:
         """Look at a pull request; None if it does not exist, or no longer exists."""
@@ -215,12 +287,6 @@ class GitHub:
             return "merged" if pull.merged else pull.state
 
         return await self._api.run(ask, to=f"read pull request #{number} of {full_name} on GitHub", right=_PULLS)
-
-    async def refs(self, full_name: str, prefix: str) -> list[str]:
-        """List every ref of `owner/name` that begins with `refs/` and `prefix` (`peerbot/…/`)."""
-        return await self._api.run(
-            lambda: self._refs(full_name, prefix), to=f"read the checkpoints in {full_name} on GitHub", right=_READ
-        )
 
     async def delete_refs(self, full_name: str, prefix: str) -> None:
         """Delete every ref of `owner/name` that begins with `refs/` and `prefix` (`peerbot/…/`), if there are any."""
@@ -248,7 +314,7 @@ class GitHub:
     async def _described(self, document: Any) -> Repository:
         answer = _RepositoryAnswer.model_validate(document)
         empty = await self._head(answer.full_name, answer.default_branch) is None
-        return Repository(**answer.model_dump(), empty=empty)
+        return Repository(**{**answer.model_dump(), "description": answer.description or ""}, empty=empty)
 
     async def _head(self, full_name: str, branch: str) -> str | None:
         variables = {**_split(full_name), "branch": branch.split("/")}
@@ -257,17 +323,15 @@ class GitHub:
 
     async def _with_first_commit(self, document: Any) -> Repository:
         """Wait for the first commit: GitHub may answer a creation before it exists, and a clone would find nothing."""
-        try:
-            async for attempt in stamina.retry_context(
-                on=_NotInitialized, attempts=6, timeout=8.0, wait_initial=0.2, wait_jitter=0.1
-            ):
-                with attempt:
-                    if (repository := await self._described(document)).empty:
-                        raise _NotInitialized
-                    return repository
-        except _NotInitialized as error:
-            raise Unavailable("GitHub made the repository, but not yet its first commit. Try again soon.") from error
-        raise AssertionError("a retry context either returns or raises")
+
+        async def described() -> Repository | None:
+            made = await self._api.run(lambda: self._described(document), to="read the new repository", right=_READ)
+            return None if made.empty else made
+
+        made = await _asked(described, now())
+        if made is None:
+            raise Unavailable("GitHub made the repository, but not yet its first commit. Try again soon.")
+        return made
 
     async def _open_pull(self, repository: Repository, head: str) -> _Pull | None:
         owner = repository.full_name.partition("/")[0]
@@ -282,6 +346,21 @@ class GitHub:
         made = await self._api.requests.post(_REPOSITORY + "/pulls", _named(repository), data=wanted)
         log.info("pull_request_opened", repository=repository.full_name, head=wanted["head"])
         return _Pull.model_validate(made)
+
+
+async def _asked(ask: Callable[[], Awaitable[T | None]], written_at: datetime | None) -> T | None:
+    """Return what `ask` finds. Ask again if that is nothing and something was written at `written_at`, a moment ago."""
+
+    async def shown() -> T:
+        if (found := await ask()) is None:
+            raise NotShown
+        return found
+
+    left = LATE_SECONDS - (now() - written_at).total_seconds() if written_at else 0.0
+    try:
+        return await until_shown(shown, seconds=min(left, LATE_SECONDS))
+    except NotShown:
+        return None
 
 
 def _split(full_name: str) -> dict[str, str]:
@@ -302,6 +381,10 @@ def _says(error: BadRequest, words: str) -> bool:
     if error.status_code != HTTPStatus.UNPROCESSABLE_ENTITY:
         return False
     return any(words in str(each.get("message", "")) for each in complaints(error))
+
+
+def _is_invalid(error: BadRequest, field: str) -> bool:
+    return any((each.get("code"), each.get("field")) == ("invalid", field) for each in complaints(error))
 
 
 def _says_it_is_gone(error: BadRequest) -> bool:

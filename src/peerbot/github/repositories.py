@@ -1,6 +1,7 @@
 """Repositories as GitHub describes them, kept for a few minutes: every card and every git request needs one."""
 
 import time
+from datetime import datetime
 
 from peerbot.errors import PeerBotError, Refused
 from peerbot.github.client import GitHub, Repository
@@ -18,21 +19,21 @@ class Repositories:
         self._github = github
         self._kept: dict[str, tuple[float, Repository]] = {}
 
-    async def find(self, full_name: str) -> Repository | None:
-        """Find `owner/name`; None if there is none. Raises as `GitHub.repository` does."""
+    async def find(self, full_name: str, *, written_at: datetime | None = None) -> Repository | None:
+        """Find `owner/name`; None if there is none. `written_at` and what is raised are as in `GitHub.repository`."""
         until, repository = self._kept.get(full_name, (0.0, None))
         if repository and time.monotonic() < until:
             return repository
-        found = await self._github.repository(full_name)
+        found = await self._github.repository(full_name, written_at=written_at)
         now = time.monotonic()
         self._kept = {name: kept for name, kept in self._kept.items() if kept[0] > now}
         if found:
             self._kept[full_name] = (now + KEPT_SECONDS, found)
         return found
 
-    async def clone_url(self, full_name: str) -> str:
+    async def clone_url(self, full_name: str, *, written_at: datetime | None = None) -> str:
         """Find the address that git clones `owner/name` from. Raises as `find` does, and `Refused` if it is gone."""
-        repository = await self.find(full_name)
+        repository = await self.find(full_name, written_at=written_at)
         if repository is None:
             raise Refused(
                 f"the repository {full_name} no longer exists, or PeerBot's GitHub token may not see it. Your PeerBot "

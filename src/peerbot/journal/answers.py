@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
-from peerbot.conversation.documents import Input
-from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.conversation.documents import Input, Settled
+from peerbot.conversation.keys import Conversation, input_kind, input_ts
+from peerbot.journal import paths
 from peerbot.journal.journal import Journal
 
 _CLOCK_SKEW = timedelta(minutes=10)
@@ -12,6 +13,10 @@ _CLOCK_SKEW = timedelta(minutes=10)
 
 _ALWAYS_READ = 5
 """How many of the newest turns it always reads, whatever the clocks say: a laptop that slept is further behind."""
+
+
+SAID = ("message", "edit")
+"""The kinds of inputs that a turn answers in words."""
 
 
 async def answered(journal: Journal, conversation: Conversation, inputs: Collection[str]) -> dict[str, int]:
@@ -34,12 +39,23 @@ async def answered(journal: Journal, conversation: Conversation, inputs: Collect
     return found
 
 
-async def unanswered(journal: Journal, conversation: Conversation) -> list[Input]:
-    """Read the inputs that wait for an answer, oldest first.
+async def unanswered(journal: Journal, conversation: Conversation, kinds: Collection[str] = SAID) -> list[Input]:
+    """Read the inputs of these kinds that wait for an answer, oldest first.
 
     Skips a marker whose input does not exist yet (its writer is between the two puts) until the next look.
     """
-    pending = await journal.pending_in(conversation)
+    pending = [i for i in await journal.pending_in(conversation) if input_kind(i) in kinds]
     done = await answered(journal, conversation, pending)
     inputs = [await journal.input(conversation, i) for i in pending if i not in done]
     return [i for i in inputs if i is not None]
+
+
+async def settle(journal: Journal, conversation: Conversation, identity: str, reason: Settled) -> Settled:
+    """Say that an input has no effect, and why; returns what holds: `reason`, or what somebody said before."""
+    key = paths.settled_input(conversation, identity)
+    return reason if await journal.create(key, reason) else await journal.read_existing(key, Settled)
+
+
+async def settled(journal: Journal, conversation: Conversation, identity: str) -> Settled | None:
+    """Read why an input has no effect; None if nobody has said so."""
+    return await journal.read(paths.settled_input(conversation, identity), Settled)

@@ -60,6 +60,11 @@ class BoundedStorage(ABC):
     async def close(self) -> None:
         """Close the connections. Idempotent."""
 
+    async def _same(self, key: str, data: bytes) -> bool | None:
+        """Whether the object is `data`; None if there is none."""
+        held = await self._read(key)
+        return None if held is None else held == data
+
     async def put_if_absent(self, key: str, data: bytes, *, new: bool = False) -> bool:
         """Create `key`; False only if it exists with other bytes (the port says more)."""
         _check_key(key)
@@ -75,10 +80,10 @@ class BoundedStorage(ABC):
                 doubt = Unavailable(f"The journal reported a conflict at {key}, but nothing is there.")
             except Unavailable as error:
                 doubt, may_be_ours = error, True
-            held = await self._once(self._read(key))
-            if held is None:
+            same = await self._once(self._same(key, data))
+            if same is None:
                 raise doubt
-            return held == data
+            return same
 
         return await self._within_deadline(f"creating {key}", create)
 

@@ -10,7 +10,7 @@ document is damaged, or of a newer release), and `ValueError` for an invalid nam
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,6 +80,7 @@ class Journal:
         self._documents: Recent[str, Document] = Recent(_KEPT_DOCUMENTS)
         self._known: Recent[Conversation, bool] = Recent(_KNOWN_CONVERSATIONS)
         self._reading = asyncio.Semaphore(_READS_AT_ONCE)
+        self.large = asyncio.Semaphore(1)  # held while an object that a worker wrote is in memory: it may be large
 
     # Recording
 
@@ -115,7 +116,7 @@ class Journal:
     async def marked_at(self, conversation: Conversation, input_id: str) -> datetime | None:
         """Read when an input was marked. Never from memory, since a marker may go and come again."""
         key = paths.marker(conversation, input_id)
-        data = await self._get(key)
+        data = await self.get(key)
         return _parse(key, data, Marker).recorded_at if data is not None else None
 
     async def pending(self) -> dict[Conversation, list[str]]:
@@ -276,16 +277,14 @@ class Journal:
         """Keep part `part` of a transcript; False if that part holds something else."""
         return await self._storage.put_if_absent(paths.session_part(conversation, turn, run, part), data)
 
-    async def session_parts(
-        self, conversation: Conversation, turn: int, *, before_run: int | None = None
-    ) -> list[bytes]:
-        """Read the parts kept of a turn, in order: by run, then by part. `before_run`: only those of earlier runs."""
-        keys = [key async for key in self._storage.list(paths.sessions(conversation, turn))]
+    async def session_parts(self, conversation: Conversation, turn: int, *, before_run: int | None = None) -> list[str]:
+        """List the keys of the parts kept of a turn, in order: by run, then by part. `before_run`: only earlier runs'.
+
+        Read them one at a time, inside `large`: together they may be larger than this process.
+        """
+        keys = [key async for key in self.keys(paths.sessions(conversation, turn))]
         found = {place: key for key in keys if (place := paths.parse_session_part(key))}
-        if before_run is not None:
-            found = {place: key for place, key in found.items() if place[0] < before_run}
-        parts = await self._all(self._get(found[place]) for place in sorted(found))
-        return [part for part in parts if part is not None]
+        return [found[place] for place in sorted(found) if before_run is None or place[0] < before_run]
 
     async def write_session(self, conversation: Conversation, turn: int, run: int, data: bytes) -> bool:
         """Keep a whole transcript, compressed; False if there is another."""
@@ -293,15 +292,7 @@ class Journal:
 
     async def session(self, conversation: Conversation, turn: int, run: int) -> bytes | None:
         """Read a whole transcript."""
-        return await self._get(paths.session_whole(conversation, turn, run))
-
-    async def write_work(self, conversation: Conversation, turn: int, run: int, data: bytes) -> bool:
-        """Keep commits that could not be pushed; False if there are others."""
-        return await self._storage.put_if_absent(paths.work(conversation, turn, run), data)
-
-    async def work(self, conversation: Conversation, turn: int, run: int) -> bytes | None:
-        """Read commits that could not be pushed."""
-        return await self._get(paths.work(conversation, turn, run))
+        return await self.get(paths.session_whole(conversation, turn, run))
 
     # The store itself
 
@@ -333,7 +324,7 @@ class Journal:
         kept = self._documents.get(key)
         if isinstance(kept, kind):
             return kept
-        data = await self._get(key)
+        data = await self.get(key)
         if data is None:
             return None
         document = _parse(key, data, kind)
@@ -347,6 +338,18 @@ class Journal:
             raise Unavailable(f"The journal's {key} was there and is gone. Try again.")
         return document
 
+    async def put(self, key: str, data: bytes) -> bool:
+        """Create an object; True if the one there now is ours."""
+        return await self._storage.put_if_absent(key, data)
+
+    async def delete(self, key: str) -> None:
+        """Delete an object; nothing happens if there is none."""
+        await self._storage.delete(key)
+
+    def keys(self, folder: str) -> AsyncIterator[str]:
+        """List all keys of a folder, in order."""
+        return self._storage.list(folder)
+
     async def numbered(self, folder: str) -> dict[int, set[str]]:
         """List a folder of numbered documents: their kinds by number."""
         kinds: defaultdict[int, set[str]] = defaultdict(set)
@@ -355,7 +358,8 @@ class Journal:
                 kinds[parsed[0]].add(parsed[1])
         return kinds
 
-    async def _get(self, key: str) -> bytes | None:
+    async def get(self, key: str) -> bytes | None:
+        """Read an object; None if there is none."""
         async with self._reading:
             return await self._storage.get(key)
 

@@ -4,7 +4,10 @@ Both create with `mode="create"`: on a disk a link that fails if something exist
 """
 
 import asyncio
+import io
 from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -16,7 +19,13 @@ from peerbot.journal.bounded import BoundedStorage
 FAILURES = (BaseError, OSError)
 """All that obstore raises: its own tree, and Python's FileNotFoundError and PermissionError."""
 
+if TYPE_CHECKING:
+    from obstore import GetResult  # a type only, not there at run time
+
 _REST_SECONDS = 0.05
+_PIECE_BYTES = 1024 * 1024
+
+_T = TypeVar("_T")
 
 
 class ObjectStore(BoundedStorage):
@@ -40,9 +49,15 @@ class ObjectStore(BoundedStorage):
         return True
 
     async def _read(self, key: str) -> bytes | None:
+        return await self._got(key, _whole)
+
+    async def _same(self, key: str, data: bytes) -> bool | None:
+        return await self._got(key, lambda result: _is(result, data))
+
+    async def _got(self, key: str, read: "Callable[[GetResult], Awaitable[_T]]") -> _T | None:
+        """Read an object; None if there is none."""
         try:
-            result = await obstore.get_async(self._store, key)
-            return bytes(await result.bytes_async())
+            return await read(await obstore.get_async(self._store, key))
         except FileNotFoundError as error:
             if self._is_missing_itself(error):
                 raise self._failure(error) from error
@@ -66,3 +81,24 @@ class ObjectStore(BoundedStorage):
     async def close(self) -> None:
         """Let obstore's threads come to rest: a thread that still frees a result aborts a process that ends."""
         await asyncio.sleep(_REST_SECONDS)
+
+
+async def _whole(result: "GetResult") -> bytes:
+    if result.meta["size"] <= _PIECE_BYTES:
+        return bytes(await result.bytes_async())
+    whole = io.BytesIO()  # its content becomes bytes without a copy: the object may be large
+    async for piece in result.stream(min_chunk_size=_PIECE_BYTES):
+        whole.write(piece)
+    return whole.getvalue()
+
+
+async def _is(result: "GetResult", data: bytes) -> bool:
+    """Compare piece by piece: an object may be large, and `data` is in memory already."""
+    if result.meta["size"] != len(data):
+        return False
+    view, at = memoryview(data), 0
+    async for piece in result.stream(min_chunk_size=_PIECE_BYTES):
+        if view[at : at + len(piece)] != memoryview(piece):
+            return False
+        at += len(piece)
+    return at == len(data)

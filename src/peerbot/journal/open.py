@@ -30,6 +30,13 @@ async def open_storage(url: str, *, project: str | None = None) -> Storage:
             )
 
 
+def must_exist(url: str) -> None:
+    """Raise `SettingsError` if a directory is missing: opening makes it, and an empty journal tells nothing."""
+    parts = urlsplit(url)
+    if parts.scheme == "file" and not Path(unquote(parts.path)).is_dir():
+        raise SettingsError(f"There is no journal at {url}.")
+
+
 def _google(parts: SplitResult, project: str | None) -> Storage:
     _needs_bucket(parts)
     from peerbot.journal.gcs import GoogleStore  # noqa: PLC0415

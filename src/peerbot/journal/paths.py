@@ -2,13 +2,18 @@
 
 import re
 
-from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.conversation import keys
+from peerbot.conversation.keys import Conversation
+from peerbot.conversation.limits import Purse
 
 CONVERSATIONS = "conversations/"
 PENDING = "pending/"
+CONVERSATION_DOCUMENT = "conversation.json"
 CLAIM = "repost-"
+USED = "used-"
 _INPUT_ID = re.compile(r"\d{1,12}\.\d{6}-[a-z_]{1,30}")
 _PART = re.compile(r"/([1-9]\d{0,8})/part-(\d{6})\.json$")
+_WORK = re.compile(r"/work/([1-9]\d{0,8})/([1-9]\d{0,8})/(\d{1,9})\.bundle$")
 _NUMBERED = re.compile(r"([1-9]\d{0,8})\.([a-z]+(?:-[1-9]\d{0,8})?)")
 
 
@@ -19,7 +24,7 @@ def folder(conversation: Conversation) -> str:
 
 def conversation_document(conversation: Conversation) -> str:
     """Name `conversation.json`."""
-    return f"conversations/{conversation}/conversation.json"
+    return f"conversations/{conversation}/{CONVERSATION_DOCUMENT}"
 
 
 def told(conversation: Conversation) -> str:
@@ -37,9 +42,18 @@ def branch(conversation: Conversation, i: int) -> str:
     return f"{branches(conversation)}{i}.json"
 
 
-def work(conversation: Conversation, turn: int, run: int) -> str:
-    """Name the commits of turn `turn` that run `run` could not push."""
-    return f"conversations/{conversation}/work/{turn}/{run}.bundle"
+def works(conversation: Conversation) -> str:
+    """Name the folder of the work that no branch has."""
+    return f"conversations/{conversation}/work/"
+
+
+def work(conversation: Conversation, turn: int, run: int, part: int | None) -> str:
+    """Name the state that run `run` saved in turn `turn`, its `part`th; None: as the release before named it."""
+    return (
+        f"{works(conversation)}{turn}/{run}.bundle"
+        if part is None
+        else f"{works(conversation)}{turn}/{run}/{part}.bundle"
+    )
 
 
 def inputs(conversation: Conversation) -> str:
@@ -50,6 +64,11 @@ def inputs(conversation: Conversation) -> str:
 def input_document(conversation: Conversation, input_id: str) -> str:
     """Name one input. Raises `ValueError` for an invalid name: names come from workers too."""
     return f"{inputs(conversation)}{_checked(input_id)}.json"
+
+
+def settled_input(conversation: Conversation, input_id: str) -> str:
+    """Name what was settled about an input that had no effect. Raises `ValueError` like `input_document`."""
+    return f"conversations/{conversation}/settled/{_checked(input_id)}.json"
 
 
 def runs(conversation: Conversation) -> str:
@@ -70,6 +89,46 @@ def turns(conversation: Conversation) -> str:
 def turn_document(conversation: Conversation, k: int, kind: str = "json") -> str:
     """Name turn `k`, or its `card` or `posted`."""
     return f"{turns(conversation)}{k}.{kind}"
+
+
+def slices(conversation: Conversation, turn: int) -> str:
+    """Name the folder of the slices of turn `turn`'s budget."""
+    return f"conversations/{conversation}/spent/{turn}/"
+
+
+def slice_document(conversation: Conversation, turn: int, i: int, kind: str = "json") -> str:
+    """Name the `i`th slice, what was `returned` of it, or a report (`used-3`) of the dispatcher that took it."""
+    return f"{slices(conversation, turn)}{i}.{kind}"
+
+
+def sent_files(conversation: Conversation, turn: int) -> str:
+    """Name the folder of the files that the agent sends in turn `turn`."""
+    return f"conversations/{conversation}/sent/{turn}/"
+
+
+def sent_file(conversation: Conversation, turn: int, i: int, kind: str = "json") -> str:
+    """Name the `i`th of them, or the note that it is `shown`."""
+    return f"{sent_files(conversation, turn)}{i}.{kind}"
+
+
+def budget(purse: Purse) -> str:
+    """Name the folder of a purse's entries."""
+    return f"budgets/{purse.path}/"
+
+
+def budget_entry(purse: Purse, i: int) -> str:
+    """Name its `i`th entry, from 1 on."""
+    return f"{budget(purse)}{i}.json"
+
+
+def budget_told(purse: Purse, cents: int) -> str:
+    """Name the claim to tell that a budget of so many cents is nearly spent."""
+    return f"{budget(purse)}near/{cents}.json"
+
+
+def spent_by(purse: Purse) -> str:
+    """Name the folder of what the turns of a person or a channel have cost in a month."""
+    return f"spent-by/{purse.path}/"
 
 
 def sessions(conversation: Conversation, turn: int) -> str:
@@ -105,6 +164,11 @@ def marker(conversation: Conversation, input_id: str) -> str:
 def repository(owner: str, name: str) -> str:
     """Name the owner of a repository's name. Lower case, since forges take `Ada` and `ada` for one name."""
     return f"repositories/{owner.lower()}/{name.lower()}.json"
+
+
+def settled(owner: str, name: str) -> str:
+    """Name the folder of what was settled about a repository's name."""
+    return f"{repository(owner, name).removesuffix('.json')}/"
 
 
 def choices(kind: str, identity: str) -> str:
@@ -151,9 +215,15 @@ def parse_session_part(key: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
+def parse_work(key: str) -> tuple[int, int, int] | None:
+    """Read turn, run and part of a saved state; None for any other key."""
+    match = _WORK.search(key)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
 def in_order(input_ids: list[str]) -> list[str]:
     """Sort inputs by the time at which Slack says that they happened."""
-    return sorted(input_ids, key=lambda input_id: (*map(int, input_ts(input_id).split(".")), input_id))
+    return sorted(input_ids, key=keys.in_order)
 
 
 def _checked(input_id: str) -> str:

@@ -14,7 +14,7 @@ from peerbot.local.slack.narrate import Narrator, answered_turn
 from peerbot.local.world import World
 
 ANSWER_SLACK_SECONDS = 120.0
-"""How much longer than one turn's limit an answer may take, for start, checkout and push."""
+"""The time that an answer may take beyond one turn's limit, for start, checkout and push."""
 
 
 class Timeline(logging.Handler):
@@ -81,13 +81,15 @@ async def answer_to(
 
 
 def introduce(world: World, tell: Callable[[str], None]) -> None:
-    """Tell which model answers in this world, and whether the agent is in a sandbox."""
+    """Tell which model answers in this world, what it works on, and whether the agent is in a sandbox."""
     if world.model:
         tell(
             "Model: the demo model (set ANTHROPIC_API_KEY to talk to Claude). It plays fixed pieces; the work is real."
         )
     else:
         tell("Model: Claude, with your ANTHROPIC_API_KEY.")
+    if world.copy:
+        tell(f"Repository: {world.copy.full_name}, a copy of {world.copy.origin}.")
     if not world.sandboxed:
         tell(
             "Sandbox: none. The agent may do everything that your user may do. (On Linux, apt-get install bubblewrap "

@@ -19,6 +19,7 @@ from peerbot.journal import choices
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
+from peerbot.local.github.imports import Copy
 from peerbot.local.model import DemoModel
 from peerbot.local.slack import LocalSlack
 from peerbot.runs.open import open_processes
@@ -34,6 +35,7 @@ class World:
 
     `directory` keeps journal, Slack and GitHub, and the next world on it goes on from there. Without it, the world uses
     a temporary directory and removes it. `repository` is a person's own git repository: the channel works on a copy.
+    Entering raises `SettingsError` if the directory or the repository can't be used.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class World:
         self.slack: LocalSlack
         self.github: LocalGitHub
         self.model: DemoModel | None = None
+        self.copy: Copy | None = None
         self.journal: Journal
         self.settings: Settings
         self.sandboxed = False
@@ -67,12 +70,19 @@ class World:
     async def _start(self) -> None:
         if shutil.which("git") is None:
             raise SettingsError("git is missing. Install it (apt-get install git) and start again.")
-        self.directory = self._directory()
-        self.log_file = self.directory / "peerbot.log"
-        log_stream = self._stack.enter_context(self.log_file.open("a", buffering=1))
+        try:
+            self.directory = self._directory()
+            self.log_file = self.directory / "peerbot.log"
+            log_stream = self._stack.enter_context(self.log_file.open("a", buffering=1))
+            for part in ("slack", "github", "journal"):
+                (self.directory / part).mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+            raise SettingsError(
+                f"PeerBot can't keep anything in {self._kept or tempfile.gettempdir()}: {why}. "
+                "Name a directory that you may write to (--in)."
+            ) from error
         logs.configure(os.environ.get("LOG_LEVEL", "DEBUG"), stream=log_stream)
-        for part in ("slack", "github", "journal"):
-            (self.directory / part).mkdir(mode=0o700, exist_ok=True)
         self.slack = await self._stack.enter_async_context(LocalSlack(self.directory / "slack"))
         self.github = await self._stack.enter_async_context(LocalGitHub(self.directory / "github"))
         if self.model_kind == "demo":
@@ -81,7 +91,7 @@ class World:
         self.journal = Journal(await open_storage(self.settings.store_url))
         self._stack.push_async_callback(self.journal.close)
         if self._repository:
-            await self._use(self._repository)
+            self.copy = await self._use(self._repository)
         runs = open_processes(self.settings, demo=self.model is not None)
         self.sandboxed = runs.sandboxed
         dispatcher = Dispatcher(self.settings, runs, model_kind=self.model_kind, card_seconds=CARD_SECONDS)
@@ -115,16 +125,16 @@ class World:
             values["peerbot_sandbox"] = "off"
         return load(**values)
 
-    async def _use(self, source: Path) -> None:
+    async def _use(self, source: Path) -> Copy:
         """Copy a person's repository, and make the copy the channel's repository."""
-        full_name = f"{self.github.organization}/{source.name}"
-        await self.github.import_repository(full_name, source)
+        copy = await self.github.import_by_path(source, branch_prefix=self.settings.peerbot_branch_prefix)
         await choices.choose(
             self.journal,
             "channel",
             f"{self.slack.team}-{self.slack.general}",
-            Choice(repository=full_name, chosen_by=self.slack.person),
+            Choice(repository=copy.full_name, chosen_by=self.slack.person),
         )
+        return copy
 
     def conversation(self, thread_ts: str) -> Conversation:
         """Return the conversation of a thread in the world's one channel."""

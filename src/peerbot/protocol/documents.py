@@ -1,25 +1,31 @@
 """Requests and replies of the gateway's API, as typed documents.
 
 Every path begins with `/v1/runs/{team}/{channel}/{thread_ts}/{n}`. The body of `start`
-carries the bootstrap secret, `model/` and `git/` take the agent's token (`Authorization: Bearer …`), and all other
-paths the supervisor's.
+carries the bootstrap secret, `model/`, `git/` and `modules/…` take the agent's token (`Authorization: Bearer …`), and
+all other paths the supervisor's.
 
 =====================================  ======================================================================
 `POST start`                           `StartRequest` → `Brief`; the same hashes again succeed
 `GET  inputs?wait=SECONDS`             → `Inputs`: the unanswered ones, oldest first; waits until there is one
+`GET  inputs/{id}/files/{n}`           → the bytes of a message's `n`th file (from 0); 422 `FileRefused`
 `POST turns`                           → `TurnBegin`: the number of the turn that begins, and its session
+`POST turns/{k}/steer`                 `SteerRequest` → `Steer`: stops and new messages; waits until there is one
 `PUT  turns/{k}/progress`              `Progress` → 204; the newest `seq` wins
 `PUT  turns/{k}/session/{part}`        `SessionPart` → 204; create-only: the same part again succeeds
 `PUT  turns/{k}/session`               gzip of a `SessionWhole` → 204
 `GET  turns/{k}/session`               → gzip of a `SessionWhole`: the turn before, and this one so far
-`PUT  turns/{k}/work`                  a git bundle of commits that could not be pushed → 204
-`GET  turns/{k}/work`                  → the git bundle with which the turn goes on
+`PUT  turns/{k}/work/{part}`           a git bundle: the saved state of the workspace → 204; the highest part counts
+`PUT  turns/{k}/work`                  the same, from a worker of the release before, which saves only once
+`GET  turns/{k}/work`                  → the saved state with which the turn goes on
+`PUT  turns/{k}/sent?name=NAME`        a file for the thread → 204; the same again is sent once; 422 `FileRefused`
 `GET  turns/{k}/thread`                → `Thread`: the thread's earlier messages, for a session that is lost
 `POST turns/{k}/finish`                `TurnResult` → `TurnFinished`; the same nonce again gets the same reply
 `GET  ready`                           → 204: the gateway can keep this run's results now
 `POST close`                           → 204; from here on both tokens are dead
 `*    model/…`                         Claude's Messages API, relayed
 `*    git/…`                           git's smart HTTP, relayed: one repository, one branch
+`GET  modules`                         → `Submodules`: those that the repository's default branch names
+`*    modules/{owner}/{name}/…`        git's smart HTTP, relayed: one of these, to read
 =====================================  ======================================================================
 """
 
@@ -32,6 +38,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from peerbot.conversation.documents import FileChange, KeptWork, PullRequest
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.notes import Note
+
+LARGEST_PROGRESS_BYTES = 256 * 1024
+LARGEST_RESULT_BYTES = 2 * 1024 * 1024
+"""The largest `Progress` and `TurnResult` that the gateway reads."""
 
 
 def new_secret() -> str:
@@ -82,6 +92,33 @@ class Brief(Message):
     run_seconds: float = 3600.0  # after this time the worker takes no new turn
     budget_usd: float
     checkpoint_seconds: float = 30.0
+    server_tools: list[str] = Field(default_factory=list)  # of Claude's servers, that the agent may use
+
+
+class PersonFile(Message):
+    """A file that a person shared with an input; its place in the list is its number."""
+
+    name: str
+    size: int  # in bytes, as Slack says
+    type: str  # its media type, as Slack says
+
+
+class FileRefused(Message):
+    """The reply (422) about a file that can't be had or sent: why, and a sentence for the agent about one to send."""
+
+    why: str = ""  # a `FileLoss`
+    said: str = ""
+
+
+class EarlierFiles(Message):
+    """The files of an earlier message of the thread, `id` as if it were an input's.
+
+    `heard`: the agent has read its words, in an earlier turn. If not, the words are in the input's context.
+    """
+
+    id: str
+    files: list[PersonFile]
+    heard: bool = True
 
 
 class PersonInput(Message):
@@ -91,13 +128,44 @@ class PersonInput(Message):
     user: str
     name: str
     text: str
+    edits: list[str] = Field(default_factory=list)  # ids of the edits that are in the text
+    changes: bool = False  # it is itself an edit, of a message that the agent has read
     context: str = ""  # earlier messages of others in the thread, marked as such
+    files: list[PersonFile] = Field(default_factory=list)
+    earlier: list[EarlierFiles] = Field(default_factory=list)  # of the first of the inputs alone
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all that it stands for."""
+        return [self.id, *self.edits]
 
 
 class Inputs(Message):
     """The inputs that wait for an answer, oldest first."""
 
     inputs: list[PersonInput]
+
+
+class SteerRequest(Message):
+    """The worker asks what people did since; `have`: the ids of the messages that it knows."""
+
+    have: list[str] = Field(max_length=1000)
+    wait: float = Field(default=0.0, ge=0.0)  # up to so many seconds
+
+
+class StopAsked(Message):
+    """Somebody stopped the turn. `inputs`: the ids that the turn answers then, the stops among them."""
+
+    inputs: list[str]
+    name: str  # of the person, in words
+
+
+class Steer(Message):
+    """What people did while a turn is at work. `over`: the turn was ended without this run, and its work is in vain."""
+
+    stop: StopAsked | None = None
+    inputs: list[PersonInput] = Field(default_factory=list)
+    over: bool = False
 
 
 class TurnBegin(Message):
@@ -109,7 +177,24 @@ class TurnBegin(Message):
     unfinished_since: int | None = None  # first turn of this work; if earlier than `turn`, it was given up midway
     branch: str = ""  # where its work goes; empty: the run's own (from a gateway of the previous release)
     new_branch: str = ""  # why the branch is new; empty if it is not
-    kept: KeptWork | None = None  # commits of an earlier turn that are on no branch yet
+    kept: KeptWork | None = None  # work of an earlier turn that is on no branch yet
+    saved: bool = False  # whether `GET work` has a saved state to go on with
+    sign_off: bool = False  # whether the repository wants each commit signed off
+    told: str = ""  # what people read about the work at the end of the turn before
+
+
+class Submodule(Message):
+    """A submodule as `.gitmodules` names it. `repository`: where it is (`owner/name`); None if on another server."""
+
+    name: str
+    url: str
+    repository: str | None
+
+
+class Submodules(Message):
+    """The submodules that a repository's default branch names."""
+
+    submodules: list[Submodule]
 
 
 class Thread(Message):
@@ -145,11 +230,13 @@ class TurnResult(Message):
     title: str = ""  # of a pull request
     commit: str | None = None  # the branch's head, if this turn pushed
     began: bool = True  # false: it failed before the agent began, and everything kept before is still kept
-    kept: bool = False  # the commits that could not be pushed went to `PUT work`
+    kept: bool = False  # what is not on the branch went to `PUT work`
+    part: int = 0  # the number of that saved state
     base: str | None = Field(default=None, pattern="^[0-9a-f]{40,64}$")  # of those commits: GitHub's head of the branch
+    no_difference: bool = False  # the branch's commits change no file in the end
     files: list[FileChange] = Field(default_factory=list)
     session_id: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")
-    cost_usd: float | None = None
+    cost_usd: float | None = None  # read by gateways of the release before alone: later ones count themselves
     seconds: float
 
 

@@ -15,6 +15,9 @@ from peerbot.conversation.keys import Conversation
 NOT_ADMITTED = "a rule of the cluster does not admit it"
 """Why a run can't start that was refused for good: the end of a sentence for people."""
 
+NOT_ASKED = "it was stopped by a signal (SIGTERM) that PeerBot did not send"
+"""Why a run ended that was drained though nobody asked for that: the end of a sentence for people."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
@@ -54,6 +57,7 @@ class RunState:
     end: RunEnd | None = None  # set when ended
     detail: str = ""  # for the operator: exit code, last lines
     said: str = ""  # for people: why it can't start yet, or why it ended
+    by_signal: bool = False  # a signal ended it, or may have, and nobody outside sent it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,9 @@ class Runs(Protocol):
 
     async def burn(self, conversation: Conversation, run: int) -> None:
         """Remove the carrier of a run's bootstrap secret: its worker has called, so the secret opens nothing now."""
+
+    def ending(self) -> None:
+        """Note that this process was asked to end. Its runs may have been asked, too, by the same hand."""
 
     async def close(self) -> None:
         """End the runs that end with this process, and release all that is held. Idempotent."""

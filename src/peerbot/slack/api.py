@@ -91,6 +91,17 @@ def refusal_code(error: BaseException) -> str:
     return _code(cause) if isinstance(cause, SlackApiError) else ""
 
 
+def lacks_blocks(error: BaseException) -> bool:
+    """Whether Slack refused a message since the workspace does not know a type of block at all."""
+    cause = error.__cause__
+    if not isinstance(cause, SlackApiError):
+        return False
+    data = getattr(cause.response, "data", None)
+    problems = data.get("errors") if isinstance(data, dict) else None
+    found = problems if isinstance(problems, list) else []
+    return _code(cause) == "unsupported_block_type" or any("unsupported type" in str(problem) for problem in found)
+
+
 def came_at_once(error: BaseException) -> bool:
     """Whether Slack failed at once, so that asking again in a few seconds may help.
 

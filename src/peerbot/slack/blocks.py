@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from peerbot.slack.text import harmless
+from peerbot.slack.text import escaped, harmless
 
 Block = dict[str, Any]
 
@@ -40,7 +40,7 @@ def link(url: str, label: str) -> str:
     address = re.sub(r"[\s<>|@]", lambda found: f"%{ord(found[0]):02X}", url)
     if not address.startswith(("https://", "http://")) or len(address) > 400:
         return shown
-    return f"<{escape(address)}|{shown}>"
+    return f"<{escaped(address)}|{shown}>"
 
 
 def fit(lines: Sequence[str], limit_chars: int) -> str:
@@ -65,18 +65,13 @@ def line(text: str, limit_chars: int) -> str:
 
 def mrkdwn(text: str, limit_chars: int) -> str:
     """Make one line of text in mrkdwn that pings nobody."""
-    return escape(line(text, limit_chars))
+    return escaped(line(text, limit_chars))
 
 
 def code(text: str, limit_chars: int) -> str:
     """Make the text between backticks; a path that is too long keeps its end."""
     text = " ".join(harmless(text[-limit_chars * 4 :]).split()).replace("`", "'")
-    return escape(text if len(text) <= limit_chars else "…" + text[1 - limit_chars :]) or "?"
-
-
-def escape(text: str) -> str:
-    """Escape the characters that Slack's notation would take for its own."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped(text if len(text) <= limit_chars else "…" + text[1 - limit_chars :]) or "?"
 
 
 def count(number: int, thing: str) -> str:

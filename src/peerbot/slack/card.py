@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from peerbot.conversation.parts import shorten
 from peerbot.conversation.progress import Progress, Step, StepStatus
+from peerbot.conversation.spent import Spent
 from peerbot.slack.blocks import (
     TEXT_LIMIT,
     Block,
@@ -18,9 +18,13 @@ from peerbot.slack.blocks import (
     link,
     mrkdwn,
 )
-from peerbot.slack.text import harmless
+from peerbot.slack.controls import stop_button
+from peerbot.slack.cost_words import cost
+from peerbot.slack.markdown import harmless_markdown
+from peerbot.slack.parts import shorten
 
-State = Literal["queued", "starting", "working", "done", "failed"]
+State = Literal["queued", "starting", "paused", "working", "done", "failed", "stopped"]
+_ENDS = ("done", "failed", "stopped")
 
 _TASKS = 12  # of 50; nobody reads more
 
@@ -33,9 +37,11 @@ _MARKS = {
 _WAITING = {
     "queued": ("Wait for a free worker", StepStatus.PENDING),
     "starting": ("Prepare the workspace", StepStatus.IN_PROGRESS),
+    "paused": ("Wait before the next worker starts", StepStatus.PENDING),
     "working": ("Read the message", StepStatus.IN_PROGRESS),
     "done": ("Answer", StepStatus.COMPLETE),
     "failed": ("Answer", StepStatus.ERROR),
+    "stopped": ("Stop", StepStatus.COMPLETE),
 }
 
 
@@ -50,13 +56,16 @@ def card_message(  # noqa: PLR0913 - a card shows this much
     limit_minutes: float,
     state: State,
     requester: str,
+    turn: int = 0,
     place: int | None = None,
     note: str = "",
+    spent: Sequence[Spent] = (),
 ) -> Rendered:
     """Show how far a turn is.
 
     `requester` is a name (it pings nobody), `place` counts from 1 while `queued`, and `note` is a sentence of ours that
-    says what the turn waits for, or why it was interrupted.
+    says what the turn waits for, or why it was interrupted. `spent` is what it has used up to now. A button stops
+    `turn`, as long as there is something to stop.
     """
     title = _card_title(progress, state, place)
     steps = _shown_steps(progress, state)
@@ -66,16 +75,19 @@ def card_message(  # noqa: PLR0913 - a card shows this much
         link(branch_url, branch),
         f"requested by {mrkdwn(requester, 80)}",
     ]
-    if progress is not None and state in ("working", "done", "failed"):
+    if progress is not None and state in ("working", *_ENDS):
         facts.append(duration(progress.seconds))
         facts.append("1 step" if len(progress.steps) == 1 else f"{len(progress.steps)} steps")
+    facts += cost(spent)
     facts.append(f"limit {limit_minutes:g} min")
     blocks: list[Block] = [{"type": "plan", "title": title, "tasks": [_task(i, step) for i, step in enumerate(steps)]}]
-    narration = harmless(progress.narration).strip() if progress is not None and state == "working" else ""
-    said = shorten(narration, 600, "…") or shorten(harmless(note), 600, "…")
+    narration = progress.narration.strip() if progress is not None and state == "working" else ""
+    said = harmless_markdown(shorten(narration, 600, "…") or shorten(note, 600, "…"))
     if said:
         blocks.append({"type": "markdown", "text": said})
     blocks.append(context(" · ".join(facts)))
+    if state not in _ENDS and turn:
+        blocks.append(stop_button(turn))
     lines = [
         f"*{mrkdwn(title, 150)}*",
         " · ".join(facts),
@@ -92,10 +104,13 @@ def _card_title(progress: Progress | None, state: State, place: int | None) -> s
             return f"Queued · {_ordinal(place)} in line" if place else "Queued"
         case "starting":
             return "Starting workspace"
+        case "paused":
+            return "Interrupted"
         case "done":
             return f"Worked for {took}" if took else "Done"
-        case "failed":
-            return f"Ended without an answer after {took}" if took else "Ended without an answer"
+        case "failed" | "stopped":
+            ended = "Stopped" if state == "stopped" else "Ended without an answer"
+            return f"{ended} after {took}" if took else ended
     return (line(progress.title, 150) if progress is not None else "") or "Working"
 
 
@@ -105,7 +120,7 @@ def _shown_steps(progress: Progress | None, state: State) -> list[Step]:
     if not steps:
         title, status = _WAITING[state]
         return [Step(id="0", title=title, status=status)]
-    ended = {"done": StepStatus.COMPLETE, "failed": StepStatus.ERROR}.get(state)
+    ended = {"done": StepStatus.COMPLETE, "failed": StepStatus.ERROR, "stopped": StepStatus.PENDING}.get(state)
     if ended is not None:
         steps = [s.model_copy(update={"status": ended}) if s.status is StepStatus.IN_PROGRESS else s for s in steps]
     if len(steps) <= _TASKS:

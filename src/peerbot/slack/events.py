@@ -10,10 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from peerbot.conversation.documents import Input
+from peerbot.conversation.keys import is_ts
+from peerbot.slack.interactions import Interaction, read_interaction
+from peerbot.slack.payloads import as_object, clean, id_of
+from peerbot.slack.said import attached, text_of
+from peerbot.slack.shared import shared_files
 from peerbot.slack.text import LEADING_MENTIONS, mentioned_users, phrase_pattern
 
-_A_PERSONS_MESSAGE = (None, "file_share", "thread_broadcast")  # of the subtypes; the rest are edits, joins, bots …
+# Of the subtypes; the rest are edits, joins, bots …
+_A_PERSONS_MESSAGE = (None, "file_share", "thread_broadcast", "me_message")
 _SLACKBOT = "USLACKBOT"
+_STOP_WORDS = ("stop", "cancel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,7 @@ class Us:
     team: str
     bot_user: str
     trigger_phrase: str = "@peerbotai"
+    bot: str = ""  # the bot's own id, beside its user's
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,74 +41,24 @@ class Candidate:
     sure: bool
 
 
-Fields = Mapping[tuple[str, str], tuple[str, ...]]
-"""What stands in the fields of a form, by block and action id: nothing, one string or several."""
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """Somebody edited their message. `message`: as it reads now, if it may be for us."""
+
+    edit: Input
+    message: Candidate | None
 
 
 @dataclass(frozen=True, slots=True)
-class BlockAction:
-    """Somebody used an element of a message or a view: pressed a button, made a choice.
+class Deleted:
+    """Somebody deleted their message."""
 
-    A conversation is found by channel and thread, never by `team`: in a shared channel it can be the person's.
-    """
-
-    team: str
-    user: str
-    channel: str  # this and the next two are empty if the element is in a view
-    message_ts: str
-    thread_ts: str  # of the message itself if it began a thread or stands alone
-    view: str  # its id; empty if the element is in a message
-    block_id: str
-    action_id: str
-    value: str  # a button's own, or the first choice
-    action_ts: str
-    trigger_id: str  # opens a modal within three seconds
-    fields: Fields  # everything that is filled in beside it
-
-
-@dataclass(frozen=True, slots=True)
-class ViewAction:
-    """Somebody submitted a modal, or closed it."""
-
-    submitted: bool
-    team: str
-    user: str
-    view: str  # its id
-    callback_id: str
-    private_metadata: str
-    trigger_id: str  # empty if it was closed
-    fields: Fields
-
-
-@dataclass(frozen=True, slots=True)
-class Shortcut:
-    """Somebody used a shortcut: one of a message, or a global one."""
-
-    team: str
-    user: str
-    callback_id: str
-    channel: str  # this and the next two are empty for a global one
-    message_ts: str
-    thread_ts: str
-    action_ts: str
-    trigger_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Somebody used a slash command."""
-
-    team: str
-    user: str
-    channel: str
-    command: str
-    text: str
-    trigger_id: str
+    deletion: Input
 
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """Anything else: what Slack calls it, and the ids that a line in the log needs."""
+    """Anything else: what Slack calls it, and the ids that a handler or a line in the log needs."""
 
     type: str
     subtype: str = ""
@@ -109,45 +67,23 @@ class Other:
     channel: str = ""
     ts: str = ""  # of the message that it is about
     thread_ts: str = ""
+    event_ts: str = ""  # of itself
+    reaction: str = ""  # the name of the sign, without colons
 
 
-Interaction = BlockAction | ViewAction | Shortcut | Command
-"""Slack sends these once. If the ack is missing, it shows an error to the person, who can try again."""
+Change = Edited | Deleted
+"""Slack sends these again, as it does messages."""
 
-Incoming = Candidate | Interaction | Other
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What Slack gets with the ack. Only a submitted modal and a command take one."""
-
-    body: Mapping[str, Any]
-
-    @classmethod
-    def errors(cls, sentences: Mapping[str, str]) -> "Reply":
-        """Keep the modal open and show a sentence at each of these blocks."""
-        return cls({"response_action": "errors", "errors": dict(sentences)})
-
-    @classmethod
-    def only_to_them(cls, text: str) -> "Reply":
-        """Show a text to the person who used the command, and to nobody else."""
-        return cls({"response_type": "ephemeral", "text": text})
+Incoming = Candidate | Change | Interaction | Other
 
 
 def read(body: Mapping[str, Any], us: Us) -> Incoming:
     """Read the body of any envelope. What lacks an id that it can't be handled without comes out as `Other`."""
-    found: Incoming | None = None
-    match body.get("type"):
-        case "event_callback":
-            found = read_event(body, us)
-        case "block_actions":
-            found = _block_action(body)
-        case "view_submission" | "view_closed":
-            found = _view_action(body)
-        case "shortcut" | "message_action":
-            found = _shortcut(body)
-        case None:
-            found = _command(body)
+    found: Incoming | None
+    if body.get("type") == "event_callback":
+        found = read_event(body, us) or _change(body, us)
+    else:
+        found = read_interaction(body)
     return found or _other(body)
 
 
@@ -162,6 +98,9 @@ def about(incoming: Incoming) -> dict[str, str]:
     if isinstance(incoming, Candidate):
         said = incoming.input
         return {"conversation": str(said.conversation), "input": said.id, "event_id": said.event_id}
+    if isinstance(incoming, Edited | Deleted):
+        changed = incoming.edit if isinstance(incoming, Edited) else incoming.deletion
+        return {"conversation": str(changed.conversation), "input": changed.id, "event_id": changed.event_id}
     named = {name: str(getattr(incoming, name, "")) for name in _LOGGED}
     return {"kind": type(incoming).__name__} | {name: value for name, value in named.items() if value}
 
@@ -175,10 +114,10 @@ def read_event(body: Mapping[str, Any], us: Us) -> Candidate | None:
     event = body.get("event")
     if body.get("type") != "event_callback" or not isinstance(event, Mapping) or not _is_a_persons_message(event, us):
         return None
-    text = _clean(event.get("text"))
+    text = text_of(event)
     if not (text or event.get("files") or event.get("attachments")):
         return None
-    said = _input(body, event, text, us)
+    said = _input(body, event, _all_words(event), us)
     if said is None:
         return None
     if said.channel_type == "im" or addresses_us(text, us):
@@ -186,6 +125,40 @@ def read_event(body: Mapping[str, Any], us: Us) -> Candidate | None:
     if said.thread_ts != said.ts and not LEADING_MENTIONS.match(text):
         return Candidate(said, sure=False)
     return None
+
+
+def _change(body: Mapping[str, Any], us: Us) -> Change | None:
+    """Read an edit or a deletion of a person's message. What Slack itself changes (a preview of a link) is neither."""
+    event = as_object(body.get("event"))
+    now, before = as_object(event.get("message")), as_object(event.get("previous_message"))
+    gone = event.get("subtype") == "message_deleted" or now.get("subtype") == "tombstone"
+    edited = event.get("subtype") == "message_changed" and now.get("edited") and _all_words(now) != _all_words(before)
+    message = before if gone else now
+    if event.get("type") != "message" or not (gone or edited):
+        return None
+    said = {name: value for name, value in message.items() if name not in ("edited", "hidden")}
+    said |= {"type": "message", "channel": event.get("channel"), "channel_type": event.get("channel_type")}
+    if not _is_a_persons_message(said, us):
+        return None
+    made = _input(body, said, _all_words(said), us)
+    at = clean(event.get("event_ts") or event.get("ts"))
+    if made is None or not is_ts(at):
+        return None
+    changed = made.model_copy(update={"kind": "delete" if gone else "edit", "of": made.ts, "ts": at})
+    if gone:
+        return Deleted(changed.model_copy(update={"text": ""}))
+    return Edited(changed, read_event({**body, "event": said}, us))
+
+
+def _all_words(message: Mapping[str, Any]) -> str:
+    """Read a message's own words, and those of a forwarded message in it. Only the former say whether it is for us."""
+    return "\n\n".join(part for part in (text_of(message), attached(message)) if part)
+
+
+def asks_to_stop(text: str, us: Us) -> bool:
+    """Whether the text (as Slack sent it) is the word `stop` or `cancel` and nothing more, but for a mention of us."""
+    words = phrase_pattern(us.trigger_phrase).sub(" ", text.replace(f"<@{us.bot_user}>", " "))
+    return words.strip(" \t\n.!,:").lower() in _STOP_WORDS
 
 
 def addresses_us(text: str, us: Us) -> bool:
@@ -206,15 +179,17 @@ def _is_a_persons_message(event: Mapping[str, Any], us: Us) -> bool:
 def _input(body: Mapping[str, Any], event: Mapping[str, Any], text: str, us: Us) -> Input | None:
     channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
     said = Input(
+        kind="stop" if asks_to_stop(text, us) else "message",
         team=_team(body, us),
         channel=channel,
         thread_ts=str(event.get("thread_ts") or ts),
         ts=ts,
         user=str(event["user"]),
-        user_team=_clean(event.get("user_team") or event.get("team")) or None,
-        channel_type="im" if channel.startswith("D") else _clean(event.get("channel_type")) or None,
+        user_team=clean(event.get("user_team") or event.get("team")) or None,
+        channel_type="im" if channel.startswith("D") else clean(event.get("channel_type")) or None,
         text=text,
-        event_id=_clean(body.get("event_id")),
+        files=shared_files(event),
+        event_id=clean(body.get("event_id")),
     )
     try:
         _ = said.conversation, said.id
@@ -231,125 +206,18 @@ def _team(body: Mapping[str, Any], us: Us) -> str:
     return str(team or body.get("team_id") or us.team)
 
 
-def _clean(value: object) -> str:
-    """A string that UTF-8 can hold (JSON can carry half of a surrogate pair), or the empty one."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
-
-
-def _block_action(body: Mapping[str, Any]) -> BlockAction | None:
-    actions = body.get("actions")
-    action = _object(actions[0]) if isinstance(actions, list) and actions else {}  # there is one: what was used
-    message, container, view = _object(body.get("message")), _object(body.get("container")), _object(body.get("view"))
-    message_ts = _clean(container.get("message_ts") or message.get("ts"))
-    found = BlockAction(
-        team=_id(body.get("team")),
-        user=_id(body.get("user")),
-        channel=_id(body.get("channel")) or _id(container.get("channel_id")),
-        message_ts=message_ts,
-        thread_ts=_clean(container.get("thread_ts") or message.get("thread_ts")) or message_ts,
-        view=_id(view),
-        block_id=_clean(action.get("block_id")),
-        action_id=_clean(action.get("action_id")),
-        value=next(iter(_said(action)), ""),
-        action_ts=_clean(action.get("action_ts")),
-        trigger_id=_clean(body.get("trigger_id")),
-        fields=_fields(_object(body.get("state")) or _object(view.get("state"))),
-    )
-    return found if found.user and found.action_id else None
-
-
-def _view_action(body: Mapping[str, Any]) -> ViewAction | None:
-    view = _object(body.get("view"))
-    found = ViewAction(
-        submitted=body.get("type") == "view_submission",
-        team=_id(body.get("team")),
-        user=_id(body.get("user")),
-        view=_id(view),
-        callback_id=_clean(view.get("callback_id")),
-        private_metadata=_clean(view.get("private_metadata")),
-        trigger_id=_clean(body.get("trigger_id")),
-        fields=_fields(_object(view.get("state"))),
-    )
-    return found if found.user and found.view else None
-
-
-def _shortcut(body: Mapping[str, Any]) -> Shortcut | None:
-    message_ts = _clean(body.get("message_ts"))
-    found = Shortcut(
-        team=_id(body.get("team")),
-        user=_id(body.get("user")),
-        callback_id=_clean(body.get("callback_id")),
-        channel=_id(body.get("channel")),
-        message_ts=message_ts,
-        thread_ts=_clean(_object(body.get("message")).get("thread_ts")) or message_ts,
-        action_ts=_clean(body.get("action_ts")),
-        trigger_id=_clean(body.get("trigger_id")),
-    )
-    return found if found.user and found.callback_id else None
-
-
-def _command(body: Mapping[str, Any]) -> Command | None:
-    found = Command(
-        team=_id(body.get("team_id")),
-        user=_id(body.get("user_id")),
-        channel=_id(body.get("channel_id")),
-        command=_clean(body.get("command")),
-        text=_clean(body.get("text")),
-        trigger_id=_clean(body.get("trigger_id")),
-    )
-    return found if found.user and found.command else None
-
-
 def _other(body: Mapping[str, Any]) -> Other:
-    event = _object(body.get("event")) or body
-    item = _object(event.get("item"))  # of a reaction
-    message = _object(event.get("message")) or _object(event.get("previous_message"))  # that was edited, or deleted
+    event = as_object(body.get("event")) or body
+    item = as_object(event.get("item"))  # of a reaction
+    message = as_object(event.get("message")) or as_object(event.get("previous_message"))  # that was edited, or deleted
     return Other(
-        type=_clean(event.get("type")),
-        subtype=_clean(event.get("subtype")),
-        event_id=_clean(body.get("event_id")),
-        user=_id(event.get("user")),
-        channel=_id(event.get("channel")) or _id(item.get("channel")),
-        ts=_clean(message.get("ts") or item.get("ts") or event.get("ts")),
-        thread_ts=_clean(event.get("thread_ts") or message.get("thread_ts")),
+        type=clean(event.get("type")),
+        subtype=clean(event.get("subtype")),
+        event_id=clean(body.get("event_id")),
+        user=id_of(event.get("user")),
+        channel=id_of(event.get("channel")) or id_of(item.get("channel")),
+        ts=clean(message.get("ts") or item.get("ts") or event.get("ts")),
+        thread_ts=clean(event.get("thread_ts") or message.get("thread_ts")),
+        event_ts=clean(event.get("event_ts")),
+        reaction=clean(event.get("reaction")),
     )
-
-
-def _fields(state: Mapping[str, Any]) -> Fields:
-    return {
-        (_clean(block), _clean(action)): _said(_object(element))
-        for block, elements in _object(state.get("values")).items()
-        for action, element in _object(elements).items()
-    }
-
-
-def _said(element: Mapping[str, Any]) -> tuple[str, ...]:
-    """What an element was filled in with: a text, ids, or the values of options."""
-    options = [element.get("selected_option"), *_list(element.get("selected_options"))]
-    found = [
-        element.get("value"),
-        element.get("selected_date"),
-        element.get("selected_time"),
-        element.get("selected_user"),
-        element.get("selected_channel"),
-        element.get("selected_conversation"),
-        *_list(element.get("selected_users")),
-        *_list(element.get("selected_channels")),
-        *_list(element.get("selected_conversations")),
-        *(_object(option).get("value") for option in options),
-    ]
-    return tuple(text for text in map(_clean, found) if text)
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    """What Slack sent as an object, or an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _id(value: object) -> str:
-    """An id, which Slack writes as such or as a part of what it names."""
-    return _clean(value.get("id") if isinstance(value, Mapping) else value)

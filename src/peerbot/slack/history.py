@@ -6,6 +6,8 @@ from typing import Any
 from peerbot.conversation.keys import Conversation
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
+from peerbot.slack.said import words_of
+from peerbot.slack.shared import shared_files
 from peerbot.slack.text import ThreadMessage
 
 _PAGES = 5
@@ -17,7 +19,8 @@ async def earlier_messages(
 ) -> list[ThreadMessage]:
     """Read the thread's messages from after `after_ts` and before `before_ts`, oldest first, without our own.
 
-    Other bots' messages are among them (a thread often begins with an alert). Reads at most 1,000 messages, the oldest.
+    Other bots' messages are among them (a thread often begins with an alert), and what only attachments, blocks or the
+    names of files say. Reads at most 1,000 messages, the oldest.
     Raises `Unavailable` and `Refused` as `Outbound.call` does.
     """
     found: dict[str, ThreadMessage] = {}
@@ -27,10 +30,38 @@ async def earlier_messages(
     ):
         ts = str(message["ts"])
         if _was_said(message, bot_user) and after_ts < ts < before_ts:
-            author = str(message.get("user") or message.get("username") or "a bot")
-            found[ts] = ThreadMessage(ts, author, str(message["text"]))
+            found[ts] = _read(message)
     return [found[ts] for ts in sorted(found)]
 
 
+async def earlier_message(
+    outbound: Outbound, conversation: Conversation, ts: str, bot_user: str
+) -> list[ThreadMessage]:
+    """Read one message of the thread; none if it is gone, or our own. Raises as `earlier_messages`."""
+    found = [
+        _read(message)
+        async for message in outbound.thread(
+            conversation.channel,
+            conversation.thread_ts,
+            Urgency.FIRST,
+            after_ts=ts,
+            latest=ts,
+            inclusive=True,
+            most=1,
+        )
+        if message["ts"] == ts and _was_said(message, bot_user)
+    ]
+    return found[:1]
+
+
+def _read(message: Mapping[str, Any]) -> ThreadMessage:
+    user = str(message.get("user") or "")
+    name = str(message.get("username") or (message.get("bot_profile") or {}).get("name") or "a bot")
+    files = tuple(shared_files(message))
+    return ThreadMessage(str(message["ts"]), user or name, words_of(message), is_bot=not user, files=files)
+
+
 def _was_said(message: Mapping[str, Any], bot_user: str) -> bool:
-    return message.get("subtype") in _SAID and message.get("user") != bot_user and bool(message.get("text"))
+    if message.get("subtype") not in _SAID or message.get("user") == bot_user:
+        return False
+    return bool(words_of(message) or message.get("files"))

@@ -49,9 +49,12 @@ LONGEST_QUEUE = 200
 _TIERS = {2: 20, 3: 50, 4: 100}  # calls a minute
 _METHOD_TIERS = {
     "reactions.remove": 2,
+    "usergroups.users.list": 2,
     "users.info": 4,
+    "chat.postEphemeral": 4,
     "files.getUploadURLExternal": 4,
     "files.completeUploadExternal": 4,
+    "files.info": 4,
 }  # the other methods that we use are of tier 3
 _SPECIAL = {"chat.postMessage": 60, "chat.getPermalink": 600, "auth.test": 600}  # calls a minute
 _POSTS_AT_ONCE = 3

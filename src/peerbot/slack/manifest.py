@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from peerbot.slack.controls import COMMAND
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -18,7 +20,9 @@ class Scope:
     reason: str
     methods: tuple[str, ...] = ()
     setting: str = ""
-    """The field of `Settings` that makes the scope needless if it is off."""
+    """The attribute of `Settings` that makes the scope needless if it is off or empty."""
+    off: str = ""
+    """The words for that, if they are not `SETTING=false`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,20 @@ SCOPES = (
     Scope("app_mentions:read", "hears that somebody mentions the bot"),
     Scope("channels:history", "reads a thread in a public channel, and what was missed during an outage", _HISTORY),
     Scope("channels:read", "sees whether a public channel is shared with another organization", _READ),
-    Scope("chat:write", "answers, and shows progress by editing its message", ("chat.postMessage", "chat.update")),
+    Scope(
+        "chat:write",
+        "answers, shows progress by editing its message, and tells one person why a click had no effect",
+        ("chat.postMessage", "chat.update", "chat.postEphemeral"),
+    ),
+    Scope("commands", "takes `/peerbot help`, `/peerbot status` and `/peerbot stop`"),
+    Scope(
+        "files:read",
+        "reads the files that people share with their messages; without it they are named, and not read",
+        ("files.info",),
+    ),
     Scope(
         "files:write",
-        "sends the rest of a very long answer as a file",
+        "sends the rest of a very long answer, and files that the agent made",
         ("files.getUploadURLExternal", "files.completeUploadExternal"),
     ),
     Scope("groups:history", "the same as channels:history, in private channels", _HISTORY, _PRIVATE),
@@ -55,11 +69,19 @@ SCOPES = (
     ),
     Scope("mpim:history", "the same as channels:history, in group direct messages", _HISTORY, _DIRECT),
     Scope("mpim:read", "the same as im:read, for group direct messages", _READ, _DIRECT),
+    Scope("reactions:read", "sees ❌ or 🛑 on its card or on the message that asked, which stops the work"),
     Scope(
         "reactions:write",
         "puts 👀 on a message that was received, ✅ or ⚠️ on one that was answered",
         ("reactions.add", "reactions.remove"),
         "slack_enable_status_reactions",
+    ),
+    Scope(
+        "usergroups:read",
+        "sees who is in the user groups that `PEERBOT_ALLOWED_USERS` lists",
+        ("usergroups.users.list",),
+        "allowed_groups",
+        "no user group in `PEERBOT_ALLOWED_USERS`",
     ),
     Scope("users:read", "sees who writes: guests and other organizations' members are refused", ("users.info",)),
 )
@@ -70,6 +92,7 @@ EVENTS = (
     Event("message.groups", "groups:history", "the same in private channels"),
     Event("message.im", "im:history", "direct messages, which need no mention"),
     Event("message.mpim", "mpim:history", "replies and the trigger phrase in group direct messages"),
+    Event("reaction_added", "reactions:read", "❌ or 🛑, which stops the work"),
 )
 
 APP_SCOPE = "connections:write"
@@ -94,11 +117,19 @@ def manifest() -> dict[str, Any]:
                 "messages_tab_read_only_enabled": False,
             },
             "bot_user": {"display_name": "peerbotai", "always_online": True},
+            "slash_commands": [
+                {
+                    "command": COMMAND,
+                    "description": "See what PeerBot does here, and stop it",
+                    "usage_hint": "help | status | stop",
+                    "should_escape": False,
+                }
+            ],
         },
         "oauth_config": {"scopes": {"bot": [scope.name for scope in SCOPES]}},
         "settings": {
             "event_subscriptions": {"bot_events": [event.name for event in EVENTS]},
-            "interactivity": {"is_enabled": False},
+            "interactivity": {"is_enabled": True},
             "org_deploy_enabled": False,
             "socket_mode_enabled": True,
             "token_rotation_enabled": False,
@@ -111,6 +142,7 @@ _REASONS = {
     **{event.name: event.reason for event in EVENTS},
     "display_name": "what people mention; the trigger phrase is @peerbotai too",
     "messages_tab_enabled": "direct messages",
+    "is_enabled": "the buttons on its messages",
     "socket_mode_enabled": "events come over a connection that the bot opens: nothing of yours has to be reachable",
     "token_rotation_enabled": "the token has to stay what it is",
 }
@@ -128,7 +160,11 @@ def _lines(section: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield from _lines(value, indent + "  ")
         elif isinstance(value, list):
             yield f"{indent}{key}:"
-            yield from (_with_reason(f"{indent}  - {item}", item) for item in value)
+            for item in value:
+                if isinstance(item, Mapping):
+                    yield from (f"{indent}  {'  ' if i else '- '}{line}" for i, line in enumerate(_lines(item)))
+                else:
+                    yield _with_reason(f"{indent}  - {item}", item)
         else:
             yield _with_reason(f"{indent}{key}: {json.dumps(value)}", key)  # JSON's scalars are YAML's
 
@@ -142,7 +178,7 @@ def scopes_table() -> str:
     rows = ["| scope | with it PeerBot … | methods | not needed with |", "|---|---|---|---|"]
     for scope in SCOPES:
         methods = ", ".join(f"`{method}`" for method in scope.methods) or "—"
-        off = f"`{scope.setting.upper()}=false`" if scope.setting else "—"
+        off = scope.off or (f"`{scope.setting.upper()}=false`" if scope.setting else "—")
         rows.append(f"| `{scope.name}` | {scope.reason} | {methods} | {off} |")
     return "\n".join(rows) + "\n"
 

@@ -1,7 +1,7 @@
-"""What Slack keeps of channels and threads, read back as the messages that its events once brought.
+"""Reads from Slack the messages of channels and threads, in the form in which Slack's events once brought them.
 
-It is for a dispatcher that was away while the events came. Each page is one call, as a rule of the least urgent; calls
-are counted, so that a look back has an end.
+A dispatcher that was away while the events came uses it. Each page is one call, as a rule with the lowest urgency.
+Calls are counted, so that a look back has an end.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -18,8 +18,8 @@ from peerbot.slack.outbound import Outbound
 
 log = logger(__name__)
 
-MOST_CALLS = 300  # of one look back: about ten minutes of them
-_TYPES = {"public_channel": "channel", "private_channel": "group", "mpim": "mpim", "im": "im"}  # and as events say it
+MOST_CALLS = 300  # of one look back: they take about ten minutes
+_TYPES = {"public_channel": "channel", "private_channel": "group", "mpim": "mpim", "im": "im"}  # kind: events' word
 _GONE = ("thread_not_found", "message_not_found", "channel_not_found", "not_in_channel")
 
 
@@ -40,7 +40,7 @@ class Root:
 
 
 class Past:
-    """One look back. Raises `Unavailable` where Slack does not answer for minutes, and `Refused` where it will not."""
+    """One look back. Raises `Unavailable` if Slack does not answer for minutes, and `Refused` if Slack refuses."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class Past:
 
     @property
     def used_up(self) -> bool:
-        """Whether there is no call left; what was not read by then is not read."""
+        """Whether there is no call left. Messages that were not read by then stay unread."""
         return self._calls_left <= 0
 
     async def channels(self) -> AsyncIterator[MemberOf]:
-        """Yield the channels that the bot is in; kinds that it has no scope for are left out."""
+        """Yield the channels that the bot is in. Kinds that it has no scope for are left out."""
         for kind, spoken in _TYPES.items():
             try:
                 asked = {"types": kind, "exclude_archived": True}
@@ -71,7 +71,7 @@ class Past:
                 log.warning("channels_not_listed", kind=kind, reason=str(refused))
 
     async def in_channel(self, channel: MemberOf, since: float, *, pages: int) -> tuple[list[Candidate], list[Root]]:
-        """Read what stands in the channel itself since then, at most the newest `pages` pages.
+        """Read the messages of the channel itself since then, at most the newest `pages` pages.
 
         Returns the messages that may be for us, oldest first, and the threads that have replies.
         """
@@ -81,7 +81,7 @@ class Past:
         return self._candidates(found, channel), roots
 
     async def in_thread(self, channel: MemberOf, thread_ts: str, since: float) -> list[Candidate]:
-        """Read the messages of a thread that may be for us, oldest first: those since then, and its first."""
+        """Read the messages of a thread that may be for us, oldest first: its first one, and those since then."""
         asked = {"channel": channel.id, "ts": thread_ts, "oldest": f"{since:.6f}"}
         return self._candidates(await self._messages("a thread's messages", "conversations.replies", asked), channel)
 
@@ -104,7 +104,7 @@ class Past:
         return next((candidate for candidate in candidates if candidate.input.ts == ts), None)
 
     def _candidates(self, messages: list[Mapping[str, Any]], channel: MemberOf) -> list[Candidate]:
-        """Read messages as the events that Slack sent, or would have sent, when they were written: as they read now."""
+        """Read messages as Slack's events would have brought them, with their present words."""
         found = []
         for message in messages:
             said = {name: value for name, value in message.items() if name != "edited"}

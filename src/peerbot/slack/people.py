@@ -7,11 +7,13 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
 
 from peerbot.conversation.policy import Channel, Person
-from peerbot.errors import PeerBotError
+from peerbot.errors import PeerBotError, Refused
 from peerbot.logs import logger
+from peerbot.slack.api import refusal_code
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
 
@@ -48,11 +50,16 @@ class People:
         self._outbound = outbound
         self._users: _Recent[Mapping[str, Any]] = _Recent()
         self._channels: _Recent[Channel] = _Recent()
+        self._groups: _Recent[frozenset[str]] = _Recent()
 
-    async def person(self, user: str, team: str) -> Person | None:
-        """Find out who `user` is, seen from workspace `team`; None if that fails."""
+    async def person(self, user: str, team: str, *, groups: Iterable[str] = ()) -> Person | None:
+        """Find out who `user` is, seen from workspace `team`, and in which of these groups; None if that fails."""
         known = await self._user(user)
-        return _person(known, team) if known is not None else None
+        members = {group: await self._members(group) for group in groups}
+        if known is None or None in members.values():
+            return None
+        theirs = frozenset(group for group, users in members.items() if users and user in users)
+        return replace(_person(known, team), groups=theirs)
 
     async def channel(self, channel: str) -> Channel | None:
         """Find out what kind of channel this is; None if that fails."""
@@ -69,6 +76,10 @@ class People:
         self._channels.keep(channel, found)
         return found
 
+    async def name(self, user: str) -> str:
+        """Find a person's name; their id if Slack does not tell it."""
+        return (await self.names([user])).get(user, user)
+
     async def names(self, users: Iterable[str]) -> dict[str, str]:
         """Find people's names, by id; leaves out those that it can't find."""
         few = asyncio.Semaphore(_AT_ONCE)
@@ -79,6 +90,25 @@ class People:
             return user, _name(known) if known is not None else ""
 
         return {user: name for user, name in await asyncio.gather(*map(name_of, set(users))) if name}
+
+    async def _members(self, group: str) -> frozenset[str] | None:
+        """List the members of a user group; None if Slack does not tell. An unknown or disabled group has none."""
+        if (kept := self._groups.get(group)) is not None:
+            return kept
+        asked = {"usergroup": group}
+        try:
+            reply = await self._outbound.call("a user group", "usergroups.users.list", Urgency.FIRST, asked)
+            found = frozenset(map(str, reply["users"]))
+        except Refused as refused:
+            log.warning("group_unknown", group=group, reason=str(refused))
+            if refusal_code(refused) not in ("no_such_subteam", "subteam_not_found"):
+                return None
+            found = frozenset()
+        except (PeerBotError, KeyError, TypeError) as error:
+            log.warning("group_unknown", group=group, reason=str(error))
+            return None
+        self._groups.keep(group, found)
+        return found
 
     async def _user(self, user: str) -> Mapping[str, Any] | None:
         if (kept := self._users.get(user)) is not None:

@@ -20,17 +20,18 @@ from slack_sdk.web.async_client import AsyncWebClient
 from peerbot.errors import PeerBotError
 from peerbot.logs import logger
 from peerbot.slack.api import bolt_log, web_client
-from peerbot.slack.events import Candidate, Incoming, Interaction, Other, Reply, Us, about, read
+from peerbot.slack.events import Candidate, Change, Incoming, Other, Us, about, read
+from peerbot.slack.interactions import Interaction, Reply
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.sockets import CONNECTIONS, PACE, RECORD_SECONDS, OnGap, Pace, Sockets
 
 log = logger(__name__)
 
 OnInput = Callable[[Candidate], Awaitable[bool]]
-OnOther = Callable[[Interaction | Other], Awaitable[Reply | None]]
+OnOther = Callable[[Change | Interaction | Other], Awaitable[Reply | None]]
 
 
-async def unhandled(incoming: Interaction | Other) -> None:
+async def unhandled(incoming: Change | Interaction | Other) -> None:
     """Take what has no handler: it is acked, and a line in the log says so."""
     log.debug("not_handled", **about(incoming))
 

@@ -5,13 +5,11 @@ blocks). All sizes stay below Slack's limits whatever comes in.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peerbot.conversation.documents import FileChange, Turn, TurnStatus
 from peerbot.conversation.notes import NewSession, Note
-from peerbot.conversation.parts import break_markdown, split_markdown
 from peerbot.slack.blocks import (
     SECTION_LIMIT,
     TEXT_LIMIT,
@@ -21,19 +19,23 @@ from peerbot.slack.blocks import (
     context,
     count,
     duration,
-    escape,
     fit,
     link,
     mrkdwn,
     section,
 )
 from peerbot.slack.card import task_lines
-from peerbot.slack.text import harmless
+from peerbot.slack.cost_words import turn_cost
+from peerbot.slack.markdown import as_mrkdwn, harmless_markdown
+from peerbot.slack.parts import blocks_in, break_markdown, split_markdown
+from peerbot.slack.text import escaped, harmless, visible
 from peerbot.slack.words import note_words
 
 _MARKDOWN_LIMIT = 11_500  # of 12,000 a message
 _MESSAGE_LIMIT = 12_500  # of about 13,200, all blocks' JSON; Slack documents it nowhere, and refuses a longer message
-_PLAIN_EXTRA = 1_000  # how much more the same words take as sections
+_PLAIN_EXTRA = 1_400  # how much more the same words take as sections
+_SECTION_EXTRA = 20  # of these for the marks of each section
+_MOST_BLOCKS = 40  # that Slack makes of the words of a message, of 50 with ours; we count a little differently
 _LINKS_LIMIT, _AROUND = 700, 1_000  # an answer's line of links, and all around its words except the changes
 _MESSAGES = 3  # of an answer; a longer answer goes on in a file
 _FILES = 8
@@ -76,8 +78,10 @@ def answer(
     the same words either way. `seconds` is the time that people waited; if it is None, the turn's own time. `missed` is
     a sentence about the answer before this one.
     """
-    words = harmless(turn_words(turn.text, turn.notes)) or "The turn ended without an answer in words."
-    if turn.status is TurnStatus.FAILED:
+    words = visible(turn_words(turn.text, turn.notes)) or "The turn ended without an answer in words."
+    if turn.stopped:
+        words = f"🛑 {words}"
+    elif turn.status is TurnStatus.FAILED:
         words = f"⚠️ {words}"
     if missed:
         words = f"_{missed}_\n\n{words}"
@@ -91,12 +95,16 @@ def answer(
     room = min(_MARKDOWN_LIMIT, _MESSAGE_LIMIT - _PLAIN_EXTRA - _AROUND - _size(below))
     below += [context(line) for line in (links, footer) if line]
     tail = fit([*(line for line in (links, footer) if line), *changes], 1_800)
-    texts = split_markdown(words, room, weigh=_weight, most=_MESSAGES if with_file else None)
-    messages = texts[:_MESSAGES] if with_file else texts
-    file = texts[_MESSAGES] if len(texts) > len(messages) else ""
+    messages = split_markdown(words, room, weigh=_weight, most=_MESSAGES, blocks=_MOST_BLOCKS)
+    file = messages.pop() if len(messages) > _MESSAGES else ""
+    if file and not with_file:
+        # Of many short lines Slack makes many blocks, which would be many messages; these go as mrkdwn.
+        messages += split_markdown(file, room, weigh=_weight)
+        file = ""
+    parts = len(messages) + bool(file)
     shown = []
     for i, text in enumerate(messages, start=1):
-        head = f"Part {i} of {len(texts)}\n" if len(texts) > 1 else ""
+        head = f"Part {i} of {parts}\n" if parts > 1 else ""
         if i < len(messages):
             shown.append(_part(text, head, [context(f"part {i} · goes on in the next message")], ""))
         else:
@@ -106,13 +114,17 @@ def answer(
 
 
 def _part(words: str, head: str, below: Sequence[Block], tail: str) -> Rendered:
-    said = fit([*head.splitlines(), *_as_mrkdwn(words).split("\n")], TEXT_LIMIT - len(tail) - 2)
-    return Rendered("\n\n".join(text for text in (said, tail) if text), [{"type": "markdown", "text": words}, *below])
+    words = harmless_markdown(words)
+    said = _fit_mrkdwn([*head.splitlines(), *as_mrkdwn(words).split("\n")], TEXT_LIMIT - len(tail) - 2)
+    shown: list[Block] = [{"type": "markdown", "text": words}]
+    if blocks_in(words) > _MOST_BLOCKS:
+        shown = [section(part) for part in _mrkdwn_parts(words)]
+    return Rendered("\n\n".join(text for text in (said, tail) if text), [*shown, *below])
 
 
 def notice(sentence: str) -> Rendered:
     """Show one sentence of our own (a refusal, a hint), as plain text."""
-    said = fit(escape(harmless(sentence)).split("\n"), SECTION_LIMIT)
+    said = fit(escaped(harmless(sentence)).split("\n"), SECTION_LIMIT)
     return Rendered(said, [section(said)])
 
 
@@ -136,6 +148,7 @@ def words(rendered: Rendered) -> str:
     return "\n\n".join(
         str(part["text"])
         for block in plain(rendered).blocks
+        if block["type"] != "actions"  # words have no buttons
         for part in (block["elements"] if block["type"] == "context" else [block["text"]])
     )
 
@@ -165,7 +178,7 @@ def _links(turn: Turn, repository_url: str, branch_url: str) -> str:
         parts.append(link(branch_url, turn.branch))
     if turn.repository:
         parts.append(link(repository_url, turn.repository))
-    if turn.status is TurnStatus.DONE and not turn.files:
+    if turn.status is TurnStatus.DONE and not (turn.files or turn.stopped):
         parts.append("no files changed")
     return " · ".join(parts)
 
@@ -174,8 +187,7 @@ def _footer(turn: Turn, seconds: float | None) -> str:
     parts = []
     if seconds is not None:
         parts.append(duration(seconds))
-    if turn.cost_usd is not None:
-        parts.append(f"${turn.cost_usd:.2f}" if turn.cost_usd >= 0.005 else "less than $0.01")
+    parts += turn_cost(turn)
     if turn.model == "demo":
         parts.append("demo model")
     if turn.status is not TurnStatus.REFUSED:
@@ -184,8 +196,8 @@ def _footer(turn: Turn, seconds: float | None) -> str:
 
 
 def _weight(words: str) -> int:
-    """Say how much of a message words take at most, whichever blocks show them."""
-    return len(json.dumps(escape(words), ensure_ascii=False)) - 2
+    """Say how much of a message words take at most, whichever blocks show them, and with what makes them harmless."""
+    return len(json.dumps(escaped(words), ensure_ascii=False)) - 2 + words.count("@")
 
 
 def _size(value: object) -> int:
@@ -200,17 +212,20 @@ def _mrkdwn_parts(markdown: str) -> list[str]:
     parts = []
     while markdown:
         # Escaping makes five characters out of one `&`, so the room depends on the text.
-        room = next(r for r in (SECTION_LIMIT, 1_400, 580) if r == 580 or len(_as_mrkdwn(markdown[:r])) <= 2_800)
-        part, markdown = break_markdown(markdown, room)
-        if part.strip():
-            parts.append(_as_mrkdwn(part))
+        for room in (SECTION_LIMIT, 1_400, 570):
+            part, rest = break_markdown(markdown, room)
+            shown, bare = as_mrkdwn(part), escaped(part)
+            if len(shown) > len(bare) + _SECTION_EXTRA:
+                shown = bare
+            if len(shown) <= SECTION_LIMIT:
+                break
+        markdown = rest
+        if shown.strip():
+            parts.append(shown)
     return parts
 
 
-def _as_mrkdwn(markdown: str) -> str:
-    """Turn Markdown's headings and bold into Slack's own older notation; the rest reads well as it is."""
-    pieces = re.split(r"(^ {0,3}```.*?(?:^ {0,3}```|\Z))", escape(markdown), flags=re.M | re.S)
-    for i in range(0, len(pieces), 2):  # the odd ones are code
-        piece = re.sub(r"^#{1,6} +(.+)$", lambda found: f"*{found[1].strip(' #*')}*", pieces[i], flags=re.M)
-        pieces[i] = re.sub(r"\*\*([^*\n]+)\*\*", r"*\1*", piece)
-    return "".join(pieces)
+def _fit_mrkdwn(lines: Sequence[str], limit_chars: int) -> str:
+    """Keep as many of the lines as there is room for, and leave no fence open."""
+    kept = fit(lines, limit_chars - 4)
+    return f"{kept}\n```" if kept.count("\n```") + kept.startswith("```") & 1 else kept

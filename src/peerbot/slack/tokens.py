@@ -21,7 +21,7 @@ async def identify(outbound: Outbound, trigger_phrase: str = "") -> Us:
     answer in time.
     """
     me = await outbound.call(_DOING, "auth.test", Urgency.FIRST, {})
-    return Us(str(me["team_id"]), str(me["user_id"]), trigger_phrase)
+    return Us(str(me["team_id"]), str(me["user_id"]), trigger_phrase, str(me.get("bot_id") or ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,16 @@
 Pure. The journal keeps facts (`conversation/notes.py`); only this module puts them into words.
 """
 
+from collections.abc import Sequence
+
 from peerbot.conversation import notes
-from peerbot.conversation.deadlines import LONGEST_START, OFFER_AFTER, spoken
+from peerbot.conversation.deadlines import LONGEST_START, OFFER_AFTER, back_off, spoken
 from peerbot.conversation.documents import Posted, RunClosed
 from peerbot.conversation.ends import RunEnd
-from peerbot.conversation.notes import Claude, Note, Refusal, SessionLoss
+from peerbot.conversation.notes import Claude, FileLoss, Note, Refusal, SessionLoss
+from peerbot.slack.control_words import MOST_NAMED, standing_words, stopped_words
+from peerbot.slack.cost_words import budget_near, budget_used_up
+from peerbot.slack.work_words import ABOUT_WORK, about_work
 
 GO_ON = "Write here again to go on."
 
@@ -52,9 +57,27 @@ _REFUSED = {
     Refusal.GUEST: "Guests can't use this bot. A full member of the workspace can.",
     Refusal.SHARED_CHANNEL: "This channel is shared with another organization, so I do no work here.",
     Refusal.DIRECT_MESSAGES_OFF: "Direct messages are switched off for this bot. Mention it in a channel.",
+    Refusal.CHANNEL_NOT_LISTED: "This bot does not work in this channel. Your PeerBot operator chooses the channels.",
+    Refusal.PERSON_NOT_LISTED: "Only some people can use this bot, and you are not one of them yet. Ask your PeerBot "
+    "operator.",
     Refusal.PRIVATE_CHANNELS_OFF: "Private channels are switched off for this bot. Mention it in a public channel.",
 }
+_FILE_LOST = {
+    FileLoss.NO_SCOPE: "my Slack app may not read files. Ask your PeerBot operator to add the scope `files:read` and "
+    "to reinstall the app",
+    FileLoss.NOT_VISIBLE: "Slack does not show it to me. It may belong to another organization",
+    FileLoss.EXTERNAL: "it is not in Slack, only a link to it. Upload the file itself",
+    FileLoss.ELSEWHERE: "its address is not one of Slack's, and I ask no other",
+    FileLoss.DELETED: "it was deleted",
+    FileLoss.HIDDEN: "it is hidden, because the workspace's plan has reached its limit",
+    FileLoss.CANVAS: "it is a canvas or a list, of which Slack has no file. Copy the words into a message",
+    FileLoss.TOO_LARGE: "it is larger than 20 MB",
+    FileLoss.TOO_MANY: "I read the first ten files of a message. Share the others in another message",
+    FileLoss.EMPTY: "it is empty",
+    FileLoss.FAILED: "Slack did not hand it over. Share it again",
+}
 _HOW_IT_ENDED = {
+    RunEnd.FINISHED: "it ended without an answer",
     RunEnd.NEVER_STARTED: "it never started",
     RunEnd.NOT_ADMITTED: "it could not be started",
     RunEnd.CRASHED: "it crashed",
@@ -63,6 +86,7 @@ _HOW_IT_ENDED = {
     RunEnd.HUNG: "it hung",
     RunEnd.EVICTED: "its node had to stop it",
     RunEnd.NODE_LOST: "its node was lost",
+    RunEnd.DISPATCHER_ENDED: "PeerBot was restarted",
     RunEnd.CUT_OFF: "it lost its connection",
 }
 GONE = {
@@ -80,21 +104,20 @@ GONE = {
 }
 """Slack's refusals that waiting does not mend (the thread or channel no longer takes the answer), in people's words."""
 
-MOST_NAMED = 10
-
 
 def note_words(note: Note) -> str:  # noqa: PLR0911, PLR0912 - a sentence a kind
     """Word a note, in Markdown. Nothing for a kind that only a newer release knows."""
     match note:
         case notes.Failed(why=why):
             return _CLAUDE[why]
-        case notes.BudgetUsedUp(budget_usd=budget):
-            return (
-                f"This worker's budget of ${budget:g} is used up. Write here again to go on with a new one, or ask "
-                "your PeerBot operator to raise `PEERBOT_RUN_BUDGET_USD`."
-            )
+        case notes.BudgetUsedUp():
+            return budget_used_up(note)
+        case notes.BudgetNear():
+            return budget_near(note)
         case notes.TimeUp():
             return _time_up(note)
+        case notes.StoppedBy():
+            return stopped_words(note)
         case notes.NotBegun(reason=reason):
             return f"{reason} Write here again, and I try once more."
         case notes.NewSession(why=loss):
@@ -107,12 +130,17 @@ def note_words(note: Note) -> str:  # noqa: PLR0911, PLR0912 - a sentence a kind
                 "_This turn was too long, so I could not save my session. With your next message I go on from the "
                 "messages here._"
             )
-        case notes.NotPushed():
-            return _not_pushed(note)
+        case _ if isinstance(note, ABOUT_WORK):
+            return about_work(note)
         case notes.NoPullRequest(reason=reason):
             return f"_The work is on the branch, but there is no pull request yet: {reason}_"
         case notes.NewBranch(branch=branch, reason=reason):
             return f"_{reason}, so this turn began a new branch from the default branch: `{branch}`._"
+        case notes.OtherRepository(repository=repository, taken=taken):
+            return (
+                f"_There is a repository `{taken}` already, and nothing shows that I made it for you. So I work in "
+                f"`{repository}`._"
+            )
         case notes.GivenUp():
             return _given_up(note)
         case notes.NotStarted(said=said):
@@ -121,14 +149,13 @@ def note_words(note: Note) -> str:  # noqa: PLR0911, PLR0912 - a sentence a kind
                 "(the log has more). When the problem is fixed, write here again."
             )
         case notes.WaitedTooLong():
-            return (
-                f"This has waited for more than {spoken(OFFER_AFTER)}, so I did not begin without asking you. If you "
-                "still want it done, write here, for example “go on”."
-            )
+            return _waited_too_long(note)
         case notes.NoRepository(reason=reason):
             return f"{reason} Tell your PeerBot operator. When the problem is fixed, write here again."
         case notes.Refused(why=refusal):
             return _REFUSED[refusal]
+        case notes.FilesNotRead():
+            return _files_not_read(note)
         case notes.NothingAsked():
             return (
                 "Tell me what to do in the same message, for example: “fix the failing test in `calc`” or “what does "
@@ -138,36 +165,47 @@ def note_words(note: Note) -> str:  # noqa: PLR0911, PLR0912 - a sentence a kind
             return ""
 
 
+def _files_not_read(note: notes.FilesNotRead) -> str:
+    """Name the files that the agent did not get, those with the same reason together."""
+    said = []
+    for why, sentence in _FILE_LOST.items():
+        lost = [file.name for file in note.files if file.why is why]
+        named = [f"`{_one_line(name)}`" for name in lost if name]
+        more = len(named) - MOST_NAMED
+        shown = [*named[:MOST_NAMED], *([f"{more} more"] if more > 0 else [])]
+        unnamed = len(lost) - len(named)
+        shown += [f"{unnamed} whose name Slack does not tell"] if unnamed else []
+        if shown:
+            said.append(f"I could not read {', '.join(shown)}: {sentence}.")
+    return "\n\n".join(f"_{sentence}_" for sentence in said)
+
+
+def _one_line(name: str) -> str:
+    """Write a name that people gave so that it can stand in code: one line, no backtick, 80 characters at most."""
+    return " ".join(name.replace("`", "'").split())[:80]
+
+
+def _waited_too_long(note: notes.WaitedTooLong) -> str:
+    if note.end:
+        return (
+            f"Workers were stopped again and again for {spoken(OFFER_AFTER)}, and not because of your task. The "
+            f"last time, {how_it_ended(note.end, note.said)}. I try no longer without asking you. If you still want it "
+            "done, write here, for example “go on”, and I go on from the saved work."
+        )
+    return (
+        f"This has waited for more than {spoken(OFFER_AFTER)}, so I did not begin without asking you. If you "
+        "still want it done, write here, for example “go on”."
+    )
+
+
 def _time_up(note: notes.TimeUp) -> str:
     if note.waited_for:
         why = _WAITED_FOR.get(note.waited_for, "Claude does not answer")
         return f"{why}. I tried for {note.minutes:g} min. {_LATER}"
-    standing = "  \n".join(
-        f"**{word}:** {_named(titles)}" for word, titles in (("Done", note.done), ("Left", note.left)) if titles
-    )
+    standing = standing_words(note.done, note.left)
     last = f"The last thing I said:\n\n{note.last_words}" if note.last_words else ""
     stopped = f"This turn reached its limit of {note.minutes:g} min, so I stopped. {GO_ON}"
     return "\n\n".join(filter(None, (stopped, standing, last)))
-
-
-def _named(titles: tuple[str, ...]) -> str:
-    """Name the last of these, and say how many came before."""
-    more = len(titles) - MOST_NAMED
-    return "; ".join([*([f"{more} more"] if more > 0 else []), *titles[-MOST_NAMED:]])
-
-
-def _not_pushed(note: notes.NotPushed) -> str:
-    if note.diverged:
-        then = "Write here again, and I bring both together. Until then I keep my changes."
-    elif note.kept:
-        then = "When that is fixed, write here again, and I push them. Until then I keep them."
-    else:
-        then = (
-            f"Write here again, and I push them. I keep them for {note.waits_seconds:g} seconds; after that I do the "
-            "work again. If it fails again, ask your PeerBot operator."
-        )
-    reason = note.reason.rstrip(".")
-    return f"⚠️ **My changes are not on the branch yet, because I could not push them:** {reason}. {then}"
 
 
 def _given_up(note: notes.GivenUp) -> str:
@@ -181,9 +219,11 @@ def _given_up(note: notes.GivenUp) -> str:
 def _saved(saved: notes.Saved | None) -> str:
     if saved is None:
         return "It changed nothing."
-    if not saved.known:
-        return f"If any of its changes were saved, they are below `refs/{saved.folder}` in {saved.repository}."
     on_branch = f" Earlier pushes are on the branch `{saved.branch}`." if saved.branch else ""
+    if saved.kept:
+        return f"I saved its changes, and your next message here goes on from them.{on_branch}"
+    if not saved.known:  # of a release that saved on GitHub
+        return f"If any of its changes were saved, they are below `refs/{saved.folder}` in {saved.repository}."
     if not saved.ref:
         return f"It had not saved its changes yet.{on_branch}"
     return f"Its changes are saved in `{saved.ref}` of {saved.repository}.{on_branch}"
@@ -192,6 +232,11 @@ def _saved(saved: notes.Saved | None) -> str:
 def how_it_ended(end: RunEnd, said: str = "") -> str:
     """Say why a run ended, as the end of a sentence. `said`: the reason for people from the place where runs run."""
     return said or _HOW_IT_ENDED.get(end, "it was stopped from outside")
+
+
+def work_words(told: Sequence[Note]) -> str:
+    """Word the notes about a turn's work alone, for the agent of the next turn."""
+    return "\n\n".join(note_words(note) for note in told if isinstance(note, ABOUT_WORK))
 
 
 def waits(said: str) -> str:
@@ -208,6 +253,15 @@ def goes_on(before: RunClosed) -> str:
         return ""
     ended = how_it_ended(before.reason, before.said)
     return f"The worker before this one ended: {ended}. This one goes on from the saved work."
+
+
+def backs_off(last: RunClosed, ends: int) -> str:
+    """Say that so many runs in a row ended through nobody's fault, and when the next one starts."""
+    return (
+        f"{ends} workers in a row were stopped, and not because of your task. The last time, "
+        f"{how_it_ended(last.reason, last.said)}. The next one starts within {spoken(back_off(ends))} and goes on from "
+        "the saved work; you don't need to write again."
+    )
 
 
 def delayed(service: str) -> str:

@@ -122,7 +122,7 @@ class Answers:
     async def _uploaded(self, turn: Turn, shown: Answer) -> str:
         """Upload the file; returns its id, or an empty string if the workspace or the app's scopes allow none."""
         try:
-            return await self._poster.upload(file_name(turn.k, shown.parts), shown.file)
+            return await self._poster.upload(file_name(turn.k, shown.parts), shown.file.encode(errors="replace"))
         except Refused as refused:
             log.warning("file_refused", turn=turn.k, reason=str(refused))
             return ""
@@ -141,12 +141,10 @@ class Answers:
     async def _found(self, conversation: Conversation, turn: Turn) -> "_Found":
         """Look for the parts of a turn's answer in the thread."""
         found = _Found()
-        us = ""
         async for message in self._poster.thread(conversation, after_ts=input_ts(turn.inputs[0])):
             if part := _part(message.mark, conversation, turn.k):
-                us = message.user
                 found.messages.setdefault(part, message.ts)
-            elif us and message.user == us:  # a person may give a file any name
+            else:
                 numbers = [int(name[1]) for file in message.files if (name := _FILE.fullmatch(file))]
                 if turn.k in numbers:
                     found.file = message.ts
@@ -184,6 +182,11 @@ def turn_metadata(conversation: Conversation, turn: int, part: int = 1) -> Mark:
 def file_name(turn: int, part: int) -> str:
     """Name the file with an answer's rest, so that it is found again."""
     return f"answer-turn-{turn}-part-{part}.md"
+
+
+def is_file_of_an_answer(name: str) -> bool:
+    """Say whether a file of this name would be taken for an answer's rest."""
+    return _FILE.fullmatch(name) is not None
 
 
 def _part(mark: Mark | None, conversation: Conversation, turn: int) -> int:

@@ -6,7 +6,7 @@ is never drawn over an answer, nor after one.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
 from structlog.contextvars import bound_contextvars
@@ -14,8 +14,9 @@ from structlog.contextvars import bound_contextvars
 from peerbot.conversation.deadlines import POST_SECONDS
 from peerbot.conversation.documents import Card, Input, Run, Told, Turn, TurnStatus
 from peerbot.conversation.ends import RunEnd
-from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.conversation.keys import Conversation, input_kind, input_ts
 from peerbot.conversation.progress import Progress
+from peerbot.conversation.spent import Spent
 from peerbot.errors import PeerBotError, Unavailable
 from peerbot.github.repositories import Repositories, branch_url
 from peerbot.journal.journal import Journal
@@ -34,11 +35,15 @@ from peerbot.thread.answers import Answers
 log = logger(__name__)
 
 RECEIVED, DONE, WARNING, WAITS = "eyes", "white_check_mark", "warning", "hourglass_flowing_sand"
+STOPPED, READ = "octagonal_sign", "heavy_plus_sign"
 
 PLACE_SECONDS = 5.0
 """The least time between two updates of a place in line."""
 
 CARD_EVENT = "peerbot_card"
+
+SpentOf = Callable[[Conversation, int], Awaitable[Sequence[Spent]]]
+"""Says what a turn has used up to now. Raises nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class _Face:
     report: Progress | None = None
     place: int | None = None
     note: str = ""
+    spent: Sequence[Spent] = ()  # at the turn's end
 
 
 @dataclass(slots=True)
@@ -87,6 +93,7 @@ class _Live:
 
     newest: _Face
     drawn: _Face | None = None
+    read: set[str] = field(default_factory=set)  # later messages that have our sign that the agent has read them
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -109,6 +116,7 @@ class Presenter:
         repositories: Repositories,
         people: People,
         style: Style,
+        spent: SpentOf,
         spawn: Spawn,
     ) -> None:
         self._journal = journal
@@ -117,14 +125,19 @@ class Presenter:
         self._repositories = repositories
         self._people = people
         self._style = style
+        self._spent = spent
         self._spawn = spawn
         self._live: dict[tuple[Conversation, int], _Live] = {}
         self._drawing: dict[tuple[Conversation, int], asyncio.Lock] = {}
         self._posting: dict[tuple[Conversation, int], asyncio.Lock] = {}
 
+    async def name(self, user: str) -> str:
+        """Find a person's name; their id if Slack does not tell it."""
+        return await self._people.name(user)
+
     async def received(self, item: Input) -> None:
-        """Show that we received and recorded a message."""
-        if self._style.reactions:
+        """Show that we received and recorded a message. People see the effect of everything else itself."""
+        if self._style.reactions and item.kind == "message":
             await self._quietly(self._poster.react(item.channel, item.ts, RECEIVED))
 
     async def waits(self, item: Input) -> None:
@@ -154,6 +167,11 @@ class Presenter:
         """
         self.not_queued(conversation)
         await self._quietly(self._draw(conversation, turn, facts, lambda: _Face("starting", note=note), Urgency.FIRST))
+
+    async def paused(self, conversation: Conversation, turn: int, facts: CardFacts, note: str) -> None:
+        """Show that the turn waits for its next run. `note` is a sentence: why, and until when. Never raises."""
+        face = _Face("paused", note=note)
+        await self._quietly(self._draw(conversation, turn, facts, lambda: face, Urgency.PROGRESS))
 
     async def delayed(self, conversation: Conversation, turn: int, reason: str) -> None:
         """Say once, in the message that becomes the turn's card, why it can't begin yet. Never raises."""
@@ -188,6 +206,16 @@ class Presenter:
         if live and live.newest.place:
             self.not_queued(conversation)
         self._show(conversation, turn, facts, _Face("working", report))
+        live = self._live[conversation, turn]
+        for identity in report.taken:
+            if identity not in live.read and self._style.reactions:
+                live.read.add(identity)
+                self._spawn(self._was_read(conversation, identity))
+
+    async def _was_read(self, conversation: Conversation, identity: str) -> None:
+        """Show that the agent has read a message that came while it worked. A worker may name what nobody wrote."""
+        if input_kind(identity) == "message" and await self._journal.input(conversation, identity):
+            await self._quietly(self._poster.react(conversation.channel, input_ts(identity), READ))
 
     def _show(self, conversation: Conversation, turn: int, facts: CardFacts, face: _Face) -> None:
         live = self._live.setdefault((conversation, turn), _Live(face))
@@ -222,11 +250,12 @@ class Presenter:
         for locks in (self._drawing, self._posting):
             locks.pop((conversation, turn.k), None)
 
-    async def _answered(self, conversation: Conversation, identity: str, status: TurnStatus) -> None:
-        if not self._style.reactions:
+    async def _answered(self, conversation: Conversation, identity: str, turn: Turn) -> None:
+        if not self._style.reactions or input_kind(identity) != "message":
             return
         ts = input_ts(identity)
-        await self._poster.react(conversation.channel, ts, DONE if status is TurnStatus.DONE else WARNING)
+        sign = STOPPED if turn.stopped else DONE if turn.status is TurnStatus.DONE else WARNING
+        await self._poster.react(conversation.channel, ts, sign)
         await self._poster.unreact(conversation.channel, ts, RECEIVED)
 
     async def ended(self, conversation: Conversation, turn: Turn, facts: CardFacts | None) -> None:
@@ -237,10 +266,11 @@ class Presenter:
     async def _show_end(
         self, conversation: Conversation, turn: Turn, facts: CardFacts | None, last: Progress | None
     ) -> None:
-        shown = [self._quietly(self._answered(conversation, identity, turn.status)) for identity in turn.inputs]
+        shown = [self._quietly(self._answered(conversation, identity, turn)) for identity in turn.inputs]
         if facts:
             facts = replace(facts, branch=turn.branch or facts.branch)
-            face = _Face("done" if turn.status is TurnStatus.DONE else "failed", last)
+            ended: State = "stopped" if turn.stopped else "done" if turn.status is TurnStatus.DONE else "failed"
+            face = _Face(ended, last, spent=turn.spent)
             shown.append(self._quietly(self._draw(conversation, turn.k, facts, lambda: face, Urgency.FIRST, last=True)))
         await asyncio.gather(*shown)
 
@@ -289,7 +319,7 @@ class Presenter:
         async def newest() -> Rendered | None:
             if not last and await self._journal.turn(conversation, turn):
                 return None  # the turn ended while this call waited
-            return await self._rendered(conversation, facts, face())
+            return await self._rendered(conversation, turn, facts, face())
 
         # One at a time: otherwise an edit that Slack keeps waiting could come after the one that shows the end.
         async with self._drawing.setdefault((conversation, turn), asyncio.Lock()):
@@ -323,8 +353,9 @@ class Presenter:
             await asyncio.gather(posting, return_exceptions=True)
             raise
 
-    async def _rendered(self, conversation: Conversation, facts: CardFacts, face: _Face) -> Rendered:
+    async def _rendered(self, conversation: Conversation, turn: int, facts: CardFacts, face: _Face) -> Rendered:
         repository = await self._repositories.known(facts.repository)
+        spent = await self._spent(conversation, turn) if face.state == "working" else face.spent
         return card_message(
             face.report,
             run_name=conversation.job_name(facts.run),
@@ -334,9 +365,11 @@ class Presenter:
             branch_url=branch_url(repository, facts.branch),
             limit_minutes=self._style.limit_minutes,
             state=face.state,
+            turn=turn,
             place=face.place,
             note=face.note,
-            requester=(await self._people.names([facts.requester])).get(facts.requester, facts.requester),
+            spent=spent,
+            requester=await self.name(facts.requester),
         )
 
     async def _quietly(self, drawing: Coroutine[object, object, None]) -> None:

@@ -1,23 +1,22 @@
-"""Chooses the repository for a conversation's work, once, and writes the choice down."""
+"""Chooses the repository and the branch for a conversation's work, once, and writes the choice down."""
 
 from peerbot.conversation.documents import Input, Started
-from peerbot.conversation.keys import Conversation
-from peerbot.conversation.names import repository_name
+from peerbot.conversation.keys import Conversation, branch_prefixes
 from peerbot.errors import Refused
 from peerbot.github.client import GitHub, Repository
 from peerbot.journal import choices
 from peerbot.journal.journal import Journal
-from peerbot.slack.people import People
+from peerbot.turns.own import Own, OwnRepositories
 
 
 class Beginning:
     """Finds or makes a conversation's repository. Idempotent: the first `conversation.json` counts."""
 
-    def __init__(self, *, journal: Journal, github: GitHub, people: People, organization: str) -> None:
+    def __init__(self, *, journal: Journal, github: GitHub, own: OwnRepositories, branch_prefix: str) -> None:
         self._journal = journal
         self._github = github
-        self._people = people
-        self._organization = organization
+        self._own = own
+        self._branch_prefix = branch_prefix
 
     async def of(self, conversation: Conversation, first: Input) -> Started:
         """Read where the conversation's work goes, or choose a place for the author of `first`.
@@ -26,14 +25,16 @@ class Beginning:
         """
         if there := await self._journal.conversation(conversation):
             return there.model_copy(update={"branch": await self._journal.branch(conversation, there.branch)})
-        repository = await self._chosen(conversation) or await self._own(conversation.team, first.user)
+        chosen = await self._chosen(conversation)
+        own = Own(chosen) if chosen else await self._own.of(conversation, first.user)
         return await self._journal.begin(
             conversation,
             Started(
                 began_by=first.user,
-                repository=repository.full_name,
-                default_branch=repository.default_branch,
-                branch=conversation.branch,
+                repository=own.repository.full_name,
+                default_branch=own.repository.default_branch,
+                branch=await self._branch(conversation, own.repository),
+                instead_of=own.instead_of,
             ),
         )
 
@@ -50,14 +51,13 @@ class Beginning:
             )
         return repository
 
-    async def _own(self, team: str, user: str) -> Repository:
-        """Find or make the author's own repository. Its name stays theirs, whatever display names others take."""
-        person = await self._people.person(user, team)
-        handle = person.name if person else user
-        owner = await self._github.owner(self._organization)
-        name = repository_name(handle, user)
-        if await choices.claim_repository(self._journal, owner.login, name, f"{team}/{user}") != f"{team}/{user}":
-            name = repository_name(handle, user, disambiguate=True)
-            if await choices.claim_repository(self._journal, owner.login, name, f"{team}/{user}") != f"{team}/{user}":
-                raise Refused(f"The repository name {name} belongs to somebody else.")
-        return await self._github.ensure_repository(owner, name, description="Work of PeerBot")
+    async def _branch(self, conversation: Conversation, repository: Repository) -> str:
+        """Name the branch for the conversation, below a prefix that is not itself a branch of the repository."""
+        for prefix in branch_prefixes(self._branch_prefix):
+            taken = prefix == repository.default_branch
+            if not taken and await self._github.branch_head(repository.full_name, prefix) is None:
+                return conversation.branch_below(prefix)
+        raise Refused(
+            f"In {repository.full_name} there are branches `{self._branch_prefix}` to `{prefix}`, so git can have no "
+            "branches below them. Set PEERBOT_BRANCH_PREFIX to another name, or delete one of them."
+        )

@@ -8,7 +8,7 @@ it to the journal (`branches/{i}.json`) before anybody works on it. The git rela
 import asyncio
 
 from peerbot.conversation.documents import Branch, KeptWork, Run, Turn, TurnStatus
-from peerbot.conversation.keys import Conversation
+from peerbot.conversation.keys import Conversation, later_branch
 from peerbot.errors import PeerBotError
 from peerbot.github.client import GitHub
 from peerbot.journal.journal import Journal
@@ -16,7 +16,7 @@ from peerbot.logs import logger
 
 log = logger(__name__)
 
-LOOK_SECONDS = 10.0
+LOOK_SECONDS = 15.0
 """How long a turn waits for GitHub to say if its branch is still open. Without an answer it keeps the branch."""
 
 _MOST_SHOWN = 1000
@@ -71,7 +71,9 @@ class Branches:
         if not reason:
             return branch, ""
         number = newest.i + 1 if newest else 2
-        wanted = Branch(i=number, branch=conversation.later_branch(number), turn=turn, reason=reason)
+        started = await self._journal.conversation(conversation)
+        first = started.branch if started else run.branch
+        wanted = Branch(i=number, branch=later_branch(first, number), turn=turn, reason=reason)
         begun = await self._journal.begin_branch(conversation, wanted)
         log.info("branch_begun", branch=begun.branch, reason=begun.reason)
         return begun.branch, begun.reason
@@ -112,7 +114,7 @@ class Branches:
                 return f"Pull request #{before.pull_request.number} was {state}"
             if state == "open":
                 return ""
-        if await self._github.branch_head(repository, branch) is not None:
+        if await self._github.branch_head(repository, branch, written_at=before.ended_at) is not None:
             return ""
         if await self._github.repository(repository) is None:
             return ""  # the repository is gone or hidden: nobody has decided anything about the branch

@@ -5,20 +5,24 @@ The worker has pushed and saved the session before it calls `finish`.
 
 from collections.abc import Sequence
 
-from peerbot.conversation.documents import KeptWork, PullRequest, Run, SessionRef, Turn, TurnStatus
+from peerbot.conversation.documents import KeptWork, PullRequest, Run, SessionRef, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.notes import NewBranch, NoPullRequest
+from peerbot.conversation.notes import NewBranch, NoDifference, NoPullRequest, OtherRepository
+from peerbot.conversation.spent import dollars
 from peerbot.errors import Conflict, PeerBotError
 from peerbot.github.client import GitHub
 from peerbot.github.describe import pull_request_body, pull_request_title
+from peerbot.journal import work
 from peerbot.journal.answers import answered
 from peerbot.journal.journal import Journal, RunRecord
 from peerbot.logs import logger
-from peerbot.protocol.documents import SessionPart, TurnBegin, TurnResult
-from peerbot.protocol.sessions import heard_in
+from peerbot.protocol.documents import TurnBegin, TurnResult
+from peerbot.protocol.sessions import LARGEST_BYTES, spoken_in
 from peerbot.slack.post import Poster
 from peerbot.slack.render import turn_words
+from peerbot.slack.words import work_words
 from peerbot.thread.inbox import Inbox
+from peerbot.turns.bills import Bills
 from peerbot.turns.branches import Branches
 
 log = logger(__name__)
@@ -35,6 +39,7 @@ class Turns:
         branches: Branches,
         inbox: Inbox,
         poster: Poster,
+        bills: Bills,
         model_kind: str,
     ) -> None:
         self._journal = journal
@@ -42,6 +47,7 @@ class Turns:
         self._branches = branches
         self._inbox = inbox
         self._poster = poster
+        self._bills = bills
         self._model_kind = model_kind
 
     async def begin(self, conversation: Conversation, record: RunRecord) -> TurnBegin:
@@ -52,17 +58,20 @@ class Turns:
         turn = await self._journal.next_turn(conversation)
         since = await unfinished_since(self._journal, conversation, turn)
         parts = [
-            part
+            key
             for k in range(since, turn + 1)
-            for part in await self._journal.session_parts(conversation, k, before_run=record.n)
+            for key in await self._journal.session_parts(conversation, k, before_run=record.n)
         ]
         if parts:
             log.info("turn_goes_on", turn=turn, since=since, parts=len(parts))
-        session_id = heard_in(readable_parts(parts))
+        session_id = await last_heard(self._journal, parts)
         if session_id is None:
             session = await last_session(self._journal, conversation, turn)
             session_id = session.id if session else None
         branch, new_branch = await self._branches.for_turn(conversation, turn, record.run)
+        kept = await self._branches.kept(conversation)
+        checkpoint = await work.newest(self._journal, conversation, range(since, turn + 1), before_run=record.n)
+        before = await self._journal.turn(conversation, turn - 1) if turn > 1 else None
         return TurnBegin(
             turn=turn,
             session_id=session_id,
@@ -70,8 +79,20 @@ class Turns:
             unfinished_since=since,
             branch=branch,
             new_branch=new_branch,
-            kept=await self._branches.kept(conversation),
+            kept=kept,
+            saved=bool(kept or checkpoint),
+            told=work_words(before.notes) if before else "",
         )
+
+    async def saved_work(self, conversation: Conversation, record: RunRecord, turn: int) -> bytes | None:
+        """Read the saved state with which turn `turn` goes on; None if there is none.
+
+        It is the newest checkpoint of a run that ended in the middle of the turn, or else what the turn before kept.
+        """
+        since = await unfinished_since(self._journal, conversation, turn)
+        found = await work.newest(self._journal, conversation, range(since, turn + 1), before_run=record.n)
+        place = found or await self._branches.kept(conversation)
+        return await work.read(self._journal, conversation, place) if place else None
 
     async def finish(
         self, conversation: Conversation, record: RunRecord, turn: int, result: TurnResult
@@ -86,7 +107,9 @@ class Turns:
         if written is None:
             # All earlier turns were written before this one got its number, so this look can't miss one.
             done = await answered(self._journal, conversation, result.inputs)
-            if left := [identity for identity in result.inputs if identity not in done]:
+            asked = [each for each in dict.fromkeys(result.inputs) if each not in done]
+            # A worker that was taken over may name inputs that nobody wrote.
+            if left := [each for each in asked if await self._journal.input(conversation, each)]:
                 document = await self._document(
                     conversation, record.run, turn, result.model_copy(update={"inputs": left})
                 )
@@ -98,13 +121,14 @@ class Turns:
             raise Conflict("Another run has already answered this turn.")
         return written, False
 
-    async def clear_checkpoints(self, conversation: Conversation, record: RunRecord) -> None:
-        """Delete the checkpoints of a written turn, which nobody needs from now on. A failure is only logged."""
-        repository = record.run.repository
+    async def clear_saved(self, conversation: Conversation, record: RunRecord, turn: Turn) -> None:
+        """Delete the saved states that a written turn makes useless. A failure is only logged."""
         try:
-            await self._github.delete_refs(repository, f"peerbot/{conversation.id}/")
+            await work.clear(self._journal, conversation, turn.k, kept=turn.kept)
+            # Workers of the release before keep their checkpoints on GitHub.
+            await self._github.delete_refs(record.run.repository, f"peerbot/{conversation.id}/")
         except PeerBotError as error:
-            log.warning("checkpoints_not_cleared", reason=str(error), exc_info=error)
+            log.warning("saved_work_not_cleared", reason=str(error), exc_info=error)
 
     async def _document(self, conversation: Conversation, run: Run, turn: int, result: TurnResult) -> Turn:
         branch = await self._branches.current(conversation, run)
@@ -116,9 +140,16 @@ class Turns:
             except PeerBotError as error:
                 log.warning("no_pull_request", reason=str(error), exc_info=error)
                 notes.append(NoPullRequest(reason=str(error)))
+            else:
+                if result.no_difference and pull_request is None:
+                    notes.append(NoDifference())
         if new := await self._branches.of_turn(conversation, turn):
             notes.append(NewBranch(branch=new.branch, reason=new.reason))
-        kept = KeptWork(turn=turn, run=run.n, base=result.base) if result.kept else None
+        begun = await self._journal.conversation(conversation)
+        if begun and begun.instead_of and await unfinished_since(self._journal, conversation, turn) == 1:
+            notes.append(OtherRepository(repository=run.repository, taken=begun.instead_of))
+        bill = await self._bills.of(conversation, turn, notes)
+        kept = KeptWork(turn=turn, run=run.n, part=result.part, base=result.base) if result.kept else None
         if not result.began:
             kept = await self._branches.kept(conversation)
         session = SessionRef(id=result.session_id, turn=turn, run=run.n) if result.session_id else None
@@ -129,7 +160,7 @@ class Turns:
             inputs=result.inputs,
             status=TurnStatus(result.status),
             text=result.text,
-            notes=notes,
+            notes=bill.notes,
             repository=run.repository,
             branch=branch,
             commit=result.commit,
@@ -138,7 +169,8 @@ class Turns:
             files=result.files,
             session=session,
             model="demo" if self._model_kind == "demo" else "claude",
-            cost_usd=result.cost_usd,
+            cost_usd=dollars(bill.spent) if bill.spent else None,
+            spent=bill.spent,
             seconds=result.seconds,
             began=result.began,
         )
@@ -146,15 +178,18 @@ class Turns:
     async def _pull_request(
         self, conversation: Conversation, run: Run, branch: str, result: TurnResult
     ) -> PullRequest | None:
-        """Open the conversation's pull request, or find and update it. None if the repository is gone or empty."""
-        repository = await self._github.repository(run.repository)
-        if repository is None or repository.empty:
+        """Open the conversation's pull request, or find and update it. None if there is nothing to compare with."""
+        repository = await self._github.repository(run.repository, written_at=now())
+        if repository is None:
             return None
+        if result.no_difference:
+            return await self._github.open_pull_request_of(repository, branch)
         first = await self._journal.input(conversation, result.inputs[0])
         request = await self._inbox.text(first) if first else ""
         pull_request = await self._github.ensure_pull_request(
             repository,
             head=branch,
+            commit=result.commit,
             base=repository.default_branch,
             title=pull_request_title(request or result.title),
             body=pull_request_body(
@@ -170,13 +205,19 @@ class Turns:
         return pull_request
 
 
-def readable_parts(parts: Sequence[bytes]) -> list[SessionPart]:
-    """Read a turn's parts. If one is damaged, return none: Claude Code can't resume a transcript with a hole."""
-    try:
-        return [SessionPart.model_validate_json(part) for part in parts]
-    except ValueError as error:
-        log.error("session_unreadable", parts=len(parts), reason=f"a part is damaged: {type(error).__name__}")
-        return []
+async def last_heard(journal: Journal, parts: Sequence[str]) -> str | None:
+    """Find the session in which the agent was spoken to last, in the parts of these keys; None if there is none."""
+    left = LARGEST_BYTES
+    for key in reversed(parts):
+        async with journal.large:
+            part = await journal.get(key) or b""
+            left -= len(part)
+            if found := spoken_in(part):
+                return found
+            del part
+        if left < 0:
+            break
+    return None
 
 
 async def last_session(journal: Journal, conversation: Conversation, turn: int) -> SessionRef | None:

@@ -8,13 +8,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from peerbot.conversation.documents import now
 from peerbot.conversation.keys import Conversation, input_ts
-from peerbot.errors import SettingsError
-from peerbot.journal.open import open_storage
+from peerbot.journal.open import must_exist, open_storage
 from peerbot.settings import OutsideSettings
 from peerbot.slack.api import open_client
 from peerbot.slack.outbound import Outbound
@@ -35,7 +32,7 @@ async def verify(settings: OutsideSettings, tell: Tell, *, since: timedelta | No
     `since`: leave out conversations in which nothing was said for this long and nothing waits. `tell` gets a line after
     each thousand conversations. Raises `SettingsError`, and the store's and Slack's errors: then nothing was verified.
     """
-    _must_exist(settings.store_url)
+    must_exist(settings.store_url)
     storage = await open_storage(settings.store_url, project=settings.gcs_project_id)
     try:
         async with _threads(settings) as threads:
@@ -116,10 +113,3 @@ async def _threads(settings: OutsideSettings) -> AsyncIterator[Threads | None]:
         threads = Threads(Outbound(client))
         await threads.begin()
         yield threads
-
-
-def _must_exist(url: str) -> None:
-    """Raise `SettingsError` if the directory is missing: opening would make it, and an empty journal has no faults."""
-    parts = urlsplit(url)
-    if parts.scheme == "file" and not Path(unquote(parts.path)).is_dir():
-        raise SettingsError(f"There is no journal at {url}.")

@@ -168,7 +168,9 @@ def _unreadable_turns(seen: Seen) -> bool:
 
 def _unanswered(seen: Seen) -> list[str]:
     answered = seen.answered
-    return paths.in_order([identity for identity in seen.inputs if identity not in answered])
+    return paths.in_order(
+        [identity for identity in seen.inputs if identity not in answered and identity not in seen.settled]
+    )
 
 
 def _all_posted(seen: Seen, identity: str) -> bool:

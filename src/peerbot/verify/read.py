@@ -22,6 +22,7 @@ from peerbot.conversation.documents import (
     Run,
     RunClosed,
     RunStarted,
+    Settled,
     Started,
     Turn,
 )
@@ -29,14 +30,14 @@ from peerbot.conversation.keys import Conversation
 from peerbot.journal import paths
 from peerbot.journal.storage import Storage
 from peerbot.logs import logger
-from peerbot.protocol.sessions import unpack
+from peerbot.protocol.sessions import check_packed
 
 log = logger(__name__)
 
 _D = TypeVar("_D", bound=Document)
 
 _READS_AT_ONCE = 32
-_SESSIONS_AT_ONCE = 2  # a transcript may be 64 MiB
+_SESSIONS_AT_ONCE = 2  # a transcript may be 48 MiB
 _RUN_KINDS: dict[str, type[Document]] = {"json": Run, "started": RunStarted, "closed": RunClosed}
 _TURN_KINDS: dict[str, type[Document]] = {"json": Turn, "card": Card, "posted": Posted, "repost": RepostClaim}
 
@@ -52,6 +53,7 @@ class Seen:
     turns: dict[int, dict[str, Document | None]] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)  # keys
     newer: list[str] = field(default_factory=list)  # keys of documents that a newer release wrote
+    settled: set[str] = field(default_factory=set)  # inputs that had no effect, and whose authors know
     session_missing: str | None = None  # the key of the session that the next turn would resume
 
     def turn(self, k: int) -> Turn | None:
@@ -145,6 +147,10 @@ class Journal:
                 there, found = await self._read(seen, key, Input)
                 if there:
                     seen.inputs[identity] = found
+        elif folder == "settled":
+            identity = name.removesuffix(".json")
+            if (await self._read(seen, key, Settled))[0]:
+                seen.settled.add(identity)
         elif folder in ("runs", "turns"):
             kinds, into = (_RUN_KINDS, seen.runs) if folder == "runs" else (_TURN_KINDS, seen.turns)
             if numbered := paths.parse_numbered(key):
@@ -177,7 +183,7 @@ class Journal:
                 seen.session_missing = key
                 return
             try:
-                unpack(data)
+                await asyncio.to_thread(check_packed, data)  # no more: the agent may have written anything
             except ValueError:
                 seen.damaged.append(key)
 

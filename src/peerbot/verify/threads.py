@@ -10,6 +10,7 @@ import re
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Refused, SettingsError
 from peerbot.slack.api import refusal_code
+from peerbot.slack.events import Us
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.marks import Shown, read_thread
 from peerbot.slack.outbound import Outbound
@@ -27,24 +28,22 @@ class Threads:
 
     def __init__(self, outbound: Outbound) -> None:
         self._outbound = outbound
-        self._team = ""
-        self._bot_user = ""
+        self._us = Us("", "")
 
     async def begin(self) -> None:
         """Find out who we are. Raises `SettingsError` where Slack does not take the token, or `Unavailable`."""
         try:
-            us = await identify(self._outbound)
+            self._us = await identify(self._outbound)
         except Refused as error:
             raise SettingsError(str(error)) from error
-        self._team, self._bot_user = us.team, us.bot_user
 
     async def read(self, conversation: Conversation) -> Thread:
         """Read a whole thread. A thread that is gone is empty. Raises `Unavailable`, and `Refused` where all is."""
-        if conversation.team != self._team:
+        if conversation.team != self._us.team:
             return Thread(refused="It is in another workspace than the bot token's.")
         thread = Thread()
         try:
-            async for message in read_thread(self._outbound, conversation, Urgency.BACKGROUND):
+            async for message in read_thread(self._outbound, conversation, Urgency.BACKGROUND, self._us):
                 self._take(thread, message, conversation)
         except Refused as error:
             if refusal_code(error) in _EMPTY:
@@ -59,7 +58,7 @@ class Threads:
             return
         if not message.is_tombstone:
             thread.messages.add(message.ts)
-        if message.user != self._bot_user:  # anybody may call a file, and any app may mark a message, like ours
+        if not message.ours:
             return
         if message.mark and message.mark.event == _EVENT:
             payload = dict(message.mark.payload)

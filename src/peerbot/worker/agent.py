@@ -11,12 +11,14 @@ begins a new one, and reads what was said in the thread (docs/decisions/0016-los
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from claude_agent_sdk import (
+    AssistantMessage,
     ClaudeAgentOptions,
     ClaudeSDKClient,
     ClaudeSDKError,
@@ -26,20 +28,29 @@ from claude_agent_sdk import (
     SystemMessage,
 )
 
-from peerbot.conversation.notes import Claude, Failed, NewSession, SessionLoss, TimeUp
+from peerbot.conversation.notes import Claude, Failed, NewSession, SessionLoss
 from peerbot.logs import logger
-from peerbot.protocol.documents import Brief, TurnBegin
+from peerbot.protocol.documents import Brief, PersonInput, TurnBegin
 from peerbot.worker import outcome
+from peerbot.worker.files import with_pictures
 from peerbot.worker.gateway import GatewayClient
 from peerbot.worker.leftovers import end_leftovers
 from peerbot.worker.outcome import Outcome
-from peerbot.worker.prompts import INSTRUCTIONS, Asked, wrap_up
+from peerbot.worker.prompts import INSTRUCTIONS, Asked, prompt_of, wrap_up
 from peerbot.worker.report import Report
 from peerbot.worker.session import GatewaySessions, SessionLost, SessionTooLong
+from peerbot.worker.steering import Steering
+from peerbot.worker.tools import SERVER, own_tools
 
 log = logger(__name__)
 
 TOOLS = ["Bash", "Read", "Write", "Edit", "NotebookEdit", "Glob", "Grep", "TodoWrite", "WebFetch", "Agent"]
+SERVER_TOOLS = {"web_search": "WebSearch"}
+"""The tools of the CLI that use one of Claude's servers, which the operator may allow."""
+
+LONGEST_LINE_BYTES = 64 * 1024 * 1024
+"""A message of the CLI is one line. It holds what a tool returned: a picture that the agent read, whole."""
+
 INTERRUPT_SECONDS = 15.0
 STOP_SECONDS = 2.0
 DEATHS = 2
@@ -64,14 +75,24 @@ class Agent:
         self._background = False  # whether something that the agent started runs in the background
         self._spent_usd = 0.0  # by this CLI
         self._over = 0.0  # when the turn's time is over, on the loop's clock
+        self._steering: Steering
+        self._sent: dict[str, PersonInput] = {}  # messages that it was given while it worked and has not read, by uuid
+        self._turn = 0  # the turn at work
+        self._pictures: Sequence[dict[str, Any]] = ()  # that people shared, for its first prompt
 
-    async def turn(self, begun: TurnBegin, asked: Asked, report: Report, changed: Callable[[], None]) -> Outcome:
+    async def turn(
+        self, begun: TurnBegin, asked: Asked, report: Report, changed: Callable[[], None], steering: Steering
+    ) -> Outcome:
         """Let the agent do one turn; put the CLI's messages into `report`, and call `changed` when people see a change.
 
-        Ends within the turn's limit: warns the agent before it, and interrupts it then. The CLI's failures become an
+        The agent reads the messages of `steering` before its next request. It is interrupted when `steering` says that
+        the turn should end, or when the turn's time is over; it is warned before that. The CLI's failures become an
         `Outcome`. Raises the gateway's errors if a session can't be fetched.
         """
+        self._steering = steering
+        self._sent.clear()
         self._sessions.begin(begun.turn)
+        self._turn, self._pictures = begun.turn, asked.pictures
         self._over = asyncio.get_running_loop().time() + self._brief.turn_seconds
         try:
             return await self._insisted(begun.session_id, asked.first, asked.again, report, changed)
@@ -125,7 +146,10 @@ class Agent:
                 log.warning("agent_died", heard=report.heard, exc_info=error)
                 await self.close()
                 if report.heard:
-                    session, prompt = self._sessions.heard or session, again
+                    session, prompt, self._pictures = self._sessions.heard or session, again, ()
+                for item in self._sent.values():  # it may not have read them
+                    self._steering.messages.put_nowait(item)
+                self._sent.clear()
             else:
                 if found.too_long and session:
                     raise SessionLost(SessionLoss.TOO_LONG_FOR_CLAUDE)
@@ -137,18 +161,20 @@ class Agent:
     async def _tried(self, session: str | None, prompt: str, report: Report, changed: Callable[[], None]) -> Outcome:
         """Let the agent work until it ends, its time is over, or the CLI dies (`ClaudeSDKError`, `OSError`)."""
         try:
-            async with asyncio.timeout_at(self._over):
+            async with asyncio.timeout_at(self._over) as limit, _cut_short(limit, self._steering.ended):
                 client = await self._connected(session)
-                await client.query(prompt)
-                result = await self._watched(client, report, changed)
+                await client.query(with_pictures(prompt, self._pictures) if self._pictures else prompt)
+                results = await self._watched(client, report, changed)
         except TimeoutError:
-            return await self._interrupted(report, changed, report.time_up(self._brief.turn_seconds / 60))
-        if self._background:
-            await self.close()  # a background program's end would begin a turn
+            return await self._interrupted(report, changed)
+        result = results[-1]
+        if self._background or self._sent:
+            await self.close()  # a background program's end, or a message that it has not read, would begin a turn
         found = outcome.read(result, report.error, budget_usd=self._brief.budget_usd, cost_usd=self._cost(result))
         if found.failure:
             log.warning("agent_failed", cause=found.cause)
-        return found
+        earlier = [text for before in results[:-1] if (text := (before.result or "").strip())]
+        return replace(found, text="\n\n".join([*earlier, found.text]), taken=tuple(report.taken))
 
     async def _connected(self, session_id: str | None) -> ClaudeSDKClient:
         if self._client is None:
@@ -158,7 +184,7 @@ class Agent:
                 ClaudeAgentOptions(
                     cwd=self._workspace,
                     env=self._environment,
-                    tools=TOOLS,
+                    tools=TOOLS + [SERVER_TOOLS[name] for name in self._brief.server_tools if name in SERVER_TOOLS],
                     model=self._brief.model,
                     resume=session_id,
                     system_prompt={
@@ -169,10 +195,11 @@ class Agent:
                     permission_mode="bypassPermissions",  # the sandbox is the fence: nobody can answer a question
                     setting_sources=[],  # a repository's own hooks and settings are not trusted
                     strict_mcp_config=True,
+                    mcp_servers={SERVER: own_tools(self._gateway, self._workspace, lambda: self._turn)},
                     verbatim_prompts=True,  # a person's text is never a slash command or a file mention
                     session_store=cast(SessionStore, self._sessions),
                     session_store_flush="eager",
-                    max_budget_usd=self._brief.budget_usd,
+                    max_buffer_size=LONGEST_LINE_BYTES,
                     stderr=lambda _: None,  # it may repeat what people wrote
                 )
             )
@@ -187,15 +214,38 @@ class Agent:
             self._client = client
         return self._client
 
-    async def _watched(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> ResultMessage:
-        """Wait for the turn's result; meanwhile warn the agent when its time is nearly over."""
+    async def _watched(
+        self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]
+    ) -> list[ResultMessage]:
+        """Wait for the turn's results; meanwhile warn the agent when its time is nearly over.
+
+        There is more than one if a message came too late for the agent's last request: it goes on with that one.
+        """
         warning = asyncio.create_task(self._warn(client))
+        results = []
         try:
-            return await self._result(client, report, changed)
+            while True:
+                handing = asyncio.create_task(self._hand_over(client))
+                try:
+                    results.append(await self._result(client, report, changed))
+                finally:
+                    await _ended(handing)
+                if not self._sent or results[-1].is_error:
+                    return results
         finally:
             self._background = self._background or warning.done()  # it may come after the end, and begin a turn
-            warning.cancel()
-            await asyncio.wait([warning])
+            await _ended(warning)
+
+    async def _hand_over(self, client: ClaudeSDKClient) -> None:
+        """Give the agent what people write while it works; it reads that before its next request."""
+        with contextlib.suppress(ClaudeSDKError, OSError):  # the code that waits for the result meets the same error
+            while True:
+                item = await self._steering.messages.get()
+                name = str(uuid.uuid4())
+                self._sent[name] = item
+                brought = await self._steering.bring([item])
+                log.info("message_handed_over", input=item.id)
+                await client.query(with_pictures(prompt_of([item], brought.notes), brought.pictures, name))
 
     async def _result(self, client: ClaudeSDKClient, report: Report, changed: Callable[[], None]) -> ResultMessage:
         """Take the CLI's messages up to the turn's result."""
@@ -204,9 +254,14 @@ class Agent:
                 log.warning("session_part_waits", reason=message.error)
             if isinstance(message, SystemMessage) and message.subtype == "background_tasks_changed":
                 self._background = bool(message.data.get("tasks"))
+            if isinstance(message, ResultMessage) and _of_no_turn(message):
+                continue
+            if isinstance(message, AssistantMessage | ResultMessage):
+                read = [self._sent.pop(name) for name in message.user_message_uuids or () if name in self._sent]
+                if read:
+                    report.taken += [identity for item in read for identity in item.ids]
+                    changed()
             if isinstance(message, ResultMessage):
-                if _of_no_turn(message):
-                    continue
                 return message
             if report.take(message):
                 changed()
@@ -220,9 +275,12 @@ class Agent:
         with contextlib.suppress(ClaudeSDKError, OSError):  # the code that waits for the result meets the same error
             await client.query(wrap_up(left))
 
-    async def _interrupted(self, report: Report, changed: Callable[[], None], over: TimeUp) -> Outcome:
-        """Stop the agent and all that it runs, since the turn's time is over; keep its work so far."""
-        cause = "turn limit"
+    async def _interrupted(self, report: Report, changed: Callable[[], None]) -> Outcome:
+        """Stop the agent and all that it runs, and keep its work so far: its time is over, or somebody stopped it."""
+        stop = self._steering.stop
+        stopped = report.stopped(stop.name) if stop else None
+        over = None if self._steering.ended.is_set() else report.time_up(self._brief.turn_seconds / 60)
+        cause = "turn limit" if over else ""
         cost = None
         try:
             async with asyncio.timeout(INTERRUPT_SECONDS):
@@ -231,9 +289,10 @@ class Agent:
                     cost = self._cost(await self._result(self._client, report, changed))
         except (TimeoutError, ClaudeSDKError, OSError) as error:
             log.warning("interrupt_failed", exc_info=error)
-            cause += ", and the CLI did not stop"
+            cause = ", and ".join(filter(None, (cause, "the CLI did not stop")))
         await self.close()  # a warning that a long tool kept waiting would begin a turn of its own
-        return Outcome("", self._sessions.heard, over, cause, cost)
+        taken = tuple(report.taken)
+        return Outcome("", self._sessions.heard, over, cause, cost, stopped=stopped, taken=taken)
 
     def _cost(self, result: ResultMessage) -> float | None:
         """Return what this turn cost in dollars: the CLI counts its whole life."""
@@ -241,6 +300,29 @@ class Agent:
             return None
         cost, self._spent_usd = result.total_cost_usd - self._spent_usd, result.total_cost_usd
         return max(0.0, cost)
+
+
+@contextlib.asynccontextmanager
+async def _cut_short(limit: asyncio.Timeout, ended: asyncio.Event) -> AsyncIterator[None]:
+    """Let `limit` run out as soon as `ended` is set."""
+
+    async def cut() -> None:
+        await ended.wait()
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    cutting = asyncio.create_task(cut())
+    try:
+        yield
+    finally:
+        await _ended(cutting)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """End a task that only waits; its failure is raised."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and (error := task.exception()):
+        raise error
 
 
 def _of_no_turn(result: ResultMessage) -> bool:

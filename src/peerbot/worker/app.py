@@ -4,9 +4,10 @@
 
     start ──▶ ┌ clone the repository     workspace.py ┐ ──▶ turn ──▶ wait ──▶ turn … ──▶ close
               │ import the agent's SDK   agent.py     │       │
-              └ fetch the inputs         gateway.py   ┘       ├ agent works, progress is reported   report.py
+              └ fetch the inputs         gateway.py   ┘       ├ bring in what is saved, or new      start.py
+                                                              ├ agent works, progress is reported   report.py
                                                               │ and what it changes is saved        checkpoint.py
-                                                              ├ commit, push                        keep.py, upstream.py
+                                                              ├ commit, push, save the rest         keep.py, upstream.py
                                                               ├ keep the session                    session.py
                                                               └ finish: pull request, turn, answer  (the gateway)
 
@@ -16,16 +17,13 @@ on with the turn.
 """
 
 import asyncio
-import contextlib
-import gc
-import importlib
 import os
 import signal
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import structlog
 
@@ -33,17 +31,23 @@ from peerbot import logs
 from peerbot.conversation.deadlines import LAST_SAVE_SECONDS
 from peerbot.conversation.ends import CUT_OFF_EXIT_CODE, DRAINED_EXIT_CODE
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.notes import NotBegun, SessionNotKept
+from peerbot.conversation.notes import NotBegun, Note, SessionNotKept, StoppedBy
 from peerbot.errors import Conflict, PeerBotError, Refused, TurnFailed, Unavailable
 from peerbot.protocol.documents import Brief, PersonInput, TurnBegin, TurnResult
+from peerbot.worker.bootstrap import import_agent, take_secret
 from peerbot.worker.checkpoint import Checkpoints
+from peerbot.worker.files import Brought, Files, beside
 from peerbot.worker.gateway import GatewayClient
+from peerbot.worker.git import git_environment, write_author
 from peerbot.worker.harden import harden
 from peerbot.worker.heartbeat import beat
 from peerbot.worker.keep import Keep, detail_of
 from peerbot.worker.prompts import Asked, standing_of
-from peerbot.worker.upstream import Standing, Upstream
-from peerbot.worker.workspace import GitFailed, Workspace, git_environment
+from peerbot.worker.start import Standing, Start
+from peerbot.worker.steering import EndedEarly, Steering
+from peerbot.worker.submodules import Submodules
+from peerbot.worker.upstream import Upstream
+from peerbot.worker.workspace import Workspace
 
 if TYPE_CHECKING:
     from peerbot.worker.agent import Agent
@@ -54,11 +58,11 @@ log = logs.logger(__name__)
 
 _T = TypeVar("_T")
 
+OWN_GIT = ".peerbot/git"
+"""The folder of the supervisor's own git, in the home directory."""
 REPORT_SECONDS = 0.2
 PATIENCE_SECONDS, PATIENCE_SHARE = 75.0, 0.25
 """How long to ask a git server that is away: this share of a turn's time, at most this many seconds."""
-SECRET_SECONDS = 90.0
-"""How long a worker waits for its secret: a kubelet updates a pod's files at least once a minute."""
 ENDED_SECONDS = 10.0
 """How long the worker waits for a cancelled task (progress, checkpoints, heartbeat) to end before it goes on."""
 
@@ -81,12 +85,12 @@ async def run(environment: Mapping[str, str]) -> int:
 async def _served(environment: Mapping[str, str]) -> int:
     """Serve the run while the heart beats."""
     try:
-        secret = await asyncio.to_thread(_take_secret, Path(environment["PEERBOT_BOOTSTRAP_FILE"]))
+        secret = await asyncio.to_thread(take_secret, Path(environment["PEERBOT_BOOTSTRAP_FILE"]))
     except Unavailable as error:
         log.error("cut_off", reason=str(error))
         return CUT_OFF_EXIT_CODE
     url = environment["PEERBOT_GATEWAY_URL"].rstrip("/") + environment["PEERBOT_RUN_PATH"]
-    sdk = asyncio.create_task(asyncio.to_thread(_import_agent))
+    sdk = asyncio.create_task(asyncio.to_thread(import_agent))
     async with GatewayClient(url) as gateway:
         try:
             brief = await gateway.start(secret)
@@ -98,6 +102,7 @@ async def _served(environment: Mapping[str, str]) -> int:
         base = {name: environment[name] for name in ("PATH", "HOME", "LANG") if name in environment}
         workspace = Path.cwd()
         git = git_environment(url, gateway.agent_token, base, workspace)
+        write_author(Path(environment["HOME"]))
         worker = Worker(brief, gateway, workspace, git, sdk)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.drain)
         try:
@@ -133,24 +138,25 @@ class Worker:
         self._path = workspace
         self._workspace = Workspace(
             workspace,
+            own=Path(environment["HOME"]) / OWN_GIT,
             url=f"{gateway.url}/git",
             branch=brief.branch,
             default_branch=brief.default_branch,
             environment=environment,
             patience_seconds=min(PATIENCE_SECONDS, brief.turn_seconds * PATIENCE_SHARE),
         )
-        self._upstream = Upstream(self._workspace)
-        self._keep = Keep(self._workspace, self._upstream, gateway, idle_seconds=brief.idle_seconds)
         conversation = Conversation(brief.team, brief.channel, brief.thread_ts)
-        self._checkpoints = Checkpoints(
-            self._workspace,
-            url=f"{gateway.url}/git",
-            ref=conversation.checkpoint_ref(brief.run),
-            every_seconds=brief.checkpoint_seconds,
-        )
+        upstream = Upstream(self._workspace)
+        old_refs = conversation.checkpoint_ref(brief.run).rpartition("/")[0]
+        self._upstream = upstream
+        self._start = Start(self._workspace, upstream, Submodules(self._workspace, gateway), old_refs)
+        self._checkpoints = Checkpoints(self._workspace, gateway, every_seconds=brief.checkpoint_seconds)
+        self._keep = Keep(self._workspace, upstream, self._checkpoints, gateway, idle_seconds=brief.idle_seconds)
+        self._files = Files(gateway, Path(environment["HOME"]))
         self._draining = asyncio.Event()
         self._prepared: asyncio.Task[None] | None = None
         self._agent: Agent | None = None
+        self._steering: Steering  # of the turn at work
 
     def drain(self) -> None:
         """End soon: leave a turn at work to another run; finish a turn that is being kept."""
@@ -212,7 +218,12 @@ class Worker:
         begun = await self._gateway.begin()
         with structlog.contextvars.bound_contextvars(turn=begun.turn):
             log.info("turn_begun", inputs=[item.id for item in inputs])
-            result = await self._worked(begun, inputs, began)
+            self._steering = Steering(self._gateway, self._files, begun.turn, inputs)
+            listening = asyncio.create_task(self._steering.listen())
+            try:
+                result = await self._worked(begun, inputs, began)
+            finally:
+                await _ended(listening)
             try:
                 finished = await self._gateway.finish(begun.turn, result)
             except Conflict as error:
@@ -223,49 +234,55 @@ class Worker:
 
     async def _worked(self, begun: TurnBegin, inputs: Sequence[PersonInput], began: float) -> TurnResult:
         """Let the agent work, and keep its work; `TurnFailed` becomes a failed turn with its reason."""
-        answers = [item.id for item in inputs]
+        answers = [identity for item in inputs for identity in item.ids]
         try:
-            agent, report, standing = await self._unless_drained(self._ready(begun))
+            ready = beside(self._ready(begun), self._files.bring(inputs))
+            (agent, report, standing), brought = await self._unless_drained(ready)
             sender = asyncio.create_task(self._send(begun.turn, report, changed := asyncio.Event()))
             try:
-                return await self._result(agent, report, changed, begun, standing, inputs, began)
+                return await self._result(agent, report, changed, begun, standing, inputs, brought, began)
             finally:
                 await _ended(sender)
+        except EndedEarly:
+            stop, note = self._steering.stop, []
+            if stop:
+                note, answers = [StoppedBy(name=stop.name, began=False)], [*answers, *stop.inputs]
+            return _not_begun("done", answers, note, "", began)
         except TurnFailed as error:
             log.warning("turn_failed", reason=str(error), exc_info=error)
             self._prepared = None if self._prepared and self._prepared.done() else self._prepared
-            return TurnResult(
-                inputs=answers,
-                status="failed",
-                text="",
-                notes=[NotBegun(reason=str(error))],
-                cause=detail_of(error.__cause__ or error),
-                began=False,
-                seconds=round(time.monotonic() - began, 3),
-            )
+            cause = detail_of(error.__cause__ or error)
+            return _not_begun("failed", answers, [NotBegun(reason=str(error))], cause, began)
 
     async def _ready(self, begun: TurnBegin) -> "tuple[Agent, Report, Standing]":
         """Wait until SDK and workspace are prepared; returns the agent in its workspace, on the turn's branch."""
         module = await self._sdk
         report: Report = module.Report()
-        if self._prepared is None:
+        if self._prepared is None or self._workspace.spoiled:
             self._prepared = asyncio.create_task(self._workspace.prepare())
-        await self._prepared
-        bundle = await self._kept_before(begun)
-        standing = await self._upstream.follow(begun.branch or self._brief.branch, begun.kept, bundle)
+        await self._steering.unless_ended(asyncio.shield(self._prepared))  # a clone may take minutes
+        since = (begun.unfinished_since or begun.turn) if begun.interrupted else None
+        standing = await self._start.ready(
+            begun.branch or self._brief.branch,
+            await self._saved_before(begun),
+            base=begun.kept.base if begun.kept else None,
+            since=since,
+        )
+        asked = await asyncio.to_thread(self._workspace.asks_for_sign_off)
+        self._upstream.sign_off = begun.sign_off or asked
         if self._agent is None:
             brief = self._brief.model_copy(update={"branch": self._workspace.branch})
             self._agent = module.Agent(brief, self._gateway, self._path, self._environment)
         return self._agent, report, standing
 
-    async def _kept_before(self, begun: TurnBegin) -> bytes | None:
-        """Fetch the commits that an earlier run could not push, if this run does not have them."""
-        if not begun.kept or not self._workspace.fresh:
+    async def _saved_before(self, begun: TurnBegin) -> bytes | None:
+        """Fetch the state that an earlier run saved, if this run does not have it."""
+        if not (begun.saved or begun.kept) or not self._workspace.fresh:
             return None
         try:
             return await self._gateway.work(begun.turn)
         except Refused as error:
-            log.error("kept_work_missing", reason=str(error))
+            log.error("saved_work_missing", reason=str(error))
             return None
 
     async def _result(
@@ -276,32 +293,48 @@ class Worker:
         begun: TurnBegin,
         standing: Standing,
         inputs: Sequence[PersonInput],
+        brought: Brought,
         began: float,
     ) -> TurnResult:
-        start = await self._workspace.head()
+        restored = standing.restored
+        await self._keep.begin(begun.turn, restored.left if restored and begun.interrupted else None)
         since = begun.unfinished_since or begun.turn
-        restored = await self._checkpoints.restore(since) if begun.interrupted else None
-        note = standing_of(begun, standing)
-        asked = Asked(inputs, begun.interrupted, restored, given_up=since < begun.turn, note=note)
+        note = standing_of(begun, standing, sign_off=self._upstream.sign_off)
+        asked = Asked(
+            inputs, begun.interrupted, standing.restored, given_up=since < begun.turn, standing=note,
+            files=brought.notes, pictures=brought.pictures,
+        )  # fmt: skip
         report.step("Check out the repository")
         changed.set()
-        outcome = await self._at_work(agent, agent.turn(begun, asked, report, changed.set), begun.turn)
+        work = agent.turn(begun, asked, report, changed.set, self._steering)
+        outcome = await self._at_work(agent, work, begun.turn)
+        if self._steering.over:
+            raise EndedEarly
         report.step("Push the branch")
         changed.set()
-        kept = await self._keep.turn(begun.turn, inputs, start)
+        kept = await self._keep.turn(begun.turn, inputs, report.written)
         session, lost = outcome.session_id, None
         if session and not await agent.keep_session():
             session, lost = None, SessionNotKept()
+        brought.lost += self._steering.lost
+        stopped = self._steering.stop.inputs if outcome.stopped and self._steering.stop else []
         return TurnResult(
-            inputs=[item.id for item in inputs],
+            inputs=list(dict.fromkeys([*(i for item in inputs for i in item.ids), *outcome.taken, *stopped])),
             status="failed" if outcome.failure else "done",
             text=outcome.text,
-            notes=[note for note in (outcome.new_session, outcome.failure, kept.trouble, lost) if note],
+            notes=list(
+                filter(
+                    None,
+                    (outcome.new_session, outcome.stopped, outcome.failure, *kept.notes, lost, brought.not_read),
+                )
+            ),
             cause="; ".join(filter(None, (outcome.cause, kept.cause))),
             title=inputs[0].text,
             commit=kept.commit,
-            kept=kept.saved,
-            base=self._workspace.pushed if kept.saved else None,
+            kept=kept.part is not None,
+            part=kept.part or 0,
+            no_difference=kept.no_difference,
+            base=self._workspace.pushed if kept.part is not None else None,
             files=kept.files,
             session_id=session,
             cost_usd=outcome.cost_usd,
@@ -319,7 +352,7 @@ class Worker:
             try:
                 async with asyncio.timeout(LAST_SAVE_SECONDS):
                     await self._checkpoints.save(turn)
-            except (GitFailed, OSError, TimeoutError) as error:
+            except (PeerBotError, OSError, TimeoutError) as error:
                 log.warning("checkpoint_failed", reason=str(error), exc_info=error)
             raise
         finally:
@@ -337,35 +370,22 @@ class Worker:
             await asyncio.sleep(REPORT_SECONDS)
 
 
+def _not_begun(
+    status: Literal["done", "failed"], answers: list[str], notes: Sequence[Note], cause: str, began: float
+) -> TurnResult:
+    """Make the result of a turn that ended before it asked its agent: everything kept before is still kept."""
+    seconds = round(time.monotonic() - began, 3)
+    inputs = list(dict.fromkeys(answers))
+    return TurnResult(
+        inputs=inputs, status=status, text="", notes=list(notes), cause=cause, began=False, seconds=seconds
+    )
+
+
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task], timeout=ENDED_SECONDS)
     if not task.done():
         log.warning("not_ended", task=task.get_name())
-
-
-def _import_agent() -> ModuleType:
-    module = importlib.import_module("peerbot.worker.agent")
-    gc.freeze()  # imported modules stay: never look at them again
-    gc.enable()
-    log.debug("agent_imported")
-    return module
-
-
-def _take_secret(path: Path) -> str:
-    """Read the bootstrap secret and remove it. (A pod can't remove its own: its dispatcher deletes both.)
-
-    A kubelet may bring it a little later than the pod. Raises `Unavailable` if it does not come.
-    """
-    until = time.monotonic() + SECRET_SECONDS
-    while not path.exists():
-        if time.monotonic() > until:
-            raise Unavailable("The run's secret did not come.")
-        time.sleep(0.05)
-    secret = path.read_text()
-    with contextlib.suppress(OSError):
-        path.unlink()
-    return secret
 
 
 def main() -> int:

@@ -4,8 +4,11 @@ Every call may be repeated: its content has a name of its own (token hashes, par
 does no harm. Another replica may answer the next time.
 """
 
+import io
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import stamina
@@ -15,11 +18,17 @@ from peerbot.conversation.deadlines import KEEP_SECONDS, POLL_SECONDS
 from peerbot.conversation.progress import Progress
 from peerbot.errors import Conflict, PeerBotError, Refused, Unavailable
 from peerbot.protocol.documents import (
+    LARGEST_RESULT_BYTES,
     Brief,
+    FileRefused,
     Inputs,
     PersonInput,
     SessionPart,
     StartRequest,
+    Steer,
+    SteerRequest,
+    Submodule,
+    Submodules,
     Thread,
     TurnBegin,
     TurnFinished,
@@ -31,9 +40,23 @@ from peerbot.protocol.documents import (
 _M = TypeVar("_M", bound=BaseModel)
 
 CALL_SECONDS = 30.0
+SENT_WHOLE_BYTES = 1024 * 1024
+"""A larger body is handed to aiohttp as a file, so that its sending does not hold the event loop."""
+
 RETRY_SECONDS = 120.0
+FILE_SECONDS = 120.0
+"""How long to try to fetch or to send a file."""
+
 PART_SECONDS = 10.0
 """How long to offer a part of the transcript; if it is not taken, it goes out with the next, or with the whole."""
+
+
+class NotDone(Refused):
+    """The gateway says why a file can't be had or sent."""
+
+    def __init__(self, reply: FileRefused) -> None:
+        super().__init__(reply.said)
+        self.why = reply.why
 
 
 class GatewayClient:
@@ -79,6 +102,14 @@ class GatewayClient:
         """Begin a turn: its number, and the session to go on with."""
         return await self._call(TurnBegin, "POST", "turns", b"")
 
+    async def steer(self, turn: int, have: Sequence[str], wait_seconds: float) -> Steer:
+        """Hear what people did since; wait up to `wait_seconds` (one poll at most) for it. Not repeated.
+
+        `have`: the ids of the messages that are known.
+        """
+        asked = SteerRequest(have=list(have), wait=min(wait_seconds, POLL_SECONDS))
+        return Steer.model_validate_json(await self._once("POST", f"turns/{turn}/steer", _body(asked)))
+
     async def progress(self, turn: int, report: Progress) -> None:
         """Report a turn's progress. Not repeated: the next report says it all again."""
         await self._once("PUT", f"turns/{turn}/progress", _body(report))
@@ -99,17 +130,33 @@ class GatewayClient:
         """Fetch the transcript that a turn goes on with (gzip of a `SessionWhole`)."""
         return await self._bytes("GET", f"turns/{turn}/session", b"")
 
-    async def keep_work(self, turn: int, data: bytes) -> None:
-        """Keep commits (a git bundle) that could not be pushed."""
-        await self._bytes("PUT", f"turns/{turn}/work", data, KEEP_SECONDS)
+    async def keep_work(self, turn: int, part: int, data: bytes, *, patiently: bool) -> None:
+        """Keep a saved state of the workspace (a git bundle); if not `patiently`, try only once."""
+        path = f"turns/{turn}/work/{part}"
+        if patiently:
+            await self._bytes("PUT", path, data, KEEP_SECONDS)
+        else:
+            await self._once("PUT", path, data)
 
     async def work(self, turn: int) -> bytes:
-        """Fetch the commits (a git bundle) that the turn goes on with."""
+        """Fetch the saved state (a git bundle) with which the turn goes on."""
         return await self._bytes("GET", f"turns/{turn}/work", b"")
+
+    async def file(self, identity: str, n: int) -> bytes:
+        """Fetch the `n`th file that somebody shared with an input. Raises `NotDone` if it can't be had."""
+        return await self._bytes("GET", f"inputs/{identity}/files/{n}", b"", FILE_SECONDS)
+
+    async def send_file(self, turn: int, name: str, data: bytes) -> None:
+        """Send a file into the thread; the same file of the same turn is sent once. Raises `NotDone`."""
+        await self._bytes("PUT", f"turns/{turn}/sent?name={quote(name, safe='')}", data, FILE_SECONDS)
 
     async def thread(self, turn: int) -> str:
         """Fetch what was said in the thread before `turn`, as the agent may read it."""
         return (await self._call(Thread, "GET", f"turns/{turn}/thread", b"")).text
+
+    async def submodules(self) -> list[Submodule]:
+        """List the submodules that the repository's default branch names."""
+        return (await self._call(Submodules, "GET", "modules", b"")).submodules
 
     async def came_back(self) -> bool:
         """Wait until a turn can be kept; False if it can at once, True if it could not at first."""
@@ -122,7 +169,7 @@ class GatewayClient:
 
     async def finish(self, turn: int, result: TurnResult) -> TurnFinished:
         """End a turn: the gateway writes it, and sends its answer on its way."""
-        return await self._call(TurnFinished, "POST", f"turns/{turn}/finish", _body(result), KEEP_SECONDS)
+        return await self._call(TurnFinished, "POST", f"turns/{turn}/finish", _body(_fitting(result)), KEEP_SECONDS)
 
     async def close_run(self) -> None:
         """End the run: nothing may be called after this."""
@@ -144,18 +191,28 @@ class GatewayClient:
 
     async def _once(self, method: str, path: str, body: bytes) -> bytes:
         headers = {"Authorization": f"Bearer {self._supervisor_token}"}
+        data: bytes | io.BytesIO = body if len(body) <= SENT_WHOLE_BYTES else io.BytesIO(body)
         try:
-            async with self._session.request(method, f"{self.url}/{path}", data=body, headers=headers) as reply:
-                data = await reply.read()
+            async with self._session.request(method, f"{self.url}/{path}", data=data, headers=headers) as reply:
+                answer = await reply.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable("The gateway did not answer.") from error
         if reply.status < 300:
-            return data
-        raise _failure(reply.status, data)
+            return answer
+        raise _failure(reply.status, answer)
+
+
+def _fitting(result: TurnResult) -> TurnResult:
+    """Leave out so many of the changed files that the gateway takes the result: there may be a hundred thousand."""
+    while result.files and len(_body(result)) > LARGEST_RESULT_BYTES:
+        result = result.model_copy(update={"files": result.files[: len(result.files) // 2]})
+    return result
 
 
 def _failure(status: int, data: bytes) -> PeerBotError:
     sentence = f"{data[:500].decode(errors='replace')} (HTTP {status})"
+    if status == 422:
+        return NotDone(FileRefused.model_validate_json(data))
     if status == 409:
         return Conflict(sentence)
     if status in (502, 503, 504):

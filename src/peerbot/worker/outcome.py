@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from claude_agent_sdk import ResultMessage
 
-from peerbot.conversation.notes import BudgetUsedUp, Claude, Failed, NewSession, TimeUp
+from peerbot.conversation.notes import BudgetUsedUp, Claude, Failed, NewSession, StoppedBy, TimeUp
 
 _BY_KIND = {
     "billing_error": Claude.NO_CREDIT,
@@ -26,7 +26,8 @@ class Outcome:
     """How the agent's part of a turn ended.
 
     `failure` and `cause` say why it did not end well, for people and for the operator. `too_long`: the conversation no
-    longer fits into a request, even compacted. `new_session`: the turn went on in a new session, and why.
+    longer fits into a request, even compacted. `new_session`: the turn went on in a new session, and why. `stopped`:
+    somebody stopped it. `taken`: the ids of the messages that came while it worked, and that the agent has read.
     """
 
     text: str
@@ -36,6 +37,8 @@ class Outcome:
     cost_usd: float | None = None
     too_long: bool = False
     new_session: NewSession | None = None
+    stopped: StoppedBy | None = None
+    taken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

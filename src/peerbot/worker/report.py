@@ -17,7 +17,7 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
-from peerbot.conversation.notes import TimeUp
+from peerbot.conversation.notes import StoppedBy, TimeUp
 from peerbot.conversation.progress import Progress, Step, StepStatus
 from peerbot.worker.outcome import Waiting
 
@@ -25,6 +25,7 @@ MOST_TITLE = 120
 MOST_NARRATION = 600
 MOST_STEPS = 200
 
+_WRITES = ("Write", "Edit")
 _TODO = {"pending": StepStatus.PENDING, "in_progress": StepStatus.IN_PROGRESS, "completed": StepStatus.COMPLETE}
 
 
@@ -39,6 +40,8 @@ class Report:
         self._todos: list[Step] = []
         self._narration = ""
         self.last_words = ""  # the agent's last message in this turn, whole
+        self.written: set[str] = set()  # the files that it wrote with its own tools
+        self.taken: list[str] = []  # ids of the messages that came while it worked, and that it has read
         self.heard = False  # whether the agent has said or done anything
         self.waiting: Waiting | None = None  # why the CLI waits for Claude, if it does
         self.error: str | None = None  # the SDK's word for Claude's last error
@@ -77,6 +80,7 @@ class Report:
             title=self._title,
             steps=steps,
             narration=self._narration,
+            taken=list(self.taken),
             seconds=round(time.monotonic() - self._began, 1),
         )
 
@@ -87,13 +91,19 @@ class Report:
         """
         if self.waiting:
             return TimeUp(minutes=minutes, waited_for=self.waiting.claude)
+        done, left = self._standing()
+        return TimeUp(minutes=minutes, done=done, left=left, last_words=self.last_words)
+
+    def stopped(self, name: str) -> StoppedBy:
+        """Make the note to people about a turn that a person of this name stopped. It says the same."""
+        done, left = self._standing()
+        return StoppedBy(name=name, began=self.heard, done=done, left=left, last_words=self.last_words)
+
+    def _standing(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The steps that are done and left: of the agent's own list, or those that it took."""
         steps = self._todos or [step for step in self._steps if not step.id.startswith("own-")]
-        return TimeUp(
-            minutes=minutes,
-            done=tuple(step.title for step in steps if step.status is StepStatus.COMPLETE),
-            left=tuple(step.title for step in steps if step.status is not StepStatus.COMPLETE),
-            last_words=self.last_words,
-        )
+        done = tuple(step.title for step in steps if step.status is StepStatus.COMPLETE)
+        return done, tuple(step.title for step in steps if step.status is not StepStatus.COMPLETE)
 
     def _said(self, block: object) -> bool:
         match block:
@@ -102,13 +112,16 @@ class Report:
                 self._narration = text.strip().split("\n\n")[-1][:MOST_NARRATION]
                 return True
             case ToolUseBlock(name="TodoWrite", input={"todos": list(todos)}):
-                self._todos = [_todo(i, todo) for i, todo in enumerate(todos) if isinstance(todo, dict)]
+                shown = todos[:MOST_STEPS]
+                self._todos = [_todo(i, todo) for i, todo in enumerate(shown) if isinstance(todo, dict)]
                 doing = [todo for todo in todos if isinstance(todo, dict) and todo.get("status") == "in_progress"]
                 if doing:
                     self._title = _short(str(doing[0].get("activeForm") or doing[0].get("content", "")))
                 return True
             case ToolUseBlock(id=identity, name=name, input=arguments):
                 self._complete_open(own_only=True)
+                if name in _WRITES and isinstance(path := arguments.get("file_path"), str):
+                    self.written.add(path)
                 title = described(name, arguments)
                 if not self._todos:
                     self._title = title
@@ -149,6 +162,7 @@ _ACTIONS = {
     "WebFetch": "Look something up",
     "Bash": "Run a command",
     "Agent": "Ask a helper",
+    "mcp__peerbot__send_file": "Send {file}",
 }
 
 

@@ -20,7 +20,16 @@ from peerbot.conversation.notes import SessionLoss
 from peerbot.errors import Refused, Unavailable
 from peerbot.logs import logger
 from peerbot.protocol.documents import SessionPart, SessionWhole
-from peerbot.protocol.sessions import LARGEST_BYTES, LONGEST_TO_GO_ON_BYTES, WORKSPACE, heard_in, merge, pack, unpack
+from peerbot.protocol.sessions import (
+    LARGEST_BYTES,
+    LARGEST_PACKED_BYTES,
+    LONGEST_TO_GO_ON_BYTES,
+    WORKSPACE,
+    heard_in,
+    merge,
+    pack,
+    unpack,
+)
 from peerbot.worker.gateway import GatewayClient
 
 log = logger(__name__)
@@ -132,10 +141,12 @@ class GatewaySessions:
         """
         ours = self.heard  # a session that could not be resumed is no longer kept
         whole = merge(part for part in self._kept if ours in (None, part.session_id))
-        if (size := _bytes(whole.transcripts)) > LARGEST_BYTES:
-            log.warning("session_too_long", bytes=size)
+        size = _bytes(whole.transcripts)
+        packed = pack(whole) if size <= LARGEST_BYTES else b""
+        if not packed or len(packed) > LARGEST_PACKED_BYTES:
+            log.warning("session_too_long", bytes=size, packed=len(packed))
             raise SessionTooLong
-        await self._gateway.keep_session(self.turn, pack(whole))
+        await self._gateway.keep_session(self.turn, packed)
 
     async def _all(self) -> list[SessionPart]:
         # Resuming asks for every subagent's transcript, one after the other; all come in one answer.

@@ -10,7 +10,7 @@ class Call:
     """One REST exchange, or one git request (its bodies are not kept)."""
 
     method: str
-    path: str  # as on the server: /api/v3/…, or /owner/name.git/…
+    path: str  # as the server sees it: /api/v3/…, or /owner/name.git/…
     query: dict[str, str]
     request: Any
     status: int
@@ -21,8 +21,9 @@ class Call:
 class Fault:
     """A fault for the next `count` requests whose method and path match.
 
-    The answer waits `delay_seconds`. With a `status` the request is answered with it instead of being served; where
-    it is `dropped`, the connection breaks instead. With `served` too it is served first, and its own answer gets lost.
+    The answer waits `delay_seconds`. With a `status` the server answers with that status instead of serving the
+    request. If the fault is `dropped`, the connection breaks instead. With `served` the server carries the request out
+    first, and its own answer gets lost.
     """
 
     path: re.Pattern[str]
@@ -38,10 +39,14 @@ class Fault:
 
 @dataclass(slots=True)
 class Faults:
-    """The planned faults, in the order in which they were planned."""
+    """The planned faults, in the order in which they were planned.
+
+    The API's reads show what the API and git wrote `late_seconds` late. Git itself shows it at once.
+    """
 
     planned: list[Fault] = field(default_factory=list)
     push_refusals: list[str] = field(default_factory=list)
+    late_seconds: float = 0.0
 
     def add(  # noqa: PLR0913 - each is a way to fail
         self,
@@ -56,13 +61,13 @@ class Faults:
         served: bool = False,
         dropped: bool = False,
     ) -> None:
-        """Plan a fault for paths in which the pattern `path` is found."""
+        """Plan a fault for the paths that the pattern `path` is found in."""
         self.planned.append(
             Fault(re.compile(path), method, count, status, headers or {}, message, delay_seconds, served, dropped)
         )
 
     def refuse_push(self, message: str, *, count: int = 1) -> None:
-        """Decline the next `count` pushes as a hook on the server does: the pusher reads `message`."""
+        """Decline the next `count` pushes, as a server's hook does: the pusher reads `message`."""
         self.push_refusals += [message] * count
 
     def take(self, method: str, path: str) -> Fault | None:

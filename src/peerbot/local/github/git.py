@@ -41,11 +41,48 @@ _CONFIGURATION = """\
 [core]
     hooksPath = /dev/null
 """
+_RULES = r"""#!/bin/sh
+# GitHub's own rules for a push: no file over 100 MB, and, where push protection is on, no secret.
+none=0000000000000000000000000000000000000000
+pushed=$(while read -r _ new ref; do [ "$new" = $none ] || echo "$new"; done)
+[ -n "$pushed" ] || exit 0
+objects=$(git rev-list --objects $pushed --not --all) || exit 0
+large=$(printf '%s\n' "$objects" |
+    git cat-file --batch-check='%(objecttype) %(objectsize) %(rest)' |
+    awk -v limit="$PEERBOT_LARGEST_FILE" '$1 == "blob" && $2 > limit {
+        size = $2; sub(/^[^ ]+ [^ ]+ /, ""); printf "error: File %s is %.2f MB; ", $0, size / 1048576
+        printf "this exceeds GitHub'"'"'s file size limit of 100.00 MB\n" }')
+if [ -n "$large" ]; then
+    printf '%s\n' "$large" "error: GH001: Large files detected. You may want to try Git Large File Storage." >&2
+    exit 1
+fi
+[ -n "$PEERBOT_PUSH_PROTECTION" ] || exit 0
+found=$(mktemp)
+trap 'rm -f "$found"' EXIT
+git rev-list $pushed --not --all | while read -r commit; do
+    git grep -n -E '(gh[pousr]_[A-Za-z0-9]{36}|AKIA[0-9A-Z]{16})' "$commit" | cut -d: -f1-3 |
+        sed -E 's/^([0-9a-f]+):(.*):([0-9]+)$/    - commit: \1\n      path: \2:\3/'
+done >"$found"
+if [ -s "$found" ]; then
+    printf '%s\n' "error: GH013: Repository rule violations found." "" "- GITHUB PUSH PROTECTION" \
+        "    - Push cannot contain secrets" "" "      —— GitHub Personal Access Token ——" "       locations:" >&2
+    sed 's/^/     /' "$found" | head -10 >&2
+    exit 1
+fi
+"""
 _DECLINE = '#!/bin/sh\nprintf "%s\\n" "$PEERBOT_DECLINE" >&2\nexit 1\n'
 
 
 class GitFailed(PeerBotError):
     """A git command of the local GitHub failed."""
+
+
+@dataclass(slots=True)
+class Rules:
+    """What the server refuses in a push: GitHub's limit for a file, and secrets where push protection is on."""
+
+    largest_file_bytes: int = 100 * 1024 * 1024
+    push_protection: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +99,12 @@ class Git:
         declining = home / "declining-hooks"
         declining.mkdir(parents=True, exist_ok=True)
         (home / "gitconfig").write_text(_CONFIGURATION)
-        hook = declining / "pre-receive"
-        hook.write_text(_DECLINE)
-        hook.chmod(0o755)
+        rules = home / "hooks"
+        rules.mkdir(exist_ok=True)
+        for place, text in ((declining, _DECLINE), (rules, _RULES)):
+            hook = place / "pre-receive"
+            hook.write_text(text)
+            hook.chmod(0o755)
         return cls(home)
 
     @property
@@ -81,7 +121,18 @@ class Git:
         }
 
     async def run(self, *arguments: str | Path, data: bytes = b"") -> str:
-        """Run `git …`, `data` on its standard input; return what it printed. Raises `GitFailed` with git's words."""
+        """Run `git …` with `data` as its standard input; returns its output. Raises `GitFailed` with git's words."""
+        return (await self._printed(*arguments, data=data)).decode(errors="replace")
+
+    async def output(self, *arguments: str | Path) -> bytes:
+        """Run `git …`; returns its output as it is. Raises `GitFailed`."""
+        return await self._printed(*arguments)
+
+    async def path(self, *arguments: str | Path) -> Path:
+        """Run a `git …` command that prints one path, whatever bytes its names have. Raises `GitFailed`."""
+        return Path(os.fsdecode((await self._printed(*arguments)).removesuffix(b"\n")))
+
+    async def _printed(self, *arguments: str | Path, data: bytes = b"") -> bytes:
         process = await asyncio.create_subprocess_exec(
             "git",
             *arguments,
@@ -100,21 +151,21 @@ class Git:
             await _end(process)
         if process.returncode != 0:
             raise GitFailed(complained.decode(errors="replace").strip() or f"git ended with {process.returncode}")
-        return printed.decode(errors="replace")
+        return printed
 
     async def ask(self, *arguments: str | Path) -> str | None:
-        """Run a `git …` command that may fail as its answer; returns None then."""
+        """Run a `git …` command whose failure is an answer, too; returns None if it fails."""
         try:
             return (await self.run(*arguments)).strip()
         except GitFailed:
             return None
 
     async def serve(
-        self, request: web.Request, *, root: Path, path: str, user: str, decline: str | None
+        self, request: web.Request, *, root: Path, path: str, user: str, decline: str | None, rules: "Rules"
     ) -> web.StreamResponse:
         """Serve one smart-HTTP request from the repositories below `root`, streaming both ways.
 
-        A push is refused with the words `decline`, where there are any, as by a hook.
+        If there are words in `decline`, a push is refused with them, as a hook refuses it.
         """
         process = await asyncio.create_subprocess_exec(
             "git",
@@ -122,7 +173,7 @@ class Git:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={**self.environment, **_cgi(request, root=root, path=path, user=user), **self._declining(decline)},
+            env={**self.environment, **_cgi(request, root=root, path=path, user=user), **self._hooks(decline, rules)},
             start_new_session=True,
             limit=_CHUNK_BYTES,
         )
@@ -135,19 +186,19 @@ class Git:
             await asyncio.gather(feeding, return_exceptions=True)
             await _end(process)
 
-    def _declining(self, message: str | None) -> Mapping[str, str]:
-        if message is None:
-            return {}
+    def _hooks(self, decline: str | None, rules: "Rules") -> Mapping[str, str]:
         return {
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": "core.hooksPath",
-            "GIT_CONFIG_VALUE_0": str(self.home / "declining-hooks"),
-            "PEERBOT_DECLINE": message,
+            "GIT_CONFIG_VALUE_0": str(self.home / ("hooks" if decline is None else "declining-hooks")),
+            "PEERBOT_DECLINE": decline or "",
+            "PEERBOT_LARGEST_FILE": str(rules.largest_file_bytes),
+            "PEERBOT_PUSH_PROTECTION": "1" if rules.push_protection else "",
         }
 
 
 def _cgi(request: web.Request, *, root: Path, path: str, user: str) -> dict[str, str]:
-    """The CGI variables. No CONTENT_LENGTH: aiohttp has ungzipped the body, so that its length is not the header's."""
+    """Return the CGI variables, without CONTENT_LENGTH: aiohttp has unzipped the body, so that length is wrong."""
     return {
         "GIT_PROJECT_ROOT": str(root),
         "GIT_HTTP_EXPORT_ALL": "1",
@@ -165,7 +216,7 @@ async def _feed(request: web.Request, process: asyncio.subprocess.Process) -> No
     """Send git the request's body as fast as git takes it."""
     assert process.stdin is not None
     try:
-        with contextlib.suppress(ConnectionError):  # git has heard enough, or the client left
+        with contextlib.suppress(ConnectionError):  # git has read enough, or the client left
             async for chunk in request.content.iter_chunked(_CHUNK_BYTES):
                 process.stdin.write(chunk)
                 await process.stdin.drain()
@@ -186,7 +237,7 @@ async def _relay(request: web.Request, process: asyncio.subprocess.Process) -> w
     if process.stdout.at_eof() and "Content-Type" not in response.headers:
         response.set_status(500)
     while request.get(UNHEARD) and await process.stdout.read(_CHUNK_BYTES):
-        pass  # git ends, and the client does not learn how
+        pass  # git does its work, and the client does not learn the result
     if request.get(UNHEARD):
         return response
     with contextlib.suppress(ConnectionError):  # the client left; the caller ends git
@@ -202,5 +253,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     for stream in (process.stdout, process.stderr):
         while stream is not None and await stream.read(_CHUNK_BYTES):
-            pass  # what is left in the pipe: only at its end does asyncio close it
+            pass  # read what is left in the pipe: asyncio closes the pipe only at its end
     await process.wait()

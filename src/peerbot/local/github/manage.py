@@ -1,6 +1,6 @@
 """Things that people do with repositories by hand: merge, rename, archive, delete. PeerBot never asks for them.
 
-It is here so that one can do it to a conversation's repository, and see what PeerBot makes of it.
+With these, a person or a test changes a conversation's repository and sees how PeerBot reacts.
 """
 
 import shutil
@@ -50,7 +50,7 @@ async def close(state: State, full_name: str, number: int) -> None:
 
 
 async def rename_branch(state: State, full_name: str, old: str, new: str) -> None:
-    """Rename a branch, and whatever names it: the default branch, open pull requests."""
+    """Rename a branch, and change all that names it: the default branch and open pull requests."""
     async with state.lock(full_name):
         record, path = _record(state, full_name), state.path(full_name)
         await state.git.run("-C", path, "branch", "--move", old, new)
@@ -70,8 +70,14 @@ async def archive(state: State, full_name: str, *, archived: bool = True) -> Non
         state.save(_record(state, full_name).model_copy(update={"archived": archived}))
 
 
+async def require_sign_off(state: State, full_name: str) -> None:
+    """Have a repository want each commit signed off."""
+    async with state.lock(full_name):
+        state.save(_record(state, full_name).model_copy(update={"sign_off": True}))
+
+
 async def rename(state: State, full_name: str, new: str) -> None:
-    """Rename a repository to `owner/name`; its old name leads to it."""
+    """Rename a repository to `owner/name`. Its old name leads to it from then on."""
     async with state.lock(full_name):
         state.rename(_record(state, full_name), new)
 

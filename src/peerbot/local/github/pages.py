@@ -1,4 +1,4 @@
-"""Where the local GitHub's links lead: a repository, a branch and a pull request, each as a page of plain text."""
+"""The pages that the local GitHub's links lead to: a repository, a branch and a pull request, as plain text."""
 
 from peerbot.local.github import pulls
 from peerbot.local.github.state import Pull, RepositoryRecord, State

@@ -1,6 +1,6 @@
 """Pull requests of the local GitHub: opened, kept in step with their branches, counted.
 
-All but `numbered` expect that the caller holds the repository's lock.
+For all functions except `numbered`, the caller holds the repository's lock.
 """
 
 import re
@@ -16,9 +16,9 @@ def numbered(record: RepositoryRecord, number: int) -> Pull | None:
 
 
 async def refreshed(state: State, full_name: str) -> RepositoryRecord:
-    """The repository's document, its open pull requests as pushes since have left them.
+    """Read the repository's document, and bring its open pull requests up to date with the pushes since.
 
-    One whose branch is gone is closed; one whose base has all of its commits is merged.
+    A pull request whose branch is gone is closed. If its base has all of its commits, it is merged.
     """
     record = cast(RepositoryRecord, state.find(full_name))
     before = record.model_copy(deep=True)
@@ -70,7 +70,7 @@ def set_state(pull: Pull, wanted: Literal["open", "closed"]) -> None:
 
 
 async def stat(state: State, record: RepositoryRecord, pull: Pull) -> Stat:
-    """Count a pull request's changes since the commit where it left its base."""
+    """Count a pull request's changes since the commit that it branched off at."""
     summary = await state.git.run(
         "-C", state.path(record.full_name), "diff", "--shortstat", f"{pull.base_sha}...{pull.head_sha}"
     )

@@ -1,21 +1,26 @@
 """The local GitHub's REST API: the part that PeerBot uses, with GitHub's own answers and refusals.
 
-A classic token's scopes stand in the header `X-OAuth-Scopes` of every answer to it
-(https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps); other tokens bring none.
+Every answer to a classic token names the token's scopes in the header `X-OAuth-Scopes`
+(https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps). Answers to other tokens have no
+such header.
 """
 
 import hmac
 import json
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from peerbot.errors import Conflict, PeerBotError, Refused
 from peerbot.local.github import pulls
+from peerbot.local.github.contents import contents
+from peerbot.local.github.late import Late
 from peerbot.local.github.shapes import Json, Shapes, problem
 from peerbot.local.github.state import RepositoryRecord, State
+
+_T = TypeVar("_T")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,7 +38,7 @@ class Problem(Exception):
 
 
 def invalid(resource: str, code: str, *, field: str | None = None, message: str | None = None) -> Problem:
-    """A 422: the request was understood and can't be done."""
+    """A 422: GitHub understood the request and can't do it."""
     error = {"resource": resource, "code": code, "field": field, "message": message}
     return Problem(422, "Validation Failed", [{key: value for key, value in error.items() if value is not None}])
 
@@ -41,33 +46,38 @@ def invalid(resource: str, code: str, *, field: str | None = None, message: str 
 class Rest:
     """The API's handlers over `state`, for clients that have `token`.
 
-    `scopes` are the token's (`repo, read:org`), None for a fine-grained one; `member`: whether its account is a member
-    of the organization who may create repositories there, may not, or is none (None).
+    `scopes` are the token's (`repo, read:org`), None for a fine-grained token. `member` is True if its account is a
+    member of the organization and may create repositories there, False if it is a member and may not, and None if it is
+    no member.
     """
 
-    def __init__(self, state: State, shapes: Shapes, *, token: str) -> None:
+    def __init__(self, state: State, shapes: Shapes, late: Late, *, token: str) -> None:
         self.scopes: str | None = "repo"
         self.member: bool | None = True
         self._state = state
         self._shapes = shapes
+        self._late = late
         self._token = token
 
     def application(self) -> web.Application:
-        """Everything below `/api/v3`."""
+        """Return all handlers of `/api/v3`."""
         application = web.Application(middlewares=[self._guarded], client_max_size=2**20)
         application.add_routes(
             [
                 web.get("/user", self._user),
                 web.get("/orgs/{org}", self._organization),
                 web.get("/user/memberships/orgs/{org}", self._membership),
+                web.get("/orgs/{org}/repos", self._list_repositories),
                 web.post("/orgs/{org}/repos", self._create_in_organization),
+                web.get("/user/repos", self._list_own),
                 web.post("/user/repos", self._create_for_user),
             ]
         )
-        for repository in ("/repos/{owner}/{name}", "/repositories/{id:[0-9]+}"):  # the latter is where renames lead
+        for repository in ("/repos/{owner}/{name}", "/repositories/{id:[0-9]+}"):  # after renames: by id
             application.add_routes(
                 [
                     web.get(repository, self._repository),
+                    web.get(repository + "/contents/{path:.*}", self._contents),
                     web.get(repository + "/git/ref/heads/{branch:.+}", self._reference),
                     web.get(repository + "/git/matching-refs/{prefix:.+}", self._matching_references),
                     web.delete(repository + "/git/refs/{ref:.+}", self._delete_reference),
@@ -117,13 +127,22 @@ class Rest:
         return web.json_response(self._shapes.organization_document())
 
     async def _membership(self, request: web.Request) -> web.Response:
-        """The token's account in the organization; a classic token needs a scope of its own to see that."""
+        """Describe the token's account in the organization. A classic token needs a scope of its own to see that."""
         if self.scopes is not None and not {"read:org", "user"} & set(self.scopes.replace(" ", "").split(",")):
             raise Problem(403, "You need at least read:org scope or user scope to read your organization memberships.")
         self._must_be_organization(request)
         if self.member is None:
             raise Problem(404, "Not Found")
         return web.json_response(self._shapes.membership(may_create=self.member))
+
+    async def _list_repositories(self, request: web.Request) -> web.Response:
+        self._must_be_organization(request)
+        found = self._state.newest_first(self._shapes.organization)
+        return web.json_response([self._shapes.repository(record) for record in _page(request, found)])
+
+    async def _list_own(self, request: web.Request) -> web.Response:
+        found = self._state.newest_first(self._shapes.login)
+        return web.json_response([self._shapes.repository(record) for record in _page(request, found)])
 
     async def _create_in_organization(self, request: web.Request) -> web.Response:
         self._must_be_organization(request)
@@ -141,6 +160,7 @@ class Rest:
             full_name=f"{owner}/{name}", description=description, private=bool(wanted.get("private", False))
         )
         try:
+            await self._late.write(record.full_name)
             async with self._state.lock(record.full_name):
                 await self._state.create(record, first_commit=bool(wanted.get("auto_init", False)))
         except Conflict as error:
@@ -151,11 +171,19 @@ class Rest:
         return web.json_response(self._shapes.repository(record), status=201)
 
     async def _repository(self, request: web.Request) -> web.Response:
-        return web.json_response(self._shapes.repository(self._record(request)))
+        return web.json_response(self._shapes.repository(await self._shown(request)))
+
+    async def _contents(self, request: web.Request) -> web.Response:
+        record, path = await self._shown(request), request.match_info["path"]
+        heads = await self._late.heads(record.full_name)
+        found = await contents(self._state, self._shapes, record, heads, path, request.query.get("ref", ""))
+        if found is None:
+            raise Problem(404, "Not Found" if heads else "This repository is empty.")
+        return web.json_response(found)
 
     async def _reference(self, request: web.Request) -> web.Response:
-        record, branch = self._record(request), request.match_info["branch"]
-        heads = await self._state.heads(record.full_name)
+        record, branch = await self._shown(request), request.match_info["branch"]
+        heads = await self._late.heads(record.full_name)
         if not heads:
             raise Problem(409, "Git Repository is empty.")
         if branch not in heads:
@@ -163,8 +191,8 @@ class Rest:
         return web.json_response(self._shapes.reference(record, f"refs/heads/{branch}", heads[branch]))
 
     async def _matching_references(self, request: web.Request) -> web.Response:
-        record, prefix = self._record(request), f"refs/{request.match_info['prefix']}"
-        refs = await self._state.refs(record.full_name)
+        record, prefix = await self._shown(request), f"refs/{request.match_info['prefix']}"
+        refs = await self._late.refs(record.full_name)
         if not refs:
             raise Problem(409, "Git Repository is empty.")
         found = {ref: sha for ref, sha in refs.items() if ref.startswith(prefix)}
@@ -172,15 +200,14 @@ class Rest:
 
     async def _delete_reference(self, request: web.Request) -> web.Response:
         full_name, ref = self._record(request).full_name, f"refs/{request.match_info['ref']}"
+        await self._late.write(full_name)
         async with self._state.lock(full_name):
             if not await self._state.delete_ref(full_name, ref):
                 raise Problem(422, "Reference does not exist")
         return web.Response(status=204)
 
     async def _list_pulls(self, request: web.Request) -> web.Response:
-        full_name = self._record(request).full_name
-        async with self._state.lock(full_name):
-            record = await pulls.refreshed(self._state, full_name)
+        record = await self._shown(request)
         state, head = request.query.get("state", "open"), request.query.get("head", "")
         found = [
             pull
@@ -188,14 +215,10 @@ class Rest:
             # GitHub ignores a `head` without its owner.
             if state in ("all", pull.state) and (":" not in head or head == f"{record.owner}:{pull.head}")
         ]
-        size, page = min(int(request.query.get("per_page", 30)), 100), int(request.query.get("page", 1))
-        listed = found[(page - 1) * size : page * size]
-        return web.json_response([self._shapes.pull(record, pull) for pull in listed])
+        return web.json_response([self._shapes.pull(record, pull) for pull in _page(request, found)])
 
     async def _pull(self, request: web.Request) -> web.Response:
-        full_name = self._record(request).full_name
-        async with self._state.lock(full_name):
-            record = await pulls.refreshed(self._state, full_name)
+        record = await self._shown(request)
         pull = pulls.numbered(record, int(request.match_info["number"]))
         if pull is None:
             raise Problem(404, "Not Found")
@@ -205,10 +228,11 @@ class Rest:
         full_name, wanted = self._record(request).full_name, await _body(request)
         title, body = _text(wanted, "title", "PullRequest"), _pull_body(wanted)
         head, base = _text(wanted, "head", "PullRequest"), _text(wanted, "base", "PullRequest")
+        await self._late.write(full_name)
         async with self._state.lock(full_name):
             record = await pulls.refreshed(self._state, full_name)
             head = head.removeprefix(f"{record.owner}:")
-            heads = await self._state.heads(full_name)
+            heads = await self._late.heads(full_name)
             for field, branch in (("base", base), ("head", head)):
                 if branch not in heads:
                     raise invalid("PullRequest", "invalid", field=field)
@@ -223,6 +247,7 @@ class Rest:
 
     async def _change_pull(self, request: web.Request) -> web.Response:
         full_name, wanted = self._record(request).full_name, await _body(request)
+        await self._late.write(full_name)
         async with self._state.lock(full_name):
             record = await pulls.refreshed(self._state, full_name)
             pull = pulls.numbered(record, int(request.match_info["number"]))
@@ -240,9 +265,16 @@ class Rest:
             stat = await pulls.stat(self._state, record, pull)
         return web.json_response(self._shapes.pull(record, pull, stat))
 
+    async def _shown(self, request: web.Request) -> RepositoryRecord:
+        """The repository as readers see it."""
+        record = await self._late.record(self._named(request).full_name)
+        if record is None:
+            raise Problem(404, "Not Found")
+        return record
+
     def _record(self, request: web.Request) -> RepositoryRecord:
         record = self._named(request)
-        if record.archived and request.method != "GET":
+        if record.archived:
             raise Problem(403, "Repository was archived so is read-only.")
         return record
 
@@ -266,6 +298,12 @@ class Rest:
     def _must_be_organization(self, request: web.Request) -> None:
         if request.match_info["org"].lower() != self._shapes.organization:
             raise Problem(404, "Not Found")
+
+
+def _page(request: web.Request, found: list[_T]) -> list[_T]:
+    """Return the page of `found` that the request asks for."""
+    size, page = min(int(request.query.get("per_page", 30)), 100), int(request.query.get("page", 1))
+    return found[(page - 1) * size : page * size]
 
 
 async def _body(request: web.Request) -> Json:

@@ -1,7 +1,7 @@
 """The local GitHub as a server: one directory, one port (on loopback, unless told otherwise), one token.
 
-PeerBot's production client and git itself talk to it as they do to GitHub (decision 0005). Its REST API lies under
-`/api/v3`, where GitHub Enterprise has it, its repositories at `/{owner}/{name}.git`.
+PeerBot's production client and git itself talk to it as they do to GitHub (decision 0005). Its REST API is under
+`/api/v3`, as on GitHub Enterprise. Its repositories are at `/{owner}/{name}.git`.
 """
 
 import asyncio
@@ -20,10 +20,12 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.errors import Refused
 from peerbot.local.github import imports, manage, pages, pulls
 from peerbot.local.github.faults import Call, Fault, Faults
-from peerbot.local.github.git import UNHEARD, Git
+from peerbot.local.github.git import UNHEARD, Git, Rules
+from peerbot.local.github.late import Late
 from peerbot.local.github.rest import Rest
 from peerbot.local.github.shapes import Shapes, problem
 from peerbot.local.github.state import State, moment
@@ -37,8 +39,8 @@ _SHUTDOWN_SECONDS = 1.0
 class LocalGitHub:
     """A GitHub with one organization and one token, which is new at each start.
 
-    Keeps everything in `directory`, and finds it again there; without one, in a temporary directory that `close`
-    removes. `port` 0 takes any free port. `api_url`, `url` and `token` are known after `start`.
+    Keeps everything in `directory`, and finds it there again. Without a directory it uses a temporary one, and `close`
+    removes that. `port` 0 takes any free port. `api_url`, `url` and `token` are known after `start`.
     """
 
     organization = "peerbot-community"
@@ -49,17 +51,19 @@ class LocalGitHub:
         self._host = host
         self.token = ""
         self.faults = Faults()
+        self.rules = Rules()
         self.calls: deque[Call] = deque(maxlen=1000)
         self._directory = directory
         self._port = port
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._runner: web.AppRunner | None = None
         self._state: State | None = None
+        self._late: Late | None = None
         self._rest: Rest | None = None
 
     @property
     def api_url(self) -> str:
-        """Where the REST API is: for `GITHUB_API_URL`."""
+        """The base URL of the REST API, for `GITHUB_API_URL`."""
         return self.url + _API
 
     async def __aenter__(self) -> Self:
@@ -81,7 +85,8 @@ class LocalGitHub:
         self.token = secrets.token_urlsafe(24)
         shapes = Shapes(self.url, self.login, self.organization)
         application = web.Application(middlewares=[self._watched])
-        self._rest = Rest(self._state, shapes, token=self.token)
+        self._late = Late(self._state, self.faults)
+        self._rest = Rest(self._state, shapes, self._late, token=self.token)
         application.add_subapp(_API, self._rest.application())
         application.add_routes(
             [
@@ -106,20 +111,25 @@ class LocalGitHub:
             self._temporary = None
 
     def grant(self, scopes: str | None, *, may_create: bool | None = True) -> None:
-        """Say what the token may: a classic token's scopes (`repo` at first), or None for a fine-grained token.
+        """Set what the token may do: a classic token's scopes (`repo` at first), or None for a fine-grained token.
 
-        `may_create`: whether its account may create repositories in the organization; None: it is no member.
+        `may_create` says whether its account may create repositories in the organization; None: the account is no
+        member.
         """
         assert self._rest is not None, "start first"
         self._rest.scopes, self._rest.member = scopes, may_create
 
     def repository_path(self, full_name: str) -> Path:
-        """Where the bare repository lies on disk."""
+        """Return the path of the bare repository on disk."""
         return self._opened.path(full_name)
 
-    async def import_repository(self, full_name: str, source: Path) -> None:
-        """Copy the commits of a person's own repository here; `source` is never touched (see `imports.py`)."""
-        await imports.import_repository(self._opened, full_name, source)
+    async def import_repository(self, full_name: str, source: Path, *, branch_prefix: str = BRANCH_PREFIX) -> None:
+        """Copy the commits of a person's own repository here. `source` is never touched (see `imports.py`)."""
+        await imports.import_repository(self._opened, full_name, source, branch_prefix=branch_prefix)
+
+    async def import_by_path(self, source: Path, *, branch_prefix: str = BRANCH_PREFIX) -> imports.Copy:
+        """Copy a person's own repository into the organization, under a name for its path (see `imports.py`)."""
+        return await imports.import_by_path(self._opened, self.organization, source, branch_prefix=branch_prefix)
 
     async def merge(self, full_name: str, number: int, *, squash: bool = False, delete_branch: bool = False) -> str:
         """Merge a pull request as a person does; returns the commit on the base."""
@@ -130,15 +140,19 @@ class LocalGitHub:
         await manage.close(self._opened, full_name, number)
 
     async def rename_branch(self, full_name: str, old: str, new: str) -> None:
-        """Rename a branch as a person does, and whatever names it."""
+        """Rename a branch as a person does, and change all that names it."""
         await manage.rename_branch(self._opened, full_name, old, new)
 
     async def archive(self, full_name: str, *, archived: bool = True) -> None:
         """Make a repository read-only, or writable again."""
         await manage.archive(self._opened, full_name, archived=archived)
 
+    async def require_sign_off(self, full_name: str) -> None:
+        """Have a repository want each commit signed off, as its owner does in its settings."""
+        await manage.require_sign_off(self._opened, full_name)
+
     async def rename(self, full_name: str, new: str) -> None:
-        """Rename a repository to `owner/name`; its old name leads to it."""
+        """Rename a repository to `owner/name`. Its old name leads to it from then on."""
         await manage.rename(self._opened, full_name, new)
 
     async def delete(self, full_name: str) -> None:
@@ -146,7 +160,7 @@ class LocalGitHub:
         await manage.delete(self._opened, full_name)
 
     async def pull_requests(self, full_name: str) -> list[dict[str, Any]]:
-        """Every pull request of a repository, oldest first, as GitHub shows it."""
+        """List all pull requests of a repository, oldest first, as GitHub shows them."""
         state = self._opened
         if state.find(full_name) is None:
             raise Refused(f"There is no repository {full_name}.")
@@ -184,7 +198,7 @@ class LocalGitHub:
         return response
 
     async def _git(self, request: web.Request) -> web.StreamResponse:
-        """One request of git's smart HTTP; the older dumb protocol is refused, as GitHub does."""
+        """Serve one request of git's smart HTTP. The older dumb protocol is refused, as GitHub refuses it."""
         if not self._may(request):
             return _challenge()
         state = self._opened
@@ -197,21 +211,27 @@ class LocalGitHub:
             return web.Response(status=403, text="This repository was archived so it is read-only.\n")
         if service not in ("git-upload-pack", "git-receive-pack"):
             return web.Response(status=403, text="Please upgrade your git client.\n")
-        # Before a long push git asks with an empty one (a lone "0000") whether it may.
+        # Before a long push git asks with an empty request (a lone "0000") whether it may push.
         pushing = request.method == "POST" and service == "git-receive-pack" and request.content_length != 4
-        path = state.path(full_name).relative_to(state.root)
-        response = await state.git.serve(
-            request,
-            root=state.root,
-            path=f"/{path}/{service if request.method == 'POST' else 'info/refs'}",
-            user=self.login,
-            decline=self.faults.take_push_refusal() if pushing else None,
-        )
-        if pushing:
-            async with state.lock(full_name):
-                if (record := state.find(full_name)) is not None:
-                    state.save(record.model_copy(update={"pushed_at": moment()}))
+        if not pushing:
+            return await self._serve(request, full_name, service)
+        assert self._late is not None, "start first"
+        await self._late.write(full_name)
+        response = await self._serve(request, full_name, service, decline=self.faults.take_push_refusal())
+        async with state.lock(full_name):
+            if (record := state.find(full_name)) is not None:
+                state.save(record.model_copy(update={"pushed_at": moment()}))
         return response
+
+    async def _serve(
+        self, request: web.Request, full_name: str, service: str, *, decline: str | None = None
+    ) -> web.StreamResponse:
+        state = self._opened
+        path = state.path(full_name).relative_to(state.root)
+        tail = service if request.method == "POST" else "info/refs"
+        return await state.git.serve(
+            request, root=state.root, path=f"/{path}/{tail}", user=self.login, decline=decline, rules=self.rules
+        )
 
     def _not_there(self, request: web.Request, full_name: str) -> web.Response:
         moved = self._opened.moved(full_name)
@@ -221,7 +241,7 @@ class LocalGitHub:
         return web.Response(status=301, headers={"Location": f"{self.url}/{moved.full_name}.git/{tail}"})
 
     async def _page(self, request: web.Request) -> web.Response:
-        """Serve the page that a link in an answer leads to: plain text, for holders of the token alone."""
+        """Serve the page that a link in an answer leads to: plain text, and only for clients that have the token."""
         if not self._may(request):
             return _challenge()
         text = await pages.page(self._opened, **request.match_info)
@@ -238,7 +258,7 @@ class LocalGitHub:
 
 
 def _told(fault: Fault, *, rest: bool) -> web.Response:
-    """A fault's answer: a document for the REST API, plain text for git."""
+    """Answer with a fault: a document for the REST API, plain text for git."""
     assert fault.status is not None, "asked for"
     if rest:
         return web.json_response(problem(fault.status, fault.message), status=fault.status, headers=fault.headers)
@@ -251,7 +271,7 @@ def _challenge() -> web.Response:
 
 
 def _listen(host: str, port: int, remembered: Path) -> socket.socket:
-    """Open `port`, or for 0 the one that this directory had before, so that links in old messages still lead here."""
+    """Open `port`. For 0, open the port that this directory had before, so that links in old messages still work."""
     if port == 0 and remembered.exists():
         with contextlib.suppress(OSError, ValueError):
             return socket.create_server((host, int(remembered.read_text())))

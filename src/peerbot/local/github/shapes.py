@@ -1,4 +1,4 @@
-"""The documents that GitHub answers with, in full: its published description names what must be in them."""
+"""The documents that GitHub answers with, in full: GitHub's published description says what they must contain."""
 
 import base64
 import hashlib
@@ -93,7 +93,7 @@ class Shapes:
 
     @property
     def api(self) -> str:
-        """Where the REST API is: under the path that GitHub Enterprise uses."""
+        """The base URL of the REST API, at the path that GitHub Enterprise uses."""
         return f"{self.url}/api/v3"
 
     def account(self, login: str) -> Json:
@@ -177,6 +177,7 @@ class Shapes:
             **dict.fromkeys(("fork", "disabled", "has_pages", "has_wiki", "has_discussions"), False),
             **dict.fromkeys(("has_issues", "has_projects", "has_downloads"), False),
             "archived": record.archived,
+            "web_commit_signoff_required": record.sign_off,
             **dict.fromkeys(_COUNTS, 0),
             "created_at": record.created_at,
             "updated_at": record.pushed_at,
@@ -184,7 +185,7 @@ class Shapes:
         }
 
     def reference(self, record: RepositoryRecord, ref: str, sha: str) -> Json:
-        """A ref (`refs/heads/…`) as git has it: GET /repos/…/git/ref/heads/{branch}."""
+        """Describe a ref (`refs/heads/…`) of the git repository: GET /repos/…/git/ref/heads/{branch}."""
         base = f"{self.api}/repos/{record.full_name}/git"
         return {
             "ref": ref,
@@ -194,7 +195,7 @@ class Shapes:
         }
 
     def pull(self, record: RepositoryRecord, pull: Pull, stat: Stat | None = None) -> Json:
-        """A pull request; with `stat` in the longer form that it has outside lists."""
+        """Describe a pull request: in the short form of lists, or with `stat` in the longer form."""
         urls = self._pull_urls(record, pull)
         document = {
             **_identity("PullRequest", f"{record.full_name}#{pull.number}"),

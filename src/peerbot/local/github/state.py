@@ -1,6 +1,6 @@
 """The local GitHub's state: bare repositories, each with its own document of settings and pull requests.
 
-The document lies in the repository's own directory, so that both appear and disappear as one, by one rename.
+The document is in the repository's own directory, so one rename makes both appear or disappear together.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ data {length}
 
 
 def moment() -> str:
-    """The present as GitHub writes it."""
+    """Return the present time as GitHub writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -45,7 +45,7 @@ class Pull(BaseModel):
     body: str | None
     head: str  # the branch
     base: str
-    head_sha: str  # as seen last: a branch may be deleted
+    head_sha: str  # as last seen: somebody may delete a branch
     base_sha: str
     state: str = "open"
     created_at: str = Field(default_factory=moment)
@@ -58,10 +58,13 @@ class RepositoryRecord(BaseModel):
     """A repository's settings and pull requests."""
 
     full_name: str
-    born_as: str = ""  # the name that it was made under
+    number: int = 0  # from its creation; repositories of earlier releases have none
+    born_as: str = ""  # the name that it was created under
+    source: str | None = None  # the address (file://) of the person's repository that this is a copy of
     description: str | None = None
     private: bool = True
     archived: bool = False
+    sign_off: bool = False  # whether it wants each commit signed off
     default_branch: str = "main"
     created_at: str = Field(default_factory=moment)
     pushed_at: str = Field(default_factory=moment)
@@ -69,10 +72,9 @@ class RepositoryRecord(BaseModel):
 
     @property
     def id(self) -> int:
-        """Its number, which stays when it is renamed."""
-        return int.from_bytes(
-            hashlib.sha256(f"Repository:{self.born_as or self.full_name}".lower().encode()).digest()[:5]
-        )
+        """Its number, which stays when it is renamed, and which no later repository of its name has."""
+        name = f"Repository:{self.born_as or self.full_name}".lower()
+        return self.number or int.from_bytes(hashlib.sha256(name.encode()).digest()[:5])
 
     @property
     def owner(self) -> str:
@@ -100,9 +102,10 @@ class State:
         return self._locks[full_name.lower()]
 
     def path(self, full_name: str) -> Path:
-        """Where the bare repository is, or would be. Raises `Refused` where the name can't be one.
+        """Return the path that the bare repository has, or would have. Raises `Refused` if no repository can have that
+        name.
 
-        Names are the same in upper and lower case, as on GitHub.
+        Upper and lower case make no difference in names, as on GitHub.
         """
         parts = full_name.split("/")
         if len(parts) != 2 or not all(_PART.fullmatch(part) for part in parts):
@@ -118,7 +121,7 @@ class State:
             return None
 
     def moved(self, full_name: str) -> RepositoryRecord | None:
-        """What `full_name` was renamed to, as long as nothing else has that name."""
+        """Find the repository that was renamed from `full_name`; None if another one has that name now."""
         try:
             new = (self.path(full_name).with_suffix(".moved")).read_text()
         except (FileNotFoundError, NotADirectoryError, Refused):
@@ -138,8 +141,20 @@ class State:
 
     def by_id(self, identity: int) -> RepositoryRecord | None:
         """Find a repository by the number that it keeps when it is renamed."""
-        names = (f"{path.parent.name}/{path.stem}" for path in self.root.glob("*/*.git"))
-        return next((record for name in names if (record := self.find(name)) and record.id == identity), None)
+        return next((record for record in self._records() if record.id == identity), None)
+
+    def by_source(self, source: str) -> RepositoryRecord | None:
+        """Find the copy of a person's repository by the address of that repository."""
+        return next((record for record in self._records() if record.source == source), None)
+
+    def newest_first(self, owner: str) -> list[RepositoryRecord]:
+        """List an owner's repositories, the newest first."""
+        found = [record for record in self._records() if record.owner.lower() == owner.lower()]
+        return sorted(found, key=lambda record: record.created_at, reverse=True)
+
+    def _records(self) -> Iterator[RepositoryRecord]:
+        names = (f"{path.parent.name}/{path.stem}" for path in sorted(self.root.glob("*/*.git")))
+        return (record for name in names if (record := self.find(name)))
 
     def save(self, record: RepositoryRecord) -> None:
         """Write a repository's document in one piece."""
@@ -160,14 +175,14 @@ class State:
                 await self.git.run("-C", made, "fast-import", "--quiet", data=stream.encode())
 
     async def heads(self, full_name: str) -> dict[str, str]:
-        """The repository's branches and the commits that they point to."""
+        """List the repository's branches, and the commit that each points to."""
         listed = await self.git.run(
             "-C", self.path(full_name), "for-each-ref", "--format=%(objectname) %(refname:lstrip=2)", "refs/heads"
         )
         return {branch: sha for sha, branch in (line.split(" ", 1) for line in listed.splitlines())}
 
     async def refs(self, full_name: str) -> dict[str, str]:
-        """All of the repository's refs, by their full names, and what they point to."""
+        """List all of the repository's refs by their full names, and the object that each points to."""
         listed = await self.git.run("-C", self.path(full_name), "for-each-ref", "--format=%(objectname) %(refname)")
         return {ref: sha for sha, ref in (line.split(" ", 1) for line in listed.splitlines())}
 
@@ -180,15 +195,16 @@ class State:
 
     @contextlib.contextmanager
     def new(self, record: RepositoryRecord) -> Iterator[Path]:
-        """A path that becomes the repository, document and all, when the block ends well.
+        """Yield a path that becomes the repository, with its document, if the block ends well.
 
-        Raises `Conflict` where the name was taken meanwhile; then, and when the block fails, nothing is left.
+        Raises `Conflict` if somebody took the name meanwhile. In that case, and if the block fails, nothing is left.
         """
         final = self.path(record.full_name)
         final.parent.mkdir(exist_ok=True)
         made = self.root / f".new-{secrets.token_hex(6)}"
         try:
             yield made
+            record.number = secrets.randbits(40)
             _write(made, record)
             try:
                 made.rename(final)

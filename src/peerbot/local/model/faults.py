@@ -1,5 +1,6 @@
-"""The failures of a model API, made to order: tests and benches ask for them, and the next answers fail like that."""
+"""Failures of a model API on demand: a test or a bench asks for one, and the next answer fails that way."""
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
@@ -23,12 +24,13 @@ CutInside = Literal["text", "tool_use"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The fault of one answer. Only `delay_seconds` goes together with a good answer."""
+    """The fault of one answer. Only `delay_seconds` fits a good answer."""
 
     status: int | None = None
     message: str = TOLD_TO_FAIL
     retry_after_seconds: int | None = None
     cut_inside: CutInside | None = None
+    cut_after: asyncio.Event | None = None
     stalls: bool = False
     refusal: bool = False
     out_of_tokens: bool = False
@@ -36,7 +38,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that wait for the next answers: one each, in the order in which they were asked for."""
+    """The faults that wait for the next answers: one for each answer, in the order in which they were asked for."""
 
     def __init__(self) -> None:
         self._waiting: deque[Fault] = deque()
@@ -46,26 +48,28 @@ class Faults:
     ) -> None:
         """Answer with an error document; `status` is one of `ERROR_TYPES`.
 
-        Claude Code silently tries a 400 again without this or that beta flag (six requests in all), and everything
-        else as often as `CLAUDE_CODE_MAX_RETRIES` says: `times` has to outlast it for the error to be seen.
+        After a 400, Claude Code silently tries again without some of its beta flags (six requests in all). After any
+        other error it tries again as often as `CLAUDE_CODE_MAX_RETRIES` says. The error is seen only if `times` is more
+        than that.
         """
         if status not in ERROR_TYPES:
             raise ValueError(f"{status} is none of the API's errors: {sorted(ERROR_TYPES)}")
         self._add(Fault(status=status, message=message, retry_after_seconds=retry_after_seconds), times)
 
-    def cut(self, *, inside: CutInside = "text", times: int = 1) -> None:
-        """Break the connection half-way through a text, or through a tool call's input.
+    def cut(self, *, inside: CutInside = "text", times: int = 1, after: asyncio.Event | None = None) -> None:
+        """Break the connection in the middle of a text, or of a tool call's input.
 
-        A cut inside a tool call waits for the first answer that has one.
+        A cut inside a tool call waits for the first answer that has one. The connection breaks at once, or `after` the
+        event: the caller may need time to read what has arrived.
         """
-        self._add(Fault(cut_inside=inside), times)
+        self._add(Fault(cut_inside=inside, cut_after=after), times)
 
     def stall(self, *, times: int = 1) -> None:
-        """Fall silent half-way through a text, with the connection open, until the caller gives up."""
+        """Fall silent in the middle of a text, with the connection open, until the caller gives up."""
         self._add(Fault(stalls=True), times)
 
     def run_out_of_tokens(self, *, times: int = 1) -> None:
-        """Stop half-way through a text with `stop_reason: "max_tokens"`."""
+        """Stop in the middle of a text with `stop_reason: "max_tokens"`."""
         self._add(Fault(out_of_tokens=True), times)
 
     def refuse(self, *, times: int = 1) -> None:
@@ -81,7 +85,7 @@ class Faults:
         self._waiting.clear()
 
     def take(self, *, has_tool_call: bool) -> Fault:
-        """Take the fault for the answer that is about to be sent; an empty `Fault()` if none waits."""
+        """Take the fault for the answer that comes next; an empty `Fault()` if none waits."""
         if not self._waiting or (self._waiting[0].cut_inside == "tool_use" and not has_tool_call):
             return Fault()
         return self._waiting.popleft()

@@ -1,9 +1,9 @@
-"""How the demo model finds its next step without remembering the last: it plays the piece again from the beginning.
+"""How the demo model finds its next step without a memory: it plays the piece again from the beginning.
 
-A piece is a generator: it yields what it says and the tools that it wants, is sent what they answered, and returns its
-last words. For every request the piece starts again and is fed with the results that the request carries, until it
-wants something that is not there yet: that is the answer. So pieces read from top to bottom, decide on what really
-happened, and a resumed session goes on where it stopped.
+A piece is a generator. It yields words and the tools that it wants, receives the tools' results, and returns its last
+words. For every request the piece starts again, and gets the results that the request carries. When it wants a result
+that is not there yet, that is the answer. So a piece reads from top to bottom, decides on real results, and a resumed
+session goes on from where it stopped.
 """
 
 import json
@@ -48,13 +48,13 @@ def _play(turn: Turn) -> Reply:
             reply = performance.send(results)
     except StopIteration as end:
         return Reply(f"{opening}\n\n{end.value}")
-    if waiting:  # a stream was cut between two calls of one step: only the rest is wanted again
+    if waiting:  # the stream was cut between two calls of one step: ask for the other calls only
         return Reply("", reply.calls[len(waiting) :])
     return reply if begun else Reply(f"{opening}\n\n{reply.text}", reply.calls)
 
 
 def _perform(turn: Turn) -> Generator[Reply, list[Result], str]:
-    """Play a piece for each thing that was asked in this turn, one after the other."""
+    """Play a piece for each request of this turn, one after the other."""
     last_words = ""
     for ask in turn.asks or [""]:
         try:
@@ -66,7 +66,7 @@ def _perform(turn: Turn) -> Generator[Reply, list[Result], str]:
 
 
 def _opening(turn: Turn) -> str:
-    """Introduce the demo model; in a follow-up, show that it knows the conversation so far."""
+    """Introduce the demo model. In a follow-up, show that it knows the conversation so far."""
     if not turn.earlier:
         return INTRODUCTION
     first, last = _quoted(turn.earlier[0]), _quoted(turn.earlier[-1])

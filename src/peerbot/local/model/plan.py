@@ -1,4 +1,4 @@
-"""A piece's plan, kept in whichever todo tool Claude Code offers, so that a turn's progress moves as with Claude."""
+"""A piece's plan, kept in any todo tool that Claude Code offers, so that progress moves as with Claude."""
 
 import re
 from collections.abc import Generator
@@ -11,10 +11,10 @@ _TASK_ID = re.compile(r"#(\d+)")
 
 
 class Plan:
-    """The steps of a piece: `(what is done, the same while it is being done)`.
+    """The steps of a piece: `(its name, its name while it is at work)`.
 
     Claude Code offers `TodoWrite` (the whole list each time), or `TaskCreate` and `TaskUpdate` (a task at a time, under
-    ids of its own), or neither: then the plan stays the piece's own.
+    ids of its own), or neither. Without any of them, the plan stays with the piece.
     """
 
     def __init__(self, tools: frozenset[str], *steps: tuple[str, str]) -> None:

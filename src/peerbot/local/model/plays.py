@@ -1,6 +1,7 @@
 """The pieces that the demo model can play, and the choice of the piece that answers a message.
 
-A piece only says what it read in the tools' results: Claude Code really writes the files and runs commands and tests.
+A piece only repeats what it read in the tools' results: Claude Code really writes the files and runs commands and
+tests.
 """
 
 import re
@@ -21,7 +22,7 @@ class Play(Protocol):
     """A piece of the demo model."""
 
     offer: str
-    """What the piece does and how to ask for it, for the list of pieces."""
+    """The piece's purpose and the words that ask for it, for the list of pieces."""
 
     def fits(self, ask: str, /) -> bool:
         """Whether this message asks for the piece."""
@@ -52,7 +53,7 @@ class RunCommand:
     _background = re.compile(r"`\s*in the background\b", re.IGNORECASE)
 
     def fits(self, ask: str) -> bool:
-        """Whether the message has a command in it, in whatever context."""
+        """Whether the message has a command in it, wherever it stands."""
         return self._command(ask) is not None
 
     def steps(self, ask: str, _tools: frozenset[str]) -> Steps:
@@ -137,7 +138,7 @@ class MendTest:
         return bool(self._wish.search(ask))
 
     def steps(self, _ask: str, tools: frozenset[str]) -> Steps:
-        """See the test fail, fix the code, see the test pass; stop if that is not what happens."""
+        """See the test fail, fix the code, see the test pass. Stop if a step has another result."""
         plan = Plan(
             tools,
             ("Find the test", "Looking for the test"),
@@ -272,7 +273,7 @@ class SayWhatThereIs:
 
 
 class WhatCanYouDo(SayWhatThereIs):
-    """Answer the question what the bot can do: the list of pieces says it better than any file."""
+    """Answer a person who asks what the bot can do: the list of pieces says it better than any file."""
 
     def fits(self, ask: str) -> bool:
         """Whether somebody asks what the bot can do."""

@@ -1,4 +1,4 @@
-"""An answer of the model on the wire: as one JSON document, or as the events of a stream that amount to the same."""
+"""An answer of the model on the wire: one JSON document, or the events of a stream with the same content."""
 
 import json
 import secrets
@@ -9,7 +9,7 @@ from typing import Any
 Document = dict[str, Any]
 
 MODEL_NAME = "peerbot-demo"
-"""The model that all answers name, whichever was asked for, so that nobody takes them for Claude's."""
+"""The model that all answers name, whatever model was asked for, so that nobody takes them for Claude's."""
 
 _CHARACTERS_PER_TOKEN = 4
 _SMALLEST_CHUNK = 12
@@ -18,7 +18,7 @@ _CHUNKS_PER_BLOCK = 40
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool that the model wants used."""
+    """A tool that the model wants to use."""
 
     name: str
     input: Document
@@ -79,7 +79,7 @@ def cut_short(body: Document, reply: Reply) -> Document:
 
 
 def events(document: Document) -> Iterator[Document]:
-    """Take the document apart into the events that a stream sends."""
+    """Split the document into the events that a stream sends."""
     head = document | {
         "content": [],
         "stop_reason": None,
@@ -109,7 +109,7 @@ def events(document: Document) -> Iterator[Document]:
 
 
 def error(error_type: str, text: str) -> Document:
-    """Make an error document as the API's."""
+    """Make an error document in the API's form."""
     return {
         "type": "error",
         "error": {"type": error_type, "message": text},

@@ -1,8 +1,8 @@
 """Reads a request of Claude Code: people's messages, the tools' answers since, and the tools on offer.
 
-A request carries the whole conversation, so everything is read from it and nothing is remembered: that is why the demo
-model survives restarts and goes on with resumed sessions. What people wrote stands among much that Claude Code itself
-writes into the `user` role; telling the two apart is the work of this module.
+A request carries the whole conversation, so this module reads everything from it and remembers nothing. That is why the
+demo model survives restarts and goes on with resumed sessions. In the `user` role, people's words are mixed with many
+texts of Claude Code itself; this module tells them apart.
 """
 
 import re
@@ -14,6 +14,8 @@ Document = dict[str, Any]
 
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 _EARLIER_MESSAGES = re.compile(r"<earlier-messages>.*?</earlier-messages>", re.DOTALL)
+_MESSAGE = re.compile(r'^<message from="[^"\n]*" user="[UWB][A-Z0-9]+">\n(.*?)\n</message>$', re.MULTILINE | re.DOTALL)
+# Workers of the release before write it so.
 _WROTE = re.compile(r"^[^\n]{1,200} \([UWB][A-Z0-9]+\) wrote:\n", re.MULTILINE)
 _STEERING = re.compile(
     r"The user sent a new message while you were working:\n(.*?)"
@@ -24,6 +26,8 @@ _COMPACTED = "This session is being continued from a previous conversation"
 _SUMMARISE = "CRITICAL: Respond with TEXT ONLY"
 _CUT_OFF = "Your response above was cut off"
 _GOES_ON = (
+    "<note-from-peerbot>\nThe worker that worked on this turn ended",
+    "<note-from-peerbot>\nClaude Code ended in the middle of this turn",
     "Note from PeerBot: the worker that worked on this turn ended",
     "Note from PeerBot: Claude Code ended in the middle of this turn",
 )
@@ -43,14 +47,15 @@ _NOTES = (
     "<local-command-",
     "<command-name>",
     "<task-notification>",
+    "<note-from-peerbot>\nThe time",
     "Note from PeerBot: the time",
 )
-"""How the notes begin that Claude Code writes in a person's place."""
+"""The first words of the notes that Claude Code writes in a person's place."""
 _REMEMBERED = re.compile(r"^- They asked: “(.*)”$", re.MULTILINE)
 
 
 class MalformedRequest(ValueError):
-    """The body is not what the Messages API takes; the text says what is wrong, as the API would."""
+    """The Messages API does not take this body. The text says what is wrong, as the API would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +71,9 @@ class Result:
 class Turn:
     """The messages to answer now, and the progress so far."""
 
-    asks: list[str] = field(default_factory=list)  # what people want now, oldest first
-    earlier: list[str] = field(default_factory=list)  # what they wanted in the turns before
-    results: list[Result] = field(default_factory=list)  # of the tools called in this turn, in order
+    asks: list[str] = field(default_factory=list)  # the messages of this turn, oldest first
+    earlier: list[str] = field(default_factory=list)  # the messages of the turns before
+    results: list[Result] = field(default_factory=list)  # results of the tools called in this turn, in order
     tools: frozenset[str] = frozenset()  # the names of those on offer
     said: str = ""  # the part of the answer that arrived before a stream was cut
 
@@ -100,7 +105,7 @@ def is_aside(body: Document) -> bool:
 
 def wants_summary(body: Document) -> bool:
     """Whether Claude Code compacts the conversation and asks for its summary."""
-    for message in reversed(body["messages"]):  # what Claude Code tells as the system may come after it
+    for message in reversed(body["messages"]):  # system notes of Claude Code may follow it
         if message["role"] == "assistant":
             break
         if message["role"] == "user" and any(text.startswith(_SUMMARISE) for text in _texts(message)):
@@ -111,12 +116,12 @@ def wants_summary(body: Document) -> bool:
 def read_turn(body: Document) -> Turn:
     """Find the messages to answer now in the whole conversation.
 
-    What a person writes begins a turn, unless the model has not spoken since what was written before, or Claude Code
-    says that it came while the model was working: then it belongs to the turn that is under way.
+    A person's message begins a turn, with two exceptions: the model has not spoken since the message before, or Claude
+    Code says that the message came while the model was working. Then it belongs to the turn that is under way.
     """
     turn = Turn(tools=frozenset(str(tool.get("name", "")) for tool in body.get("tools", [])))
     called: dict[str, str] = {}
-    over = False  # once the model has spoken, or was interrupted, the next thing that is asked begins a turn
+    over = False  # once the model has spoken, or was interrupted, the next message begins a turn
     said = ""
     for message in body["messages"]:
         texts = _texts(message)
@@ -140,7 +145,7 @@ def read_turn(body: Document) -> Turn:
                 continue
             if asks and over:
                 turn.earlier, turn.asks, turn.results, over = turn.earlier + turn.asks, [], [], False
-            turn.asks += [ask for ask in asks if ask not in turn.asks]  # a run that died asks the same again
+            turn.asks += [ask for ask in asks if ask not in turn.asks]  # a run died, and the next asks the same
     return turn
 
 
@@ -154,12 +159,12 @@ def _is_list_of_documents(value: object) -> bool:
 
 
 def _asks(text: str) -> Iterator[str]:
-    """Find what people wrote in a text of the `user` role: nothing, a text, or several that PeerBot put together."""
+    """Find people's words in a text of the `user` role: nothing, a text, or several that PeerBot put together."""
     if text.startswith(_NOTES):
         return
     text = _EARLIER_MESSAGES.sub("", _REMINDER.sub("", text))
     before, *written = _WROTE.split(text)
-    for part in written or [before]:
+    for part in _MESSAGE.findall(text) or written or [before]:
         if part.strip():
             yield part.strip()
 

@@ -27,14 +27,14 @@ _LARGEST_BODY_BYTES = 32 * 1024 * 1024  # Anthropic's own limit
 _PAUSE_SECONDS = 0.002  # between the chunks of a stream: it looks live, and tests stay fast
 _KEPT_REQUESTS = 50
 _SILENT_SECONDS = 600.0  # longer than any caller waits; cancelled with the server
-_DRAIN_SECONDS = 1.0  # how long answers under way get when the server closes
+_DRAIN_SECONDS = 1.0  # the time that answers under way have when the server closes
 
 
 class DemoModel:
     """A model server of our own: `async with DemoModel() as model:`, then point Claude Code at `model.url`.
 
-    It listens on `host` alone, on a free port where `port` is 0, and takes nobody without `api_key` (made up where none
-    is given). It keeps nothing between requests but what tests look at: `requests`, `first_request_at` (of
+    It listens on `host` alone, and takes a free port if `port` is 0. It refuses callers without `api_key`, which it
+    makes up if none is given. Between requests it keeps only what tests look at: `requests`, `first_request_at` (of
     `time.monotonic()`) and the last bodies in `seen`.
     """
 
@@ -50,7 +50,7 @@ class DemoModel:
 
     @property
     def url(self) -> str:
-        """The address to set `ANTHROPIC_BASE_URL` to. Known once the server has started."""
+        """The address for `ANTHROPIC_BASE_URL`. Known once the server has started."""
         return f"http://{self._host}:{self._port}"
 
     @property
@@ -74,7 +74,7 @@ class DemoModel:
         self._port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
-        """Stop listening; answers under way get a second. Idempotent."""
+        """Stop listening. Answers under way get a second. Idempotent."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -92,7 +92,7 @@ class DemoModel:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Ask for the key, and turn whatever goes wrong into one of Anthropic's error documents."""
+        """Check the key, and turn every failure into one of Anthropic's error documents."""
         if request.path != "/api/hello" and not self._knows(request):
             return _error(401, "invalid x-api-key")
         try:
@@ -157,6 +157,8 @@ async def _stream(request: web.Request, document: Document, fault: Fault) -> web
             await asyncio.sleep(_PAUSE_SECONDS)
     if fault.stalls:
         await asyncio.sleep(_SILENT_SECONDS)
+    if fault.cut_after:
+        await fault.cut_after.wait()
     if cut:
         return _hang_up(request, response)
     await response.write_eof()
@@ -173,7 +175,7 @@ def _length_until_cut(events: list[Document], cut: CutInside | None) -> int:
 
 
 def _hang_up(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Close the connection in the middle of the answer. Everything written still arrives, each time."""
+    """Close the connection in the middle of the answer. All that was written before still arrives."""
     if request.transport is not None:
         request.transport.close()
     return response

@@ -50,7 +50,7 @@ def write(plan: Plan, step: int, said: str, path: str, content: str) -> Generato
 
 
 def fenced(text: str, *, most: int = 8_000) -> str:
-    """Quote a text in a fence that its own backticks can't close, without its middle if it is too long."""
+    """Quote a text in a fence that its own backticks can't close. A long text loses its middle."""
     if len(text) > most:
         left_out = len(text) - most
         text = f"{text[: most // 2]}\n… {left_out} characters left out …\n{text[len(text) - most // 2 :]}"

@@ -1,6 +1,6 @@
 """The local Slack: a small workspace with Slack's own Web API and Socket Mode, for one machine.
 
-A server of the product: `peerbot local` runs it where there is no Slack, and the tests run the dispatcher against it.
+It is a server of the product: `peerbot local` runs it in Slack's place, and the tests run the dispatcher against it.
 """
 
 from peerbot.local.slack.changes import Change

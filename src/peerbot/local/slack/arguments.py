@@ -1,4 +1,4 @@
-"""The arguments of a call, however they came: a JSON body, a form, or the query. Slack takes all three."""
+"""The arguments of a call, in any form that Slack takes: a JSON body, a form, or the query."""
 
 import json
 from typing import Any

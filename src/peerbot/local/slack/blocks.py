@@ -1,34 +1,50 @@
 """Whether Slack would take a message's blocks: Block Kit's rules for the blocks that PeerBot writes.
 
-Slack refuses what it does not know, and so do these models: a field too many, a type that PeerBot does not use yet.
-`tests/service/test_local_slack_shapes.py` holds them against Slack's own types.
+Slack refuses unknown things, and so do these models: a surplus field, a type that PeerBot does not use yet.
+`tests/service/test_local_slack_shapes.py` compares them with Slack's own types.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from peerbot.local.slack.expand import expanded
 from peerbot.local.slack.shapes import Object
 
-BLOCKS_LIMIT = 50  # a message
-MESSAGE_LIMIT = 13_200  # characters of JSON; Slack does not document it, people measured it
-MARKDOWN_LIMIT = 12_000  # characters, of all markdown blocks of a message together
+BLOCKS_LIMIT = 50  # of a message, counted after Slack has made blocks of its markdown
+MESSAGE_LIMIT = 13_200  # characters of JSON; Slack does not document the limit, people measured it
+_TOO_MANY = f"no more than {BLOCKS_LIMIT} items allowed"
+MARKDOWN_LIMIT = 12_000  # characters, all markdown blocks of a message together
 
 
-def problems(blocks: Any) -> list[str]:
-    """List what Slack would refuse, each with its place; empty if Slack would take the blocks."""
+def problems(blocks: Any, lacking: Collection[str] = ()) -> list[str]:
+    """List the faults that Slack would refuse the blocks for, each with its place; empty if Slack would take them.
+
+    `lacking`: types of blocks that this workspace does not have.
+    """
     try:
         _BLOCKS.validate_python(blocks)
     except ValidationError as error:
-        return [f"{problem['msg']} [json-pointer:{_pointer(problem['loc'])}]" for problem in error.errors()]
+        return [_named(problem["type"], problem["msg"], problem["loc"], problem["input"]) for problem in error.errors()]
+    unknown = [(i, block["type"]) for i, block in enumerate(blocks) if block["type"] in lacking]
+    if unknown:
+        return [f"unsupported type: {kind} [json-pointer:/blocks/{i}/type]" for i, kind in unknown]
     return [f"{problem} [json-pointer:/blocks]" for problem in _whole(blocks)]
 
 
 def named(blocks: list[Object]) -> list[Object]:
     """Return the blocks as Slack keeps them: each with a `block_id`."""
     return [block if block.get("block_id") else block | {"block_id": secrets.token_urlsafe(4)} for block in blocks]
+
+
+def _named(kind: str, said: str, place: tuple[int | str, ...], given: Any) -> str:
+    if kind == "union_tag_invalid" and len(place) == 1:
+        return f"unsupported type: {given['type']} [json-pointer:/blocks/{place[0]}/type]"
+    if kind == "too_long" and not place:
+        said = _TOO_MANY
+    return f"{said} [json-pointer:{_pointer(place)}]"
 
 
 def _pointer(place: tuple[int | str, ...]) -> str:
@@ -38,6 +54,8 @@ def _pointer(place: tuple[int | str, ...]) -> str:
 
 def _whole(blocks: list[Object]) -> Iterator[str]:
     kinds = [block["type"] for block in blocks]
+    if sum(expanded(block["text"]) if block["type"] == "markdown" else 1 for block in blocks) > BLOCKS_LIMIT:
+        yield _TOO_MANY
     if sum(len(block["text"]) for block in blocks if block["type"] == "markdown") > MARKDOWN_LIMIT:
         yield f"markdown blocks should have at most {MARKDOWN_LIMIT} characters together"
     if "plan" in kinds and "task_card" in kinds:
@@ -50,7 +68,7 @@ def _repeat(identities: list[str]) -> bool:
     return len(set(identities)) < len(identities)
 
 
-_ABSENT: Any = None  # the default of what may be left out, but may not be null
+_ABSENT: Any = None  # the default of a field that may be left out, but may not be null
 
 
 class _Strict(BaseModel):
@@ -194,6 +212,7 @@ class _Button(_Strict):
     value: str = Field(default="", max_length=2000)
     url: str = Field(default="", max_length=3000)
     style: Literal["primary", "danger"] = _ABSENT
+    accessibility_label: str = Field(default="", max_length=75)
 
 
 class _Actions(_Block):

@@ -13,7 +13,8 @@ T = TypeVar("T")
 class Change:
     """Something happened to one message.
 
-    `message` is how it is now; of a deleted one, how it was last, or the tombstone that stands in its thread.
+    `message` is the message as it is now. For a deleted message it is the last state, or the tombstone that stands in
+    its thread.
     """
 
     kind: Literal["posted", "updated", "deleted", "reaction"]
@@ -21,17 +22,17 @@ class Change:
     ts: str
     thread_ts: str | None
     message: dict[str, Any]
-    previous: dict[str, Any] | None = None  # how it was before an update or a deletion
+    previous: dict[str, Any] | None = None  # the message before an update or a deletion
 
 
 class Watch(AsyncIterator[Change]):
-    """Yields all changes since it was made, in order, until the world is closed."""
+    """Yields all changes since the watcher was made, in order, until the world is closed."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Change | None] = asyncio.Queue()
 
     def put(self, change: Change | None) -> None:
-        """Hand a change over; None is the end."""
+        """Hand a change over; None marks the end."""
         self._queue.put_nowait(change)
 
     async def __anext__(self) -> Change:
@@ -46,7 +47,7 @@ class Changes:
     """Tells every watcher."""
 
     def __init__(self) -> None:
-        self._watches: WeakSet[Watch] = WeakSet()  # a watch that nobody holds needs no good-bye
+        self._watches: WeakSet[Watch] = WeakSet()  # nobody holds this watcher any more, so nobody has to close it
         self._waiting: set[asyncio.Event] = set()
 
     def watch(self) -> Watch:

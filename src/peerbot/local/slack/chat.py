@@ -21,7 +21,7 @@ Method = Callable[[World, Arguments], Object]
 def post_message(world: World, args: Arguments) -> Object:
     """`chat.postMessage`."""
     text = args.text("text")
-    blocks, metadata = _blocks(args), _metadata(args)
+    blocks, metadata = _blocks(world, args), _metadata(args)
     if not (text or blocks):
         raise NotOk("no_text")
     more = {key: value for key, value in (("blocks", blocks), ("metadata", metadata)) if value}
@@ -33,13 +33,25 @@ def post_message(world: World, args: Arguments) -> Object:
     return answer
 
 
+def post_ephemeral(world: World, args: Arguments) -> Object:
+    """`chat.postEphemeral`: a message that one person of the channel sees, and that Slack does not keep."""
+    channel, user, text = args.text("channel"), args.text("user"), args.text("text")
+    blocks = _blocks(world, args)
+    if not (text or blocks):
+        raise NotOk("no_text")
+    if user not in world.writable(channel, BOT_USER)["members"]:
+        raise NotOk("user_not_in_channel")
+    more = {key: value for key, value in (("blocks", blocks), ("thread_ts", args.text("thread_ts"))) if value}
+    return {"message_ts": world.whisper(channel, user, text, **more)}
+
+
 def update(world: World, args: Arguments) -> Object:
-    """`chat.update`: text without blocks takes the blocks away, blocks alone leave the text."""
+    """`chat.update`: text without blocks removes the blocks, and blocks alone leave the text."""
     if len(args.text("text")) > UPDATE_TEXT_LIMIT:
         raise NotOk("msg_too_long")
     changes: Object = {}
     if "blocks" in args:
-        changes["blocks"] = _blocks(args) or None
+        changes["blocks"] = _blocks(world, args) or None
     elif "text" in args:
         changes["blocks"] = None
     if "text" in args:
@@ -102,11 +114,11 @@ def _emoji(args: Arguments) -> str:
     return name
 
 
-def _blocks(args: Arguments) -> list[Object]:
+def _blocks(world: World, args: Arguments) -> list[Object]:
     blocks = args.structure("blocks", "invalid_blocks_format")
     if not blocks:
         return []
-    problems = block_kit.problems(blocks)
+    problems = block_kit.problems(blocks, world.lacking_blocks)
     if problems:
         raise NotOk("invalid_blocks", errors=problems, **messages(*problems))
     if len(json.dumps(blocks, ensure_ascii=False)) > block_kit.MESSAGE_LIMIT:
@@ -132,6 +144,7 @@ def _metadata(args: Arguments) -> Any:
 
 METHODS: dict[str, Method] = {
     "chat.postMessage": post_message,
+    "chat.postEphemeral": post_ephemeral,
     "chat.update": update,
     "chat.delete": delete,
     "chat.getPermalink": get_permalink,

@@ -1,7 +1,7 @@
 """The door through which another process acts as a person: the local mode's terminal and page.
 
-Loopback is no protection here: the agent's sandbox reaches it too. So everything needs the door's secret, which is
-handed to people's programs alone.
+Loopback is no protection here, since the agent's sandbox reaches it, too. So everything needs the door's secret, and
+only people's programs have that.
 """
 
 import hmac

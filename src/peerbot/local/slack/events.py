@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 
 from peerbot.local.slack.changes import Change
-from peerbot.local.slack.shapes import APP, BOT_USER, CHANNEL_TYPES, TEAM, Object
+from peerbot.local.slack.shapes import APP, BOT_USER, CHANNEL_TYPES, TEAM, Object, stubbed
 
 MENTION = f"<@{BOT_USER}>"
 
-# What a thread adds to a message is not sent, and metadata is an app's own affair.
+# Slack does not send the fields that a thread adds to a message, and metadata is an app's own affair.
 _NOT_IN_EVENTS = (
     "metadata",
     "reply_count",
@@ -33,13 +33,17 @@ def _events(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[
     if change.kind == "reaction":
         return []
     if change.kind == "posted":
-        event = sent(change.message) | {"channel": change.channel, "event_ts": change.ts}
-        if channel["shared"]:
+        event = stubbed(sent(change.message)) | {"channel": change.channel, "event_ts": change.ts}
+        if channel["shared"] and "team" in event:
             event |= {"user_team": event["team"], "source_team": event["team"]}
-        events = [event | {"channel_type": channel_type}]
+        said = event | {"channel_type": channel_type}
+        if "files" in event and event["user"] != BOT_USER:
+            said |= {"subtype": "file_share", "upload": False, "display_as_bot": False}
+        events = [said]
         # In a direct message everything is for the bot, so Slack has no mentions there; and the bot's own
-        # messages never mention it.
-        if MENTION in event["text"] and channel_type != "im" and event["user"] != BOT_USER:
+        # messages never mention it. Of messages with a subtype we don't know whether Slack tells it twice.
+        once = channel_type == "im" or event.get("subtype") in ("me_message", "bot_message")
+        if MENTION in event["text"] and not once and event["user"] != BOT_USER:
             events.insert(0, event | {"type": "app_mention"})
         return events
     ts = new_ts()

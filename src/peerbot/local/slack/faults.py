@@ -1,6 +1,6 @@
 """The faults that tests can cause in the local Slack, and the record of calls that it got.
 
-Nothing here is on by itself: the local Slack behaves until somebody tells it not to.
+All of them are off at first: the local Slack behaves well until somebody switches one on.
 """
 
 from collections import deque
@@ -12,13 +12,17 @@ ANY_METHOD = "*"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How one call goes wrong; the rest of it stays as it is."""
+    """How one call goes wrong. All other parts of the call stay as they are."""
 
     delay_seconds: float = 0  # before anything else
-    error: str = ""  # answered as `ok: false` instead of doing it
-    status: int = 200  # HTTP; other than 200 the call is not carried out
+    error: str = ""  # answered as `ok: false` instead of being carried out
+    status: int = 200  # the HTTP status; with any other than 200 the call is not carried out
     retry_after_seconds: int | None = None  # the `Retry-After` header of a 429
-    lost: bool = False  # carried out, but the connection breaks before the answer
+    lost: bool = False  # carried out, but the connection breaks before the answer (of a download: in the middle)
+    location: str = ""  # of a download: the address to which it redirects
+    content: bytes | None = None  # of a download: what comes instead of the file,
+    content_type: str = ""  # and as what
+    endless: bool = False  # of a download: it says no length, and does not end
 
 
 @dataclass(slots=True)
@@ -28,9 +32,9 @@ class Faults:
     duplicate_events: bool = False
     """Every event is sent twice, with the same envelope."""
     reorder_events: bool = False
-    """Events are held back for a random moment each, so that they overtake each other."""
+    """Events wait for a random moment each, so that they overtake each other."""
     retry_scale: float = 1.0
-    """The factor for the waits before a redelivery (3 s, 60 s, 300 s)."""
+    """The factor for the waits before events are sent again (3 s, 60 s, 300 s)."""
     rate_limits: bool = False
     """Slack's rate limits hold (429 with `Retry-After`)."""
     _queued: dict[str, deque[Fault]] = field(default_factory=dict)
@@ -40,7 +44,7 @@ class Faults:
         self._queued.setdefault(method, deque()).extend([fault] * times)
 
     def clear(self) -> None:
-        """Forget the faults that were added and not met."""
+        """Forget the faults that no call has met yet."""
         self._queued.clear()
 
     def take(self, method: str) -> Fault | None:

@@ -1,6 +1,6 @@
-"""The payloads that Slack sends when people press buttons, submit modals and use commands. Pure but for the clock.
+"""The payloads that Slack sends when people press buttons, submit modals and use commands. Pure except for the clock.
 
-Field names and types are Slack's; `tests/service/test_local_slack_shapes.py` holds them against Slack's own types.
+Field names and types are Slack's; `tests/service/test_local_slack_shapes.py` compares them with Slack's own types.
 """
 
 import secrets
@@ -43,7 +43,7 @@ def _buttons(message: Object, action_id: str) -> Iterator[tuple[Object, str]]:
 def submitted(user: Object, view: Object, values: Object) -> Object:
     """Make the payload of a submitted modal.
 
-    `view` is as an app gives it to `views.open`; `values` are by block and action.
+    `view` has the form that an app gives to `views.open`. `values` are by block and action.
     """
     identity = "V" + secrets.token_hex(5).upper()
     shown: Object = {"callback_id": "", "private_metadata": "", "blocks": [], "close": None, "submit": None} | view

@@ -1,10 +1,10 @@
-"""Slack's rate limits: how many calls of a method Slack takes a minute, and when it takes the next."""
+"""Slack's rate limits: how many calls of a method Slack takes each minute, and when it takes the next."""
 
 import math
 import time
 from dataclasses import dataclass
 
-TIERS = {1: 1, 2: 20, 3: 50, 4: 100}  # calls a minute, a method and workspace
+TIERS = {1: 1, 2: 20, 3: 50, 4: 100}  # calls each minute, for each method and workspace
 METHOD_TIERS = {
     "reactions.remove": 2,
     "chat.update": 3,
@@ -19,7 +19,7 @@ METHOD_TIERS = {
     "apps.connections.open": 3,
     "users.info": 4,
 }
-POSTS_PER_MINUTE, POST_BURST = 60, 5  # a channel
+POSTS_PER_MINUTE, POST_BURST = 60, 5  # for each channel
 SPECIAL_PER_MINUTE = 600  # auth.test, chat.getPermalink
 
 
@@ -30,7 +30,7 @@ class _Bucket:
 
 
 class RateLimits:
-    """Token buckets, one a method (of posts: one a channel)."""
+    """Token buckets, one for each method. Posts have one for each channel."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, _Bucket] = {}

@@ -54,6 +54,14 @@ def users_info(world: World, args: Arguments) -> Object:
     return {"user": user}
 
 
+def usergroups_users_list(world: World, args: Arguments) -> Object:
+    """`usergroups.users.list`."""
+    members = world.groups.get(args.text("usergroup"))
+    if members is None:
+        raise NotOk("no_such_subteam")
+    return {"users": members}
+
+
 def conversations_info(world: World, args: Arguments) -> Object:
     """`conversations.info`."""
     kept = world.channel(args.text("channel"), seen_by=BOT_USER)
@@ -64,7 +72,7 @@ def conversations_info(world: World, args: Arguments) -> Object:
 
 
 def users_conversations(world: World, args: Arguments) -> Object:
-    """`users.conversations`: the channels that the bot is a member of; public ones if no types are named."""
+    """`users.conversations`: the channels that the bot is a member of. If the caller names no types, public ones."""
     types = (args.text("types") or "public_channel").split(",")
     if unknown := [name for name in types if name not in _TYPES]:
         raise NotOk("invalid_types", **messages(f"unknown type {unknown[0]}"))
@@ -96,7 +104,7 @@ def _channel_after(cursor: str, found: list[Object]) -> int:
 
 
 def conversations_replies(world: World, args: Arguments) -> Object:
-    """`conversations.replies`: oldest first. The thread's own message leads the first page, whatever `oldest` says."""
+    """`conversations.replies`: oldest first. The thread's first message is always on the first page."""
     channel, ts = args.text("channel"), args.text("ts")
     _readable(world, channel)
     thread = world.thread(channel, ts)
@@ -144,6 +152,7 @@ def _page(found: list[Object], args: Arguments, *, default: int) -> Object:
     page, rest = found[start : start + limit], found[start + limit :]
     if not args.flag("include_all_metadata"):
         page = [{key: value for key, value in message.items() if key != "metadata"} for message in page]
+    page = [shapes.stubbed(message) for message in page]
     answer: Object = {"messages": page, "has_more": bool(rest)}
     if rest:
         cursor = base64.b64encode(f"next_ts:{rest[0]['ts']}".encode()).decode()
@@ -173,6 +182,7 @@ METHODS: dict[str, Method] = {
     "team.info": team_info,
     "users.info": users_info,
     "users.conversations": users_conversations,
+    "usergroups.users.list": usergroups_users_list,
     "conversations.info": conversations_info,
     "conversations.replies": conversations_replies,
     "conversations.history": conversations_history,

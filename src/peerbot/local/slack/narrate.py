@@ -13,7 +13,7 @@ MARKS = {"complete": "✓", "in_progress": "▸", "error": "✗"}
 
 
 class Narrator:
-    """Turns changes of the local Slack into lines, each told once. `answers`: whether it tells answers too."""
+    """Turns changes of the local Slack into lines, and tells each once. `answers`: whether it tells answers, too."""
 
     def __init__(self, bot_user: str, say: Callable[[str], None], *, answers: bool = True) -> None:
         self._bot_user = bot_user
@@ -21,7 +21,7 @@ class Narrator:
         self._answers = answers
         self._told: set[tuple[str, str, str]] = set()
         self._last_card: dict[str | None, str] = {}  # by thread
-        self._over: set[str] = set()  # cards whose answer was told: their last state is no longer news
+        self._over: set[str] = set()  # cards whose answer was told: their last state is no news
 
     def take(self, change: Change) -> None:
         """Tell the news in `change`."""
@@ -73,7 +73,7 @@ class Narrator:
 
 
 def answered_turn(message: dict[str, Any]) -> tuple[Conversation, int] | None:
-    """Return the turn that a message answers for, by its metadata; None if the message is no answer."""
+    """Return the turn that a message answers, by its metadata; None if the message is no answer."""
     metadata = message.get("metadata") or {}
     if metadata.get("event_type") != METADATA_EVENT:
         return None
@@ -82,6 +82,6 @@ def answered_turn(message: dict[str, Any]) -> tuple[Conversation, int] | None:
 
 
 def _plain(mrkdwn: str, *, links: bool = True) -> str:
-    """Turn Slack's notation into plain text; a link becomes its label and address, or its label alone."""
+    """Turn Slack's notation into plain text. A link becomes its label and address, or its label alone."""
     text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", r"\2 (\1)" if links else r"\2", mrkdwn)
     return unescape(text.replace("`", "").replace("*", ""))

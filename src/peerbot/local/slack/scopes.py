@@ -1,7 +1,7 @@
-"""Which scope a call takes, as the reference of each method says it (https://docs.slack.dev/reference/methods).
+"""The scope that each call needs, as the reference of each method says (https://docs.slack.dev/reference/methods).
 
-For the methods that PeerBot calls. Written down here once more, not read from PeerBot's own manifest: an app that asks
-for too little is to fail here as it does in a real workspace.
+It has the methods that PeerBot calls. It is not made from PeerBot's own manifest: an app that asks for too few scopes
+has to fail here as it does in a real workspace.
 """
 
 from peerbot.local.slack.arguments import Arguments
@@ -10,12 +10,15 @@ from peerbot.local.slack.world import World
 _OF_METHOD = {
     "chat.postMessage": "chat:write",
     "chat.update": "chat:write",
+    "chat.postEphemeral": "chat:write",
     "chat.delete": "chat:write",
     "reactions.add": "reactions:write",
     "reactions.remove": "reactions:write",
     "files.getUploadURLExternal": "files:write",
     "files.completeUploadExternal": "files:write",
+    "files.info": "files:read",
     "users.info": "users:read",
+    "usergroups.users.list": "usergroups:read",
 }
 _OF_CONVERSATION = {
     "conversations.info": "read",

@@ -1,13 +1,13 @@
 """The local Slack: one object that is a whole workspace, on a port of its own (on loopback, unless told otherwise).
 
-`peerbot local` runs it in Slack's place, and so do the tests: the dispatcher is the same, with another
-`SLACK_API_URL`. Read `world.py` for what it keeps, `webapi.py` for what an app may ask, `socketmode.py` and
-`events.py` for what an app is told.
+`peerbot local` and the tests run it in Slack's place: the dispatcher is the same, with another `SLACK_API_URL`. Read
+`world.py` for the state, `webapi.py` for the calls that an app may make, and `socketmode.py` and `events.py` for the
+events that an app gets.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
@@ -16,7 +16,7 @@ from peerbot.local.slack import events, interactions, shapes
 from peerbot.local.slack.changes import Change, Changes
 from peerbot.local.slack.door import Door
 from peerbot.local.slack.faults import Call, Faults
-from peerbot.local.slack.files import Files
+from peerbot.local.slack.files import FilePart, Files
 from peerbot.local.slack.shapes import BOT_USER, ChannelKind, Object, UserKind
 from peerbot.local.slack.socketmode import Ack, SocketMode
 from peerbot.local.slack.store import Store
@@ -29,8 +29,8 @@ T = TypeVar("T")
 class LocalSlack:
     """A Slack workspace with one app in it, PeerBot, and one person, Ada.
 
-    `directory` keeps the world over an end of the process, SIGKILL too; without one it lives in memory. Tokens are
-    new with each start. The caller that starts it closes it (or uses it as an async context manager).
+    `directory` keeps the world when the process ends, even by SIGKILL. Without a directory the world is in memory.
+    Tokens are new with each start. The caller that starts it closes it (or uses it as an async context manager).
 
     Methods that act as a person raise `NotOk` with the error that Slack would give.
     """
@@ -52,17 +52,19 @@ class LocalSlack:
         self._world = World(self._store, self._changed)
         self._files = Files(self._world, self._store, self.faults)
         self._api = WebApi(self._world, self._files, self.faults, self._new_socket_url, self._changes.touch)
+        self._files.may_read = self._api.may_read_files
         self._door = Door(self)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Listen, and go on with what was on its way. Raises `Unavailable` if the port is taken."""
+        """Listen, and go on sending the events that were on their way. Raises `Unavailable` if the port is taken."""
         app = web.Application()
         app.add_routes(
             [
                 web.route("*", "/api/{method}", self._api.handle),
                 web.get("/link/", self._sockets.handle),
                 web.post("/upload/v1/{ticket}", self._files.receive),
+                web.get("/files-pri/{file}/{name:.*}", self._files.download),
                 *self._door.routes(),
             ]
         )
@@ -78,7 +80,7 @@ class LocalSlack:
         self._sockets.start()
 
     async def close(self) -> None:
-        """Stop; what was on its way goes on when a world with the same directory starts. Idempotent."""
+        """Stop. Events on their way are sent when a world with the same directory starts. Idempotent."""
         await self._sockets.close()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -93,7 +95,7 @@ class LocalSlack:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    # Where it is, and what opens it
+    # Its addresses and secrets
 
     @property
     def url(self) -> str:
@@ -140,8 +142,12 @@ class LocalSlack:
         members: Sequence[str] = (shapes.PERSON, BOT_USER),
         shared: bool = False,
     ) -> None:
-        """Add a channel; `shared` is with another organisation (Slack Connect)."""
+        """Add a channel; `shared`: another organisation shares it (Slack Connect)."""
         self._world.add_channel(channel, name, kind, members, shared=shared)
+
+    def add_group(self, group: str, members: Sequence[str]) -> None:
+        """Add a user group, or set its members."""
+        self._world.groups[group] = list(members)
 
     def archive_channel(self, channel: str) -> None:
         """Close a channel."""
@@ -161,8 +167,12 @@ class LocalSlack:
         self._world.set_members(channel, [*self._world.channel(channel)["members"], BOT_USER])
 
     def grant(self, scopes: Sequence[str]) -> None:
-        """Say which scopes the bot token has; at first it has those of PeerBot's manifest."""
+        """Set the bot token's scopes. At first it has those of PeerBot's manifest."""
         self._api.scopes = list(scopes)
+
+    def lack_blocks(self, *types: str) -> None:
+        """Refuse these types of blocks from now on, and no others, as a workspace does that does not have them yet."""
+        self._world.lacking_blocks = set(types)
 
     def declare_agent(self) -> None:
         """Make the app an agent: `agents.sessions.setStatus` works from now on."""
@@ -171,26 +181,76 @@ class LocalSlack:
     # Acting as a person
 
     def mention(self) -> str:
-        """The bot's mention, for the text of a message."""
+        """Return the bot's mention, for the text of a message."""
         return events.MENTION
 
-    async def say(self, user: str, channel: str, text: str, *, thread_ts: str | None = None) -> str:
-        """Write a message and return its `ts`. `text` is escaped as Slack escapes it (`&amp; &lt; &gt;`)."""
+    async def say(
+        self,
+        user: str,
+        channel: str,
+        text: str,
+        *,
+        thread_ts: str | None = None,
+        metadata: Object | None = None,
+        me: bool = False,
+    ) -> str:
+        """Write a message and return its `ts`. `text` is escaped as Slack escapes it (`&amp; &lt; &gt;`).
+
+        `metadata`: what an app that posts as `user` says of the message to programs. `me`: written with `/me`.
+        """
         if user not in self._world.users:
             raise NotOk("user_not_found")
         if not text:
             raise NotOk("no_text")
-        message = self._world.post(channel, user, text, thread_ts=thread_ts)
+        more: Object = {"metadata": metadata} if metadata else {}
+        if me:
+            more["subtype"] = "me_message"
+        message = self._world.post(channel, user, text, thread_ts=thread_ts, **more)
         ts: str = message["ts"]
         return ts
 
+    async def forward(
+        self, user: str, origin: str, ts: str, channel: str, text: str = "", *, thread_ts: str | None = None
+    ) -> str:
+        """Forward a message of the channel `origin` into another channel, with or without words; returns its `ts`."""
+        seen, message = self._world.channel(origin, seen_by=user), self._world.message(origin, ts)
+        author = self._world.users.get(message.get("user", ""))
+        named = author or {"id": message["bot_id"], "real_name": message["username"], "name": message["username"]}
+        address = f"{self.url}archives/{origin}/p{ts.replace('.', '')}"
+        attachments = [shapes.forwarded(message, named, seen, address)]
+        posted = self._world.post(channel, user, text, thread_ts=thread_ts, attachments=attachments)
+        return str(posted["ts"])
+
+    async def app_says(
+        self, channel: str, text: str = "", *, name: str = "Alerts", thread_ts: str | None = None, **more: Any
+    ) -> str:
+        """Write a message as another app, which has a webhook and no user; `more`: blocks, attachments."""
+        return str(self._world.post_as_app(channel, name, text, thread_ts=thread_ts, **more)["ts"])
+
     async def remember(self, user: str, channel: str, text: str, *, seconds_ago: float) -> str:
-        """Put a message into the past and return its `ts`: as if it had been said then, its events long given up."""
+        """Put a message into the past and return its `ts`: Slack has long given up sending its events."""
         return self._world.remember(channel, user, text, seconds_ago)
 
     async def share_file(self, user: str, channel: str, name: str, data: bytes, *, thread_ts: str | None = None) -> str:
         """Share a file and return its message's `ts`."""
-        return self._files.share(user, channel, name, data, thread_ts=thread_ts)
+        return self.share_files(user, channel, "", [FilePart(name, data)], thread_ts=thread_ts)
+
+    def share_files(
+        self, user: str, channel: str, text: str, parts: Sequence[FilePart], *, thread_ts: str | None = None
+    ) -> str:
+        """Write a message with files and return its `ts`. `text` may be empty, and is escaped as in `say`."""
+        files = [self._files.made(user, channel, part) for part in parts]
+        ts: str = self._world.post(channel, user, text, thread_ts=thread_ts, files=files)["ts"]
+        return ts
+
+    def remember_files(self, user: str, channel: str, text: str, parts: Sequence[FilePart], seconds_ago: float) -> str:
+        """Put a message with files into the past, as `remember` does."""
+        files = [self._files.made(user, channel, part) for part in parts]
+        return self._world.remember(channel, user, text, seconds_ago, files=files)
+
+    def delete_file(self, identity: str) -> None:
+        """Delete a file that somebody shared. Its message stays."""
+        self._files.delete(identity)
 
     async def edit(self, user: str, channel: str, ts: str, text: str) -> None:
         """Change the text of one's own message."""
@@ -200,63 +260,91 @@ class LocalSlack:
         """Delete one's own message."""
         self._world.delete(channel, user, ts)
 
+    async def react(self, user: str, channel: str, ts: str, name: str) -> None:
+        """Put a sign on a message. An app that may read reactions hears of it."""
+        self._world.react(channel, user, ts, name)
+        item_user = self._world.message(channel, ts).get("user")
+        if "reactions:read" in self._api.scopes:
+            event = {"type": "reaction_added", "user": user, "reaction": name, "item_user": item_user}
+            item = {"type": "message", "channel": channel, "ts": ts}
+            self.send_event(channel, event | {"item": item, "event_ts": self._world.new_ts()})
+
+    def stop_session(self, user: str, channel: str, thread_ts: str) -> None:
+        """Press Slack's own Stop, which people see while an agent's session is processing."""
+        event = {"type": "agent_session_stopped", "channel": channel, "user": user, "thread_ts": thread_ts}
+        self.send_event(channel, event | {"streaming_message_ts": [], "event_ts": self._world.new_ts()})
+
     async def press(self, user: str, channel: str, ts: str, action_id: str) -> Object | None:
-        """Press a message's button, and return what came back with the ack.
+        """Press a message's button, and return the content of the ack.
 
         Raises `LookupError` if there is no such button, and `NotOk` as `SocketMode.ask` does.
         """
+        self._world.channel(channel, seen_by=user)
+        return await self.press_shown(user, channel, self._world.message(channel, ts), action_id)
+
+    async def press_shown(self, user: str, channel: str, message: Object, action_id: str) -> Object | None:
+        """Press a button of a message as a client shows it, which may lag behind. Otherwise as `press`."""
         seen = self._world.channel(channel, seen_by=user)
-        message = self._world.message(channel, ts)
         made = interactions.pressed(self._world.users[user], seen, message, action_id, self._world.new_ts())
         return await self._sockets.ask("interactive", made)
 
     async def submit(self, user: str, view: Object, values: Object) -> Object | None:
-        """Submit a modal, and return what came back with the ack. Raises `NotOk` as `SocketMode.ask` does.
+        """Submit a modal, and return the content of the ack. Raises `NotOk` as `SocketMode.ask` does.
 
-        There is no `views.open` here: `view` is as an app would have given it. `values` are by block and action.
+        There is no `views.open` here: `view` has the form that an app would have given it. `values` are by block and
+        action.
         """
         return await self._sockets.ask("interactive", interactions.submitted(self._world.users[user], view, values))
 
     async def command(self, user: str, channel: str, command: str, text: str) -> Object | None:
-        """Use a slash command, and return what came back with the ack. Raises `NotOk` as `SocketMode.ask` does."""
+        """Use a slash command, and return the content of the ack. Raises `NotOk` as `SocketMode.ask` does."""
         seen = self._world.channel(channel, seen_by=user)
         return await self._sockets.ask(
             "slash_commands", interactions.command(self._world.users[user], seen, command, text)
         )
 
     def redeliver(self, channel: str, ts: str) -> None:
-        """Send a message's events again, as Slack does when an acknowledgement was lost on its way."""
+        """Send a message's events again, as Slack does when an ack gets lost on its way."""
         message = {key: value for key, value in self._world.message(channel, ts).items() if key != "reactions"}
         change = Change("posted", channel, ts, message.get("thread_ts"), message)
         for payload in events.payloads(change, self._world.channel(channel), self._world.new_ts):
             self._sockets.deliver(payload)
 
     def send_event(self, channel: str, event: Object) -> None:
-        """Send an event that comes from no message of this world: a join, another app's message."""
+        """Send an event that no message of this world caused: a join, another app's message."""
         self._sockets.deliver(events.wrapped(event, self._world.channel(channel)))
 
     # Looking at it
 
     def thread(self, channel: str, thread_ts: str) -> list[Object]:
-        """A thread's messages in order, with reactions, metadata and blocks; empty where there is none."""
+        """List a thread's messages in order, with reactions, metadata and blocks; empty if there is no such thread."""
         return self._world.thread(channel, thread_ts)
 
+    def whispers(self, user: str) -> list[Object]:
+        """List the messages that `user` alone sees, oldest first; a page that is loaded again does not have them."""
+        return [message for message in self._world.whispers if message["user"] == user]
+
     def message(self, channel: str, ts: str) -> Object:
-        """One message, with reactions, metadata and blocks."""
+        """Return one message, with reactions, metadata and blocks."""
         return self._world.message(channel, ts)
 
     def file(self, identity: str) -> bytes:
-        """What is in a file that was uploaded."""
+        """Return the content of a file that was uploaded."""
         return self._files.content(identity)
 
+    @property
+    def downloads(self) -> Sequence[tuple[str, str]]:
+        """The `Authorization` header and the address of each download of a file, oldest first."""
+        return self._files.bearers
+
     def watch(self) -> AsyncIterator[Change]:
-        """Every change from this call on, until the local Slack is closed."""
+        """Yield every change from this call on, until the local Slack is closed."""
         return self._changes.watch()
 
     async def wait_for(self, condition: Callable[[], T | None], timeout_seconds: float) -> T:
-        """Wait until `condition` gives something other than None or False; it is asked again on every change.
+        """Wait until `condition` returns something other than None or False. Every change asks it again.
 
-        Calls, connections and acknowledgements count as changes here. Raises `TimeoutError`.
+        Calls, connections and acks count as changes here. Raises `TimeoutError`.
         """
         return await self._changes.wait_for(condition, timeout_seconds)
 
@@ -267,21 +355,21 @@ class LocalSlack:
 
     @property
     def connections(self) -> int:
-        """How many Socket Mode connections are open."""
+        """The number of open Socket Mode connections."""
         return self._sockets.connections
 
     @property
     def undelivered(self) -> int:
-        """How many events were not acknowledged yet, and not given up."""
+        """The number of events that are neither acknowledged nor given up."""
         return self._sockets.undelivered
 
     @property
     def acks(self) -> Sequence[Ack]:
-        """The last events that were acknowledged, and how long that took, oldest first."""
+        """The last acknowledged events, each with the time that its ack took, oldest first."""
         return self._sockets.acks
 
     async def disconnect_sockets(self, reason: str = "refresh_requested") -> None:
-        """Ask every connection to come again, as Slack does every few hours."""
+        """Ask every client to connect again, as Slack does every few hours."""
         await self._sockets.disconnect(reason)
 
     def drop_sockets(self) -> None:
@@ -289,7 +377,7 @@ class LocalSlack:
         self._sockets.drop()
 
     def silence_sockets(self) -> None:
-        """Let every connection stay open and go dumb, as a network that loses packets does."""
+        """Keep every connection open but pass nothing on, as a network that loses packets does."""
         self._sockets.silence()
 
     def _changed(self, change: Change) -> None:

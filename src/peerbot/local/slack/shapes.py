@@ -1,6 +1,6 @@
 """Slack's objects as the Web API shows them: users, channels, messages. Pure.
 
-Field names and types are Slack's; `tests/service/test_local_slack_shapes.py` holds them against Slack's own types.
+Field names and types are Slack's; `tests/service/test_local_slack_shapes.py` compares them with Slack's own types.
 """
 
 from typing import Any, Literal
@@ -13,13 +13,14 @@ TEAM = "T0LOCAL0001"
 OTHER_TEAM = "T0OTHER0001"  # the organisation that external people belong to
 APP = "A0PEERBOT01"
 BOT = "B0PEERBOT01"
+OTHER_BOT = "B0ALERTS001"  # another app's
 BOT_USER = "U0PEERBOT01"
 PERSON = "U0ADA000001"
 GENERAL = "C0GENERAL01"
 DIRECT = "D0ADA000001"
 
 CHANNEL_TYPES: dict[ChannelKind, str] = {"public": "channel", "private": "group", "im": "im", "mpim": "mpim"}
-"""A channel's kind in the words of events."""
+"""Return a channel's kind in the words of events."""
 
 
 def user(identity: str, name: str, kind: UserKind, created: int) -> Object:
@@ -67,7 +68,7 @@ def user(identity: str, name: str, kind: UserKind, created: int) -> Object:
 
 
 def channel(identity: str, name: str, kind: ChannelKind, members: list[str], *, shared: bool, created: int) -> Object:
-    """What the world keeps of a channel; `shown` makes Slack's object of it."""
+    """The fields that the world keeps of a channel. `shown` makes Slack's object of them."""
     return {
         "id": identity,
         "name": name,
@@ -127,8 +128,48 @@ def listed(kept: Object) -> Object:
     return {name: value for name, value in shown(kept).items() if name != "is_member"}
 
 
+def forwarded(message: Object, author: Object, channel: Object, address: str) -> Object:
+    """A message as an attachment of one that forwards it. Its words are in `text`, and in its blocks if it has some.
+
+    Its files are the attachment's.
+    """
+    shown: Object = {
+        "id": 1,
+        "is_msg_unfurl": True,
+        "is_share": True,
+        "from_url": address,
+        "author_id": author["id"],
+        "author_name": author["real_name"],
+        "author_subname": author["name"],
+        "channel_id": channel["id"],
+        "channel_team": TEAM,
+        "color": "D0D0D0",
+        "fallback": f"{author['real_name']}: {message['text']}",
+        "footer": "Direct message" if channel["kind"] == "im" else f"Posted in #{channel['name']}",
+        "mrkdwn_in": ["text"],
+        "text": message["text"],
+        "ts": message["ts"],
+    }
+    if message.get("blocks"):
+        inner = {"team": TEAM, "channel": channel["id"], "ts": message["ts"], "message": {"blocks": message["blocks"]}}
+        shown["message_blocks"] = [inner]
+    return shown | ({"files": message["files"]} if "files" in message else {})
+
+
+def stub(file: Object) -> Object:
+    """A file in a message: of one that must be asked about (another organization's), the id alone."""
+    if file.get("file_access") == "check_file_info":
+        return {"id": file["id"], "created": file["created"], "mode": "file_access", "file_access": "check_file_info"}
+    return file
+
+
+def stubbed(message: Object) -> Object:
+    """A message with its files as an app gets them."""
+    return message | {"files": [stub(file) for file in message["files"]]} if "files" in message else message
+
+
 def bot_profile(created: int) -> Object:
-    """Who the bot is, as every message of it says."""
+    """Describe the bot, as each of its messages does."""
     icon = "https://a.slack-edge.com/80588/img/plugins/app/bot_{size}.png"
     return {
         "id": BOT,

@@ -1,8 +1,8 @@
 """Socket Mode: how events reach an app, with everything that Slack does to them on the way.
 
-Each event goes to one connection, chosen at random. What is not acknowledged is sent again after 3 s, 60 s and
-300 s, also when no connection was open, and is then given up. What is on its way is kept with the world, so that it
-still comes after an end of this process. Interactions and commands are sent once.
+Each event goes to one connection, chosen at random. If no ack comes, it is sent again after 3 s, 60 s and 300 s, and is
+then given up. That holds even if no connection is open. The world keeps the events on their way, so they still come
+after this process has ended. Interactions and commands are sent once.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from peerbot.local.slack.world import NotOk
 from peerbot.logs import logger
 
 RETRY_SECONDS = (3.0, 60.0, 300.0)  # from one delivery to the next
-ACK_SECONDS = 3.0  # what the last delivery is given
+ACK_SECONDS = 3.0  # the time that the last delivery gets
 MAX_CONNECTIONS = 10
-CLOSE_ANSWER_SECONDS = 1.0  # how long the other side has to say good-bye
+CLOSE_ANSWER_SECONDS = 1.0  # the time that the other side has to say good-bye
 REORDER_SECONDS = 0.05
 KEPT_ACKS = 10_000
 
@@ -37,11 +37,11 @@ _random = secrets.SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """An event that the app acknowledged: which, when (seconds since 1970), and how long that took."""
+    """An acknowledged event, the time of its ack (seconds since 1970), and how long the ack took."""
 
     event: Object
     at: float
-    seconds: float  # since it was first sent
+    seconds: float  # since its first delivery
     attempts: int
 
 
@@ -57,18 +57,18 @@ class SocketMode:
         self._leaving: set[web.WebSocketResponse] = set()
         self._silent: set[web.WebSocketResponse] = set()
         self._on_their_way: set[str] = set()  # event ids
-        self._awaited: dict[str, asyncio.Future[Object | None]] = {}  # by envelope_id: what came with the ack
+        self._awaited: dict[str, asyncio.Future[Object | None]] = {}  # by envelope_id: the content of the ack
         self._tasks: set[asyncio.Task[None]] = set()
         self.acks: deque[Ack] = deque(maxlen=KEPT_ACKS)
 
     @property
     def connections(self) -> int:
-        """How many connections take events."""
+        """The number of connections that take events."""
         return len(self._open.keys() - self._silent)
 
     @property
     def undelivered(self) -> int:
-        """How many events are on their way: not acknowledged, not given up."""
+        """The number of events on their way: neither acknowledged nor given up."""
         return len(self._on_their_way)
 
     def start(self) -> None:
@@ -78,7 +78,7 @@ class SocketMode:
             self._spawn(self._deliver(kept["payload"], kept["attempt"]))
 
     async def close(self) -> None:
-        """Close every connection; events on their way stay kept."""
+        """Close every connection. Events on their way are kept."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -111,7 +111,7 @@ class SocketMode:
                 if frame.type is WSMsgType.TEXT:
                     self._acknowledge(frame.data)
         except ConnectionError:
-            pass  # the other side is gone: what it did not acknowledge is sent again
+            pass  # the other side is gone: events that it did not acknowledge are sent again
         finally:
             self._open.pop(socket, None)
             self._leaving.discard(socket)
@@ -128,7 +128,7 @@ class SocketMode:
         }
 
     def _acknowledge(self, data: str) -> None:
-        # Whatever an app sends must not end its connection.
+        # Nothing that an app sends may end its connection.
         with contextlib.suppress(ValueError, AttributeError, TypeError):
             ack = json.loads(data)
             awaited = self._awaited.get(ack.get("envelope_id", ""))
@@ -137,7 +137,7 @@ class SocketMode:
         self._changed()
 
     async def disconnect(self, reason: str) -> None:
-        """Ask every client to connect again, as Slack does every few hours; the old connections get no more events."""
+        """Ask every client to connect again, as Slack does every few hours. The old connections get no more events."""
         leaving = list(self._open)
         self._leaving.update(leaving)
         self._open.clear()
@@ -153,22 +153,22 @@ class SocketMode:
         self._open.clear()
 
     def silence(self) -> None:
-        """Let every connection stay open and go dumb: nothing comes out of it, and nothing that goes in is read."""
+        """Keep every connection open but pass nothing on: nothing comes out of it, and nobody reads what goes in."""
         for socket, request in self._open.items():
             self._silent.add(socket)
             if request.transport and isinstance(request.transport, asyncio.ReadTransport):
                 request.transport.pause_reading()
 
     def deliver(self, payload: Object) -> None:
-        """Send an event on its way. It is kept before this returns."""
+        """Send an event on its way. The world has kept it before this returns."""
         self._keep(payload, 0)
         self._spawn(self._deliver(payload, 0))
 
     async def ask(self, kind: Literal["interactive", "slash_commands"], payload: Object) -> Object | None:
-        """Send an interaction or a command, and return what came back with the ack.
+        """Send an interaction or a command, and return the content of the ack.
 
-        Raises `NotOk` with what people are shown: `dispatch_failed` if no connection takes it, `operation_timeout` if
-        there is no ack in time.
+        Raises `NotOk` with the word that people see: `dispatch_failed` if no connection takes it, `operation_timeout`
+        if there is no ack in time.
         """
         taking = self._taking()
         if not taking:

@@ -1,6 +1,6 @@
-"""Where the local Slack keeps its world, so that a laptop's threads are still there after any kind of end.
+"""The place where the local Slack keeps its world, so that a laptop's threads survive any kind of end.
 
-One SQLite file of JSON documents by kind and key. A write has left the process when it returns, so SIGKILL loses
+It is one SQLite file of JSON documents by kind and key. A write has left the process when it returns, so SIGKILL loses
 nothing. Without a folder the same code runs in memory.
 """
 
@@ -18,10 +18,10 @@ Document = dict[str, Any]
 
 
 class Store:
-    """JSON documents by kind and key; the code that opened it closes it.
+    """JSON documents by kind and key. The code that opened it closes it.
 
-    Raises `Conflict` where another process has the folder open: two worlds in one file would forget each other's
-    messages. The file is its owner's alone (0600).
+    Raises `Conflict` if another process has the folder open: two worlds in one file would forget each other's messages.
+    Only its owner may read the file (0600).
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -33,7 +33,7 @@ class Store:
             path = str(file)
         self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
         try:
-            # The lock is held until the end; with WAL a commit needs no fsync to outlive the process.
+            # The lock is held until the end. With WAL a commit survives the process without an fsync.
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
@@ -46,21 +46,21 @@ class Store:
             raise Conflict(f"{directory} is in use by another local Slack. Stop that one first.") from error
 
     def all(self, kind: str) -> dict[str, Document]:
-        """Every document of a kind, by its key, keys ascending."""
+        """List the documents of a kind with their keys, keys ascending."""
         rows = self._db.execute("SELECT key, document FROM documents WHERE kind = ? ORDER BY key", (kind,))
         return {key: json.loads(document) for key, document in rows}
 
     def put(self, kind: str, key: str, document: Document) -> None:
-        """Write a document over what was there."""
+        """Write a document, in the place of an earlier one if there is one."""
         self._db.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (kind, key, json.dumps(document)))
 
     def delete(self, kind: str, key: str) -> None:
-        """Forget a document; nothing there is fine."""
+        """Forget a document, if there is one."""
         self._db.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind, key))
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Make the writes inside one: all of them outlive the process, or none."""
+        """Make all writes of the block one: either all of them survive the process, or none does."""
         if self._db.in_transaction:
             yield
             return
@@ -69,5 +69,5 @@ class Store:
             yield
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()

@@ -1,7 +1,8 @@
-"""The Web API: one path a method, tokens, scopes, limits and faults before it, Slack's way of answering after it.
+"""The Web API: one path for each method. Token, scopes, limits and faults come first; Slack's way of answering last.
 
-What was done is answered with the token's scopes in the header `x-oauth-scopes`, which Slack's own SDK hands out as
-`response_metadata.scopes` (https://docs.slack.dev/tools/node-slack-sdk/reference/web-api/interfaces/WebAPICallResult).
+A call that was carried out is answered with the token's scopes in the header `x-oauth-scopes`. Slack's own SDK hands
+them out as `response_metadata.scopes`
+(https://docs.slack.dev/tools/node-slack-sdk/reference/web-api/interfaces/WebAPICallResult).
 """
 
 import asyncio
@@ -43,6 +44,10 @@ class WebApi:
         self._new_socket_url = new_socket_url
         self._changed = changed
         self._limits = RateLimits()
+
+    def may_read_files(self, token: str) -> bool:
+        """Whether the bearer of a token may download files."""
+        return hmac.compare_digest(token.encode(), self.bot_token.encode()) and "files:read" in self.scopes
 
     async def handle(self, request: web.Request) -> web.Response:
         """Serve one call."""

@@ -1,11 +1,12 @@
 """The local Slack's world: its people, channels and messages, and every change to them.
 
-The Web API and a person's door both act on it, and each change goes to one listener, which makes events and tells
-the watchers. So the rest follows, no matter which part writes a message.
+The Web API and a person's door both act on it. Each change goes to one listener, which makes events and tells the
+watchers. So it does not matter which part writes a message.
 """
 
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ TEXT_LIMIT = 40_000  # characters; a longer text is cut, as Slack does
 
 
 class NotOk(Refused):
-    """Slack's `ok: false`: `error` is Slack's own word for the reason, `more` what its answer carries beside it."""
+    """Slack's `ok: false`: `error` is Slack's own word for the reason, `more` has the other fields of its answer."""
 
     def __init__(self, error: str, **more: Any) -> None:
         super().__init__(f"Slack refuses this: {error}.")
@@ -28,7 +29,7 @@ class NotOk(Refused):
 
 
 class World:
-    """One workspace. Every method is a single step: what it changed is kept when it returns.
+    """One workspace. Every method is a single step: it has kept its change when it returns.
 
     Methods raise `NotOk` with the error that Slack would give.
     """
@@ -37,12 +38,16 @@ class World:
         self._store = store
         self._listener = listener
         self.url = ""
-        """Where the workspace's pages would be; ends with a slash. Known once the server listens."""
+        """The base of the workspace's page addresses; ends with a slash. Known once the server listens."""
+        self.lacking_blocks: set[str] = set()
+        """The types of blocks that this workspace does not have."""
         self.users: dict[str, Object] = store.all("user")
         self.channels: dict[str, Object] = store.all("channel")
         self._messages: dict[str, dict[str, Object]] = {channel: {} for channel in self.channels}
         self._replies: dict[tuple[str, str], list[str]] = {}  # by channel and thread_ts, in order
         self._last_ts = 0  # microseconds
+        self.groups: dict[str, list[str]] = {}  # user groups, by id
+        self.whispers: deque[Object] = deque(maxlen=1000)  # the last messages that one person alone sees
         for key, message in store.all("message").items():
             channel, _, ts = key.partition("/")
             self._place(channel, message)
@@ -58,14 +63,14 @@ class World:
             self.add_channel(DIRECT, "", "im", (PERSON, BOT_USER))
 
     def new_ts(self) -> str:
-        """The present as Slack writes it; never the same twice, never backwards."""
+        """Return the present as Slack writes it: always later than the time before."""
         self._last_ts = max(time.time_ns() // 1000, self._last_ts + 1)
         return f"{self._last_ts // 1_000_000}.{self._last_ts % 1_000_000:06d}"
 
     # People and channels
 
     def add_user(self, user: str, name: str, kind: UserKind) -> None:
-        """Add somebody, or make somebody into something else."""
+        """Add a person, or change what they are."""
         self.users[user] = shapes.user(user, name, kind, int(time.time()))
         self._store.put("user", user, self.users[user])
 
@@ -90,7 +95,7 @@ class World:
         self._store.put("channel", kept["id"], kept)
 
     def channel(self, channel: str, *, seen_by: str | None = None) -> Object:
-        """Look a channel up; people outside it only see it if it is public."""
+        """Look a channel up. People who are not in it see it only if it is public."""
         kept = self.channels.get(channel)
         if kept is None or (seen_by and kept["kind"] != "public" and seen_by not in kept["members"]):
             raise NotOk("channel_not_found")
@@ -108,29 +113,30 @@ class World:
     # Messages
 
     def message(self, channel: str, ts: str) -> Object:
-        """One message, with what its thread adds to it."""
+        """Return one message, with the fields that its thread adds to it."""
         kept = self._messages[self.channel(channel)["id"]].get(ts)
         if kept is None:
             raise NotOk("message_not_found")
         return self._with_thread(channel, kept)
 
     def thread(self, channel: str, thread_ts: str) -> list[Object]:
-        """A message and its replies, in order; the replies alone where the message itself is gone."""
+        """Return a message and its replies, in order. If the message itself is gone, return the replies alone."""
         messages = self._messages[self.channel(channel)["id"]]
         stamps = [thread_ts, *self._replies.get((channel, thread_ts), [])]
         return [self._with_thread(channel, messages[ts]) for ts in stamps if ts in messages]
 
     def history(self, channel: str) -> list[Object]:
-        """What stands in the channel itself (no replies), oldest first."""
+        """Return the messages of the channel itself (no replies), oldest first."""
         messages = self._messages[self.channel(channel)["id"]]
         return [self._with_thread(channel, kept) for kept in messages.values() if "thread_ts" not in kept]
 
     def _with_thread(self, channel: str, kept: Object) -> Object:
-        # Made when read, not kept: so that a reply is one write, and its parent can't disagree with it.
+        # Made when read, not kept: a reply is one write then, and its parent can't disagree with it.
         stamps = self._replies.get((channel, kept["ts"]))
         if not stamps:
             return dict(kept)
-        people = list(dict.fromkeys(self._messages[channel][ts]["user"] for ts in stamps))
+        replies = (self._messages[channel][ts] for ts in stamps)
+        people = list(dict.fromkeys(reply.get("user") or reply["bot_id"] for reply in replies))
         return kept | {
             "thread_ts": kept["ts"],
             "reply_count": len(stamps),
@@ -142,38 +148,60 @@ class World:
         }
 
     def post(self, channel: str, user: str, text: str, *, thread_ts: str | None = None, **more: Any) -> Object:
-        """Write a message; `more` holds the rest that Slack keeps (blocks, metadata)."""
+        """Write a message; `more` has the other fields that Slack keeps (blocks, metadata)."""
         kept = self.writable(channel, user)
         message: Object = {"type": "message", "user": user, "text": text[:TEXT_LIMIT], "team": TEAM} | more
-        if thread_ts is not None:
-            parent = self._messages[channel].get(thread_ts)
-            if parent is None:
-                raise NotOk("thread_not_found")
-            if "thread_ts" in parent:
-                raise NotOk("cannot_reply_to_message")
-            message |= {"thread_ts": thread_ts, "parent_user_id": parent["user"]}
-        if user == BOT_USER:
+        message |= self._in_thread(channel, thread_ts)
+        if message.get("subtype") == "me_message":
+            del message["team"]
+        elif user == BOT_USER:
             message |= {"bot_id": BOT, "app_id": shapes.APP, "bot_profile": shapes.bot_profile(kept["created"])}
         else:
             message["client_msg_id"] = str(uuid.uuid4())
             message["team"] = self.users[user]["team_id"]
+        return self._post(channel, message)
+
+    def post_as_app(self, channel: str, name: str, text: str, *, thread_ts: str | None = None, **more: Any) -> Object:
+        """Write a message of another app that has no user here, as an incoming webhook does."""
+        message: Object = {"type": "message", "subtype": "bot_message", "text": text, "username": name}
+        message |= {"bot_id": shapes.OTHER_BOT} | more | self._in_thread(self.channel(channel)["id"], thread_ts)
+        message.pop("parent_user_id", None)
+        return self._post(channel, message)
+
+    def _in_thread(self, channel: str, thread_ts: str | None) -> Object:
+        if thread_ts is None:
+            return {}
+        parent = self._messages[channel].get(thread_ts)
+        if parent is None:
+            raise NotOk("thread_not_found")
+        if "thread_ts" in parent:
+            raise NotOk("cannot_reply_to_message")
+        return {"thread_ts": thread_ts} | ({"parent_user_id": parent["user"]} if "user" in parent else {})
+
+    def _post(self, channel: str, message: Object) -> Object:
         message["ts"] = self.new_ts()
         self._keep("posted", channel, message)
         return self.message(channel, message["ts"])
 
-    def remember(self, channel: str, user: str, text: str, seconds_ago: float) -> str:
-        """Put a message where it would stand if it had been written then; nobody is told. Its `ts`."""
+    def whisper(self, channel: str, user: str, text: str, **more: Any) -> str:
+        """Show a message to one person; returns its `ts`. It is gone when this process ends."""
+        ts = self.new_ts()
+        self.whispers.append({"channel": channel, "user": user, "text": text[:TEXT_LIMIT], "ts": ts} | more)
+        return ts
+
+    def remember(self, channel: str, user: str, text: str, seconds_ago: float, **more: Any) -> str:
+        """Put a message at its place in the past, without an event; returns its `ts`."""
         self.writable(channel, user)
         at = time.time_ns() // 1000 - round(seconds_ago * 1_000_000)
         ts = f"{at // 1_000_000}.{at % 1_000_000:06d}"
-        message: Object = {"type": "message", "user": user, "text": text, "team": TEAM, "ts": ts}
+        message: Object = {"type": "message", "user": user, "text": text, "team": TEAM, "ts": ts} | more
         self._store.put("message", f"{channel}/{ts}", message)
         self._place(channel, message)
         self._messages[channel] = dict(sorted(self._messages[channel].items()))
         return ts
 
     def update(self, channel: str, user: str, ts: str, changes: Object, *, edited: bool) -> Object:
-        """Change a message that `user` wrote; a change to None takes the field away."""
+        """Change a message that `user` wrote. A field that is changed to None is removed."""
         kept = self._own(channel, user, ts, "cant_update_message")
         message = {key: value for key, value in (kept | changes).items() if value is not None}
         message["text"] = message["text"][:TEXT_LIMIT]
@@ -183,7 +211,7 @@ class World:
         return self.message(channel, ts)
 
     def delete(self, channel: str, user: str, ts: str) -> None:
-        """Take a message away; where it has replies, a tombstone stands for it."""
+        """Remove a message. If it has replies, a tombstone stands for it."""
         kept = self._own(channel, user, ts, "cant_delete_message")
         if "reply_count" in self.message(channel, ts):
             tombstone = {
@@ -208,7 +236,7 @@ class World:
         kept = self._messages[channel].get(ts)
         if kept is None:
             raise NotOk("message_not_found")
-        if kept["user"] != user:
+        if kept.get("user") != user:
             raise NotOk(refusal)
         return kept
 

@@ -157,6 +157,9 @@ class KubernetesRuns(Runs):
         with contextlib.suppress(_Missing):
             await self._call("burn a secret", self._client.delete(Secret, conversation.job_name(run)))
 
+    def ending(self) -> None:
+        """Do nothing: the runs go on."""
+
     async def close(self) -> None:
         """End the watches. The runs go on: another replica looks after them. Idempotent."""
         for task in self._tasks:

@@ -12,16 +12,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, PodCondition
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 
 from peerbot.conversation.deadlines import LONGEST_START, spoken
-from peerbot.conversation.ends import RunEnd, end_of
+from peerbot.conversation.ends import DRAINED_EXIT_CODE, RunEnd, by_signal, end_of
 from peerbot.conversation.keys import Conversation
 from peerbot.runs.jobs.manifest import CONTAINER
-from peerbot.runs.port import NOT_ADMITTED, Phase, RunState
+from peerbot.runs.port import NOT_ADMITTED, NOT_ASKED, Phase, RunState
 
 IMAGE_PATIENCE = timedelta(seconds=30)
 """The thread hears of an image that can't be pulled only after this time: a registry may fail for a moment."""
@@ -32,6 +33,7 @@ QUIET_START = timedelta(seconds=45)
 _SHORT_OF = {"cpu": "CPU", "memory": "memory", "ephemeral-storage": "disk", "pods": "room for another pod"}
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _OVER = ("Succeeded", "Failed")
+_KILLED_EXIT_CODE = 137
 _DISRUPTIONS = {
     "DeletionByTaintManager": (RunEnd.NODE_LOST, ""),
     "DeletionByPodGC": (RunEnd.NODE_LOST, ""),
@@ -54,8 +56,8 @@ class Seen:
 def judge(conversation: Conversation, run: int, seen: Seen, now: datetime) -> RunState:
     """Say how the run is at `now`. The run may have ended though its Job has not: we end a Job that waits for good."""
     if ended := _ended(seen, now):
-        end, said, detail = ended
-        return RunState(conversation, run, Phase.ENDED, end, detail, said)
+        end, said, detail, signalled = ended
+        return RunState(conversation, run, Phase.ENDED, end, detail, said, signalled)
     pod = seen.pods[-1] if seen.pods else None
     if pod and has_begun(pod):
         return RunState(conversation, run, Phase.RUNNING)
@@ -78,72 +80,87 @@ def is_given_up(state: RunState, seen: Seen) -> bool:
 # --- how it ended
 
 
-def _ended(seen: Seen, now: datetime) -> tuple[RunEnd, str, str] | None:
-    """Say the end, words for people if there are better ones than the end's own, and the details; None: not ended."""
+class _End(NamedTuple):
+    """An end; words for people if there are better ones than the end's own; the details; `by_signal` of `RunState`."""
+
+    end: RunEnd
+    said: str
+    detail: str
+    by_signal: bool = False
+
+
+def _ended(seen: Seen, now: datetime) -> _End | None:
+    """Say how it ended; None if it has not."""
     if seen.orphaned:
-        return RunEnd.NEVER_STARTED, "", "its dispatcher died before it could release it"
+        return _End(RunEnd.NEVER_STARTED, "", "its dispatcher died before it could release it")
+    of_job = _job_end(seen.job)
+    if of_job and of_job.end is RunEnd.DEADLINE:
+        return of_job  # Kubernetes deletes the pod for it, which looks as if somebody had asked it to end
     for pod in reversed(seen.pods):
         if pod.status and pod.status.phase in _OVER:
             return _pod_end(pod)
         if _is_lost(pod, now):
-            return RunEnd.NODE_LOST, "", _disruption_detail(pod)
-    if ended := _job_end(seen.job):
-        return ended
-    if seen.job.metadata and seen.job.metadata.deletionTimestamp and not seen.pods:
-        return RunEnd.GONE, "somebody deleted it", "its Job is being deleted"
-    return None
+            return _End(RunEnd.NODE_LOST, "", _disruption_detail(pod))
+    if not of_job and seen.job.metadata and seen.job.metadata.deletionTimestamp and not seen.pods:
+        return _End(RunEnd.GONE, "somebody deleted it", "its Job is being deleted")
+    return of_job
 
 
-def _job_end(job: Job) -> tuple[RunEnd, str, str] | None:
+def _job_end(job: Job) -> _End | None:
     """Say how a Job ended whose pod is gone; None while it goes on."""
     conditions = {c.type: c for c in (job.status.conditions or [] if job.status else []) if c.status == "True"}
     if complete := conditions.get("Complete"):
-        return RunEnd.FINISHED, "", complete.message or ""
+        return _End(RunEnd.FINISHED, "", complete.message or "")
     failed = conditions.get("Failed") or conditions.get("FailureTarget")
     return _why_failed(failed.reason or "", failed.message or "") if failed else None
 
 
-def _why_failed(reason: str, message: str) -> tuple[RunEnd, str, str]:
+def _why_failed(reason: str, message: str) -> _End:
     detail = f"{reason}: {message}"
     if reason == "DeadlineExceeded":
-        return RunEnd.DEADLINE, "", detail
+        return _End(RunEnd.DEADLINE, "", detail)
     if reason == "PodFailurePolicy":
         if "condition DisruptionTarget" in message:
-            return RunEnd.EVICTED, "its node was emptied, or lost", detail
+            return _End(RunEnd.EVICTED, "its node was emptied, or lost", detail)
         if code := re.search(r"exit code (\d+)", message):
-            end = end_of(int(code[1]))
-            return RunEnd.OUT_OF_MEMORY if end is RunEnd.CRASHED else end, "", detail
-    return RunEnd.GONE, "its pod is gone, and nothing says why", detail
+            end = end_of(int(code[1]), asked=True)  # an agent can't remove its pod: somebody deleted it
+            return _End(RunEnd.OUT_OF_MEMORY if end is RunEnd.CRASHED else end, "", detail)
+    return _End(RunEnd.GONE, "its pod is gone, and nothing says why", detail)
 
 
-def _pod_end(pod: Pod) -> tuple[RunEnd, str, str]:
+def _pod_end(pod: Pod) -> _End:
     """Say how a pod ended that has ended."""
     assert pod.status
     if disruption := _disruption(pod):
         end, said = _DISRUPTIONS.get(disruption.reason or "", (RunEnd.EVICTED, ""))
         if pod.status.reason == "Evicted":
             said = _why_evicted(pod.status.message or "")
-        return end, said, _disruption_detail(pod)
+        return _End(end, said, _disruption_detail(pod))
     if pod.status.reason == "Evicted":  # a kubelet that sets no condition
-        return RunEnd.EVICTED, _why_evicted(pod.status.message or ""), f"Evicted: {pod.status.message}"
+        return _End(RunEnd.EVICTED, _why_evicted(pod.status.message or ""), f"Evicted: {pod.status.message}")
     if pod.status.reason in ("NodeShutdown", "Terminated", "NodeLost", "NodeAffinity", "UnexpectedAdmissionError"):
-        return RunEnd.NODE_LOST, "its node went away", f"{pod.status.reason}: {pod.status.message}"
+        return _End(RunEnd.NODE_LOST, "its node went away", f"{pod.status.reason}: {pod.status.message}")
     if pod.status.reason == "DeadlineExceeded":
-        return RunEnd.DEADLINE, "", f"DeadlineExceeded: {pod.status.message}"
+        return _End(RunEnd.DEADLINE, "", f"DeadlineExceeded: {pod.status.message}")
     state = _state(pod)
     if state is None or state.terminated is None:
         detail = f"{pod.status.reason or pod.status.phase}: {pod.status.message or 'no container has run'}"
-        return RunEnd.NEVER_STARTED, "", detail
-    end, said = _exit(state.terminated)
-    return end, said, _exit_detail(state.terminated)
+        return _End(RunEnd.NEVER_STARTED, "", detail)
+    return _exit(state.terminated, deleted=bool(pod.metadata and pod.metadata.deletionTimestamp))
 
 
-def _exit(ended: ContainerStateTerminated) -> tuple[RunEnd, str]:
+def _exit(ended: ContainerStateTerminated, *, deleted: bool) -> _End:
+    """Say how a container ended. `deleted`: somebody deleted its pod, which asks it to end and kills it in the end."""
+    detail = _exit_detail(ended)
     if ended.reason == "OOMKilled":
-        return RunEnd.OUT_OF_MEMORY, ""
+        return _End(RunEnd.OUT_OF_MEMORY, "", detail)
     if ended.reason in ("ContainerCannotRun", "StartError", "CreateContainerError"):
-        return RunEnd.CRASHED, "its program could not be started"
-    return end_of(ended.exitCode), ""
+        return _End(RunEnd.CRASHED, "its program could not be started", detail)
+    if deleted and ended.exitCode == _KILLED_EXIT_CODE:
+        return _End(RunEnd.DRAINED, "", detail)
+    end = end_of(ended.exitCode, asked=deleted)
+    said = NOT_ASKED if ended.exitCode == DRAINED_EXIT_CODE and not deleted else ""
+    return _End(end, said, detail, end.died_of_itself and by_signal(ended.exitCode))
 
 
 def _exit_detail(ended: ContainerStateTerminated) -> str:

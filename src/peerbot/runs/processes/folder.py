@@ -24,20 +24,23 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from peerbot.conversation.documents import now
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
+from peerbot.files.removal import never, remove
+from peerbot.logs import logger
 from peerbot.runs.port import Phase, RunState
 
 LOG_BYTES = 1024 * 1024  # a log that has grown to twice as much is cut back to this
 _KEEP_SECONDS = 24 * 3600.0  # how long the folder of an ended run stays
-_SWEEP_AT_MOST = 1000
+CLEAR_SECONDS = 300.0  # how long the removal of one folder may take at a time
+
+log = logger(__name__)
 
 
 class RunNote(BaseModel):
@@ -54,6 +57,8 @@ class EndNote(BaseModel):
 
     reason: RunEnd
     detail: str = ""
+    said: str = ""
+    by_signal: bool = False
     ended_at: AwareDatetime = Field(default_factory=now)
 
 
@@ -84,7 +89,7 @@ class RunFolder:
             draft.rename(target)
         except OSError as error:
             held.release()
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)  # nosemgrep: recursion-over-an-agents-folders (ours)
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return None
             raise
@@ -95,14 +100,17 @@ class RunFolder:
         note = self._note()
         if note is None:
             return None
-        conversation = Conversation.parse(note.conversation)
+        try:
+            conversation = Conversation.parse(note.conversation)
+        except ValueError:
+            return None  # not of our making
         if not (self.path / "end.json").exists() and any(self._is_held(lock) for lock in ("lock", "dispatcher")):
             return RunState(conversation, note.run, Phase.RUNNING)
         # Only now: its dispatcher writes the end before it releases the locks.
         end = self._read_end() or EndNote(
             reason=RunEnd.DISPATCHER_ENDED, detail=f"it ended with its dispatcher (process {note.dispatcher})"
         )
-        return RunState(conversation, note.run, Phase.ENDED, end.reason, end.detail)
+        return RunState(conversation, note.run, Phase.ENDED, end.reason, end.detail, end.said, end.by_signal)
 
     def wakes(self) -> int:
         """Count how often it was woken so far."""
@@ -142,15 +150,22 @@ class RunFolder:
             return ""
         return text if len(text) <= characters else text[-characters:].partition("\n")[2]
 
-    def clear(self) -> None:
-        """Remove the agent's files; notes and log stay. Takes as long as removing a large checkout takes."""
-        self.bootstrap.unlink(missing_ok=True)
-        for directory in (self.workspace, self.home, self.tmp):
-            _remove_tree(directory)
+    def clear(self, stop: Callable[[], bool] = never) -> None:
+        """Remove the agent's files; notes and log stay. Never raises, and ends early if `stop` says so.
 
-    def remove(self) -> None:
-        """Remove all of it."""
-        _remove_tree(self.path)
+        It takes as long as removing a large checkout takes, and `CLEAR_SECONDS` for each folder at most. If something
+        stays, the log says so, and a later sweep tries again.
+        """
+        for place in (self.bootstrap, self.workspace, self.home, self.tmp):
+            self._removed(place, stop)
+
+    def remove(self, stop: Callable[[], bool] = never) -> None:
+        """Remove all of it, as `clear` does."""
+        self._removed(self.path, stop)
+
+    def _removed(self, place: Path, stop: Callable[[], bool]) -> None:
+        if stays := remove(place, seconds=CLEAR_SECONDS, stop=stop):
+            log.warning("not_all_removed", run=self.path.name, place=place.name, entries=stays)
 
     def _note(self) -> RunNote | None:
         try:
@@ -194,9 +209,8 @@ class HeldFolder(RunFolder):
         """Leave `lock` to the run's processes, which inherited it."""
         self._close("lock")
 
-    def end(self, reason: RunEnd, detail: str) -> None:
+    def end(self, note: EndNote) -> None:
         """Write how the run ended, for every dispatcher to see, then release the locks."""
-        note = EndNote(reason=reason, detail=detail)
         draft = self.path / ".end.json"
         draft.write_text(note.model_dump_json())
         draft.rename(self.path / "end.json")
@@ -221,42 +235,38 @@ def run_names(directory: Path) -> Iterator[str]:
                 yield entry.name
 
 
-def sweep(directory: Path) -> None:
-    """Clear the leftovers of dispatchers that died, and remove the folders of runs that ended a day ago or more."""
+def sweep(directory: Path, stop: Callable[[], bool] = never) -> None:
+    """Clear the leftovers of dispatchers that died, and remove the folders of runs that ended a day ago or more.
+
+    A folder that can't be swept costs itself alone. Ends early if `stop` says so.
+    """
     with os.scandir(directory) as entries:
-        names = [entry.name for entry, _ in zip(entries, range(_SWEEP_AT_MOST), strict=False)]
+        names = [entry.name for entry in entries]
+    secrets.SystemRandom().shuffle(names)  # the same folders must not always be the last
     for name in names:
-        folder = RunFolder(directory / name)
-        state = folder.state()
-        if state is not None and state.phase is not Phase.ENDED:
-            continue
+        if stop():
+            return
         try:
-            age = time.time() - folder.path.stat().st_mtime
-        except FileNotFoundError:
-            continue  # another dispatcher sweeps too
-        if age > _KEEP_SECONDS:
-            folder.remove()
-        elif state is not None:
-            folder.clear()
+            _sweep(RunFolder(directory / name), stop)
+        except (OSError, ValueError) as error:
+            log.warning("not_swept", run=name, reason=str(error))
+
+
+def _sweep(folder: RunFolder, stop: Callable[[], bool]) -> None:
+    state = folder.state()
+    if state is not None and state.phase is not Phase.ENDED:
+        return
+    try:
+        age = time.time() - folder.path.lstat().st_mtime
+    except FileNotFoundError:
+        return  # another dispatcher sweeps too
+    if age > _KEEP_SECONDS:
+        folder.remove(stop)
+    elif state is not None:
+        folder.clear(stop)
 
 
 def _take_lock(path: Path) -> int:
     descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor
-
-
-def _remove_tree(path: Path) -> None:
-    """Remove a directory, even if an agent locked directories in it against us. Skips all that it can't remove."""
-
-    def unlock(_function: Any, name: str, _error: Any) -> None:
-        with contextlib.suppress(OSError):
-            for locked in (Path(name).parent, Path(name)):
-                if locked.is_dir() and not locked.is_symlink():
-                    locked.chmod(0o700)
-            if Path(name).is_dir() and not Path(name).is_symlink():
-                shutil.rmtree(name, ignore_errors=True)
-            else:
-                Path(name).unlink()
-
-    shutil.rmtree(path, onerror=unlock)

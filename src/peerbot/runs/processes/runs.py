@@ -8,24 +8,29 @@ import asyncio
 import contextlib
 import math
 import signal
+import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from peerbot.conversation.deadlines import PROCESS_GRACE_SECONDS
-from peerbot.conversation.ends import RunEnd, end_of
+from peerbot.conversation.ends import DRAINED_EXIT_CODE, RunEnd, by_signal, end_of
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable
 from peerbot.logs import logger
 from peerbot.protocol.heartbeat import SILENT_SECONDS
-from peerbot.runs.port import Phase, RunEvent, Runs, RunSpec, RunState
+from peerbot.runs.port import NOT_ASKED, Phase, RunEvent, Runs, RunSpec, RunState
 from peerbot.runs.processes.child import Child
-from peerbot.runs.processes.folder import HeldFolder, RunFolder, run_names, sweep
+from peerbot.runs.processes.folder import EndNote, HeldFolder, RunFolder, run_names, sweep
 from peerbot.runs.processes.sandbox import Sandbox
 from peerbot.runs.watchers import Watchers
 
 _LOOK_SECONDS = 0.2  # how often a dispatcher looks at the shared folder
+_SWEEP_SECONDS = 3600.0
+_TIDY_SECONDS = 5.0  # how long a dispatcher that closes goes on removing files
 _KILL_SECONDS = 10.0  # how long an end may take beyond its grace time
 
 log = logger(__name__)
@@ -72,11 +77,15 @@ class ProcessRuns(Runs):
         self.sandboxed = sandbox is not None
         self._own: dict[str, _OwnRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tidying: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._tidier = ThreadPoolExecutor(1, "tidy up")
+        self._no_more_tidying = threading.Event()
         self._watchers = Watchers()
         self._seen: dict[str, tuple[Phase, int]] = {}  # the phase and the number of wakes last seen
         self._over: dict[str, RunState] = {}  # an ended run stays ended, and a day has many: each is read once
-        self._closed = False
+        self._ending = self._closed = False
 
     async def start(self, spec: RunSpec) -> None:
         """Start the run. It is success, too, if a run of this name exists already, alive or ended."""
@@ -134,20 +143,28 @@ class ProcessRuns(Runs):
     async def burn(self, conversation: Conversation, run: int) -> None:
         """Do nothing: the worker has removed the file itself, or it was a pipe."""
 
+    def ending(self) -> None:
+        """Take a drain from now on as asked for: systemd, for one, asks all of a service's processes at once."""
+        self._ending = True
+
     async def close(self) -> None:
         """End the runs that we started, end the watches, and release all that is held. Idempotent."""
-        self._closed = True
+        self._ending = self._closed = True
         for own in self._own.values():
             self._begin_stop(own)
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=self._grace_seconds + _KILL_SECONDS)
             if late:
                 log.error("not_all_ended", tasks=[task.get_name() for task in late])
-        if self._keeper is not None:
-            self._keeper.cancel()
+        if self._tidying:
+            await asyncio.wait(self._tidying, timeout=_TIDY_SECONDS)
+        self._no_more_tidying.set()  # what stays is for the next dispatcher
+        for task in filter(None, (self._keeper, self._sweeper)):
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
-            self._keeper = None
+                await task
+        self._keeper = self._sweeper = None
+        self._tidier.shutdown(wait=False, cancel_futures=True)
         self._watchers.close()
 
     def _folder(self, conversation: Conversation, run: int) -> RunFolder:
@@ -164,17 +181,19 @@ class ProcessRuns(Runs):
         """Wait for a run's end and write down how it ended; then clear up after it."""
         code = await self._ended(own)
         own.folder.trim_log()
-        reason, detail = _how_it_ended(own, code)
+        end = _how_it_ended(own, code, asked=own.stopping or self._ending)
         try:
-            own.folder.end(reason, detail)
+            own.folder.end(end)
         except OSError:
             own.folder.release()  # the others then see that it ended, though not how
             log.exception("end_not_written", conversation=str(spec.conversation), run=spec.run)
         del self._own[spec.name]
         own.ended.set()
-        log.info("process_ended", conversation=str(spec.conversation), run=spec.run, reason=reason, exit_code=code)
+        log.info("process_ended", conversation=str(spec.conversation), run=spec.run, reason=end.reason, exit_code=code)
         self._observe(own.folder)
-        await asyncio.to_thread(own.folder.clear)  # a large checkout takes seconds to remove
+        tidying = asyncio.create_task(self._tidied(own.folder.clear), name=f"tidy {spec.name}")
+        self._tidying.add(tidying)
+        tidying.add_done_callback(self._tidying.discard)
 
     async def _ended(self, own: _OwnRun) -> int:
         """Wait for a run's end, and kill it if it is not done by its deadline. Returns its exit code."""
@@ -189,9 +208,21 @@ class ProcessRuns(Runs):
     def _keep(self) -> None:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._follow(), name="look at the folder of runs")
-            task = asyncio.create_task(asyncio.to_thread(sweep, self._directory), name="sweep the folder of runs")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._sweeper = asyncio.create_task(self._sweep(), name="sweep the folder of runs")
+
+    async def _sweep(self) -> None:
+        """Sweep the folder of runs, at once and again and again."""
+        while True:
+            try:
+                await self._tidied(partial(sweep, self._directory))
+            except OSError:
+                log.exception("runs_not_swept", directory=str(self._directory))
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def _tidied(self, work: Callable[[Callable[[], bool]], None]) -> None:
+        """Remove files in a thread of their own: a large checkout takes seconds, and nothing else waits for that."""
+        with contextlib.suppress(RuntimeError):  # the port is closed: the next dispatcher sweeps
+            await asyncio.get_running_loop().run_in_executor(self._tidier, work, self._no_more_tidying.is_set)
 
     async def _follow(self) -> None:
         """Look again and again for other dispatchers' changes, and keep our runs' logs short."""
@@ -238,21 +269,25 @@ class ProcessRuns(Runs):
             self._watchers.tell(RunEvent(state.conversation, state.run, woken=True))
 
 
-def _how_it_ended(own: _OwnRun, code: int) -> tuple[RunEnd, str]:
-    """Say the reason, and for the operator the exit code and, if the run died, the last lines of its worker."""
+def _how_it_ended(own: _OwnRun, code: int, *, asked: bool) -> EndNote:
+    """Say the reason, and for the operator the exit code and, if the run died, the last lines of its worker.
+
+    `asked`: we asked it to end, or were asked to end ourselves.
+    """
     detail = f"exit code {code}"
     if code > 128:
         with contextlib.suppress(ValueError):
             detail += f" ({signal.Signals(code - 128).name})"
     detail += f" after {time.monotonic() - own.started:.1f} s"
     if own.too_long or own.stopping:
-        return RunEnd.DEADLINE if own.too_long else RunEnd.DRAINED, detail
-    end = end_of(code)
+        return EndNote(reason=RunEnd.DEADLINE if own.too_long else RunEnd.DRAINED, detail=detail)
+    end = end_of(code, asked=asked)
     if end.died_of_itself and (tail := own.folder.log_tail()):
         detail += f": {tail}"
     if code == 128 + signal.SIGKILL and _out_of_memory_kills() > own.out_of_memory_before:
-        return RunEnd.OUT_OF_MEMORY, detail
-    return end, detail
+        return EndNote(reason=RunEnd.OUT_OF_MEMORY, detail=detail)
+    said = NOT_ASKED if code == DRAINED_EXIT_CODE and not asked else ""
+    return EndNote(reason=end, detail=detail, said=said, by_signal=end.died_of_itself and by_signal(code))
 
 
 def _out_of_memory_kills() -> int:

@@ -1,0 +1,70 @@
+"""What people do while a turn is at work: its worker asks for it, and waits here until there is something."""
+
+from aiohttp import web
+
+from peerbot.conversation.deadlines import POLL_SECONDS
+from peerbot.conversation.documents import Input
+from peerbot.conversation.keys import in_order
+from peerbot.gateway import bodies
+from peerbot.gateway.access import Access, Caller, Role
+from peerbot.gateway.bells import Bells
+from peerbot.journal.answers import settled, unanswered
+from peerbot.journal.journal import Journal
+from peerbot.logs import logger
+from peerbot.protocol.documents import Steer, SteerRequest, StopAsked
+from peerbot.thread.inbox import Inbox
+
+log = logger(__name__)
+
+LARGEST_REQUEST_BYTES = 64 * 1024
+
+
+class Steering:
+    """Tells a worker what people did in its turn: stops, and messages that it does not have yet."""
+
+    def __init__(self, *, journal: Journal, access: Access, inbox: Inbox, bells: Bells) -> None:
+        self._journal = journal
+        self._access = access
+        self._inbox = inbox
+        self._bells = bells
+
+    def routes(self, turn: str) -> list[web.RouteDef]:
+        """The routes below `turn`, the path of a turn."""
+        return [web.post(turn + "/steer", self.steer)]
+
+    async def steer(self, request: web.Request) -> web.Response:
+        """Hand over what is new for the turn at work; if nothing is, wait up to `wait` seconds for it."""
+        caller = await self._access.caller(request, Role.SUPERVISOR, write=False)
+        asked = SteerRequest.model_validate_json(await bodies.small(request, LARGEST_REQUEST_BYTES))
+        turn = int(request.match_info["turn"])
+        found = await self._bells.until(
+            caller.conversation, min(asked.wait, POLL_SECONDS), lambda: self._look(caller, turn, set(asked.have))
+        )
+        return web.json_response(text=(found or Steer()).model_dump_json(by_alias=True))
+
+    async def _look(self, caller: Caller, turn: int, have: set[str]) -> Steer | None:
+        if await self._journal.turn(caller.conversation, turn) is not None:
+            return Steer(over=True)
+        if stop := await self._stop(caller, turn):
+            return Steer(stop=stop)
+        inputs = await self._inbox.waiting(caller.conversation, have=have)
+        return Steer(inputs=inputs) if inputs else None
+
+    async def _counts(self, stop: Input) -> bool:
+        if await settled(self._journal, stop.conversation, stop.id):
+            return False
+        return await self._inbox.fixed_answer(stop) is None
+
+    async def _stop(self, caller: Caller, turn: int) -> StopAsked | None:
+        """Find the stops of this turn, of people who may use the bot here; they cover the messages before them."""
+        stops = await unanswered(self._journal, caller.conversation, ["stop"])
+        found = [stop for stop in stops if stop.turn in (None, turn) and await self._counts(stop)]
+        if not found:
+            return None
+        waiting = await unanswered(self._journal, caller.conversation)
+        before = [item for item in waiting if in_order(item.id) < in_order(found[0].id)]
+        covered = [item.id for item in before if await self._inbox.fixed_answer(item) is None]
+        if not covered:
+            return None  # it is for what was said before the turn's own messages
+        log.info("stop_handed_over", conversation=str(caller.conversation), run=caller.record.n, turn=turn)
+        return StopAsked(inputs=[*covered, *(stop.id for stop in found)], name=await self._inbox.name(found[0].user))

@@ -1,0 +1,83 @@
+"""Our controls in a thread: which work somebody means, and the word to them if what they did had no effect."""
+
+from collections.abc import Sequence
+
+from peerbot.conversation.decide import NoEffect
+from peerbot.conversation.documents import Input, Settled
+from peerbot.conversation.keys import Conversation, input_id
+from peerbot.conversation.notes import Refusal
+from peerbot.errors import PeerBotError
+from peerbot.journal.answers import settle, unanswered
+from peerbot.journal.journal import Journal
+from peerbot.logs import logger
+from peerbot.slack.blocks import link
+from peerbot.slack.control_words import DELETED_TOO_LATE, ENDED, NOTHING_AT_WORK, already_stopped, may_not
+from peerbot.slack.people import People
+from peerbot.slack.post import Poster
+
+log = logger(__name__)
+
+
+class Controls:
+    """Reads and tells. It holds nothing."""
+
+    def __init__(self, *, journal: Journal, poster: Poster, people: People) -> None:
+        self._journal = journal
+        self._poster = poster
+        self._people = people
+
+    async def meant(self, conversation: Conversation | None, ts: str) -> tuple[Conversation, int | None] | None:
+        """Find the work that a sign on message `ts` means; None if the message is neither a card nor waits.
+
+        The number is that of the card's turn, if it is on a card.
+        """
+        if conversation is None:
+            return None
+        if input_id(ts, "message") in [item.id for item in await unanswered(self._journal, conversation)]:
+            return conversation, None
+        turn = await self._journal.next_turn(conversation)
+        for k in (turn, turn - 1):
+            card = await self._journal.card(conversation, k) if k > 0 else None
+            if card and card.ts == ts:
+                return conversation, k
+        return None
+
+    async def no_effect(self, item: Input, why: NoEffect | Refusal) -> None:
+        """Tell the author of an input, and nobody else, that it had no effect and why. Then it is settled.
+
+        The journal is told first, so that every replica says the same. A replica that dies before the marker is gone
+        may leave it to another to tell them again.
+        """
+        conversation = item.conversation
+        settled = await settle(self._journal, conversation, item.id, Settled(why=why.value))
+        log.info("no_effect", conversation=str(conversation), input=item.id, why=settled.why)
+        try:
+            sentence = await self._sentence(conversation, item, settled.why)
+            await self._poster.whisper(item.channel, item.user, sentence, thread_ts=item.thread_ts)
+        except PeerBotError as error:  # they left the channel, or the thread is gone
+            log.warning("not_told", conversation=str(conversation), input=item.id, reason=str(error))
+        await self._journal.unmark(conversation, item.id)
+
+    async def dropped(self, conversation: Conversation, inputs: Sequence[str]) -> None:
+        """Settle messages that their author took back, the deletion last. Nobody is told: they see that it is gone."""
+        for identity in inputs:
+            await settle(self._journal, conversation, identity, Settled(why=NoEffect.DELETED.value))
+            await self._journal.unmark(conversation, identity)
+        log.info("messages_taken_back", conversation=str(conversation), inputs=list(inputs))
+
+    async def line(self, conversation: Conversation, items: Sequence[Input]) -> str:
+        """Describe a conversation at work in one line: the person who asked, and the thread."""
+        name = await self._people.name(items[0].user)
+        address = await self._poster.permalink(conversation.channel, conversation.thread_ts)
+        return f"• {link(address or '', 'a thread')}, asked by {name}"
+
+    async def _sentence(self, conversation: Conversation, item: Input, why: str) -> str:
+        if why in list(Refusal):
+            return may_not(Refusal(why))
+        if item.kind == "delete":
+            return DELETED_TOO_LATE
+        before = await self._journal.turn(conversation, item.turn) if item.turn else None
+        before = before or await self._journal.newest_turn(conversation)
+        if before and before.stopped and before.stopped.name:
+            return already_stopped(before.stopped.name)
+        return ENDED if why == NoEffect.TURN_ENDED else NOTHING_AT_WORK
