@@ -186,6 +186,7 @@ _JOURNAL_KEYS = [
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/work/\d+/\d+/\d+\.bundle"), STATE),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/spent/\d+/\d+\.([a-z]+)(-\d+)?"), r"spent/{k}/{i}.\1"),
     (re.compile(r"spent-by/([a-z]+)/.+"), r"spent-by/\1/…"),
+    (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/settled/.+"), "settled/{id}.json"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/(.+)"), r"\1"),
 ]
 

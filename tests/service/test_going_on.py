@@ -24,8 +24,10 @@ file = pathlib.Path('half.txt')
 if file.exists():
     print('went on with', file.read_text())
 else:
-    file.write_text('the first half')
     pathlib.Path('tries.txt').write_text('one')
+    whole = pathlib.Path('.git/half')
+    whole.write_text('the first half')
+    whole.rename(file)  # whole, and the last: a checkpoint may come between any two writes
     time.sleep(60)
 END
 ```"""
@@ -156,7 +158,7 @@ async def test_a_dispatcher_that_ends_leaves_the_turn_to_the_next_with_what_was_
     async with System(tmp_path, {**FAST, "PEERBOT_CHECKPOINT_SECONDS": "30"}) as system:
         dispatcher = await system.start()
         conversation, identity = await system.say(WORK)
-        await eventually(lambda: below(tmp_path / "data", "tries.txt"), 20)
+        await eventually(lambda: below(tmp_path / "data", "half.txt"), 20)
         await system.end(dispatcher)
         assert checkpoints(system, conversation) == ["1"]
         await system.start()
@@ -187,7 +189,7 @@ async def test_a_worker_that_is_asked_to_end_saves_its_work_and_another_goes_on(
     async with System(tmp_path, {**FAST, "PEERBOT_CHECKPOINT_SECONDS": "30"}) as system:
         await system.start()
         conversation, identity = await system.say(WORK)
-        await eventually(lambda: below(tmp_path / "data", "tries.txt"), 20)
+        await eventually(lambda: below(tmp_path / "data", "half.txt"), 20)
         [supervisor] = system.supervisors()
         os.kill(supervisor, signal.SIGTERM)
         turn = await system.answer(conversation, identity)
