@@ -22,6 +22,7 @@ from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import BRANCH_PREFIX, Conversation
 from peerbot.conversation.policy import Admission
 from peerbot.conversation.spent import Spent
+from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
@@ -126,27 +127,30 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             overtaken=catch_up.overtaken,
             afford=Afford(Chains(journal), OperatorLimits([]).of),
         )
+        presenter = Presenter(
+            journal=journal,
+            poster=poster,
+            repositories=Repositories(forge),
+            people=people,
+            style=Style(reactions=True, progress=True, limit_minutes=5),
+            spent=_no_cost,
+            spawn=spawn,
+        )
+        giving_up = GivingUp(journal=journal, github=forge)
+        controls = Controls(journal=journal, poster=poster, people=people)
         reconciler = Reconciler(
             journal=journal,
             runs=runs,
             views=Views(journal, runs, inbox),
-            presenter=Presenter(
-                journal=journal,
-                poster=poster,
-                repositories=Repositories(forge),
-                people=people,
-                style=Style(reactions=True, progress=True, limit_minutes=5),
-                spent=_no_cost,
-                spawn=spawn,
-            ),
+            presenter=presenter,
             beginning=Beginning(
                 journal=journal,
                 github=forge,
                 own=OwnRepositories(journal=journal, github=forge, people=people, organization="peerbot-community"),
                 branch_prefix=BRANCH_PREFIX,
             ),
-            giving_up=GivingUp(journal=journal, github=forge),
-            controls=Controls(journal=journal, poster=poster, people=people),
+            giving_up=giving_up,
+            answering=Answering(journal, presenter, giving_up, controls, "bench", spawn),
             places=Places(runs, journal, 10),
             name="bench",
             worker_environment={},

@@ -30,10 +30,12 @@ from decide_model import (
     Turn,
 )
 
-from peerbot.conversation import decide as steps
+from peerbot.conversation import steps
+from peerbot.conversation.decide import next_step
 from peerbot.conversation.documents import RunClosed
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.notes import NothingAsked
+from peerbot.conversation.view import RunView, Stop, UnpostedTurn, View
 from peerbot.errors import Conflict, Refused, Unavailable
 
 
@@ -42,7 +44,7 @@ class World(Stage):
 
     def __init__(
         self,
-        decide: Callable[[steps.View, datetime], steps.Step] = steps.next_step,
+        decide: Callable[[View, datetime], steps.Step] = next_step,
         *,
         answer_is_fenced: bool = True,
         finish_is_fenced: bool = True,
@@ -142,7 +144,7 @@ class World(Stage):
         yield partial(self.is_past, until)
         self.soon(dispatcher)
 
-    def view(self, dispatcher: Dispatcher) -> Program[steps.View]:
+    def view(self, dispatcher: Dispatcher) -> Program[View]:
         yield None
         marked = self.marked()
         yield None
@@ -150,11 +152,11 @@ class World(Stage):
         yield None
         inputs = [i for i in marked if i not in done and f"inputs/{i}" in self.journal]
         unposted = tuple(
-            steps.UnpostedTurn(turn.k, max(self.claims(turn.k), default=turn.ended_at), len(self.claims(turn.k)))
+            UnpostedTurn(turn.k, max(self.claims(turn.k), default=turn.ended_at), len(self.claims(turn.k)))
             for turn in self.turns()
             if f"turns/{turn.k}.posted" not in self.journal
         )
-        runs: list[steps.RunView] = []
+        runs: list[RunView] = []
         for run in sorted(self.runs(), key=lambda run: -run.n):
             if runs and not set(inputs) & set(run.serves):
                 break
@@ -165,16 +167,14 @@ class World(Stage):
         refused = [i for i in inputs if self.inputs[i].kind == "refused" and needed]
         pending = tuple(i for i in marked if i in done or i in inputs)
         said_at = {i: self.inputs[i].said_at for i in inputs}
-        stops = tuple(
-            steps.Stop(i, settled=f"settled/{i}" in self.journal) for i in inputs if self.inputs[i].kind == "stop"
-        )
+        stops = tuple(Stop(i, settled=f"settled/{i}" in self.journal) for i in inputs if self.inputs[i].kind == "stop")
         fixed = dict.fromkeys(refused, NothingAsked())
-        return steps.View(pending, done, unposted, tuple(runs), fixed, said_at, orphans, stops)
+        return View(pending, done, unposted, tuple(runs), fixed, said_at, orphans, stops)
 
-    def run_view(self, run: Run, *, live: bool) -> Program[steps.RunView]:
+    def run_view(self, run: Run, *, live: bool) -> Program[RunView]:
         yield None
         started, closed = f"runs/{run.n}.started" in self.journal, self.closed(run.n)
-        view = steps.RunView(
+        view = RunView(
             run.n, run.serves, run.reserved_at, started, closed, further=bool(closed) and self.got_further(run.n)
         )
         if live and not closed:

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
-from peerbot.conversation.decide import (
+from peerbot.conversation.decide import next_step
+from peerbot.conversation.documents import RunClosed
+from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.notes import NothingAsked, Refusal, Refused
+from peerbot.conversation.steps import (
     Answer,
     AnswerStopped,
     Close,
-    Deletion,
     Drop,
     GiveUp,
     LookAgain,
@@ -19,19 +22,12 @@ from peerbot.conversation.decide import (
     Post,
     Recover,
     Reserve,
-    RunView,
     Step,
-    Stop,
     Tell,
     Unmark,
-    UnpostedTurn,
-    View,
     Wake,
-    next_step,
 )
-from peerbot.conversation.documents import RunClosed
-from peerbot.conversation.ends import RunEnd
-from peerbot.conversation.notes import NothingAsked, Refusal, Refused
+from peerbot.conversation.view import Deletion, RunView, Stop, UnpostedTurn, View
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)

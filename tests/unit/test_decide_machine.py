@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from peerbot.conversation.deadlines import COMES_WITHIN, OFFER_AFTER, REPOST_AFTER
-from peerbot.conversation.decide import (
-    MOST_TRIES,
-    TRIES,
+from peerbot.conversation.decide import MOST_TRIES, TRIES, next_step
+from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.steps import (
     AnswerStopped,
     Close,
     GiveUp,
@@ -32,14 +32,11 @@ from peerbot.conversation.decide import (
     Nothing,
     Post,
     Reserve,
-    RunView,
     Step,
     Unmark,
-    View,
     Wake,
-    next_step,
 )
-from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.view import RunView, View
 
 ROUNDS = 90  # longer than an answer waits for its next claim
 MOST_INPUTS = 4

@@ -4,29 +4,33 @@ Pure, so that tests can try every interleaving without input or output. A caller
 replicas may take it at once (the creates decide). After each step the caller looks again, until there is nothing to do.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from enum import StrEnum
+from dataclasses import replace
+from datetime import datetime
 from itertools import takewhile
 
-from peerbot.conversation.deadlines import (
-    COMES_WITHIN,
-    LONGEST_BACK_OFF,
-    OFFER_AFTER,
-    ORPHAN_AFTER,
-    REPOST_AFTER,
-    back_off,
-)
+from peerbot.conversation.deadlines import COMES_WITHIN, LONGEST_BACK_OFF, OFFER_AFTER, ORPHAN_AFTER, back_off
 from peerbot.conversation.documents import RunClosed
 from peerbot.conversation.ends import RunEnd
-from peerbot.conversation.notes import Note, Refusal, Refused
-
-MINUTELY = 10
-"""This many claims of an answer come a minute apart, later ones less and less often: somebody has to mend it …"""
-
-LONGEST_REPOST = timedelta(hours=1)
-"""… but at least once an hour."""
+from peerbot.conversation.notes import Refused
+from peerbot.conversation.steps import (
+    Answer,
+    AnswerStopped,
+    Close,
+    Drop,
+    GiveUp,
+    LookAgain,
+    NoEffect,
+    Nothing,
+    Offer,
+    Post,
+    Recover,
+    Reserve,
+    Step,
+    Tell,
+    Unmark,
+    Wake,
+)
+from peerbot.conversation.view import Deletion, RunView, Stop, View
 
 TRIES = 3
 """How many runs of an input may die of themselves in a row without getting further. Then we answer it with the
@@ -34,221 +38,6 @@ reason."""
 
 MOST_TRIES = 10
 """How many runs of an input may die of themselves in all, even if each gets further than the one before."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunView:
-    """A run, as the journal and a look at the live run show it."""
-
-    n: int
-    serves: tuple[str, ...]
-    reserved_at: datetime
-    started: bool
-    closed: RunClosed | None
-    alive: bool | None = None  # None: there is no such run
-    end: RunEnd | None = None  # why it ended, if the look shows that
-    detail: str = ""
-    said: str = ""  # for people: what it waits for, or why it ended
-    by_signal: bool = False  # as in `RunClosed`, if the look shows that
-    further: bool = False  # it saved more of its turn than it found; only known of runs that are closed
-
-    @property
-    def is_nobodys_fault(self) -> bool:
-        """Whether it has ended, and neither the run nor its inputs brought that on."""
-        return self.closed is not None and self.closed.reason.is_nobodys_fault
-
-
-@dataclass(frozen=True, slots=True)
-class UnpostedTurn:
-    """A turn that has no receipt yet. `tried_at`: when it ended, or when somebody last claimed to post it again."""
-
-    k: int
-    tried_at: datetime
-    claims: int = 0  # how many times it was claimed
-
-    @property
-    def again_at(self) -> datetime:
-        """The earliest time for the next claim: the dispatcher that tries now has had its time."""
-        doublings = min(max(0, self.claims - MINUTELY), 10)
-        return self.tried_at + min(REPOST_AFTER * (1 << doublings), LONGEST_REPOST)
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """A stop that no turn names. `turn`: the turn that it is for; None: the one that is at work.
-
-    `settled`: it has no effect, and somebody was telling its author.
-    """
-
-    id: str
-    turn: int | None = None
-    settled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """A deletion that is not settled, and the ids of the message and its edits that still wait."""
-
-    id: str
-    of: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Everything that the decision depends on.
-
-    `runs`: from the newest back to the first that served any waiting input, newest first.
-    `fixed`: the waiting inputs that need no agent (a refusal, an empty message), and the note that answers each.
-    `said_at`: when people wrote the waiting inputs. `orphans`: markers without an input, and when they were put.
-    `turn`: the number of the turn that is at work, or comes next.
-    """
-
-    pending: tuple[str, ...]  # inputs with a marker, oldest first
-    answered: Mapping[str, int]  # inputs that a turn answers, and the number of that turn
-    unposted: tuple[UnpostedTurn, ...] = ()
-    runs: tuple[RunView, ...] = ()
-    fixed: Mapping[str, Note] = field(default_factory=dict)
-    said_at: Mapping[str, datetime] = field(default_factory=dict)
-    orphans: Mapping[str, datetime] = field(default_factory=dict)
-    stops: tuple[Stop, ...] = ()  # oldest first
-    turn: int = 1
-    deletions: tuple[Deletion, ...] = ()
-
-    @property
-    def waiting(self) -> tuple[str, ...]:
-        """The messages and edits that no turn answers yet, oldest first."""
-        controls = {stop.id for stop in self.stops} | {deletion.id for deletion in self.deletions}
-        return tuple(i for i in self.pending if i not in self.answered and i not in controls)
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """There is nothing to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class LookAgain:
-    """There is nothing to do now; look again at that time.
-
-    `ends`: so many runs in a row ended through nobody's fault, and the next one waits for that.
-    """
-
-    at: datetime
-    ends: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Unmark:
-    """These inputs are answered and their answer is posted: drop their markers."""
-
-    inputs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """Post this turn's answer: it is the first without a receipt, and its writer has had its time."""
-
-    turn: int
-    claim: int  # the number of the claim that this takes
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Answer these inputs without a run, with this note."""
-
-    inputs: tuple[str, ...]
-    note: Note
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """The author of these messages took them back before anybody began: nobody answers them."""
-
-    inputs: tuple[str, ...]
-
-
-class NoEffect(StrEnum):
-    """Why what somebody did had no effect."""
-
-    DELETED = "deleted"  # they took it back
-    BEGUN = "begun"  # they deleted what the agent has read
-    NOTHING_AT_WORK = "nothing_at_work"
-    TURN_ENDED = "turn_ended"  # the turn that they meant
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """This input has no effect: tell its author why, and nobody else."""
-
-    input: str
-    why: NoEffect | Refusal
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerStopped:
-    """No worker is at work on these messages: answer them, and the stops that came after them, as stopped."""
-
-    input: str  # the first of the stops
-    answers: tuple[str, ...]  # the messages, and all stops
-    began: bool  # a run had begun to work on them
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """These inputs have no tries left: answer them with the reason."""
-
-    inputs: tuple[str, ...]
-    last: RunClosed
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """These inputs have waited too long to be begun unasked: offer to go on.
-
-    `last`: how the last run ended, if runs were begun for them and kept ending through nobody's fault.
-    """
-
-    inputs: tuple[str, ...]
-    last: RunClosed | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recover:
-    """The input of this marker was never written: read it from Slack, or drop the marker."""
-
-    input: str
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close this run: it has ended, and its worker did not say so."""
-
-    run: int
-    reason: RunEnd
-    detail: str
-    said: str = ""
-    by_signal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """An open run is alive: tell it that there is something to do."""
-
-    run: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reserve:
-    """Reserve this run for these inputs, and start it."""
-
-    run: int
-    inputs: tuple[str, ...]
-
-
-Step = (
-    Nothing | LookAgain | Unmark | Post | Answer | Drop | Tell | AnswerStopped | GiveUp | Offer | Recover | Close | Wake
-    | Reserve
-)  # fmt: skip
 
 
 def next_step(view: View, now: datetime) -> Step:

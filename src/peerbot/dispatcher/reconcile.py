@@ -14,27 +14,26 @@ from datetime import datetime
 import stamina
 from structlog.contextvars import bound_contextvars
 
-from peerbot.conversation import decide
+from peerbot.conversation import steps
 from peerbot.conversation.deadlines import RETRY_SECONDS
-from peerbot.conversation.documents import RepostClaim, Run, RunClosed, Turn, TurnStatus, now
+from peerbot.conversation.decide import next_step
+from peerbot.conversation.documents import Run, RunClosed, TurnStatus, now
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.line import Waiting
-from peerbot.conversation.notes import BudgetUsedUp, NoRepository, Note, WaitedTooLong
-from peerbot.conversation.spent import dollars
+from peerbot.conversation.notes import BudgetUsedUp, NoRepository, WaitedTooLong
+from peerbot.conversation.view import RunView, View
+from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.view import Views
-from peerbot.errors import PeerBotError, Refused, Unavailable, Unreadable
-from peerbot.journal import ledger, spending
-from peerbot.journal.answers import answered
+from peerbot.errors import Refused, Unavailable, Unreadable
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.protocol.documents import new_secret, run_path, secret_hash
 from peerbot.runs.port import NOT_ADMITTED, Phase, Runs, RunSpec
 from peerbot.slack.words import backs_off, goes_on, waits
 from peerbot.tasks import Spawn
-from peerbot.thread.controls import Controls
 from peerbot.thread.present import CardFacts, Presenter
 from peerbot.turns.begin import Beginning
 from peerbot.turns.given_up import GivingUp
@@ -71,7 +70,7 @@ class Reconciler:
     presenter: Presenter
     beginning: Beginning
     giving_up: GivingUp
-    controls: Controls
+    answering: Answering
     places: Places
     catch_up: CatchUp
     name: str
@@ -194,16 +193,16 @@ class Reconciler:
         with bound_contextvars(conversation=str(conversation)):
             for _ in range(MOST_STEPS):
                 view = await self.views.of(conversation)
-                step = decide.next_step(view, now())
+                step = next_step(view, now())
                 log.debug("step", step=type(step).__name__)
                 self._need_no_run.pop(conversation, None)
-                if not isinstance(step, decide.Reserve):
+                if not isinstance(step, steps.Reserve):
                     if view.pending:
                         self._need_no_run[conversation] = view.pending
                     self._leaves_line(conversation)
                 if view.runs and not view.runs[0].closed and view.runs[0].alive and view.runs[0].said:
                     await self._held_up(conversation, view.runs[0])
-                if isinstance(step, decide.LookAgain):
+                if isinstance(step, steps.LookAgain):
                     if step.ends > 1:  # one restart is nothing to tell
                         await self._backs_off(conversation, view, step.ends)
                     self.spawn_waiting(self._later(conversation, step.at))
@@ -212,51 +211,40 @@ class Reconciler:
                     return
             log.warning("reconcile_unfinished", steps=MOST_STEPS)
 
-    async def _take(self, conversation: Conversation, step: decide.Step) -> bool:
+    async def _take(self, conversation: Conversation, step: steps.Step) -> bool:
         """Take a step; True if the caller should look again at once."""
         match step:
-            case decide.Unmark(inputs):
-                await self._end(conversation, inputs)
-            case decide.Post(turn, claim):
-                await self._post_again(conversation, turn, claim)
-            case decide.Answer(inputs, note):
+            case steps.Unmark(inputs):
+                await self.answering.end(conversation, inputs)
+            case steps.Post(turn, claim):
+                await self.answering.post_again(conversation, turn, claim)
+            case steps.Answer(inputs, note):
                 status = TurnStatus.FAILED if isinstance(note, BudgetUsedUp) else TurnStatus.REFUSED
-                await self._answer(conversation, inputs, note, status)
-            case decide.Tell() | decide.AnswerStopped() | decide.Drop():
-                await self._settle(conversation, step)
-            case decide.GiveUp(inputs, last):
-                await self._answer(
+                await self.answering.answer(conversation, inputs, note, status)
+            case steps.Tell() | steps.AnswerStopped() | steps.Drop():
+                await self.answering.settle(conversation, step)
+            case steps.GiveUp(inputs, last):
+                await self.answering.answer(
                     conversation, inputs, await self.giving_up.note(conversation, last), TurnStatus.FAILED
                 )
-            case decide.Offer(inputs, last):
+            case steps.Offer(inputs, last):
                 note = WaitedTooLong(end=last.reason, said=last.said) if last else WaitedTooLong()
-                await self._answer(conversation, inputs, note, TurnStatus.FAILED)
-            case decide.Recover(identity):
+                await self.answering.answer(conversation, inputs, note, TurnStatus.FAILED)
+            case steps.Recover(identity):
                 await self.catch_up.recover(conversation, identity)
-            case decide.Close(run, reason, detail, said, by_signal):
+            case steps.Close(run, reason, detail, said, by_signal):
                 self._told.pop(conversation, None)
                 log.warning("run_died", run=run, reason=reason.value, detail=detail)
                 closed = RunClosed(reason=reason, detail=detail, said=said, by_signal=by_signal)
                 await self.journal.close_run(conversation, run, closed)
-            case decide.Reserve(run, inputs):
+            case steps.Reserve(run, inputs):
                 return await self._place(conversation, run, inputs)
-            case decide.Wake(run):
+            case steps.Wake(run):
                 await self.runs.wake(conversation, run)
                 return False
             case _:
                 return False
         return True
-
-    async def _settle(self, conversation: Conversation, step: decide.Tell | decide.AnswerStopped | decide.Drop) -> None:
-        """Settle a stop or a deletion for which no worker is needed."""
-        if isinstance(step, decide.Drop):
-            return await self.controls.dropped(conversation, step.inputs)
-        stop = await self.journal.input(conversation, step.input)
-        assert stop is not None, "the view has recorded inputs alone"
-        if isinstance(step, decide.Tell):
-            return await self.controls.no_effect(stop, step.why)
-        note = await self.giving_up.stopped(conversation, await self.presenter.name(stop.user), step.began)
-        return await self._answer(conversation, step.answers, note, TurnStatus.DONE)
 
     async def _place(self, conversation: Conversation, n: int, inputs: tuple[str, ...]) -> bool:
         """Reserve and start run `n`, if there is a place for it."""
@@ -266,7 +254,7 @@ class Reconciler:
         try:
             begun = await self.beginning.of(conversation, first)
         except Refused as error:
-            await self._answer(conversation, inputs, NoRepository(reason=str(error)), TurnStatus.FAILED)
+            await self.answering.answer(conversation, inputs, NoRepository(reason=str(error)), TurnStatus.FAILED)
             return True
         except Unavailable:
             await self.presenter.delayed(conversation, turn, "GitHub does not answer, or asks me to wait.")
@@ -313,7 +301,7 @@ class Reconciler:
         await self.presenter.starting(conversation, turn, CardFacts.of(run, first.user), note)
         return False
 
-    async def _held_up(self, conversation: Conversation, run: decide.RunView) -> None:
+    async def _held_up(self, conversation: Conversation, run: RunView) -> None:
         """Say on the card of the waiting turn why `run` does not start yet; once, as long as the reason is the same."""
         if self._told.get(conversation) == (run.n, run.said):
             return
@@ -327,7 +315,7 @@ class Reconciler:
                 self.presenter.starting(conversation, turn, CardFacts.of(record.run, first.user), waits(run.said))
             )
 
-    async def _backs_off(self, conversation: Conversation, view: decide.View, ends: int) -> None:
+    async def _backs_off(self, conversation: Conversation, view: View, ends: int) -> None:
         """Say on the card of the waiting turn that its runs keep ending, and when the next one starts; once for each.
 
         The facts are the next run's, so that the presenter looks for a card that the last one may have left.
@@ -345,55 +333,6 @@ class Reconciler:
             log.warning("run_waits", after=last.n, ends=ends, reason=last.closed.reason.value)
             facts = replace(CardFacts.of(record.run, first.user), run=last.n + 1)
             self.spawn(self.presenter.paused(conversation, turn, facts, told[1]))
-
-    async def _answer(
-        self, conversation: Conversation, inputs: tuple[str, ...], note: Note, status: TurnStatus
-    ) -> None:
-        """Answer inputs without a run. If another writer takes the turn's number, the next look decides again."""
-        k = await self.journal.next_turn(conversation)
-        # Another replica may have answered them since we read the view; one that does so from here on takes our number.
-        done = await answered(self.journal, conversation, inputs)
-        left = [identity for identity in inputs if identity not in done]
-        if not left:
-            return
-        failed = status is TurnStatus.FAILED
-        spent = (await spending.books(self.journal, conversation, k)).spent if failed else []  # by runs that died on it
-        cost = dollars(spent) if spent else None
-        turn = Turn(k=k, run=None, inputs=left, status=status, text="", notes=[note], cost_usd=cost, spent=spent)
-        if await self.journal.write_turn(conversation, turn):
-            log.info("turn_written", turn=k, status=status.value, answers=left)
-            self.spawn(ledger.book(self.journal, conversation, turn))
-            self.spawn(self._present(conversation, turn))  # it may wait for an answer that the next look posts
-
-    async def _end(self, conversation: Conversation, inputs: tuple[str, ...]) -> None:
-        """Drop the markers of answered inputs. The replica that posted may have died before it showed the end."""
-        for k in set((await answered(self.journal, conversation, inputs)).values()):
-            if turn := await self.journal.turn(conversation, k):
-                self.spawn(self.presenter.ended(conversation, turn, await self._card_facts(conversation, turn)))
-        for identity in inputs:
-            await self.journal.unmark(conversation, identity)
-
-    async def _post_again(self, conversation: Conversation, k: int, claim: int) -> None:
-        """Claim and post a turn that has no receipt. If Slack refuses it, the conversation goes on."""
-        turn = await self.journal.turn(conversation, k)
-        if turn is None:
-            return
-        if not await self.journal.claim_repost(conversation, k, claim, RepostClaim(claimed_by=self.name)):
-            return
-        try:
-            await self._present(conversation, turn, claim=claim)
-        except PeerBotError as error:
-            log.warning("not_posted", turn=k, reason=str(error), exc_info=error)
-
-    async def _present(self, conversation: Conversation, turn: Turn, *, claim: int = 0) -> None:
-        await self.presenter.final(conversation, turn, await self._card_facts(conversation, turn), claim=claim)
-
-    async def _card_facts(self, conversation: Conversation, turn: Turn) -> CardFacts | None:
-        """The facts on the turn's card. A turn without a run may have the card of the last run that died on it."""
-        first = await self.journal.input(conversation, turn.inputs[0])
-        journal = self.journal
-        record = await (journal.run(conversation, turn.run) if turn.run else journal.newest_run(conversation))
-        return CardFacts.of(record.run, first.user) if record and first else None
 
     async def _later(self, conversation: Conversation, at: datetime) -> None:
         await asyncio.sleep(max(0.0, (at - now()).total_seconds()))

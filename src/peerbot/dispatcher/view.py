@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from peerbot.conversation import decide
+from peerbot.conversation.decide import TRIES
 from peerbot.conversation.documents import Input
 from peerbot.conversation.edits import with_edits
 from peerbot.conversation.keys import Conversation, input_id, input_ts
 from peerbot.conversation.notes import Note
+from peerbot.conversation.view import Deletion, RunView, Stop, UnpostedTurn, View
 from peerbot.journal.answers import SAID, answered, settled
 from peerbot.journal.journal import Journal, RunRecord
 from peerbot.journal.progress import got_further
@@ -28,7 +29,7 @@ class Views:
         self._runs = runs
         self._inbox = inbox
 
-    async def of(self, conversation: Conversation) -> decide.View:
+    async def of(self, conversation: Conversation) -> View:
         """Read a conversation's view. Raises what the journal, the runs and Slack raise."""
         marked = await self._journal.pending_in(conversation)
         done = await answered(self._journal, conversation, marked)
@@ -38,9 +39,7 @@ class Views:
         for files in await self._journal.turn_files(conversation):
             if files.written and not files.posted and (turn := await self._journal.turn(conversation, files.k)):
                 claim = await self._journal.repost_claim(conversation, files.k, files.claims)
-                unposted.append(
-                    decide.UnpostedTurn(files.k, claim.claimed_at if claim else turn.ended_at, files.claims)
-                )
+                unposted.append(UnpostedTurn(files.k, claim.claimed_at if claim else turn.ended_at, files.claims))
         messages = {identity for identity, item in inputs.items() if item.kind in SAID}
         runs = await self._run_views(conversation, messages)
         fixed: dict[str, Note] = {}
@@ -53,18 +52,16 @@ class Views:
         orphans = {i: at for i in lost if (at := await self._journal.marked_at(conversation, i))}
         stops = tuple(
             [
-                decide.Stop(i, item.turn, await settled(self._journal, conversation, i) is not None)
+                Stop(i, item.turn, await settled(self._journal, conversation, i) is not None)
                 for i, item in inputs.items()
                 if item.kind == "stop"
             ]
         )
         at_work = await self._journal.next_turn(conversation) if stops else 1
         deletions = tuple(_deletion(item, inputs) for item in inputs.values() if item.kind == "delete")
-        return decide.View(
-            pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans, stops, at_work, deletions
-        )
+        return View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans, stops, at_work, deletions)
 
-    async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[decide.RunView]:
+    async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[RunView]:
         """Read the newest run, and earlier ones as long as they served a waiting input; the newest is first."""
         newest = await self._journal.newest_run(conversation)
         if newest is None:
@@ -78,17 +75,17 @@ class Views:
                 views.append(await self._run_view(conversation, record, live=False))
         return await self._measured(conversation, views)
 
-    async def _measured(self, conversation: Conversation, views: list[decide.RunView]) -> list[decide.RunView]:
+    async def _measured(self, conversation: Conversation, views: list[RunView]) -> list[RunView]:
         """Say which runs got further, if a decision may depend on it: as soon as three died of themselves."""
         died = [view for view in views if view.closed and view.closed.reason.died_of_itself]
-        if len(died) < decide.TRIES:
+        if len(died) < TRIES:
             return views
         further = await got_further(self._journal, conversation, views[-1].reserved_at)
         return [replace(view, further=view.n in further) for view in views]
 
-    async def _run_view(self, conversation: Conversation, record: RunRecord, *, live: bool) -> decide.RunView:
+    async def _run_view(self, conversation: Conversation, record: RunRecord, *, live: bool) -> RunView:
         state = await self._runs.look(conversation, record.n) if live and not record.closed else None
-        return decide.RunView(
+        return RunView(
             n=record.n,
             serves=tuple(record.run.serves),
             reserved_at=record.run.reserved_at,
@@ -102,8 +99,8 @@ class Views:
         )
 
 
-def _deletion(item: Input, waiting: Mapping[str, Input]) -> decide.Deletion:
+def _deletion(item: Input, waiting: Mapping[str, Input]) -> Deletion:
     """Describe a deletion: of the message and of its edits, those that still wait."""
     message = input_id(item.of, "message")
     edits = [i for i, other in waiting.items() if other.kind == "edit" and other.of == item.of]
-    return decide.Deletion(item.id, tuple(i for i in (message, *edits) if message in waiting and i in waiting))
+    return Deletion(item.id, tuple(i for i in (message, *edits) if message in waiting and i in waiting))

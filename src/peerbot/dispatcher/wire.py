@@ -16,6 +16,7 @@ from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.policy import Admission
 from peerbot.dispatcher.actions import Actions
+from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
@@ -324,6 +325,7 @@ class Wire:
         ports: Ports,
     ) -> Reconciler:
         settings, journal, github = self.settings, services.journal, services.github
+        giving_up = GivingUp(journal=journal, github=github)
         return Reconciler(
             journal=journal,
             runs=self.runs,
@@ -338,8 +340,8 @@ class Wire:
                 ),
                 branch_prefix=settings.peerbot_branch_prefix,
             ),
-            giving_up=GivingUp(journal=journal, github=github),
-            controls=controls,
+            giving_up=giving_up,
+            answering=Answering(journal, presenter, giving_up, controls, self.name, self.tasks.spawn),
             places=Places(self.runs, journal, settings.worker_max_concurrent),
             name=self.name,
             worker_environment={

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from peerbot.conversation.decide import NoEffect
 from peerbot.conversation.documents import Input, Settled
 from peerbot.conversation.keys import Conversation, input_id
 from peerbot.conversation.notes import Refusal
+from peerbot.conversation.steps import NoEffect
 from peerbot.errors import PeerBotError
 from peerbot.journal.answers import settle, unanswered
 from peerbot.journal.journal import Journal

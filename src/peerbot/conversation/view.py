@@ -1,0 +1,101 @@
+"""Everything that the next step of a conversation depends on: what the journal and a look at the runs show. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from peerbot.conversation.deadlines import REPOST_AFTER
+from peerbot.conversation.documents import RunClosed
+from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.notes import Note
+
+MINUTELY = 10
+"""This many claims of an answer come a minute apart, later ones less and less often: somebody has to mend it …"""
+
+LONGEST_REPOST = timedelta(hours=1)
+"""… but at least once an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run, as the journal and a look at the live run show it."""
+
+    n: int
+    serves: tuple[str, ...]
+    reserved_at: datetime
+    started: bool
+    closed: RunClosed | None
+    alive: bool | None = None  # None: there is no such run
+    end: RunEnd | None = None  # why it ended, if the look shows that
+    detail: str = ""
+    said: str = ""  # for people: what it waits for, or why it ended
+    by_signal: bool = False  # as in `RunClosed`, if the look shows that
+    further: bool = False  # it saved more of its turn than it found; only known of runs that are closed
+
+    @property
+    def is_nobodys_fault(self) -> bool:
+        """Whether it has ended, and neither the run nor its inputs brought that on."""
+        return self.closed is not None and self.closed.reason.is_nobodys_fault
+
+
+@dataclass(frozen=True, slots=True)
+class UnpostedTurn:
+    """A turn that has no receipt yet. `tried_at`: when it ended, or when somebody last claimed to post it again."""
+
+    k: int
+    tried_at: datetime
+    claims: int = 0  # how many times it was claimed
+
+    @property
+    def again_at(self) -> datetime:
+        """The earliest time for the next claim: the dispatcher that tries now has had its time."""
+        doublings = min(max(0, self.claims - MINUTELY), 10)
+        return self.tried_at + min(REPOST_AFTER * (1 << doublings), LONGEST_REPOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A stop that no turn names. `turn`: the turn that it is for; None: the one that is at work.
+
+    `settled`: it has no effect, and somebody was telling its author.
+    """
+
+    id: str
+    turn: int | None = None
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A deletion that is not settled, and the ids of the message and its edits that still wait."""
+
+    id: str
+    of: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that the decision depends on.
+
+    `runs`: from the newest back to the first that served any waiting input, newest first.
+    `fixed`: the waiting inputs that need no agent (a refusal, an empty message), and the note that answers each.
+    `said_at`: when people wrote the waiting inputs. `orphans`: markers without an input, and when they were put.
+    `turn`: the number of the turn that is at work, or comes next.
+    """
+
+    pending: tuple[str, ...]  # inputs with a marker, oldest first
+    answered: Mapping[str, int]  # inputs that a turn answers, and the number of that turn
+    unposted: tuple[UnpostedTurn, ...] = ()
+    runs: tuple[RunView, ...] = ()
+    fixed: Mapping[str, Note] = field(default_factory=dict)
+    said_at: Mapping[str, datetime] = field(default_factory=dict)
+    orphans: Mapping[str, datetime] = field(default_factory=dict)
+    stops: tuple[Stop, ...] = ()  # oldest first
+    turn: int = 1
+    deletions: tuple[Deletion, ...] = ()
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The messages and edits that no turn answers yet, oldest first."""
+        controls = {stop.id for stop in self.stops} | {deletion.id for deletion in self.deletions}
+        return tuple(i for i in self.pending if i not in self.answered and i not in controls)
