@@ -48,6 +48,7 @@ from peerbot.thread.afford import Afford
 from peerbot.thread.controls import Controls
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
+from peerbot.thread.status import Status
 from peerbot.turns.begin import Beginning
 from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
@@ -134,6 +135,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             people=people,
             style=Style(reactions=True, progress=True, limit_minutes=5),
             spent=_no_cost,
+            status=Status(journal=journal, outbound=outbound),
             spawn=spawn,
         )
         giving_up = GivingUp(journal=journal, github=forge)

@@ -41,6 +41,7 @@ from peerbot.thread.afford import Afford
 from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
+from peerbot.thread.status import Status
 from peerbot.turns.bills import Bills
 from peerbot.turns.branches import Branches
 from peerbot.turns.turns import Turns
@@ -135,6 +136,7 @@ class GatewayServer:
                 people=people,
                 style=Style(reactions=True, progress=True, limit_minutes=5),
                 spent=accounts.spent,
+                status=Status(journal=self.journal, outbound=outbound),
                 spawn=self.spawn,
             ),
             repositories=repositories,

@@ -273,7 +273,6 @@ async def run() -> Run:
     """One run, its requests made by Slack's own client."""
     run = Run()
     async with LocalSlack() as slack:
-        slack.declare_agent()
         slack.add_user("U0STRANGER1", "Eve Elsewhere", kind="external")
         slack.add_channel("C0SHARED001", "shared", members=["U0STRANGER1", slack.bot_user], shared=True)
         slack.add_channel("C0PRIVATE01", "secret", kind="private")

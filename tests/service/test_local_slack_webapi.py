@@ -216,7 +216,7 @@ REFUSALS: dict[str, tuple[str, dict[str, Any], str]] = {
         "message_not_found",
     ),
     "user": ("users.info", {"user": "U0NOBODY001"}, "user_not_found"),
-    "session": ("agents.sessions.setStatus", {"channel_id": "GENERAL", "status": "active"}, "not_authorized"),
+    "status": ("agents.sessions.setStatus", {"channel_id": "GENERAL", "status": "idle"}, "invalid_arguments"),
     "cursor": ("conversations.history", {"channel": "GENERAL", "cursor": "bm8="}, "invalid_cursor"),
     "oldest": ("conversations.history", {"channel": "GENERAL", "oldest": "yesterday"}, "invalid_ts_oldest"),
     "51 blocks": ("blocks", {"blocks": [DIVIDER] * 51}, "invalid_blocks"),
@@ -323,14 +323,19 @@ async def test_a_token_among_the_arguments_works_and_is_not_recorded(slack: Loca
     assert slack.bot_token not in repr(slack.calls)
 
 
-async def test_an_agent_may_set_its_session_s_status(slack: LocalSlack, client: AsyncWebClient) -> None:
-    slack.declare_agent()
+async def test_an_agent_alone_may_set_its_session_s_status(slack: LocalSlack, client: AsyncWebClient) -> None:
     root = await slack.say(slack.person, slack.general, "go")
     answer = await client.api_call(
         "agents.sessions.setStatus",
         json={"channel_id": slack.general, "thread_ts": root, "status": "processing", "title": "Go"},
     )
     assert answer["status"] == "processing"
+    assert slack.agent_status(slack.general, root) == "processing"
+
+    slack.grant(["chat:write"])
+    with pytest.raises(SlackApiError, match="not_authorized"):
+        await client.agents_sessions_setStatus(channel_id=slack.general, thread_ts=root, status="active")
+    assert slack.agent_status(slack.general, root) == "processing"
 
 
 async def test_concurrent_posts_have_timestamps_of_their_own_in_order(

@@ -53,6 +53,7 @@ from peerbot.thread.controls import Controls
 from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
+from peerbot.thread.status import Status
 from peerbot.turns.begin import Beginning
 from peerbot.turns.bills import Bills
 from peerbot.turns.branches import Branches
@@ -254,6 +255,7 @@ class Wire:
                 card_seconds=self.card_seconds,
             ),
             spent=money.accounts.spent,
+            status=Status(journal=services.journal, outbound=services.outbound),
             spawn=self.loops.spawn,
         )
 

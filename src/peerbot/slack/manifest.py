@@ -40,6 +40,11 @@ _PRIVATE, _DIRECT = "slack_allow_private_channels", "slack_allow_direct_messages
 
 SCOPES = (
     Scope("app_mentions:read", "hears that somebody mentions the bot"),
+    Scope(
+        "assistant:write",
+        "shows in the thread that it works, with Slack's own Stop; without it the card has a Stop button all the same",
+        ("agents.sessions.setStatus",),
+    ),
     Scope("channels:history", "reads a thread in a public channel, and what was missed during an outage", _HISTORY),
     Scope("channels:read", "sees whether a public channel is shared with another organization", _READ),
     Scope(
@@ -87,6 +92,7 @@ SCOPES = (
 )
 
 EVENTS = (
+    Event("agent_session_stopped", "assistant:write", "somebody pressed Slack's own Stop"),
     Event("app_mention", "app_mentions:read", "a mention, wherever the bot is a member"),
     Event("message.channels", "channels:history", "replies without a mention, and the trigger phrase"),
     Event("message.groups", "groups:history", "the same in private channels"),
@@ -111,6 +117,7 @@ def manifest() -> dict[str, Any]:
             "description": "Claude Code in threads: works in your repository and opens pull requests",
         },
         "features": {
+            "agent_view": {"agent_description": "Works in your repository and opens pull requests"},
             "app_home": {
                 "home_tab_enabled": False,
                 "messages_tab_enabled": True,
@@ -141,6 +148,7 @@ _REASONS = {
     **{scope.name: scope.reason for scope in SCOPES},
     **{event.name: event.reason for event in EVENTS},
     "display_name": "what people mention; the trigger phrase is @peerbotai too",
+    "agent_description": "makes the app an agent: Slack shows that it works, and a Stop of its own",
     "messages_tab_enabled": "direct messages",
     "is_enabled": "the buttons on its messages",
     "socket_mode_enabled": "events come over a connection that the bot opens: nothing of yours has to be reachable",

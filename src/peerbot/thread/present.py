@@ -31,6 +31,7 @@ from peerbot.slack.render import notice
 from peerbot.slack.words import delayed, unreadable
 from peerbot.tasks import Spawn
 from peerbot.thread.answers import Answers
+from peerbot.thread.status import Status
 
 log = logger(__name__)
 
@@ -117,6 +118,7 @@ class Presenter:
         people: People,
         style: Style,
         spent: SpentOf,
+        status: Status,
         spawn: Spawn,
     ) -> None:
         self._journal = journal
@@ -126,6 +128,7 @@ class Presenter:
         self._people = people
         self._style = style
         self._spent = spent
+        self._status = status
         self._spawn = spawn
         self._live: dict[tuple[Conversation, int], _Live] = {}
         self._drawing: dict[tuple[Conversation, int], asyncio.Lock] = {}
@@ -167,6 +170,7 @@ class Presenter:
         """
         self.not_queued(conversation)
         await self._quietly(self._draw(conversation, turn, facts, lambda: _Face("starting", note=note), Urgency.FIRST))
+        await self._status.at_work(conversation, turn, facts.requester)
 
     async def paused(self, conversation: Conversation, turn: int, facts: CardFacts, note: str) -> None:
         """Show that the turn waits for its next run. `note` is a sentence: why, and until when. Never raises."""
@@ -206,6 +210,8 @@ class Presenter:
         if live and live.newest.place:
             self.not_queued(conversation)
         self._show(conversation, turn, facts, _Face("working", report))
+        if self._status.is_due(conversation, turn):
+            self._spawn(self._status.at_work(conversation, turn, facts.requester))
         live = self._live[conversation, turn]
         for identity in report.taken:
             if identity not in live.read and self._style.reactions:
@@ -272,6 +278,7 @@ class Presenter:
             ended: State = "stopped" if turn.stopped else "done" if turn.status is TurnStatus.DONE else "failed"
             face = _Face(ended, last, spent=turn.spent)
             shown.append(self._quietly(self._draw(conversation, turn.k, facts, lambda: face, Urgency.FIRST, last=True)))
+            shown.append(self._status.ended(conversation, turn.k))
         await asyncio.gather(*shown)
 
     async def _lost_card(self, conversation: Conversation, turn: int, facts: CardFacts) -> Card | None:

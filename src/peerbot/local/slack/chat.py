@@ -104,6 +104,7 @@ def set_session_status(world: World, args: Arguments) -> Object:
         raise NotOk("invalid_arguments", **messages(f"status must be one of {', '.join(_SESSION_STATES)}"))
     if len(args.text("title")) > 200:
         raise NotOk("invalid_arguments", **messages("title must have at most 200 characters"))
+    world.agent_status[args.text("channel_id"), args.text("thread_ts")] = status
     return {"status": status, "title": args.text("title")}
 
 

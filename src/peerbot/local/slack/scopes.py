@@ -19,6 +19,7 @@ _OF_METHOD = {
     "files.info": "files:read",
     "users.info": "users:read",
     "usergroups.users.list": "usergroups:read",
+    "agents.sessions.setStatus": "chat:write",
 }
 _OF_CONVERSATION = {
     "conversations.info": "read",

@@ -174,9 +174,9 @@ class LocalSlack:
         """Refuse these types of blocks from now on, and no others, as a workspace does that does not have them yet."""
         self._world.lacking_blocks = set(types)
 
-    def declare_agent(self) -> None:
-        """Make the app an agent: `agents.sessions.setStatus` works from now on."""
-        self._api.agent_sessions = True
+    def agent_status(self, channel: str, thread_ts: str) -> str:
+        """Return the status that people see in a thread: `processing`, or the like; empty if it never had one."""
+        return self._world.agent_status.get((channel, thread_ts), "")
 
     # Acting as a person
 
@@ -270,7 +270,7 @@ class LocalSlack:
             self.send_event(channel, event | {"item": item, "event_ts": self._world.new_ts()})
 
     def stop_session(self, user: str, channel: str, thread_ts: str) -> None:
-        """Press Slack's own Stop, which people see while an agent's session is processing."""
+        """Press Slack's own Stop. People see it while the agent's status is `processing`; a client may lag behind."""
         event = {"type": "agent_session_stopped", "channel": channel, "user": user, "thread_ts": thread_ts}
         self.send_event(channel, event | {"streaming_message_ts": [], "event_ts": self._world.new_ts()})
 

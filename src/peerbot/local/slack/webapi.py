@@ -36,7 +36,6 @@ class WebApi:
         self.bot_token = "xoxb-" + secrets.token_urlsafe(32)
         self.app_token = "xapp-" + secrets.token_urlsafe(32)
         self.scopes = [scope.name for scope in SCOPES]
-        self.agent_sessions = False
         self.calls: deque[Call] = deque(maxlen=CALLS_KEPT)
         self._world = world
         self._files = files
@@ -95,7 +94,7 @@ class WebApi:
             raise NotOk("not_allowed_token_type" if known else "invalid_auth")
 
     def _carry_out(self, method: str, arguments: Arguments) -> Object:
-        if method.startswith("agents.") and not self.agent_sessions:
+        if method.startswith("agents.") and "assistant:write" not in self.scopes:  # an app has it if it is an agent
             raise NotOk("not_authorized")
         if method in self._files.METHODS:
             return self._files.METHODS[method](self._files, arguments)

@@ -47,6 +47,7 @@ class World:
         self._replies: dict[tuple[str, str], list[str]] = {}  # by channel and thread_ts, in order
         self._last_ts = 0  # microseconds
         self.groups: dict[str, list[str]] = {}  # user groups, by id
+        self.agent_status: dict[tuple[str, str], str] = {}  # by channel and thread_ts
         self.whispers: deque[Object] = deque(maxlen=1000)  # the last messages that one person alone sees
         for key, message in store.all("message").items():
             channel, _, ts = key.partition("/")
