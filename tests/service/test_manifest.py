@@ -32,6 +32,28 @@ def printed() -> dict[str, Any]:
     return document
 
 
+NEWER = {"assistant:write", "agent_session_stopped"}
+"""What Slack's reference has (https://docs.slack.dev/ai/agent-sessions) and its type of a manifest lacks."""
+
+
+def without(value: Any, names: set[str]) -> Any:
+    """Copy a document without these names in its lists."""
+    if isinstance(value, dict):
+        return {key: without(each, names) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without(each, names) for each in value if not (isinstance(each, str) and each in names)]
+    return value
+
+
+def test_slacks_types_have_the_newer_names_elsewhere() -> None:
+    if not (NPM / "node_modules").is_dir():
+        pytest.skip("npm ci in tests/npm/slack")
+    slack = NPM / "node_modules/@slack"
+    assert "'agent_session_stopped'" in (slack / "types/dist/events/agent.d.ts").read_text()
+    of_a_manifest = (slack / "web-api/dist/types/request/manifest.d.ts").read_text()
+    assert [name for name in NEWER if f"'{name}'" in of_a_manifest] == [], "the exception is no longer needed"
+
+
 @pytest.mark.timeout(180)  # two thousand types are read
 @pytest.mark.skipif(
     shutil.which("node") is None or not (NPM / "node_modules").is_dir(), reason="npm ci in tests/npm/slack"
@@ -44,7 +66,7 @@ async def test_slacks_own_type_of_a_manifest_takes_it() -> None:
     # Slack's type allows unknown names beside its own. Here an unknown name is a mistake of ours.
     schema["definitions"]["Manifest"]["additionalProperties"] = False
     validator = Draft7Validator(schema)
-    document = printed()
+    document = without(printed(), NEWER)
 
     assert [error.message for error in validator.iter_errors({"manifest": document})] == []
     spoiled: list[dict[str, Any]] = [
@@ -129,7 +151,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "files.getUploadURLExternal": {"filename": "x", "length": 1},
     "files.completeUploadExternal": {"files": [{"id": "F1"}]},
     "files.info": {"file": "F1"},
+    "agents.sessions.setStatus": {"status": "active"},
 }
+NO_AGENT = "Slack refused a test: not_authorized."
 TYPES = {"channels": "public_channel", "groups": "private_channel", "im": "im", "mpim": "mpim"}
 
 
@@ -137,7 +161,8 @@ async def refusal(slack: LocalSlack, scope: Scope, method: str) -> str:
     """Return Slack's refusal when `method` is called as the scope is meant; empty if it is done."""
     channels = {"channels": slack.general, "groups": "GPRIVATE", "im": slack.direct, "mpim": "GGROUP"}
     family = scope.name.partition(":")[0]
-    asked = {"channel": channels.get(family, slack.general), **ARGUMENTS.get(method, {})}
+    channel = "channel_id" if method.startswith("agents.") else "channel"
+    asked = {channel: channels.get(family, slack.general), **ARGUMENTS.get(method, {})}
     if method == "users.conversations":
         asked = {"types": TYPES[family]}
     elif method == "users.info":
@@ -159,7 +184,8 @@ async def test_without_a_scope_slack_refuses_what_it_is_for(scope: Scope) -> Non
             assert "lacks" not in await refusal(slack, scope, method)
         slack.grant([other.name for other in SCOPES if other is not scope])
         for method in scope.methods:
-            assert f"lacks {scope.name}" in await refusal(slack, scope, method)
+            said = await refusal(slack, scope, method)
+            assert f"lacks {scope.name}" in said or (scope.name == "assistant:write" and said == NO_AGENT)
 
 
 def test_the_page_is_made_from_it() -> None:

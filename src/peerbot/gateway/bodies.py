@@ -22,6 +22,9 @@ SMALL_SECONDS = 10.0
 LARGE_SECONDS = 60.0
 """How long a body may take to come or to go; workers are as near as their cluster."""
 
+BYTES_A_SECOND = 24 * 1024 * 1024
+"""The speed of a large body, so that one run's megabytes do not hold up the others' requests."""
+
 _PIECE_BYTES = 256 * 1024
 
 
@@ -54,10 +57,12 @@ async def spooled(request: web.Request, most: int) -> AsyncIterator["Spool"]:
     with Spool() as spool:
         try:
             async with asyncio.timeout(LARGE_SECONDS):
+                pace = _Pace()
                 while chunk := await _next(request):
                     if spool.bytes + len(chunk) > most:
                         raise _too_large(most)
                     await spool.write(chunk)
+                    await pace.keep(spool.bytes)
         except TimeoutError as error:
             raise _too_slow() from error
         yield spool
@@ -111,8 +116,11 @@ class Spool:
         try:
             async with asyncio.timeout(LARGE_SECONDS):
                 await response.prepare(request)
+                pace, sent = _Pace(), 0
                 while piece := await asyncio.to_thread(self._file.read, _PIECE_BYTES):
                     await response.write(piece)
+                    sent += len(piece)
+                    await pace.keep(sent)
                 await response.write_eof()
         except TimeoutError:
             cut(request)
@@ -133,6 +141,20 @@ class Spool:
         assert self._file is not None
         self._file.seek(0)
         return self._file.read()
+
+
+class _Pace:
+    """Keeps a body at `BYTES_A_SECOND` once it has turned out to be large."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+
+    async def keep(self, moved: int) -> None:
+        """Wait until so many bytes may have moved."""
+        ahead = (moved - IN_MEMORY_BYTES) / BYTES_A_SECOND - (self._loop.time() - self._began)
+        if ahead > 0:
+            await asyncio.sleep(ahead)
 
 
 async def _next(request: web.Request) -> bytes:

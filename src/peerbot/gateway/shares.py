@@ -23,6 +23,9 @@ log = logger(__name__)
 WAIT_SECONDS = 60.0
 """How long a request waits for its turn."""
 
+REFUSE_SECONDS = 1.0
+"""How long a request waits for its refusal, so that a run that asks again at once does not keep the gateway busy."""
+
 
 class Kind(StrEnum):
     """A kind of request; each has its own share, so that one does not wait for another."""
@@ -64,6 +67,7 @@ class _Share:
             await self.free.acquire()
             return
         if self.waiting >= self._most_waiting:
+            await while_connected(request, asyncio.sleep(min(REFUSE_SECONDS, seconds)))
             raise Busy
         self.waiting += 1
         try:

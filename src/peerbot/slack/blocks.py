@@ -6,6 +6,7 @@ This module makes every piece harmless and bounds it, whatever a model or a pers
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from peerbot.slack.text import escaped, harmless
@@ -77,6 +78,12 @@ def code(text: str, limit_chars: int) -> str:
 def count(number: int, thing: str) -> str:
     """Count things: `1 file`, `2 files`."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def ago(at: float) -> str:
+    """Write a time (seconds since 1970) so that each reader sees how long ago it was, in mrkdwn."""
+    whole = int(at)
+    return f"<!date^{whole}^{{ago}}|{datetime.fromtimestamp(whole, UTC):at %H:%M UTC}>"
 
 
 def duration(seconds: float) -> str:

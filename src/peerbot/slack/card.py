@@ -9,6 +9,7 @@ from peerbot.slack.blocks import (
     TEXT_LIMIT,
     Block,
     Rendered,
+    ago,
     code,
     context,
     count,
@@ -26,7 +27,7 @@ from peerbot.slack.parts import shorten
 State = Literal["queued", "starting", "paused", "working", "done", "failed", "stopped"]
 _ENDS = ("done", "failed", "stopped")
 
-_TASKS = 12  # of 50; nobody reads more
+_TASKS = 8  # of 50; nobody reads more
 
 _MARKS = {
     StepStatus.PENDING: "○",
@@ -60,12 +61,13 @@ def card_message(  # noqa: PLR0913 - a card shows this much
     place: int | None = None,
     note: str = "",
     spent: Sequence[Spent] = (),
+    moved_at: float = 0,
 ) -> Rendered:
     """Show how far a turn is.
 
     `requester` is a name (it pings nobody), `place` counts from 1 while `queued`, and `note` is a sentence of ours that
-    says what the turn waits for, or why it was interrupted. `spent` is what it has used up to now. A button stops
-    `turn`, as long as there is something to stop.
+    says what the turn waits for, or why it was interrupted. `spent` is what it has used up to now, and `moved_at` the
+    time (seconds since 1970) of its last progress. A button stops `turn`, as long as there is something to stop.
     """
     title = _card_title(progress, state, place)
     steps = _shown_steps(progress, state)
@@ -78,6 +80,8 @@ def card_message(  # noqa: PLR0913 - a card shows this much
     if progress is not None and state in ("working", *_ENDS):
         facts.append(duration(progress.seconds))
         facts.append("1 step" if len(progress.steps) == 1 else f"{len(progress.steps)} steps")
+    if moved_at and state == "working":
+        facts.append(f"last moved {ago(moved_at)}")
     facts += cost(spent)
     facts.append(f"limit {limit_minutes:g} min")
     blocks: list[Block] = [{"type": "plan", "title": title, "tasks": [_task(i, step) for i, step in enumerate(steps)]}]
@@ -115,7 +119,7 @@ def _card_title(progress: Progress | None, state: State, place: int | None) -> s
 
 
 def _shown_steps(progress: Progress | None, state: State) -> list[Step]:
-    """Choose at most twelve steps around the current one, and count those before and after. Leave none spinning."""
+    """Choose at most eight steps around the current one, and count those before and after. Leave none spinning."""
     steps = list(progress.steps) if progress is not None else []
     if not steps:
         title, status = _WAITING[state]

@@ -42,7 +42,7 @@ SCOPES = (
     Scope("app_mentions:read", "hears that somebody mentions the bot"),
     Scope(
         "assistant:write",
-        "shows in the thread that it works, with Slack's own Stop; without it the card has a Stop button all the same",
+        "shows in a thread that it works, with Slack's own Stop (its card has a Stop button, too)",
         ("agents.sessions.setStatus",),
     ),
     Scope("channels:history", "reads a thread in a public channel, and what was missed during an outage", _HISTORY),
@@ -148,7 +148,7 @@ _REASONS = {
     **{scope.name: scope.reason for scope in SCOPES},
     **{event.name: event.reason for event in EVENTS},
     "display_name": "what people mention; the trigger phrase is @peerbotai too",
-    "agent_description": "makes the app an agent: Slack shows that it works, and a Stop of its own",
+    "agent_description": "makes it an agent: Slack shows that it works, with a Stop of its own",
     "messages_tab_enabled": "direct messages",
     "is_enabled": "the buttons on its messages",
     "socket_mode_enabled": "events come over a connection that the bot opens: nothing of yours has to be reachable",

@@ -6,6 +6,7 @@ is never drawn over an answer, nor after one.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -86,6 +87,7 @@ class _Face:
     place: int | None = None
     note: str = ""
     spent: Sequence[Spent] = ()  # at the turn's end
+    moved_at: float = 0
 
 
 @dataclass(slots=True)
@@ -209,7 +211,7 @@ class Presenter:
             return
         if live and live.newest.place:
             self.not_queued(conversation)
-        self._show(conversation, turn, facts, _Face("working", report))
+        self._show(conversation, turn, facts, _Face("working", report, moved_at=time.time()))
         if self._status.is_due(conversation, turn):
             self._spawn(self._status.at_work(conversation, turn, facts.requester))
         live = self._live[conversation, turn]
@@ -376,6 +378,7 @@ class Presenter:
             place=face.place,
             note=face.note,
             spent=spent,
+            moved_at=face.moved_at,
             requester=await self.name(facts.requester),
         )
 

@@ -29,8 +29,8 @@ ANONYMOUS_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 75.0
 """How long a connection may stay open between two requests. Our clients close theirs earlier."""
 
-LINGER_SECONDS = 3.0
-"""How long a client that was answered may still be sending: until then it may read why."""
+LINGER_SECONDS = 0.5
+"""How long a client that was answered may still be sending, so that it can read why. We throw away what it sends."""
 
 MOST = 4096
 """How many connections a port takes at most. Each may need a second one, to the service that it is relayed to."""
