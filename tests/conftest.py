@@ -69,6 +69,6 @@ async def no_task_is_left() -> AsyncIterator[None]:
     yield
     left = [task for task in asyncio.all_tasks() - before if not task.done() and task is not asyncio.current_task()]
     if left:
-        await asyncio.wait(left, timeout=1.0)
+        await asyncio.wait(left, timeout=5.0)  # a request to a server that is gone may be between two tries
     left = [task for task in left if not task.done()]
     assert not left, f"tasks are left: {left}"

@@ -25,7 +25,7 @@ from peerbot.turns.turns import Turns
 
 log = logger(__name__)
 
-LARGEST_WORK_BYTES = 48 * 1024 * 1024
+LARGEST_WORK_BYTES = 44 * 1024 * 1024
 """The largest saved state; it is in memory while the journal takes it. A worker saves none that is larger."""
 _LEAST_PART_BYTES = 4096
 """A part counts as this large at least: each is an object of the journal."""

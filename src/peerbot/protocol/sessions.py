@@ -19,7 +19,7 @@ WORKSPACE = "workspace"
 LARGEST_BYTES = 64 * 1024 * 1024
 """The largest transcript that is kept, uncompressed."""
 
-LARGEST_PACKED_BYTES = 48 * 1024 * 1024
+LARGEST_PACKED_BYTES = 44 * 1024 * 1024
 """The largest whole that is kept, compressed. The gateway holds it in memory while the journal takes it."""
 
 LARGEST_PART_BYTES = 40 * 1024 * 1024

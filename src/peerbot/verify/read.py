@@ -37,7 +37,7 @@ log = logger(__name__)
 _D = TypeVar("_D", bound=Document)
 
 _READS_AT_ONCE = 32
-_SESSIONS_AT_ONCE = 2  # a transcript may be 48 MiB
+_SESSIONS_AT_ONCE = 2  # a transcript may be 44 MiB
 _RUN_KINDS: dict[str, type[Document]] = {"json": Run, "started": RunStarted, "closed": RunClosed}
 _TURN_KINDS: dict[str, type[Document]] = {"json": Turn, "card": Card, "posted": Posted, "repost": RepostClaim}
 

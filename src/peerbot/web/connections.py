@@ -12,6 +12,7 @@ behind a proxy in the same pod, everybody comes from loopback, and only the limi
 import asyncio
 import ipaddress
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -194,7 +195,9 @@ class _Connection(asyncio.Protocol):
         """Give the connection its time for a whole request."""
         self.peer.idle.pop(self, None)
         self.peer.silent[self] = None
-        self._timer = asyncio.get_running_loop().call_later(self._connections.anonymous_seconds, self._late)
+        # Not all at the same time: a thousand that came together would all be closed, and come again, together.
+        seconds = self._connections.anonymous_seconds * random.uniform(0.75, 1.0)  # noqa: S311 (no secret)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._late)
 
     def _late(self) -> None:
         log.info("connection_too_slow", connections=self._connections.all)

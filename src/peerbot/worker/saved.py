@@ -26,7 +26,7 @@ from peerbot.worker.snapshot import ALONE, Entry, Snapshot, Snapshots
 log = logger(__name__)
 
 LARGEST_FILE_BYTES = 10 * 1024 * 1024
-LARGEST_BUNDLE_BYTES = 48 * 1024 * 1024
+LARGEST_BUNDLE_BYTES = 44 * 1024 * 1024
 LARGEST_NESTED_BYTES = 32 * 1024 * 1024
 STATE_REF, FILES_REF, BRANCH_REF = "refs/saved/state", "refs/saved/files", "refs/saved/branch"
 _STATE = "state.json"
