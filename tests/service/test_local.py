@@ -343,3 +343,10 @@ def _path_without(program: str, directory: Path) -> str:
                 (directory / file.name).unlink(missing_ok=True)
                 (directory / file.name).symlink_to(file)
     return str(directory)
+
+
+async def test_a_word_that_has_no_effect_ends_with_the_reason() -> None:
+    """The word alone stops what is at work in its thread; here nothing is."""
+    code, _, err = await peerbot("try", "stop")
+    assert code == 1
+    assert "peerbot: Nothing is at work in this thread" in err

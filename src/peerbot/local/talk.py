@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from html import escape
 
 from peerbot.conversation.documents import Turn
-from peerbot.conversation.keys import Conversation, input_id
-from peerbot.errors import SettingsError, Unavailable
+from peerbot.conversation.keys import Conversation, input_id, input_ts
+from peerbot.errors import Refused, SettingsError, Unavailable
+from peerbot.journal.answers import settled
 from peerbot.local.slack import Change
 from peerbot.local.slack.narrate import Narrator, answered_turn
 from peerbot.local.world import World
@@ -62,14 +63,18 @@ async def answer_to(
 ) -> Turn:
     """Wait for the answer to an input, and tell what happens meanwhile.
 
-    Begin to watch `changes` before you say the input. Raises `Unavailable` if no answer comes in time.
+    Begin to watch `changes` before you say the input. Raises `Refused` if it had no effect and its author was told why,
+    and `Unavailable` if no answer comes in time.
     """
+    stop = input_id(input_ts(identity), "stop")  # the word alone
     limit = world.settings.session_timeout_minutes * 60 + ANSWER_SLACK_SECONDS
     try:
         async with asyncio.timeout(limit):
             async for change in changes:
                 if narrator:
                     narrator.take(change)
+                if change.kind == "whispered" and await settled(world.journal, conversation, stop):
+                    raise Refused(change.message["text"])
                 found = answered_turn(change.message) if change.kind == "posted" else None
                 if found and found[0] == conversation:
                     turn = await world.journal.turn(*found)

@@ -14,10 +14,10 @@ class Change:
     """Something happened to one message.
 
     `message` is the message as it is now. For a deleted message it is the last state, or the tombstone that stands in
-    its thread.
+    its thread. One person alone sees a whispered message.
     """
 
-    kind: Literal["posted", "updated", "deleted", "reaction"]
+    kind: Literal["posted", "updated", "deleted", "reaction", "whispered"]
     channel: str
     ts: str
     thread_ts: str | None

@@ -30,7 +30,7 @@ def payloads(change: Change, channel: Object, new_ts: Callable[[], str]) -> list
 
 def _events(change: Change, channel: Object, new_ts: Callable[[], str]) -> list[Object]:
     channel_type = CHANNEL_TYPES[channel["kind"]]
-    if change.kind == "reaction":
+    if change.kind in ("reaction", "whispered"):
         return []
     if change.kind == "posted":
         event = stubbed(sent(change.message)) | {"channel": change.channel, "event_ts": change.ts}

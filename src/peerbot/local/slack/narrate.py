@@ -28,6 +28,8 @@ class Narrator:
         message = change.message
         if change.kind == "reaction":
             self._reaction(change)
+        elif change.kind == "whispered":
+            self._once(change, "whisper", f"   {_plain(change.message['text'])} (Only you see this.)")
         elif message.get("user") == self._bot_user and change.kind in ("posted", "updated"):
             if answered_turn(message) is None:
                 self._card(change)

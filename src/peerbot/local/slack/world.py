@@ -187,7 +187,9 @@ class World:
     def whisper(self, channel: str, user: str, text: str, **more: Any) -> str:
         """Show a message to one person; returns its `ts`. It is gone when this process ends."""
         ts = self.new_ts()
-        self.whispers.append({"channel": channel, "user": user, "text": text[:TEXT_LIMIT], "ts": ts} | more)
+        message: Object = {"channel": channel, "user": user, "text": text[:TEXT_LIMIT], "ts": ts} | more
+        self.whispers.append(message)
+        self._listener(Change("whispered", channel, ts, message.get("thread_ts"), message))
         return ts
 
     def remember(self, channel: str, user: str, text: str, seconds_ago: float, **more: Any) -> str:
