@@ -11,7 +11,7 @@ from peerbot.conversation.keys import Conversation, input_id, input_ts
 from peerbot.errors import Refused, SettingsError, Unavailable
 from peerbot.journal.answers import settled
 from peerbot.local.slack import Change
-from peerbot.local.slack.narrate import Narrator, answered_turn
+from peerbot.local.slack.narrate import Narrator, answered_turn, whispered
 from peerbot.local.world import World
 
 ANSWER_SLACK_SECONDS = 120.0
@@ -73,8 +73,9 @@ async def answer_to(
             async for change in changes:
                 if narrator:
                     narrator.take(change)
-                if change.kind == "whispered" and await settled(world.journal, conversation, stop):
-                    raise Refused(change.message["text"])
+                said = whispered(change)
+                if said and await settled(world.journal, conversation, stop):
+                    raise Refused(said)
                 found = answered_turn(change.message) if change.kind == "posted" else None
                 if found and found[0] == conversation:
                     turn = await world.journal.turn(*found)

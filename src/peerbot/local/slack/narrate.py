@@ -28,8 +28,8 @@ class Narrator:
         message = change.message
         if change.kind == "reaction":
             self._reaction(change)
-        elif change.kind == "whispered":
-            self._once(change, "whisper", f"   {_plain(change.message['text'])} (Only you see this.)")
+        elif said := whispered(change):
+            self._once(change, "whisper", f"   {_plain(said)} (Only you see this.)")
         elif message.get("user") == self._bot_user and change.kind in ("posted", "updated"):
             if answered_turn(message) is None:
                 self._card(change)
@@ -81,6 +81,11 @@ def answered_turn(message: dict[str, Any]) -> tuple[Conversation, int] | None:
         return None
     payload = metadata["event_payload"]
     return Conversation.parse(payload["conversation"]), int(payload["turn"])
+
+
+def whispered(change: Change) -> str:
+    """Return the words of a message that one person alone sees; empty if everybody sees it."""
+    return str(change.message["text"]) if change.kind == "whispered" else ""
 
 
 def _plain(mrkdwn: str, *, links: bool = True) -> str:
