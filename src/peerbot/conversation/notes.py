@@ -361,6 +361,32 @@ class FilesNotRead(_Note):
     files: tuple[LostFile, ...]
 
 
+class Undone(_Note):
+    """Somebody undid a turn: the branch is as it was before it. `kept_on`: the branch that has what was there."""
+
+    kind: Literal["undone"] = "undone"
+    name: str  # of the person, in words
+    turn: int
+    branch: str
+    kept_on: str
+
+
+class Retried(_Note):
+    """The turn is another try of turn `turn`, from before it. `kept_on` as in `Undone`; empty if nothing was there."""
+
+    kind: Literal["retried"] = "retried"
+    name: str
+    turn: int
+    kept_on: str = ""
+
+
+class SessionForgotten(_Note):
+    """Somebody asked for a new session: the agent's next turn begins without its memory of this thread."""
+
+    kind: Literal["session_forgotten"] = "session_forgotten"
+    name: str
+
+
 class Unknown(_Note):
     """A note of a kind that this release does not know. People see nothing of it."""
 
@@ -387,6 +413,8 @@ Note = Annotated[
     | Annotated[NotStarted, Tag("not_started")] | Annotated[WaitedTooLong, Tag("waited_too_long")]
     | Annotated[NoRepository, Tag("no_repository")] | Annotated[Refused, Tag("refused")]
     | Annotated[NothingAsked, Tag("nothing_asked")] | Annotated[FilesNotRead, Tag("files_not_read")]
+    | Annotated[Undone, Tag("undone")] | Annotated[Retried, Tag("retried")]
+    | Annotated[SessionForgotten, Tag("session_forgotten")]
     | Annotated[Unknown, Tag("unknown")],
     Discriminator(_tag),
 ]
