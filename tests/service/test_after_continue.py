@@ -135,4 +135,3 @@ async def test_a_choice_whose_dispatcher_dies_is_honoured_when_one_is_back(syste
     turn = await turn_after(system, conversation, 1)
     assert turn.inputs[0].endswith("-choice")
     assert not system.slack.whispers(system.slack.person)
-

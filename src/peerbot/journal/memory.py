@@ -4,7 +4,7 @@ A turn goes on with the newest session before it. People may change that: a retr
 repeats, and a new session begins without any (decision 0029). The turn that does so says it (`forgets`, `undoes`).
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from peerbot.conversation.documents import Input, KeptWork, SessionRef, Turn
 from peerbot.conversation.keys import Conversation
@@ -27,13 +27,32 @@ async def last_session(journal: Journal, conversation: Conversation, turn: int) 
 
 async def remembered(journal: Journal, conversation: Conversation, turn: int) -> AsyncIterator[Turn]:
     """Yield the turns before `turn` that its agent may remember, newest first."""
+    async for before in _back_from(journal, conversation, turn, lambda each: each.forgets):
+        yield before
+
+
+async def standing(journal: Journal, conversation: Conversation, turn: int) -> AsyncIterator[Turn]:
+    """Yield the turns before `turn` whose work stands: nobody has undone it, newest first."""
+    async for before in _back_from(journal, conversation, turn, lambda each: each.undoes):
+        yield before
+
+
+async def _back_from(
+    journal: Journal, conversation: Conversation, turn: int, jump: Callable[[Turn], int | None]
+) -> AsyncIterator[Turn]:
+    """Yield the turns before `turn`, newest first; `jump` says from which turn on the ones before it do not count.
+
+    A retry jumps to before the turn that it repeats, and from there as that turn did.
+    """
     retry = await _retry(journal, conversation, turn)
-    below = min(turn, retry.turn) if retry and retry.turn else turn
+    below = retry.turn if retry and retry.turn else turn
     for k in reversed(await journal.turn_numbers(conversation)):
-        before = await journal.turn(conversation, k) if k < below else None
-        if before:
-            yield before
-            below = min(below, before.forgets or below)
+        if k > below:
+            continue
+        if before := await journal.turn(conversation, k):
+            if k < below:
+                yield before
+            below = min(below, jump(before) or below)
 
 
 async def forgotten(journal: Journal, conversation: Conversation, turn: int) -> bool:
@@ -51,14 +70,9 @@ async def kept_work(journal: Journal, conversation: Conversation, turn: int) -> 
 
     The newest turn with a run names all of it; the work of turns that were undone does not count.
     """
-    retry = await _retry(journal, conversation, turn)
-    below = min(turn, retry.turn) if retry and retry.turn else turn
-    for k in reversed(await journal.turn_numbers(conversation)):
-        before = await journal.turn(conversation, k) if k < below else None
-        if before and before.run is not None:
+    async for before in standing(journal, conversation, turn):
+        if before.run is not None:
             return before.kept
-        if before and before.undoes:
-            below = min(below, before.undoes)
     return None
 
 

@@ -12,6 +12,7 @@ from peerbot.conversation.keys import Conversation, later_branch
 from peerbot.errors import PeerBotError
 from peerbot.github.client import GitHub
 from peerbot.journal.journal import Journal
+from peerbot.journal.memory import standing
 from peerbot.logs import logger
 
 log = logger(__name__)
@@ -85,10 +86,9 @@ class Branches:
             del self._shown[next(iter(self._shown))]
 
     async def _pushed(self, conversation: Conversation, branch: str) -> Turn | None:
-        """Find the newest turn that left the branch on GitHub; None if it was never there."""
-        for k in reversed(await self._journal.turn_numbers(conversation)):
-            turn = await self._journal.turn(conversation, k)
-            if turn is None or turn.run is None:
+        """Find the newest turn whose work is on the branch on GitHub; None if there is none."""
+        async for turn in standing(self._journal, conversation, await self._journal.next_turn(conversation)):
+            if turn.run is None:
                 continue
             if turn.branch != branch:
                 return None
