@@ -197,6 +197,19 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--json", action="store_true", help="print one JSON document")
     cost.set_defaults(command=_cost)
 
+    _add_session(commands)
+
+    doctor = commands.add_parser("doctor", help="check everything that PeerBot needs, and say how to mend each fault")
+    doctor.add_argument("--model", action="store_true", help="also ask Claude one tiny thing (a few tokens)")
+    doctor.add_argument("--json", action="store_true", help="print one JSON document")
+    doctor.set_defaults(command=_doctor)
+
+    manifest = commands.add_parser("manifest", help="print the Slack app's manifest: scopes and events, with reasons")
+    manifest.set_defaults(command=_manifest)
+    return parser
+
+
+def _add_session(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     session = commands.add_parser("session", help="go on with a thread's session in your own terminal")
     kinds = session.add_subparsers(title="commands", required=True, metavar="COMMAND")
     pulled = kinds.add_parser("pull", help="fetch the agent's session for use with Claude Code in this directory")
@@ -208,15 +221,6 @@ def _parser() -> argparse.ArgumentParser:
         "--force", action="store_true", help="overwrite a session here that has more than the journal's"
     )
     pulled.set_defaults(command=_session_pull)
-
-    doctor = commands.add_parser("doctor", help="check everything that PeerBot needs, and say how to mend each fault")
-    doctor.add_argument("--model", action="store_true", help="also ask Claude one tiny thing (a few tokens)")
-    doctor.add_argument("--json", action="store_true", help="print one JSON document")
-    doctor.set_defaults(command=_doctor)
-
-    manifest = commands.add_parser("manifest", help="print the Slack app's manifest: scopes and events, with reasons")
-    manifest.set_defaults(command=_manifest)
-    return parser
 
 
 def _add_world(parser: argparse.ArgumentParser) -> None:

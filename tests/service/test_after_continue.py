@@ -1,16 +1,19 @@
 """People press Continue and New session below an answer: one effect, and everyone is told."""
 
 import asyncio
+import copy
+import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from after import COMMIT, controls, press, told, turn_after
+from after import COMMIT, answer_of, controls, press, told, turn_after
 from system import System, eventually, full_text
 
 from peerbot.conversation.choices import Act
 from peerbot.conversation.keys import Conversation
-from peerbot.slack.controls import STOP
+from peerbot.slack.controls import CHOICE, STOP
 
 
 @pytest.fixture
@@ -18,6 +21,16 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
     async with System(tmp_path) as system:
         await system.start()
         yield system
+
+
+async def verified(system: System) -> list[str]:
+    """The findings of `peerbot verify`, as an operator runs it."""
+    wanted = {name: system.environment[name] for name in ("PATH", "PEERBOT_STORE", "SLACK_BOT_TOKEN", "SLACK_API_URL")}
+    verify = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "peerbot", "verify", "--json"), env=wanted, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await verify.communicate()
+    return [f"{found['name']}: {found['sentence']}" for found in json.loads(said)["findings"]]
 
 
 async def stopped(system: System) -> Conversation:
@@ -135,3 +148,55 @@ async def test_a_choice_whose_dispatcher_dies_is_honoured_when_one_is_back(syste
     turn = await turn_after(system, conversation, 1)
     assert turn.inputs[0].endswith("-choice")
     assert not system.slack.whispers(system.slack.person)
+
+
+async def test_what_people_think_of_an_answer_is_kept_and_the_newest_counts(system: System) -> None:
+    bob = system.add_person("U0BOB", "Bob")
+    conversation, identity = await system.say("run `true`")
+    await system.answer(conversation, identity)
+    await system.settled(conversation)
+    await press(system, conversation, 1, Act.GOOD)
+    await press(system, conversation, 1, Act.BAD)
+    await press(system, conversation, 1, Act.BAD, bob)
+    thanks = await told(system, system.slack.person, 2)
+    assert all(said.startswith("Thank you.") for said in thanks)
+    assert "do differently" in (await told(system, bob))[0]
+    await system.settled(conversation)
+    kept = sorted(file for file in system.files(conversation) if "/feedback/1/" in file)
+    found = [
+        (feedback["user"], feedback["good"])
+        for feedback in (json.loads((system.directory / "journal" / file).read_text()) for file in kept)
+    ]
+    assert found == [(system.slack.person, True), (system.slack.person, False), (bob, False)]
+    assert len(system.answers(conversation)) == 1
+    assert await verified(system) == []
+
+
+async def test_a_workspace_without_the_newer_blocks_has_plain_buttons(system: System) -> None:
+    system.slack.lack_blocks("context_actions", "plan", "markdown")
+    conversation, identity = await system.say("run `true`")
+    await system.answer(conversation, identity)
+    shown = controls(system, conversation, 1)
+    assert {"retry", "feedback_positive_button", "feedback_negative_button"} <= shown
+    message = answer_of(system, conversation, 1)
+    button = f"{CHOICE}feedback_positive_button"
+    await system.slack.press(system.slack.person, conversation.channel, message["ts"], button)
+    await told(system, system.slack.person)
+    await press(system, conversation, 1, Act.RETRY)
+    assert (await turn_after(system, conversation, 1)).forgets == 1
+
+
+async def test_a_control_of_another_release_says_so(system: System) -> None:
+    conversation, identity = await system.say("run `true`")
+    await system.answer(conversation, identity)
+    await system.settled(conversation)
+    message = copy.deepcopy(answer_of(system, conversation, 1))
+    [button] = [e for block in message["blocks"] for e in block.get("elements", ()) if e["type"] == "button"]
+    for value in ("of_tomorrow:1", "nonsense", "retry:9"):
+        button["value"] = value
+        await system.slack.press_shown(system.slack.person, conversation.channel, message, button["action_id"])
+    words = await told(system, system.slack.person, 3)
+    assert sum("another release" in said for said in words) == 2
+    assert sum("has gone on" in said for said in words) == 1
+    await system.settled(conversation)
+    assert len(system.answers(conversation)) == 1

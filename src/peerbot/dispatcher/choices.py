@@ -7,11 +7,12 @@ branches back, writes the turns that say so, and tells people why a choice had n
 from dataclasses import dataclass
 
 from peerbot.conversation import steps
+from peerbot.conversation.choice_notes import SessionForgotten, Undone
 from peerbot.conversation.choices import Act
 from peerbot.conversation.documents import Input, RunClosed, Turn, TurnStatus
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.notes import Note, SessionForgotten, Undone
+from peerbot.conversation.notes import Note
 from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.record import Recorder
 from peerbot.errors import Refused

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from peerbot.conversation.choice_notes import Retried, SessionForgotten, Undone
 from peerbot.conversation.choices import Act, act_of
-from peerbot.conversation.notes import Note, Refusal, Retried, SessionForgotten, Undone
+from peerbot.conversation.notes import Note, Refusal
 from peerbot.conversation.steps import NoEffect
 from peerbot.slack.control_words import UNKNOWN_CONTROL, unsure
 from peerbot.slack.controls import LABELS

@@ -33,19 +33,15 @@ LABELS = {
     Act.NEW_SESSION: "New session",
     Act.TERMINAL: "Continue in terminal",
 }
-CHOICE = "peerbot_choice_"
+CHOICE = "choice_"
 """The action ids of the controls below an answer begin with this."""
 
-_HINTS = {
-    Act.CONTINUE: "Go on with this work.",
-    Act.RETRY: "Do the same request again, from before this turn.",
-    Act.UNDO: "Put the branch back to before this turn. What was there is kept.",
-}
+_BUTTONS = (Act.CONTINUE, Act.RETRY, Act.UNDO)
 
 
 def choices(turn: int, offered: Collection[Act]) -> list[Block]:
     """Show the controls below the answer of a turn: at most three buttons, a menu, and what people think of it."""
-    elements = [_button(act, turn) for act in _HINTS if act in offered]
+    elements = [_button(act, turn) for act in _BUTTONS if act in offered]
     if menu := [act for act in (Act.NEW_SESSION, Act.TERMINAL) if act in offered]:
         options = [{"text": _plain(LABELS[act]), "value": _value(act, turn)} for act in menu]
         elements.append({"type": "overflow", "action_id": f"{CHOICE}more", "options": options})
@@ -54,8 +50,8 @@ def choices(turn: int, offered: Collection[Act]) -> list[Block]:
         feedback = {
             "type": "feedback_buttons",
             "action_id": f"{CHOICE}feedback",
-            "positive_button": _thumb(Act.GOOD, turn, "👍", "This answer helped."),
-            "negative_button": _thumb(Act.BAD, turn, "👎", "This answer did not help."),
+            "positive_button": _thumb(Act.GOOD, turn, "👍", "Helpful"),
+            "negative_button": _thumb(Act.BAD, turn, "👎", "Not helpful"),
         }
         blocks.append({"type": "context_actions", "elements": [feedback]})
     return blocks
@@ -87,7 +83,6 @@ def _button(act: Act, turn: int) -> Block:
         "action_id": f"{CHOICE}{act.value}",
         "value": _value(act, turn),
         "text": _plain(LABELS[act]),
-        "accessibility_label": _HINTS[act],
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from peerbot.conversation.choices import Act
 from peerbot.conversation.documents import Input
-from peerbot.conversation.edits import with_edits
+from peerbot.conversation.edits import saying, with_edits
 from peerbot.journal import chosen
 from peerbot.journal.journal import Journal
 from peerbot.slack.choice_words import GO_ON
@@ -26,7 +26,7 @@ async def asked(found: Sequence[tuple[Input, list[str]]], journal: Journal) -> l
             last, stands_for = again[-1]
             made += [*again[:-1], (last, [*stands_for, *ids])]
         else:
-            made.append((item.model_copy(update={"text": GO_ON}), ids))
+            made.append((saying(item, GO_ON), ids))
     return made
 
 

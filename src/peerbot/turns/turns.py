@@ -5,9 +5,10 @@ The worker has pushed and saved the session before it calls `finish`.
 
 from collections.abc import Sequence
 
+from peerbot.conversation.choice_notes import Retried
 from peerbot.conversation.documents import KeptWork, PullRequest, Run, SessionRef, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.notes import NewBranch, NoDifference, NoPullRequest, OtherRepository, Retried
+from peerbot.conversation.notes import NewBranch, NoDifference, NoPullRequest, OtherRepository
 from peerbot.conversation.spent import dollars
 from peerbot.errors import Conflict, PeerBotError
 from peerbot.github.client import GitHub
