@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, SettingsError
@@ -25,8 +24,8 @@ from peerbot.journal.storage import Storage
 from peerbot.protocol.documents import SessionPart
 from peerbot.protocol.sessions import WORKSPACE, unpack
 from peerbot.settings import OutsideSettings
+from peerbot.slack.addresses import thread_at
 
-_PERMALINK = re.compile(r"/archives/([A-Z][A-Z0-9]+)/p(\d{7,12})(\d{6})$")
 _SUBPATH = re.compile(r"[A-Za-z0-9_-]{1,80}(?:/[A-Za-z0-9_-]{1,80}){0,5}")
 _METADATA = "agent_metadata"  # of a subagent; the SDK keeps it in a file beside its transcript
 
@@ -79,8 +78,7 @@ async def pull(settings: OutsideSettings, wanted: str, *, directory: Path, force
 
 async def _conversation(storage: Storage, wanted: str) -> Conversation:
     """Read the name of a conversation, or find it by the address of a message."""
-    parts = urlsplit(wanted)
-    if not parts.scheme:
+    if "://" not in wanted:
         try:
             return Conversation.parse(wanted)
         except ValueError as error:
@@ -88,16 +86,15 @@ async def _conversation(storage: Storage, wanted: str) -> Conversation:
                 f"{wanted} is no conversation. Write it as team/channel/thread_ts, or give the link to a message of "
                 "its thread."
             ) from error
-    found = _PERMALINK.search(parts.path)
+    found = thread_at(wanted)
     if found is None:
         raise SettingsError(f"{wanted} is not the address of a message in Slack.")
-    thread_ts = parse_qs(parts.query).get("thread_ts", [f"{found[2]}.{found[3]}"])[0]
     teams = set[str]()
     async for key in storage.list(paths.CONVERSATIONS):
         team = key.removeprefix(paths.CONVERSATIONS).partition("/")[0]
         if team not in teams:  # an address does not name the team; mostly there is one
             teams.add(team)
-            conversation = Conversation(team, found[1], thread_ts)
+            conversation = Conversation(team, *found)
             async for _ in storage.list(paths.folder(conversation)):
                 return conversation
     raise PeerBotError(f"The journal has no conversation for {wanted}. Check --store, or copy the link again.")
