@@ -1,7 +1,5 @@
 """Which controls an answer has, and what is read back from them."""
 
-import json
-
 import pytest
 
 from peerbot.conversation import notes
@@ -56,11 +54,14 @@ def test_slack_takes_the_controls_and_their_plain_form(acts: set[Act]) -> None:
     assert {chosen(value) for value in _values(blocks)} == {(act.value, 12) for act in acts}
 
 
-def _values(blocks: list[dict[str, object]]) -> list[str]:
-    found = []
-    for element in json.loads(json.dumps(blocks), object_hook=lambda o: found.append(o.get("value")) or o):
-        assert element
-    return [value for value in found if value]
+def _values(part: object) -> list[str]:
+    """The values of all elements, options and buttons in some blocks."""
+    if isinstance(part, list):
+        return [value for item in part for value in _values(item)]
+    if not isinstance(part, dict):
+        return []
+    own = [part["value"]] if "value" in part else []
+    return own + [value for item in part.values() for value in _values(item)]
 
 
 @pytest.mark.parametrize(

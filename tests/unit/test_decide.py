@@ -555,7 +555,8 @@ UNDO, OTHER = "9.000001-choice", "9.500001-choice"
 
 def chosen(view: View | None = None, **of: Any) -> View:
     """A choice about turn 3, the newest, by default an Undo that nobody has looked at."""
-    choice = Pressed(**({"id": UNDO, "act": Act.UNDO, "turn": 3} | of))
+    known: dict[str, Any] = {"id": UNDO, "act": Act.UNDO, "turn": 3}
+    choice = Pressed(**(known | of))
     base = view or View(pending=(), answered={}, turn=4, newest=3)
     return replace(base, pending=(*base.pending, choice.id), choices=(*base.choices, choice))
 

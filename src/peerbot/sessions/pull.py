@@ -94,9 +94,8 @@ async def _conversation(storage: Storage, wanted: str) -> Conversation:
         team = key.removeprefix(paths.CONVERSATIONS).partition("/")[0]
         if team not in teams:  # an address does not name the team; mostly there is one
             teams.add(team)
-            conversation = Conversation(team, *found)
-            async for _ in storage.list(paths.folder(conversation)):
-                return conversation
+            async for there in storage.list(f"{paths.CONVERSATIONS}{team}/{found[0]}/{found[1]}/"):
+                return paths.parse_conversation(there)[0]
     raise PeerBotError(f"The journal has no conversation for {wanted}. Check --store, or copy the link again.")
 
 

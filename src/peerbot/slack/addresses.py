@@ -3,6 +3,8 @@
 import re
 from urllib.parse import parse_qs, urlsplit
 
+from peerbot.conversation.keys import is_ts
+
 _MESSAGE = re.compile(r"/archives/([A-Z][A-Z0-9]{1,30})/p(\d{1,12})(\d{6})")
 
 
@@ -12,4 +14,5 @@ def thread_at(address: str) -> tuple[str, str] | None:
     found = _MESSAGE.fullmatch(parts.path)
     if found is None:
         return None
-    return found[1], parse_qs(parts.query).get("thread_ts", [f"{found[2]}.{found[3]}"])[0]
+    thread_ts = parse_qs(parts.query).get("thread_ts", [f"{found[2]}.{found[3]}"])[0]
+    return (found[1], thread_ts) if is_ts(thread_ts) else None
