@@ -168,6 +168,7 @@ async def test_a_merged_pull_request_is_not_undone(system: System) -> None:
     assert head(system, second) == second.commit
 
 
+@pytest.mark.slow  # a minute passes before another posts the answer
 async def test_an_undo_whose_dispatcher_dies_is_finished_by_the_next(system: System) -> None:
     conversation, first, second = await two_turns(system)
     # The branch moves; then its dispatcher can't say so in Slack, and dies.
@@ -195,3 +196,36 @@ async def test_if_github_refuses_the_push_the_person_reads_why(system: System) -
     await press(system, conversation, 2, Act.UNDO)
     await turn_after(system, conversation, 2)
     assert head(system, second) == second.before
+
+
+async def test_a_worker_that_waits_does_not_bring_undone_work_back(tmp_path: Path) -> None:
+    async with System(tmp_path, {"WORKER_IDLE_SECONDS": "60"}) as system:
+        await system.start()
+        conversation, first, second = await two_turns(system)
+        assert first.run == second.run == 1
+        await press(system, conversation, 2, Act.UNDO)
+        await turn_after(system, conversation, 2)
+        turn = await system.ask(COMMIT.format("three"), thread=conversation, mention=False)
+        assert turn.run == 2, "the run that waited is closed"
+        assert [file.path for file in turn.files] == ["three.txt"]
+        names = git(system, turn, "ls-tree", "--name-only", turn.branch or "").split()
+        assert "two.txt" not in names
+        await system.settled(conversation)
+        await press(system, conversation, 4, Act.RETRY)
+        again = await turn_after(system, conversation, 4)
+        assert (again.run, again.before) == (3, first.commit)
+        assert git(system, turn, "log", "--format=%s", f"{first.commit}..{turn.branch}").split() == ["three"]
+
+
+async def test_an_undo_and_a_message_in_the_same_moment_agree(system: System) -> None:
+    conversation, first, second = await two_turns(system)
+    _, (_, identity) = await asyncio.gather(
+        press(system, conversation, 2, Act.UNDO), system.say("run `ls`", thread=conversation, mention=False)
+    )
+    turn = await system.answer(conversation, identity)
+    await system.settled(conversation)
+    written = [await system.journal.turn(conversation, k) for k in await system.journal.turn_numbers(conversation)]
+    undone = any(each.undoes for each in written if each)
+    assert head(system, second) == (first.commit if undone else second.commit)
+    assert undone != bool(system.slack.whispers(system.slack.person))
+    assert ("\ntwo.txt" in turn.text) != (undone and turn.k == 4)

@@ -126,10 +126,10 @@ def _choose(view: View, choice: Pressed, newest: RunView | None) -> Step | None:
     note = None if choice.back and choice.counts else view.fixed.get(choice.id)
     if isinstance(note, Refused):
         return Tell(choice.id, note.why)
+    if choice.act and choice.act.private:
+        return Show(choice.id)
     if choice.act is None or choice.settled:
         return Tell(choice.id, NoEffect.NOT_POSSIBLE)  # if it is settled, its author reads what was settled
-    if choice.act.private:
-        return Show(choice.id)
     if choice.waits:
         return None
     if choice.chosen not in (None, choice.id):

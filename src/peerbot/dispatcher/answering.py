@@ -32,16 +32,18 @@ class Answering:
     name: str
     spawn: Spawn
 
-    async def settle(self, conversation: Conversation, step: steps.Tell | steps.AnswerStopped | steps.Drop) -> None:
-        """Settle a stop or a deletion for which no worker is needed."""
+    async def settle(self, conversation: Conversation, step: steps.Tell | steps.AnswerStopped | steps.Drop) -> bool:
+        """Settle an input for which no worker is needed. Returns False if another replica tells its author."""
         if isinstance(step, steps.Drop):
-            return await self.controls.dropped(conversation, step.inputs)
+            await self.controls.dropped(conversation, step.inputs)
+            return True
         stop = await self.journal.input(conversation, step.input)
         assert stop is not None, "the view has recorded inputs alone"
         if isinstance(step, steps.Tell):
             return await self.controls.no_effect(stop, step.why)
         note = await self.giving_up.stopped(conversation, await self.presenter.name(stop.user), step.began)
-        return await self.answer(conversation, step.answers, note, TurnStatus.DONE)
+        await self.answer(conversation, step.answers, note, TurnStatus.DONE)
+        return True
 
     async def answer(self, conversation: Conversation, inputs: tuple[str, ...], note: Note, status: TurnStatus) -> None:
         """Answer inputs without a run. If another writer takes the turn's number, the next look decides again."""

@@ -81,60 +81,62 @@ class Choices:
 
     async def take(
         self, conversation: Conversation, step: steps.Choose | steps.CarryOut | steps.Show | steps.EndIdle
-    ) -> None:
-        """Take a step. Raises what the journal, GitHub, the runs and Slack raise; the next look goes on."""
+    ) -> bool:
+        """Take a step; False if another replica tells the author of a choice.
+
+        Raises what the journal, GitHub, the runs and Slack raise; the next look goes on.
+        """
         if isinstance(step, steps.EndIdle):
             closed = RunClosed(reason=RunEnd.FINISHED, detail=ENDED_IDLE)
             await self.journal.close_run(conversation, step.run, closed)
             await self.runs.wake(conversation, step.run)
-            return
+            return True
         choice = await self.journal.input(conversation, step.input)
         assert choice is not None, "the view has recorded inputs alone"
         match step:
             case steps.Choose():
-                if await self._possible(conversation, choice) and await chosen.choose(self.journal, choice):
-                    log.info("chosen", act=choice.act, turn=choice.turn)
+                return await self._choose(conversation, choice)
             case steps.Show():
-                await self._show(conversation, choice)
+                return await self._show(conversation, choice)
             case steps.CarryOut(turn=turn):
-                await self._carry_out(conversation, choice, turn)
+                return await self._carry_out(conversation, choice, turn)
 
-    async def _possible(self, conversation: Conversation, choice: Input) -> bool:
-        """Whether a choice can be carried out as far as anybody can see now; if not, its author is told."""
-        if not Act(choice.act).goes_back:
-            return True
-        if why := await self.back.why_not(conversation, choice):
-            await self.controls.no_effect(choice, steps.NoEffect.NOT_POSSIBLE, said=why)
-        return not why
+    async def _choose(self, conversation: Conversation, choice: Input) -> bool:
+        """Let a choice have the effect, if it can be carried out as far as anybody can see now."""
+        if Act(choice.act).goes_back and (why := await self.back.why_not(conversation, choice)):
+            return await self.controls.no_effect(choice, steps.NoEffect.NOT_POSSIBLE, said=why)
+        if await chosen.choose(self.journal, choice):
+            log.info("chosen", act=choice.act, turn=choice.turn)
+        return True
 
-    async def _carry_out(self, conversation: Conversation, choice: Input, turn: int) -> None:
+    async def _carry_out(self, conversation: Conversation, choice: Input, turn: int) -> bool:
         """Carry out a choice that has the effect. It may have been begun before, here or elsewhere."""
         assert choice.turn is not None
         if choice.act == Act.NEW_SESSION:
             note = SessionForgotten(name=await self.controls.name(choice.user))
             await self.answering.write(conversation, _says(turn, choice, note).model_copy(update={"forgets": 1}))
-            return
+            return True
         try:
             back = await self.back.go(conversation, choice)
         except Refused as error:
             log.warning("not_put_back", turn=choice.turn, reason=str(error))
             back = not_moved(str(error))
         if isinstance(back, str):
-            await self.controls.no_effect(choice, steps.NoEffect.NOT_POSSIBLE, said=back)
-        elif choice.act == Act.UNDO:
+            return await self.controls.no_effect(choice, steps.NoEffect.NOT_POSSIBLE, said=back)
+        if choice.act == Act.UNDO:
             name = await self.controls.name(choice.user)
             undone = Undone(name=name, turn=choice.turn, branch=back.branch, kept_on=back.kept_on)
             said = _says(turn, choice, undone).model_copy(update={"undoes": choice.turn})
             await self.answering.write(conversation, said)
+        return True
 
-    async def _show(self, conversation: Conversation, choice: Input) -> None:
+    async def _show(self, conversation: Conversation, choice: Input) -> bool:
         """Do what concerns the author of a choice alone."""
         if choice.act == Act.TERMINAL:
-            await self.controls.show(choice, await self._terminal(conversation), commands=True)
-        else:
-            await chosen.give_feedback(self.journal, choice)
-            log.info("feedback", conversation=str(conversation), turn=choice.turn, good=choice.act == Act.GOOD)
-            await self.controls.show(choice, thanks(choice.act == Act.GOOD))
+            return await self.controls.show(choice, await self._terminal(conversation), commands=True)
+        await chosen.give_feedback(self.journal, choice)
+        log.info("feedback", conversation=str(conversation), turn=choice.turn, good=choice.act == Act.GOOD)
+        return await self.controls.show(choice, thanks(choice.act == Act.GOOD))
 
     async def _terminal(self, conversation: Conversation) -> str:
         session = await last_session(self.journal, conversation, await self.journal.next_turn(conversation))

@@ -224,9 +224,9 @@ class Reconciler:
                 status = TurnStatus.FAILED if isinstance(note, BudgetUsedUp) else TurnStatus.REFUSED
                 await self.answering.answer(conversation, inputs, note, status)
             case steps.Tell() | steps.AnswerStopped() | steps.Drop():
-                await self.answering.settle(conversation, step)
+                return await self.answering.settle(conversation, step)
             case steps.Choose() | steps.CarryOut() | steps.Show() | steps.EndIdle():
-                await self.choices.take(conversation, step)
+                return await self.choices.take(conversation, step)
             case steps.GiveUp(inputs, last):
                 await self.answering.answer(
                     conversation, inputs, await self.giving_up.note(conversation, last), TurnStatus.FAILED
