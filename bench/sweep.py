@@ -24,11 +24,13 @@ from peerbot.conversation.policy import Admission
 from peerbot.conversation.spent import Spent
 from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.catchup import CatchUp
+from peerbot.dispatcher.choices import Choices
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Recorder
 from peerbot.dispatcher.view import Views
 from peerbot.github.client import GitHub
+from peerbot.github.refs import Refs
 from peerbot.github.repositories import Repositories
 from peerbot.journal import paths
 from peerbot.journal.budgets import Chains
@@ -49,6 +51,7 @@ from peerbot.thread.controls import Controls
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.thread.status import Status
+from peerbot.turns.back import Back
 from peerbot.turns.begin import Beginning
 from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
@@ -140,6 +143,9 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
         )
         giving_up = GivingUp(journal=journal, github=forge)
         controls = Controls(journal=journal, poster=poster, people=people)
+        answering = Answering(journal, presenter, giving_up, controls, "bench", spawn)
+        repositories = Repositories(forge)
+        back = Back(journal, forge, Refs(session, forge.api, forge.git_authorization), repositories)
         reconciler = Reconciler(
             journal=journal,
             runs=runs,
@@ -152,7 +158,8 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
                 branch_prefix=BRANCH_PREFIX,
             ),
             giving_up=giving_up,
-            answering=Answering(journal, presenter, giving_up, controls, "bench", spawn),
+            answering=answering,
+            choices=Choices(journal, runs, answering, controls, repositories, back),
             places=Places(runs, journal, 10),
             name="bench",
             worker_environment={},

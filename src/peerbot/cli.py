@@ -125,6 +125,18 @@ async def _cost(options: argparse.Namespace) -> int:
     return GOOD
 
 
+async def _session_pull(options: argparse.Namespace) -> int:
+    from peerbot.sessions.pull import pull  # noqa: PLC0415
+    from peerbot.settings import load_outside  # noqa: PLC0415
+
+    settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
+    logs.configure("ERROR", readable=sys.stderr.isatty())
+    pulled = await pull(settings, options.conversation, directory=Path.cwd(), force=options.force)
+    _tell_error(f"The session up to turn {pulled.turn} is in {pulled.file}. Its work is on the branch {pulled.branch}.")
+    print(f"claude --resume {pulled.session}")
+    return GOOD
+
+
 async def _doctor(options: argparse.Namespace) -> int:
     from peerbot.doctor.app import examine  # noqa: PLC0415
 
@@ -185,6 +197,8 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--json", action="store_true", help="print one JSON document")
     cost.set_defaults(command=_cost)
 
+    _add_session(commands)
+
     doctor = commands.add_parser("doctor", help="check everything that PeerBot needs, and say how to mend each fault")
     doctor.add_argument("--model", action="store_true", help="also ask Claude one tiny thing (a few tokens)")
     doctor.add_argument("--json", action="store_true", help="print one JSON document")
@@ -193,6 +207,20 @@ def _parser() -> argparse.ArgumentParser:
     manifest = commands.add_parser("manifest", help="print the Slack app's manifest: scopes and events, with reasons")
     manifest.set_defaults(command=_manifest)
     return parser
+
+
+def _add_session(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    session = commands.add_parser("session", help="go on with a thread's session in your own terminal")
+    kinds = session.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    pulled = kinds.add_parser("pull", help="fetch the agent's session for use with Claude Code in this directory")
+    pulled.add_argument(
+        "conversation", metavar="CONVERSATION", help="team/channel/thread_ts, or the link to a message of the thread"
+    )
+    pulled.add_argument("--store", metavar="URL", help="read this journal instead of the one that the settings name")
+    pulled.add_argument(
+        "--force", action="store_true", help="overwrite a session here that has more than the journal's"
+    )
+    pulled.set_defaults(command=_session_pull)
 
 
 def _add_world(parser: argparse.ArgumentParser) -> None:

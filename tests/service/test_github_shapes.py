@@ -19,6 +19,7 @@ from github_world import AUTHOR, World, commit, git, world
 from jsonschema import Draft4Validator, ValidationError
 
 from peerbot.errors import PeerBotError
+from peerbot.github.refs import Refs
 from peerbot.local.github import Call
 
 DESCRIPTION = Path(__file__).parents[1] / "npm/octokit/node_modules/@octokit/openapi/generated/api.github.com.json"
@@ -29,8 +30,8 @@ if not DESCRIPTION.exists():
 Json = dict[str, Any]
 
 
-_PARAMETERS = {"ref": "(.+)", "path": "(.*)"}
-"""A ref and a path have slashes of their own. The path of a repository's own folder is empty."""
+_PARAMETERS = {"ref": "(.+)", "path": "(.*)", "basehead": "(.+)"}
+"""A ref, two branches, and a path have slashes of their own. The path of a repository's own folder is empty."""
 
 
 class Described:
@@ -152,6 +153,9 @@ async def conversation_with(github: World, directory: Path) -> None:
     await client.ensure_pull_request(repository, **opening, body="one")
     await client.ensure_pull_request(repository, **opening, body="two")
     await client.branch_head(repository.full_name, "peerbot/x")
+    refs = Refs(github.session, client.api, client.git_authorization)
+    for span in (("main", "peerbot/x"), ("peerbot/x", "main"), ("main", "main"), ("main", "nothing")):
+        await refs.commits(repository.full_name, *span)
     await git("-C", directory / "work", "push", "origin", "HEAD:refs/peerbot/x/1", login=client)
     github.server.faults.add("/git/refs/", method="DELETE", status=422, message="Reference does not exist")
     assert await client.pull_request_state(repository.full_name, 1) == "open"

@@ -232,6 +232,17 @@ RICH = {
 }
 SOURCE = {"type": "url", "url": "https://example.com/1", "text": "build.log"}
 BUTTON = {"type": "button", "action_id": "run_stop", "text": {"type": "plain_text", "text": "Stop"}, "value": "r1"}
+MENU = {
+    "type": "overflow",
+    "action_id": "more",
+    "options": [{"text": {"type": "plain_text", "text": "New session"}, "value": "new_session:1"}],
+}
+FEEDBACK = {
+    "type": "feedback_buttons",
+    "action_id": "feedback",
+    "positive_button": {"text": {"type": "plain_text", "text": "+"}, "value": "good:1", "accessibility_label": "Yes"},
+    "negative_button": {"text": {"type": "plain_text", "text": "-"}, "value": "bad:1"},
+}
 TASK = {
     "type": "task_card",
     "task_id": "t3",
@@ -259,8 +270,9 @@ BLOCKS: list[dict[str, Any]] = [
     {
         "type": "actions",
         "block_id": "runctl",
-        "elements": [BUTTON, BUTTON | {"style": "danger", "url": "https://example.com"}],
+        "elements": [BUTTON, BUTTON | {"style": "danger", "url": "https://example.com"}, MENU],
     },
+    {"type": "context_actions", "elements": [FEEDBACK]},
     RICH,
 ]
 
@@ -356,6 +368,8 @@ async def everything(slack: LocalSlack, call: Any) -> list[Any]:
     await slack.forward(slack.person, general, shared, general, slack.mention())
     await call("chat.getPermalink", channel=general, message_ts=card["ts"])
     await slack.press(slack.person, general, card["ts"], "run_stop")
+    await slack.press(slack.person, general, card["ts"], "more", "new_session:1")
+    await slack.press(slack.person, general, card["ts"], "feedback", "bad:1")
     await slack.submit(slack.person, VIEW, {"why": {"text": {"type": "plain_text_input", "value": "too slow"}}})
     await slack.command(slack.person, slack.direct, "/peerbot", "status")
     await slack.edit(slack.person, general, root, f"{slack.mention()} stop")

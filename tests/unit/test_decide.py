@@ -1,19 +1,24 @@
 """The next step of a conversation: each sentence of decisions 0001 to 0003, as one look and one step."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from peerbot.conversation.choices import Act
 from peerbot.conversation.decide import next_step
 from peerbot.conversation.documents import RunClosed
 from peerbot.conversation.ends import RunEnd
-from peerbot.conversation.notes import NothingAsked, Refusal, Refused
+from peerbot.conversation.notes import BudgetUsedUp, NothingAsked, Refusal, Refused
 from peerbot.conversation.steps import (
     Answer,
     AnswerStopped,
+    CarryOut,
+    Choose,
     Close,
     Drop,
+    EndIdle,
     GiveUp,
     LookAgain,
     NoEffect,
@@ -22,17 +27,19 @@ from peerbot.conversation.steps import (
     Post,
     Recover,
     Reserve,
+    Show,
     Step,
     Tell,
     Unmark,
     Wake,
 )
-from peerbot.conversation.view import Deletion, RunView, Stop, UnpostedTurn, View
+from peerbot.conversation.view import Deletion, Pressed, RunView, Stop, UnpostedTurn, View
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
 X, Y, Z = "1.000001-message", "2.000001-message", "3.000001-message"
 GUEST = Refused(why=Refusal.GUEST)
+NO_MONEY = BudgetUsedUp(budget_usd=1)
 OF_THEMSELVES = [RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY, RunEnd.DEADLINE, RunEnd.HUNG]
 NOBODYS_FAULT = [
     RunEnd.DISPATCHER_ENDED,
@@ -538,3 +545,75 @@ def test_a_deletion_of_what_is_answered_is_told() -> None:
 
 def test_a_deletion_alone_begins_no_run() -> None:
     assert not isinstance(deleting(), Reserve)
+
+
+# What people choose below an answer
+
+
+UNDO, OTHER = "9.000001-choice", "9.500001-choice"
+
+
+def chosen(view: View | None = None, **of: Any) -> View:
+    """A choice about turn 3, the newest, by default an Undo that nobody has looked at."""
+    known: dict[str, Any] = {"id": UNDO, "act": Act.UNDO, "turn": 3}
+    choice = Pressed(**(known | of))
+    base = view or View(pending=(), answered={}, turn=4, newest=3)
+    return replace(base, pending=(*base.pending, choice.id), choices=(*base.choices, choice))
+
+
+def about(pending: tuple[str, ...] = (), runs: tuple[RunView, ...] = ()) -> View:
+    return View(pending=pending, answered={}, runs=runs, turn=4, newest=3)
+
+
+@pytest.mark.parametrize(
+    ("view", "step"),
+    [
+        (chosen(), Choose(UNDO)),
+        (chosen(chosen=UNDO), CarryOut(UNDO, 4)),
+        (chosen(chosen=UNDO, back=True), CarryOut(UNDO, 4)),
+        (chosen(chosen=OTHER), Tell(UNDO, NoEffect.CHOSEN)),
+        (chosen(turn=2), Tell(UNDO, NoEffect.GONE_ON)),
+        (chosen(turn=2, chosen=UNDO), Tell(UNDO, NoEffect.GONE_ON)),
+        (chosen(turn=2, chosen=UNDO, back=True), CarryOut(UNDO, 4)),
+        (chosen(settled=True), Tell(UNDO, NoEffect.NOT_POSSIBLE)),
+        (chosen(act=None), Tell(UNDO, NoEffect.NOT_POSSIBLE)),
+        (chosen(act=Act.TERMINAL, turn=1), Show(UNDO)),
+        (chosen(act=Act.GOOD, chosen=OTHER), Show(UNDO)),
+        (chosen(act=Act.NEW_SESSION, chosen=UNDO), CarryOut(UNDO, 4)),
+        # The agent answers it as it does a message.
+        (chosen(act=Act.CONTINUE), Choose(UNDO)),
+        (chosen(act=Act.CONTINUE, chosen=UNDO), Reserve(1, (UNDO,))),
+        (chosen(act=Act.RETRY, chosen=UNDO), CarryOut(UNDO, 4)),
+        (chosen(act=Act.RETRY, chosen=UNDO, back=True), Reserve(1, (UNDO,))),
+        # Something is at work.
+        (chosen(about((X,), (living(),))), Tell(UNDO, NoEffect.AT_WORK)),
+        (chosen(about((X,))), Tell(UNDO, NoEffect.AT_WORK)),
+        (chosen(about((X,), (living(),)), chosen=UNDO), Tell(UNDO, NoEffect.AT_WORK)),
+        (chosen(about((X,), (living(),)), chosen=UNDO, back=True), Wake(1)),
+        (chosen(about((X,)), chosen=UNDO, back=True), CarryOut(UNDO, 4)),
+        # A run that waits for something to do.
+        (chosen(about(runs=(living(),)), chosen=UNDO), EndIdle(1)),
+        (chosen(about(runs=(living(),)), act=Act.CONTINUE, chosen=UNDO), Wake(1)),
+        (chosen(about(runs=(ended(1),)), chosen=UNDO), CarryOut(UNDO, 4)),
+        # Two people.
+        (chosen(chosen(chosen=UNDO), id=OTHER, chosen=UNDO), CarryOut(UNDO, 4)),
+        (chosen(chosen(act=Act.CONTINUE, chosen=UNDO), id=OTHER, chosen=UNDO), Tell(OTHER, NoEffect.CHOSEN)),
+        # Somebody who may not.
+        (replace(chosen(), fixed={UNDO: GUEST}), Tell(UNDO, Refusal.GUEST)),
+        (replace(chosen(act=Act.GOOD), fixed={UNDO: GUEST}), Tell(UNDO, Refusal.GUEST)),
+        (replace(chosen(chosen=UNDO, back=True), fixed={UNDO: GUEST}), CarryOut(UNDO, 4)),
+        # No money is left.
+        (replace(chosen(act=Act.RETRY), fixed={UNDO: NO_MONEY}), Answer((UNDO,), NO_MONEY)),
+    ],
+)
+def test_a_choice_has_one_effect_or_is_told_why_it_has_none(view: View, step: Step) -> None:
+    assert next_step(view, NOW) == step
+
+
+def test_a_stop_stops_a_retry_that_waits_and_no_choice_that_does_not() -> None:
+    stop = Stop("9.900001-stop")
+    waiting = chosen(act=Act.RETRY, chosen=UNDO, back=True)
+    with_stop = replace(waiting, pending=(*waiting.pending, stop.id), stops=(stop,))
+    assert next_step(with_stop, NOW) == AnswerStopped(stop.id, (UNDO, stop.id), began=False)
+    undo = replace(chosen(), pending=(UNDO, stop.id), stops=(stop,))
+    assert next_step(undo, NOW) == Tell(stop.id, NoEffect.NOTHING_AT_WORK)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from peerbot.conversation import notes
+from peerbot.conversation import choice_notes, notes
 from peerbot.conversation.documents import RunClosed, Turn, TurnStatus
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.limits import Scope
@@ -30,6 +30,10 @@ NOTES: list[Note] = [
         for scope in Scope
         for who in SETTERS
     ),
+    choice_notes.Undone(name="Ada", turn=2, branch="peerbot/x", kept_on="peerbot/x-undone-2"),
+    choice_notes.Retried(name="Ada", turn=2, kept_on="peerbot/x-undone-2"),
+    choice_notes.Retried(name="Ada", turn=2),
+    choice_notes.SessionForgotten(name="Ada"),
     notes.TimeUp(minutes=5),
     notes.TimeUp(minutes=5, waited_for=Claude.OVERLOADED),
     notes.TimeUp(minutes=5, done=("Read it",), left=("Mend it",), last_words="I mend it."),

@@ -35,6 +35,7 @@ ALLOWED = {
     "logs.py": {"event"},  # a line of our log
     "doctor/workflows.py": {"name", "type"},  # GitHub's
     "protocol/sessions.py": {"type"},  # a transcript of Claude Code
+    "sessions/pull.py": {"type"},  # a transcript of Claude Code
     "runs/processes/sandbox.py": {"user"},  # a namespace of the kernel
     "settings.py": {"type"},  # pydantic's
     "web/health.py": {"status", "reason"},  # ours

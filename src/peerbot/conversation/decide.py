@@ -15,8 +15,11 @@ from peerbot.conversation.notes import Refused
 from peerbot.conversation.steps import (
     Answer,
     AnswerStopped,
+    CarryOut,
+    Choose,
     Close,
     Drop,
+    EndIdle,
     GiveUp,
     LookAgain,
     NoEffect,
@@ -25,12 +28,13 @@ from peerbot.conversation.steps import (
     Post,
     Recover,
     Reserve,
+    Show,
     Step,
     Tell,
     Unmark,
     Wake,
 )
-from peerbot.conversation.view import Deletion, RunView, Stop, View
+from peerbot.conversation.view import Deletion, Pressed, RunView, Stop, View
 
 TRIES = 3
 """How many runs of an input may die of themselves in a row without getting further. Then we answer it with the
@@ -55,6 +59,8 @@ def next_step(view: View, now: datetime) -> Step:
         step = _delete(view.deletions[0], newest)
     elif view.stops and (stopping := _stop(view, view.stops[0], newest)):
         step = stopping
+    elif choosing := _choice(view, newest):
+        step = choosing
     elif newest and not newest.closed:
         step = _look_after(newest, view.waiting, now)
     elif view.waiting:
@@ -103,6 +109,42 @@ def _stop(view: View, stop: Stop, newest: RunView | None) -> Step | None:
     )
     began = any(run.started and set(run.serves) & set(stopped) for run in view.runs)
     return AnswerStopped(stop.id, (*stopped, *stops), began)
+
+
+def _choice(view: View, newest: RunView | None) -> Step | None:
+    """Decide the step for the oldest choice that needs one; None if none does."""
+    found = (_choose(view, choice, newest) for choice in view.choices)
+    return next((step for step in found if step), None)
+
+
+def _choose(view: View, choice: Pressed, newest: RunView | None) -> Step | None:  # noqa: PLR0911 - a table
+    """Decide the step for a choice; None if the agent has to answer it, or a run that has ended must be closed first.
+
+    Of all choices about a turn one has an effect: the first that was written down. It has it only if nothing is at work
+    and no later turn is there; once the branch is back before the turn, it has it in any case.
+    """
+    note = None if choice.back and choice.counts else view.fixed.get(choice.id)
+    if isinstance(note, Refused):
+        return Tell(choice.id, note.why)
+    if choice.act and choice.act.private:
+        return Show(choice.id)
+    if choice.act is None or choice.settled:
+        return Tell(choice.id, NoEffect.NOT_POSSIBLE)  # if it is settled, its author reads what was settled
+    if choice.waits:
+        return None
+    if choice.chosen not in (None, choice.id):
+        return Tell(choice.id, NoEffect.CHOSEN)
+    if not choice.back and choice.turn != view.newest:
+        return Tell(choice.id, NoEffect.GONE_ON)
+    if not choice.back and view.waiting:
+        return Tell(choice.id, NoEffect.AT_WORK)
+    if note:
+        return Answer((choice.id,), note)
+    if not choice.counts:
+        return Choose(choice.id)
+    if newest and not newest.closed:
+        return EndIdle(newest.n) if newest.alive and not view.waiting else None
+    return CarryOut(choice.id, view.turn)
 
 
 def _look_after(run: RunView, waiting: tuple[str, ...], now: datetime) -> Step:

@@ -71,7 +71,7 @@ class SharedFile(BaseModel):
 class Input(Document):
     """`inputs/{ts}-{kind}.json`: a person's action, as Slack reported it."""
 
-    kind: Literal["message", "edit", "delete", "stop"] = "message"
+    kind: Literal["message", "edit", "delete", "stop", "choice"] = "message"
     door: Door = "message"
     team: str
     channel: str
@@ -84,7 +84,8 @@ class Input(Document):
     files: list[SharedFile] = Field(default_factory=list)
     event_id: str
     of: str = ""  # of an edit or a deletion: the `ts` of the message
-    turn: int | None = None  # of a stop: the turn that it is for; None: the one that is at work
+    turn: int | None = None  # of a stop: the turn that it is for; None: the one that is at work; of a choice: its turn
+    act: str = ""  # of a choice: an `Act` (`conversation/choices.py`), or one of a newer release
     received_at: AwareDatetime = Field(default_factory=now)
 
     @property
@@ -102,7 +103,40 @@ class Settled(Document):
     """`settled/{ts}-{kind}.json`: this input had no effect, and its author was told why (or soon is)."""
 
     why: str  # as in `conversation/decide.py`, or in `Refusal`
+    said: str = ""  # the sentence that its author read, if `why` alone does not say it
     settled_at: AwareDatetime = Field(default_factory=now)
+
+
+class Chosen(Document):
+    """`chosen/{k}/{i}.json`: of all choices about turn `k`, this one has the effect.
+
+    Number `i` is taken only if the choice before it turned out to have none (it is settled). The highest number holds.
+    """
+
+    input: str
+    act: str
+    user: str
+    chosen_at: AwareDatetime = Field(default_factory=now)
+
+
+class WentBack(Document):
+    """`back/{k}.json`: the branch is back at the commit before turn `k`, and `kept_on` has what was there.
+
+    `kept_on` is empty if turn `k` had put nothing on the branch.
+    """
+
+    turn: int
+    branch: str = ""
+    kept_on: str = ""  # the name of a branch
+    went_at: AwareDatetime = Field(default_factory=now)
+
+
+class Feedback(Document):
+    """`feedback/{k}/{user}-{ts}.json`: what a person thinks of the answer of turn `k`; their newest counts."""
+
+    user: str
+    good: bool
+    given_at: AwareDatetime = Field(default_factory=now)
 
 
 class Marker(Document):
@@ -203,6 +237,9 @@ class Turn(Document):
     spent: list[Spent] = Field(default_factory=list)  # by model; empty in turns of the release before
     seconds: float | None = None
     began: bool = True  # False: it failed before it asked its agent, and everything saved before is still saved
+    before: str | None = None  # the commit at which its work began: the branch's head, or where the branch began
+    undoes: int | None = None  # the branch was put back to before this turn, and its saved work no longer counts
+    forgets: int | None = None  # the agent no longer remembers this turn and those after it, up to this one
     ended_at: AwareDatetime = Field(default_factory=now)
 
     @property

@@ -17,7 +17,12 @@ def with_edits(items: Iterable[Input]) -> list[tuple[Input, list[str]]]:
         original = input_id(item.of, "message") if item.kind == "edit" and item.of else ""
         if original in found:
             message, ids = found[original]
-            found[original] = (message.model_copy(update={"text": item.text}), [*ids, item.id])
+            found[original] = (saying(message, item.text), [*ids, item.id])
         else:
             found[item.id] = (item, [item.id])
     return list(found.values())
+
+
+def saying(item: Input, text: str) -> Input:
+    """Make the same input with other words."""
+    return item.model_copy(update={"text": text})

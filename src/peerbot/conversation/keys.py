@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 BRANCH_PREFIX = "peerbot"
+AUTHOR = ("PeerBot", "peerbot@users.noreply.github.com")
+"""The name and the e-mail address under which PeerBot commits."""
 _MOST_PREFIXES = 9
 
 _ID = re.compile(r"[A-Z][A-Z0-9]{1,30}")
@@ -68,6 +70,11 @@ class Conversation:
 def later_branch(first: str, number: int) -> str:
     """Name a conversation's next branch, once the one before was merged, closed or deleted; `number` counts from 2."""
     return f"{first}-{number}"
+
+
+def undone_branch(branch: str, turn: int) -> str:
+    """Name the branch that keeps what was on a branch when turn `turn` was undone."""
+    return f"{branch}-undone-{turn}"
 
 
 def branch_prefixes(wanted: str) -> list[str]:

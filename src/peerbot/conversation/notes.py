@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from peerbot.conversation.choice_notes import Retried, SessionForgotten, Undone
 from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.fact import Fact
 from peerbot.conversation.limits import MONTH, Scope
 
 
@@ -87,18 +89,14 @@ class FileLoss(StrEnum):
     FAILED = "failed"  # Slack did not hand it over, or the worker could not keep it
 
 
-class _Note(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Failed(_Note):
+class Failed(Fact):
     """Claude gave no answer."""
 
     kind: Literal["failed"] = "failed"
     why: Claude
 
 
-class BudgetUsedUp(_Note):
+class BudgetUsedUp(Fact):
     """A budget is spent: the turn's, or a wider one of which nothing is left. `month`: the month for which it holds."""
 
     kind: Literal["budget_used_up"] = "budget_used_up"
@@ -108,7 +106,7 @@ class BudgetUsedUp(_Note):
     month: str = Field(default="", pattern=MONTH)
 
 
-class BudgetNear(_Note):
+class BudgetNear(Fact):
     """Most of a budget is spent. `month` as in `BudgetUsedUp`."""
 
     kind: Literal["budget_near"] = "budget_near"
@@ -119,7 +117,7 @@ class BudgetNear(_Note):
     month: str = Field(default="", pattern=MONTH)
 
 
-class TimeUp(_Note):
+class TimeUp(Fact):
     """The turn ran out of time: what it waited for, or the steps that are done and left, and the agent's last words."""
 
     kind: Literal["time_up"] = "time_up"
@@ -130,7 +128,7 @@ class TimeUp(_Note):
     last_words: str = ""
 
 
-class StoppedBy(_Note):
+class StoppedBy(Fact):
     """Somebody stopped the turn: the steps that are done and left, and the agent's last words.
 
     `began`: a worker had begun. If it ended before it could keep its work itself, `saved` says where that is.
@@ -145,27 +143,27 @@ class StoppedBy(_Note):
     saved: "Saved | None" = None
 
 
-class NotBegun(_Note):
+class NotBegun(Fact):
     """The turn failed before it asked its agent. `reason` is a whole sentence."""
 
     kind: Literal["not_begun"] = "not_begun"
     reason: str
 
 
-class NewSession(_Note):
+class NewSession(Fact):
     """The agent began a new session, since it could not go on with its earlier one."""
 
     kind: Literal["new_session"] = "new_session"
     why: SessionLoss
 
 
-class SessionNotKept(_Note):
+class SessionNotKept(Fact):
     """The turn's session is too long to keep."""
 
     kind: Literal["session_not_kept"] = "session_not_kept"
 
 
-class NotPushed(_Note):
+class NotPushed(Fact):
     """The turn's changes are not on the branch.
 
     `kept`: they are in the journal. If not, the worker keeps them for `waits_seconds`. `diverged`: somebody else's
@@ -179,7 +177,7 @@ class NotPushed(_Note):
     waits_seconds: float
 
 
-class LeftOut(_Note):
+class LeftOut(Fact):
     """These paths are not on the branch, or are there as they were before. `kept`: the next turn finds them."""
 
     kind: Literal["left_out"] = "left_out"
@@ -187,7 +185,7 @@ class LeftOut(_Note):
     kept: bool
 
 
-class Stopped(_Note):
+class Stopped(Fact):
     """A git operation is in progress. `files` are in conflict. `kept`: the next turn can go on with it."""
 
     kind: Literal["stopped"] = "stopped"
@@ -196,14 +194,14 @@ class Stopped(_Note):
     kept: bool
 
 
-class Rewritten(_Note):
+class Rewritten(Fact):
     """The agent rewrote the branch: so many commits that were pushed before are no longer on it."""
 
     kind: Literal["rewritten"] = "rewritten"
     commits: int
 
 
-class Moved(_Note):
+class Moved(Fact):
     """The agent committed on another branch on top of the conversation's; its commits are on the latter now."""
 
     kind: Literal["moved"] = "moved"
@@ -219,7 +217,7 @@ class Place(BaseModel):
     commits: int
 
 
-class Elsewhere(_Note):
+class Elsewhere(Fact):
     """Work that does not build on the branch. `files`: uncommitted changes are among it. `kept`: as in `LeftOut`."""
 
     kind: Literal["elsewhere"] = "elsewhere"
@@ -228,7 +226,7 @@ class Elsewhere(_Note):
     kept: bool
 
 
-class Stashes(_Note):
+class Stashes(Fact):
     """The agent left stashes. `kept`: as in `LeftOut`."""
 
     kind: Literal["stashes"] = "stashes"
@@ -236,7 +234,7 @@ class Stashes(_Note):
     kept: bool
 
 
-class Nested(_Note):
+class Nested(Fact):
     """Folders of the workspace that are repositories of their own. `kept`: the next turn finds their files."""
 
     kind: Literal["nested"] = "nested"
@@ -244,7 +242,7 @@ class Nested(_Note):
     kept: bool
 
 
-class Replaced(_Note):
+class Replaced(Fact):
     """The agent removed the repository's history, or put another in its place.
 
     `files`: its files are one commit on top of the branch as it was. If not, there were none.
@@ -254,20 +252,20 @@ class Replaced(_Note):
     files: bool
 
 
-class NoDifference(_Note):
+class NoDifference(Fact):
     """The branch has commits, and they change nothing in the end: there is no pull request."""
 
     kind: Literal["no_difference"] = "no_difference"
 
 
-class NoPullRequest(_Note):
+class NoPullRequest(Fact):
     """The work is on the branch, and the pull request could not be opened. `reason` is a whole sentence."""
 
     kind: Literal["no_pull_request"] = "no_pull_request"
     reason: str
 
 
-class NewBranch(_Note):
+class NewBranch(Fact):
     """The turn began a new branch. `reason` says why, without a full stop."""
 
     kind: Literal["new_branch"] = "new_branch"
@@ -275,7 +273,7 @@ class NewBranch(_Note):
     reason: str
 
 
-class Saved(_Note):
+class Saved(Fact):
     """The saved work of a turn that we gave up, and the branch if it exists.
 
     `kept`: the journal has the work. The release before kept it on GitHub: in a `ref` below `folder`, if GitHub
@@ -290,7 +288,7 @@ class Saved(_Note):
     ref: str = ""
 
 
-class OtherRepository(_Note):
+class OtherRepository(Fact):
     """The work is in `repository`: `taken` has the name that it would have, and nothing proves that it is theirs."""
 
     kind: Literal["other_repository"] = "other_repository"
@@ -298,7 +296,7 @@ class OtherRepository(_Note):
     taken: str
 
 
-class GivenUp(_Note):
+class GivenUp(Fact):
     """The runs that worked on the turn kept ending. `saved` is None if the conversation has no repository yet."""
 
     kind: Literal["given_up"] = "given_up"
@@ -307,14 +305,14 @@ class GivenUp(_Note):
     saved: Saved | None = None
 
 
-class NotStarted(_Note):
+class NotStarted(Fact):
     """No worker could be started, and another try would be no use. `said` as in `GivenUp`."""
 
     kind: Literal["not_started"] = "not_started"
     said: str
 
 
-class WaitedTooLong(_Note):
+class WaitedTooLong(Fact):
     """The message is so old that PeerBot began no work unasked, or went on no longer with it.
 
     `end`, `said` as in `GivenUp`, if runs were begun for it and kept ending through nobody's fault.
@@ -325,21 +323,21 @@ class WaitedTooLong(_Note):
     said: str = ""
 
 
-class NoRepository(_Note):
+class NoRepository(Fact):
     """PeerBot could not find or make a repository. `reason` is one or more whole sentences."""
 
     kind: Literal["no_repository"] = "no_repository"
     reason: str
 
 
-class Refused(_Note):
+class Refused(Fact):
     """This person may not use the bot here."""
 
     kind: Literal["refused"] = "refused"
     why: Refusal
 
 
-class NothingAsked(_Note):
+class NothingAsked(Fact):
     """Somebody called the bot and wrote nothing else."""
 
     kind: Literal["nothing_asked"] = "nothing_asked"
@@ -354,14 +352,14 @@ class LostFile(BaseModel):
     why: FileLoss
 
 
-class FilesNotRead(_Note):
+class FilesNotRead(Fact):
     """People shared these files, and the agent did not get them."""
 
     kind: Literal["files_not_read"] = "files_not_read"
     files: tuple[LostFile, ...]
 
 
-class Unknown(_Note):
+class Unknown(Fact):
     """A note of a kind that this release does not know. People see nothing of it."""
 
     kind: str
@@ -387,9 +385,11 @@ Note = Annotated[
     | Annotated[NotStarted, Tag("not_started")] | Annotated[WaitedTooLong, Tag("waited_too_long")]
     | Annotated[NoRepository, Tag("no_repository")] | Annotated[Refused, Tag("refused")]
     | Annotated[NothingAsked, Tag("nothing_asked")] | Annotated[FilesNotRead, Tag("files_not_read")]
+    | Annotated[Undone, Tag("undone")] | Annotated[Retried, Tag("retried")]
+    | Annotated[SessionForgotten, Tag("session_forgotten")]
     | Annotated[Unknown, Tag("unknown")],
     Discriminator(_tag),
 ]
 # fmt: on
 
-_KINDS = {kind.model_fields["kind"].default for kind in _Note.__subclasses__() if "kind" in kind.model_fields}
+_KINDS = {kind.model_fields["kind"].default for kind in Fact.__subclasses__() if "kind" in kind.model_fields}

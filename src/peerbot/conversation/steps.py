@@ -62,6 +62,11 @@ class NoEffect(StrEnum):
     BEGUN = "begun"  # they deleted what the agent has read
     NOTHING_AT_WORK = "nothing_at_work"
     TURN_ENDED = "turn_ended"  # the turn that they meant
+    CHOSEN = "chosen"  # somebody had chosen for this answer before
+    GONE_ON = "gone_on"  # the answer is no longer the newest
+    AT_WORK = "at_work"  # something is at work, so that nothing may be put back under it
+    NOT_POSSIBLE = "not_possible"  # for the reason that they read
+    SHOWN = "shown"  # it concerned them alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,38 @@ class Tell:
 
     input: str
     why: NoEffect | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """Of all choices about this turn, this input is to have the effect: write that down, if nobody was first."""
+
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOut:
+    """Do what somebody chose (go back, forget the session). No run is open, and none has to be.
+
+    `turn`: the number of the turn that says so, if it needs one.
+    """
+
+    input: str
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Do what concerns the author of this input alone."""
+
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndIdle:
+    """Close this run, which waits for something to do: its workspace and its agent's memory must not go on."""
+
+    run: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +172,5 @@ class Reserve:
 
 Step = (
     Nothing | LookAgain | Unmark | Post | Answer | Drop | Tell | AnswerStopped | GiveUp | Offer | Recover | Close | Wake
-    | Reserve
+    | Reserve | Choose | CarryOut | Show | EndIdle
 )  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from peerbot.conversation.choices import Act
 from peerbot.conversation.deadlines import REPOST_AFTER
 from peerbot.conversation.documents import RunClosed
 from peerbot.conversation.ends import RunEnd
@@ -74,6 +75,32 @@ class Deletion:
 
 
 @dataclass(frozen=True, slots=True)
+class Pressed:
+    """A choice about the answer of turn `turn` that no turn names. `settled`: as of a stop.
+
+    `act` is None if only another release knows it. `chosen`: the choice about this turn that has the effect; None if
+    there is none yet. `back`: the branch is back before that turn.
+    """
+
+    id: str
+    act: Act | None
+    turn: int
+    settled: bool = False
+    chosen: str | None = None
+    back: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is the one that has the effect."""
+        return self.chosen == self.id and not self.settled
+
+    @property
+    def waits(self) -> bool:
+        """Whether the agent has to answer it."""
+        return self.counts and (self.act is Act.CONTINUE or (self.act is Act.RETRY and self.back))
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything that the decision depends on.
 
@@ -93,9 +120,12 @@ class View:
     stops: tuple[Stop, ...] = ()  # oldest first
     turn: int = 1
     deletions: tuple[Deletion, ...] = ()
+    choices: tuple[Pressed, ...] = ()  # oldest first
+    newest: int = 0  # the newest turn that is no refusal; only known if there are choices
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """The messages and edits that no turn answers yet, oldest first."""
+        """The messages, the edits and the choices for the agent that no turn answers yet, oldest first."""
         controls = {stop.id for stop in self.stops} | {deletion.id for deletion in self.deletions}
+        controls |= {choice.id for choice in self.choices if not choice.waits}
         return tuple(i for i in self.pending if i not in self.answered and i not in controls)

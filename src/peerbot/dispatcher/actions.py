@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from peerbot.conversation.documents import Door, Input
 from peerbot.conversation.keys import Conversation, input_id
+from peerbot.dispatcher.choices import is_choice, record
 from peerbot.dispatcher.record import Recorder
 from peerbot.journal.answers import unanswered
 from peerbot.journal.journal import Journal
@@ -56,6 +57,10 @@ class Actions:
         match incoming:
             case BlockAction(action_id=action) if action == STOP:
                 await self._pressed(incoming)
+            case BlockAction() if is_choice(incoming) and await record(
+                incoming, self._journal, self._recorder, self._us
+            ):
+                pass
             case BlockAction(channel=channel, user=user, thread_ts=thread_ts) if channel:
                 log.warning("unknown_control", **about(incoming))
                 self._spawn(self._poster.whisper(channel, user, UNKNOWN_CONTROL, thread_ts=thread_ts))

@@ -10,6 +10,7 @@ from peerbot.conversation.spent import dollars
 from peerbot.errors import PeerBotError
 from peerbot.journal import ledger, spending
 from peerbot.journal.answers import answered
+from peerbot.journal.chosen import retry_among
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.tasks import Spawn
@@ -31,16 +32,18 @@ class Answering:
     name: str
     spawn: Spawn
 
-    async def settle(self, conversation: Conversation, step: steps.Tell | steps.AnswerStopped | steps.Drop) -> None:
-        """Settle a stop or a deletion for which no worker is needed."""
+    async def settle(self, conversation: Conversation, step: steps.Tell | steps.AnswerStopped | steps.Drop) -> bool:
+        """Settle an input for which no worker is needed. Returns False if another replica tells its author."""
         if isinstance(step, steps.Drop):
-            return await self.controls.dropped(conversation, step.inputs)
+            await self.controls.dropped(conversation, step.inputs)
+            return True
         stop = await self.journal.input(conversation, step.input)
         assert stop is not None, "the view has recorded inputs alone"
         if isinstance(step, steps.Tell):
             return await self.controls.no_effect(stop, step.why)
         note = await self.giving_up.stopped(conversation, await self.presenter.name(stop.user), step.began)
-        return await self.answer(conversation, step.answers, note, TurnStatus.DONE)
+        await self.answer(conversation, step.answers, note, TurnStatus.DONE)
+        return True
 
     async def answer(self, conversation: Conversation, inputs: tuple[str, ...], note: Note, status: TurnStatus) -> None:
         """Answer inputs without a run. If another writer takes the turn's number, the next look decides again."""
@@ -53,9 +56,18 @@ class Answering:
         failed = status is TurnStatus.FAILED
         spent = (await spending.books(self.journal, conversation, k)).spent if failed else []  # by runs that died on it
         cost = dollars(spent) if spent else None
-        turn = Turn(k=k, run=None, inputs=left, status=status, text="", notes=[note], cost_usd=cost, spent=spent)
+        retry = await retry_among(self.journal, conversation, left)
+        again = retry.turn if retry else None
+        turn = Turn(
+            k=k, run=None, inputs=left, status=status, text="", notes=[note], cost_usd=cost, spent=spent,
+            undoes=again, forgets=again,
+        )  # fmt: skip
+        await self.write(conversation, turn)
+
+    async def write(self, conversation: Conversation, turn: Turn) -> None:
+        """Write a turn without a run, and post it. If another turn has its number, nothing happens."""
         if await self.journal.write_turn(conversation, turn):
-            log.info("turn_written", turn=k, status=status.value, answers=left)
+            log.info("turn_written", turn=turn.k, status=turn.status.value, answers=turn.inputs)
             self.spawn(ledger.book(self.journal, conversation, turn))
             self.spawn(self._present(conversation, turn))  # it may wait for an answer that the next look posts
 

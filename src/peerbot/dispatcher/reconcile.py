@@ -25,6 +25,7 @@ from peerbot.conversation.notes import BudgetUsedUp, NoRepository, WaitedTooLong
 from peerbot.conversation.view import RunView, View
 from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.catchup import CatchUp
+from peerbot.dispatcher.choices import Choices
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.view import Views
 from peerbot.errors import Refused, Unavailable, Unreadable
@@ -71,6 +72,7 @@ class Reconciler:
     beginning: Beginning
     giving_up: GivingUp
     answering: Answering
+    choices: Choices
     places: Places
     catch_up: CatchUp
     name: str
@@ -222,7 +224,9 @@ class Reconciler:
                 status = TurnStatus.FAILED if isinstance(note, BudgetUsedUp) else TurnStatus.REFUSED
                 await self.answering.answer(conversation, inputs, note, status)
             case steps.Tell() | steps.AnswerStopped() | steps.Drop():
-                await self.answering.settle(conversation, step)
+                return await self.answering.settle(conversation, step)
+            case steps.Choose() | steps.CarryOut() | steps.Show() | steps.EndIdle():
+                return await self.choices.take(conversation, step)
             case steps.GiveUp(inputs, last):
                 await self.answering.answer(
                     conversation, inputs, await self.giving_up.note(conversation, last), TurnStatus.FAILED

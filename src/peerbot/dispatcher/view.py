@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from peerbot.conversation.choices import act_of
 from peerbot.conversation.decide import TRIES
 from peerbot.conversation.documents import Input
 from peerbot.conversation.edits import with_edits
 from peerbot.conversation.keys import Conversation, input_id, input_ts
 from peerbot.conversation.notes import Note
-from peerbot.conversation.view import Deletion, RunView, Stop, UnpostedTurn, View
+from peerbot.conversation.view import Deletion, Pressed, RunView, Stop, UnpostedTurn, View
 from peerbot.journal.answers import SAID, answered, settled
+from peerbot.journal.chosen import holds, newest_answer, went_back
 from peerbot.journal.journal import Journal, RunRecord
 from peerbot.journal.progress import got_further
 from peerbot.runs.port import Phase, Runs
@@ -43,7 +45,8 @@ class Views:
         messages = {identity for identity, item in inputs.items() if item.kind in SAID}
         runs = await self._run_views(conversation, messages)
         fixed: dict[str, Note] = {}
-        if not runs or runs[0].closed or any(item.kind == "stop" for item in inputs.values()):
+        choices = [await self._pressed(item) for item in inputs.values() if item.kind == "choice"]
+        if not runs or runs[0].closed or choices or any(item.kind == "stop" for item in inputs.values()):
             for item, ids in with_edits(inputs.values()):
                 if note := await self._inbox.fixed_answer(item):
                     fixed |= dict.fromkeys(ids, note)
@@ -57,9 +60,21 @@ class Views:
                 if item.kind == "stop"
             ]
         )
-        at_work = await self._journal.next_turn(conversation) if stops else 1
+        at_work = await self._journal.next_turn(conversation) if stops or choices else 1
+        about = await newest_answer(self._journal, conversation) if choices else 0
         deletions = tuple(_deletion(item, inputs) for item in inputs.values() if item.kind == "delete")
-        return View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans, stops, at_work, deletions)
+        return View(
+            pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans, stops, at_work, deletions,
+            tuple(choices), about,
+        )  # fmt: skip
+
+    async def _pressed(self, choice: Input) -> Pressed:
+        """Describe a choice, and how far the one about its turn that has the effect is."""
+        conversation, turn = choice.conversation, choice.turn or 0
+        no_effect = await settled(self._journal, conversation, choice.id) is not None
+        _, first = await holds(self._journal, conversation, turn) if turn else (0, None)
+        back = await went_back(self._journal, conversation, turn) if turn else None
+        return Pressed(choice.id, act_of(choice.act), turn, no_effect, first.input if first else None, back is not None)
 
     async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[RunView]:
         """Read the newest run, and earlier ones as long as they served a waiting input; the newest is first."""

@@ -18,6 +18,7 @@ from peerbot.conversation.policy import Admission
 from peerbot.dispatcher.actions import Actions
 from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.catchup import CatchUp
+from peerbot.dispatcher.choices import Choices
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
 from peerbot.dispatcher.reconcile import Reconciler
@@ -30,6 +31,7 @@ from peerbot.gateway.budget import Accounts
 from peerbot.gateway.git_relay import GitRelay
 from peerbot.gateway.model_relay import ModelRelay
 from peerbot.github.client import GitHub
+from peerbot.github.refs import Refs
 from peerbot.github.repositories import Repositories
 from peerbot.github.submodules import Submodules
 from peerbot.journal.budgets import Chains
@@ -54,6 +56,7 @@ from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.thread.status import Status
+from peerbot.turns.back import Back
 from peerbot.turns.begin import Beginning
 from peerbot.turns.bills import Bills
 from peerbot.turns.branches import Branches
@@ -111,6 +114,7 @@ class _Services:
     poster: Poster
     github: GitHub
     repositories: Repositories
+    refs: Refs
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +235,7 @@ class Wire:
             poster=Poster(outbound, us),
             github=github,
             repositories=Repositories(github),
+            refs=Refs(session, github.api, github.git_authorization),
         )
 
     def _money(self, journal: Journal) -> _Money:
@@ -328,6 +333,8 @@ class Wire:
     ) -> Reconciler:
         settings, journal, github = self.settings, services.journal, services.github
         giving_up = GivingUp(journal=journal, github=github)
+        answering = Answering(journal, presenter, giving_up, controls, self.name, self.tasks.spawn)
+        back = Back(journal, github, services.refs, services.repositories)
         return Reconciler(
             journal=journal,
             runs=self.runs,
@@ -343,7 +350,8 @@ class Wire:
                 branch_prefix=settings.peerbot_branch_prefix,
             ),
             giving_up=giving_up,
-            answering=Answering(journal, presenter, giving_up, controls, self.name, self.tasks.spawn),
+            answering=answering,
+            choices=Choices(journal, self.runs, answering, controls, services.repositories, back),
             places=Places(self.runs, journal, settings.worker_max_concurrent),
             name=self.name,
             worker_environment={

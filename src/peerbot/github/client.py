@@ -123,7 +123,7 @@ class GitHub:
         api_url: str = "https://api.github.com",
         attempt_seconds: float = 15.0,
     ) -> None:
-        self._api = Api(session, token=token, url=api_url, attempt_seconds=attempt_seconds)
+        self.api = Api(session, token=token, url=api_url, attempt_seconds=attempt_seconds)
         self._token = token
         self._owners: dict[str, Owner] = {}
 
@@ -137,12 +137,12 @@ class GitHub:
             return self._owners[organization]
 
         async def ask() -> Owner:
-            found = await self._api.get_if_there("/orgs/{org}", {"org": organization})
+            found = await self.api.get_if_there("/orgs/{org}", {"org": organization})
             if found is not None:
                 return Owner(_Account.model_validate(found).login, is_organization=True)
-            return Owner(_Account.model_validate(await self._api.requests.getitem("/user")).login, False)
+            return Owner(_Account.model_validate(await self.api.requests.getitem("/user")).login, False)
 
-        owner = await self._api.run(ask, to=f"find the organization {organization} on GitHub", right=_READ)
+        owner = await self.api.run(ask, to=f"find the organization {organization} on GitHub", right=_READ)
         if owner.login.lower() != organization.lower():
             log.warning("no_such_organization", asked=organization, used=owner.login)
         self._owners[organization] = owner
@@ -152,7 +152,7 @@ class GitHub:
         """Look at `owner/name`; None if it does not exist, or if the token may not see it."""
 
         async def ask() -> Repository | None:
-            return await self._api.run(
+            return await self.api.run(
                 lambda: self._find(full_name), to=f"read the repository {full_name} on GitHub", right=_READ
             )
 
@@ -163,7 +163,7 @@ class GitHub:
 
         async def ask() -> str | None:
             to = f"read the branch {branch} of {full_name} on GitHub"
-            return await self._api.run(lambda: self._head(full_name, branch), to=to, right=_READ)
+            return await self.api.run(lambda: self._head(full_name, branch), to=to, right=_READ)
 
         return await _asked(ask, written_at)
 
@@ -172,12 +172,12 @@ class GitHub:
 
         async def ask() -> bytes | None:
             named = {**_split(full_name), "path": path.split("/")}
-            document = await self._api.get_if_there(_REPOSITORY + "/contents{/path*}", named)
+            document = await self.api.get_if_there(_REPOSITORY + "/contents{/path*}", named)
             if not isinstance(document, dict) or document.get("encoding") != "base64":
                 return None  # a folder, a link, or too large
             return base64.b64decode(_File.model_validate(document).content)
 
-        return await self._api.run(ask, to=f"read {path} of {full_name} on GitHub", right=_READ)
+        return await self.api.run(ask, to=f"read {path} of {full_name} on GitHub", right=_READ)
 
     async def ensure_repository(
         self, owner: Owner, name: str, *, description: str, made: Callable[[int], Awaitable[None]] | None = None
@@ -199,7 +199,7 @@ class GitHub:
 
         async def make() -> Any | None:
             try:
-                return await self._api.requests.post(path, {"org": owner.login}, data=wanted)
+                return await self.api.requests.post(path, {"org": owner.login}, data=wanted)
             except BadRequest as error:
                 if not _says(error, "already exists"):
                     raise
@@ -207,7 +207,7 @@ class GitHub:
 
         if (found := await self.repository(full_name)) is not None:
             return found
-        new = await self._api.run(make, to=f"make the repository {full_name} on GitHub", right=_CREATE)
+        new = await self.api.run(make, to=f"make the repository {full_name} on GitHub", right=_CREATE)
         if new is None:  # somebody was first, or GitHub did not tell us that it took our own request
             return await self.repository(full_name, written_at=now())
         log.info("repository_made", repository=full_name)
@@ -258,21 +258,21 @@ class GitHub:
                 return None if opened is None else _seen(opened)
             whole = with_section(found.body, body)
             if _lines(found.body or "") != _lines(whole):
-                await self._api.requests.patch(
+                await self.api.requests.patch(
                     _REPOSITORY + "/pulls/{number}", _named(repository, number=str(found.number)), data={"body": whole}
                 )
             return _seen(found)
 
         to = f"open the pull request of {head} in {repository.full_name} on GitHub"
         try:
-            return await until_shown(lambda: self._api.run(ensure, to=to, right=_PULLS), seconds=LATE_SECONDS)
+            return await until_shown(lambda: self.api.run(ensure, to=to, right=_PULLS), seconds=LATE_SECONDS)
         except NotShown as error:
             raise Unavailable(f"Could not {to}: GitHub does not show yet what was just pushed.") from error
 
     async def open_pull_request_of(self, repository: Repository, head: str) -> PullRequest | None:
         """Find the open pull request of branch `head`; None if there is none."""
         to = f"read the pull requests of {repository.full_name} on GitHub"
-        found = await self._api.run(lambda: self._open_pull(repository, head), to=to, right=_PULLS)
+        found = await self.api.run(lambda: self._open_pull(repository, head), to=to, right=_PULLS)
         return None if found is None else _seen(found)
 
     async def pull_request_state(self, full_name: str, number: int) -> Literal["open", "closed", "merged"] | None:
@@ -280,13 +280,13 @@ class GitHub:
 
         async def ask() -> Literal["open", "closed", "merged"] | None:
             variables = {**_split(full_name), "number": str(number)}
-            found = await self._api.get_if_there(_REPOSITORY + "/pulls/{number}", variables)
+            found = await self.api.get_if_there(_REPOSITORY + "/pulls/{number}", variables)
             if found is None:
                 return None
             pull = _PullState.model_validate(found)
             return "merged" if pull.merged else pull.state
 
-        return await self._api.run(ask, to=f"read pull request #{number} of {full_name} on GitHub", right=_PULLS)
+        return await self.api.run(ask, to=f"read pull request #{number} of {full_name} on GitHub", right=_PULLS)
 
     async def delete_refs(self, full_name: str, prefix: str) -> None:
         """Delete every ref of `owner/name` that begins with `refs/` and `prefix` (`peerbot/…/`), if there are any."""
@@ -295,20 +295,20 @@ class GitHub:
             for ref in await self._refs(full_name, prefix):
                 named = {**_split(full_name), "ref": ref.removeprefix("refs/").split("/")}
                 try:
-                    await self._api.requests.delete(_REPOSITORY + "/git/refs{/ref*}", named)
+                    await self.api.requests.delete(_REPOSITORY + "/git/refs{/ref*}", named)
                 except BadRequest as error:
                     if not _says_it_is_gone(error):
                         raise
 
-        await self._api.run(delete, to=f"delete the checkpoints in {full_name} on GitHub", right=_WRITE)
+        await self.api.run(delete, to=f"delete the checkpoints in {full_name} on GitHub", right=_WRITE)
 
     async def _refs(self, full_name: str, prefix: str) -> list[str]:
         variables = {**_split(full_name), "ref": prefix.split("/")}
-        found = await self._api.get_if_there(_REPOSITORY + "/git/matching-refs{/ref*}", variables)
+        found = await self.api.get_if_there(_REPOSITORY + "/git/matching-refs{/ref*}", variables)
         return [each.ref for each in _REFS_ANSWER.validate_python(found or [])]
 
     async def _find(self, full_name: str) -> Repository | None:
-        document = await self._api.get_if_there(_REPOSITORY, _split(full_name))
+        document = await self.api.get_if_there(_REPOSITORY, _split(full_name))
         return None if document is None else await self._described(document)
 
     async def _described(self, document: Any) -> Repository:
@@ -318,14 +318,14 @@ class GitHub:
 
     async def _head(self, full_name: str, branch: str) -> str | None:
         variables = {**_split(full_name), "branch": branch.split("/")}
-        ref = await self._api.get_if_there(_REPOSITORY + "/git/ref/heads{/branch*}", variables)
+        ref = await self.api.get_if_there(_REPOSITORY + "/git/ref/heads{/branch*}", variables)
         return None if ref is None else _Ref.model_validate(ref).object.sha
 
     async def _with_first_commit(self, document: Any) -> Repository:
         """Wait for the first commit: GitHub may answer a creation before it exists, and a clone would find nothing."""
 
         async def described() -> Repository | None:
-            made = await self._api.run(lambda: self._described(document), to="read the new repository", right=_READ)
+            made = await self.api.run(lambda: self._described(document), to="read the new repository", right=_READ)
             return None if made.empty else made
 
         made = await _asked(described, now())
@@ -336,14 +336,14 @@ class GitHub:
     async def _open_pull(self, repository: Repository, head: str) -> _Pull | None:
         owner = repository.full_name.partition("/")[0]
         # Without its owner GitHub ignores the filter and lists every pull request.
-        found = await self._api.requests.getitem(
+        found = await self.api.requests.getitem(
             _REPOSITORY + "/pulls{?state,head}", _named(repository, state="open", head=f"{owner}:{head}")
         )
         pulls = _PULLS_ANSWER.validate_python(found)
         return pulls[0] if pulls else None
 
     async def _open(self, repository: Repository, **wanted: str) -> _Pull:
-        made = await self._api.requests.post(_REPOSITORY + "/pulls", _named(repository), data=wanted)
+        made = await self.api.requests.post(_REPOSITORY + "/pulls", _named(repository), data=wanted)
         log.info("pull_request_opened", repository=repository.full_name, head=wanted["head"])
         return _Pull.model_validate(made)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from peerbot.conversation.documents import Input, Settled
 from peerbot.conversation.keys import Conversation, input_kind, input_ts
-from peerbot.journal import paths
+from peerbot.journal import chosen, paths
 from peerbot.journal.journal import Journal
 
 _CLOCK_SKEW = timedelta(minutes=10)
@@ -15,8 +15,8 @@ _ALWAYS_READ = 5
 """How many of the newest turns it always reads, whatever the clocks say: a laptop that slept is further behind."""
 
 
-SAID = ("message", "edit")
-"""The kinds of inputs that a turn answers in words."""
+SAID = ("message", "edit", "choice")
+"""The kinds of inputs that a turn answers in words. Of choices that is true of those that the agent has to answer."""
 
 
 async def answered(journal: Journal, conversation: Conversation, inputs: Collection[str]) -> dict[str, int]:
@@ -47,7 +47,7 @@ async def unanswered(journal: Journal, conversation: Conversation, kinds: Collec
     pending = [i for i in await journal.pending_in(conversation) if input_kind(i) in kinds]
     done = await answered(journal, conversation, pending)
     inputs = [await journal.input(conversation, i) for i in pending if i not in done]
-    return [i for i in inputs if i is not None]
+    return [i for i in inputs if i is not None and (i.kind != "choice" or await chosen.agent_answers(journal, i))]
 
 
 async def settle(journal: Journal, conversation: Conversation, identity: str, reason: Settled) -> Settled:

@@ -71,6 +71,26 @@ def settled_input(conversation: Conversation, input_id: str) -> str:
     return f"conversations/{conversation}/settled/{_checked(input_id)}.json"
 
 
+def chosen(conversation: Conversation, turn: int) -> str:
+    """Name the folder that says which choice about the answer of turn `turn` has the effect."""
+    return f"conversations/{conversation}/chosen/{turn}/"
+
+
+def chosen_document(conversation: Conversation, turn: int, i: int) -> str:
+    """Name the `i`th choice, from 1 on."""
+    return f"{chosen(conversation, turn)}{i}.json"
+
+
+def went_back(conversation: Conversation, turn: int) -> str:
+    """Name the note that the branch is back at the commit before turn `turn`."""
+    return f"conversations/{conversation}/back/{turn}.json"
+
+
+def feedback(conversation: Conversation, turn: int, user: str, input_id: str) -> str:
+    """Name what a person said of the answer of turn `turn`. Raises `ValueError` like `input_document`."""
+    return f"conversations/{conversation}/feedback/{turn}/{user}-{keys.input_ts(_checked(input_id))}.json"
+
+
 def runs(conversation: Conversation) -> str:
     """The folder of its runs."""
     return f"conversations/{conversation}/runs/"

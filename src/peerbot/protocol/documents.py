@@ -181,6 +181,7 @@ class TurnBegin(Message):
     saved: bool = False  # whether `GET work` has a saved state to go on with
     sign_off: bool = False  # whether the repository wants each commit signed off
     told: str = ""  # what people read about the work at the end of the turn before
+    happened: str = ""  # what people chose since then (they undid a turn), for the agent
 
 
 class Submodule(Message):
@@ -233,6 +234,7 @@ class TurnResult(Message):
     kept: bool = False  # what is not on the branch went to `PUT work`
     part: int = 0  # the number of that saved state
     base: str | None = Field(default=None, pattern="^[0-9a-f]{40,64}$")  # of those commits: GitHub's head of the branch
+    before: str | None = Field(default=None, pattern="^[0-9a-f]{40,64}$")  # where its work began
     no_difference: bool = False  # the branch's commits change no file in the end
     files: list[FileChange] = Field(default_factory=list)
     session_id: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")

@@ -10,6 +10,7 @@ Mention me with a task, for example “fix the failing test in `calc`”. I work
 • Write in the thread while I work: I read it before my next step.
 • Stop me: press *Stop* on my card, write “stop”, put ❌ on my card or on your message, or use `{COMMAND} stop`.
 • Write in the thread again, also next week: I go on where we stopped.
+• Use the buttons below my answer: continue, retry, undo, begin a new session, or go on in your own terminal.
 `{COMMAND} status` lists the work in this channel, `{COMMAND} stop` stops all that you asked for here."""
 
 
@@ -63,6 +64,11 @@ _REFUSED = {
 def already_stopped(name: str) -> str:
     """Say that somebody else was first."""
     return f"{name} had already stopped this."
+
+
+def unsure(refusal: Refusal) -> str:
+    """Say that Slack did not tell enough about a person or a channel; empty for every other refusal."""
+    return _REFUSED.get(refusal, "")
 
 
 def may_not(refusal: Refusal) -> str:

@@ -183,12 +183,14 @@ class Poster:
         _, level = await self._stepping_down(send, self._levels.of(message))
         self._levels.remember(level, message)
 
-    async def whisper(self, channel: str, user: str, sentence: str, *, thread_ts: str = "") -> None:
+    async def whisper(
+        self, channel: str, user: str, sentence: str, *, thread_ts: str = "", as_it_is: bool = False
+    ) -> None:
         """Show a sentence to one person alone, in a thread or in the channel. Raises as `post` does.
 
-        Slack keeps no such message: the person sees it if they are there.
+        Slack keeps no such message: the person sees it if they are there. `as_it_is`: it is mrkdwn of our own.
         """
-        said = {"channel": channel, "user": user, "text": notice(sentence).text}
+        said = {"channel": channel, "user": user, "text": sentence if as_it_is else notice(sentence).text}
         if thread_ts:
             said["thread_ts"] = thread_ts
         await self._outbound.call("a message to one person", "chat.postEphemeral", Urgency.FIRST, said)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from peerbot.conversation.choices import offered
 from peerbot.conversation.documents import FileChange, Turn, TurnStatus
 from peerbot.conversation.notes import NewSession, Note
 from peerbot.slack.blocks import (
@@ -25,6 +26,7 @@ from peerbot.slack.blocks import (
     section,
 )
 from peerbot.slack.card import task_lines
+from peerbot.slack.controls import as_buttons, choices
 from peerbot.slack.cost_words import turn_cost
 from peerbot.slack.markdown import as_mrkdwn, harmless_markdown
 from peerbot.slack.parts import blocks_in, break_markdown, split_markdown
@@ -92,8 +94,10 @@ def answer(
     changes = _changes(turn.files)
     below: list[Block] = [section(fit(changes, SECTION_LIMIT))] if changes else []
     # The end of a part must not depend on GitHub's answers of today: another poster may go on with this answer.
-    room = min(_MARKDOWN_LIMIT, _MESSAGE_LIMIT - _PLAIN_EXTRA - _AROUND - _size(below))
+    controls = choices(turn.k, offered(turn))
+    room = min(_MARKDOWN_LIMIT, _MESSAGE_LIMIT - _PLAIN_EXTRA - _AROUND - _size(below) - _size(controls))
     below += [context(line) for line in (links, footer) if line]
+    below += controls
     tail = fit([*(line for line in (links, footer) if line), *changes], 1_800)
     messages = split_markdown(words, room, weigh=_weight, most=_MESSAGES, blocks=_MOST_BLOCKS)
     file = messages.pop() if len(messages) > _MESSAGES else ""
@@ -138,6 +142,8 @@ def plain(rendered: Rendered) -> Rendered:
                 blocks.append(section(fit(lines, SECTION_LIMIT)))
             case "markdown":
                 blocks += [section(part) for part in _mrkdwn_parts(block["text"])]
+            case "context_actions":
+                blocks += as_buttons(block)
             case _:
                 blocks.append(block)
     return Rendered(rendered.text, blocks)

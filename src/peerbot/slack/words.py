@@ -10,6 +10,7 @@ from peerbot.conversation.deadlines import LONGEST_START, OFFER_AFTER, back_off,
 from peerbot.conversation.documents import Posted, RunClosed
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.notes import Claude, FileLoss, Note, Refusal, SessionLoss
+from peerbot.slack.choice_words import ABOUT_CHOICES, about_choice
 from peerbot.slack.control_words import MOST_NAMED, standing_words, stopped_words
 from peerbot.slack.cost_words import budget_near, budget_used_up
 from peerbot.slack.work_words import ABOUT_WORK, about_work
@@ -132,6 +133,8 @@ def note_words(note: Note) -> str:  # noqa: PLR0911, PLR0912 - a sentence a kind
             )
         case _ if isinstance(note, ABOUT_WORK):
             return about_work(note)
+        case _ if isinstance(note, ABOUT_CHOICES):
+            return about_choice(note)
         case notes.NoPullRequest(reason=reason):
             return f"_The work is on the branch, but there is no pull request yet: {reason}_"
         case notes.NewBranch(branch=branch, reason=reason):

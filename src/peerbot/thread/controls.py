@@ -1,21 +1,27 @@
 """Our controls in a thread: which work somebody means, and the word to them if what they did had no effect."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from peerbot.conversation.documents import Input, Settled
+from peerbot.conversation.documents import Input, Settled, now
 from peerbot.conversation.keys import Conversation, input_id
 from peerbot.conversation.notes import Refusal
 from peerbot.conversation.steps import NoEffect
 from peerbot.errors import PeerBotError
+from peerbot.journal import chosen
 from peerbot.journal.answers import settle, unanswered
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.slack.blocks import link
+from peerbot.slack.choice_words import no_effect
 from peerbot.slack.control_words import DELETED_TOO_LATE, ENDED, NOTHING_AT_WORK, already_stopped, may_not
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
 
 log = logger(__name__)
+
+TELLING = timedelta(seconds=15)
+"""How long the replica that settled an input has to tell its author."""
 
 
 class Controls:
@@ -42,21 +48,48 @@ class Controls:
                 return conversation, k
         return None
 
-    async def no_effect(self, item: Input, why: NoEffect | Refusal) -> None:
+    async def no_effect(self, item: Input, why: NoEffect | Refusal, *, said: str = "") -> bool:
         """Tell the author of an input, and nobody else, that it had no effect and why. Then it is settled.
 
-        The journal is told first, so that every replica says the same. A replica that dies before the marker is gone
-        may leave it to another to tell them again.
+        `said` is the sentence for them, if `why` alone does not say it. Returns False if another replica tells them.
+        The journal is told first, so that every replica says the same. If a replica dies before the marker is gone,
+        another tells them a little later.
         """
-        conversation = item.conversation
-        settled = await settle(self._journal, conversation, item.id, Settled(why=why.value))
-        log.info("no_effect", conversation=str(conversation), input=item.id, why=settled.why)
+        settled = await self._settled(item, Settled(why=why.value, said=said))
+        if settled is None:
+            return False
+        log.info("no_effect", conversation=str(item.conversation), input=item.id, why=settled.why)
         try:
-            sentence = await self._sentence(conversation, item, settled.why)
+            sentence = settled.said or await self._sentence(item.conversation, item, settled.why)
             await self._poster.whisper(item.channel, item.user, sentence, thread_ts=item.thread_ts)
         except PeerBotError as error:  # they left the channel, or the thread is gone
-            log.warning("not_told", conversation=str(conversation), input=item.id, reason=str(error))
-        await self._journal.unmark(conversation, item.id)
+            log.warning("not_told", conversation=str(item.conversation), input=item.id, reason=str(error))
+        await self._journal.unmark(item.conversation, item.id)
+        return True
+
+    async def show(self, item: Input, said: str, *, commands: bool = False) -> bool:
+        """Show the author of an input, and nobody else, what they asked for. Otherwise as `no_effect`.
+
+        `commands`: it is mrkdwn of our own, with commands to copy.
+        """
+        if await self._settled(item, Settled(why=NoEffect.SHOWN.value)) is None:
+            return False
+        try:
+            await self._poster.whisper(item.channel, item.user, said, thread_ts=item.thread_ts, as_it_is=commands)
+        except PeerBotError as error:
+            log.warning("not_shown", conversation=str(item.conversation), input=item.id, reason=str(error))
+        await self._journal.unmark(item.conversation, item.id)
+        return True
+
+    async def _settled(self, item: Input, wanted: Settled) -> Settled | None:
+        """Settle an input; returns what holds, or None if another replica did so just now and is telling its author."""
+        holds = await settle(self._journal, item.conversation, item.id, wanted)
+        ours = holds.nonce == wanted.nonce
+        return holds if ours or now() - holds.settled_at > TELLING else None
+
+    async def name(self, user: str) -> str:
+        """Find a person's name; their id if Slack does not tell it."""
+        return await self._people.name(user)
 
     async def dropped(self, conversation: Conversation, inputs: Sequence[str]) -> None:
         """Settle messages that their author took back, the deletion last. Nobody is told: they see that it is gone."""
@@ -72,8 +105,10 @@ class Controls:
         return f"• {link(address or '', 'a thread')}, asked by {name}"
 
     async def _sentence(self, conversation: Conversation, item: Input, why: str) -> str:
-        if why in list(Refusal):
+        if why in list(Refusal) and item.kind != "choice":
             return may_not(Refusal(why))
+        if item.kind == "choice":
+            return no_effect(item.act, why, await self._first(item))
         if item.kind == "delete":
             return DELETED_TOO_LATE
         before = await self._journal.turn(conversation, item.turn) if item.turn else None
@@ -81,3 +116,13 @@ class Controls:
         if before and before.stopped and before.stopped.name:
             return already_stopped(before.stopped.name)
         return ENDED if why == NoEffect.TURN_ENDED else NOTHING_AT_WORK
+
+    async def _first(self, choice: Input) -> tuple[str, str] | None:
+        """Find who chose before, in words, and what; None if nobody did, or nothing came of it."""
+        if choice.turn is None:
+            return None
+        _, first = await chosen.holds(self._journal, choice.conversation, choice.turn)
+        if first is None or first.input == choice.id:
+            return None
+        name = "You" if first.user == choice.user else await self._people.name(first.user)
+        return name, first.act

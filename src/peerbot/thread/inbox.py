@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 
+from peerbot.conversation.choices import act_of
 from peerbot.conversation.documents import Input, SharedFile, TurnStatus
 from peerbot.conversation.edits import with_edits
 from peerbot.conversation.keys import Conversation, input_id, input_kind, input_ts
@@ -17,6 +18,7 @@ from peerbot.errors import Refused as NotAllowed
 from peerbot.errors import Unavailable
 from peerbot.journal.answers import SAID, unanswered
 from peerbot.journal.journal import Journal
+from peerbot.journal.memory import forgotten, remembered
 from peerbot.protocol.documents import EarlierFiles, PersonFile, PersonInput
 from peerbot.protocol.prompt import one_name
 from peerbot.slack.events import Us, addresses_us
@@ -27,6 +29,7 @@ from peerbot.slack.people import People
 from peerbot.slack.render import turn_words
 from peerbot.slack.text import OURSELVES, ThreadMessage, as_context, escaped, mentioned_users, readable
 from peerbot.thread.afford import Afford
+from peerbot.thread.asked import asked
 
 _NEVER = "9999999999.999999"
 _MOST_TURNS = 30
@@ -70,7 +73,8 @@ class Inbox:
         """
         if refusal := await self._refusal(item.user, item.conversation):
             return Refused(why=refusal)
-        if item.kind in ("stop", "delete"):
+        act = act_of(item.act)
+        if item.kind in ("stop", "delete") or (item.kind == "choice" and not (act and act.asks)):
             return None
         began_thread = item.ts == item.thread_ts
         if item.kind == "message" and began_thread and not item.files and not await self._text(item):
@@ -100,13 +104,16 @@ class Inbox:
             return []
         found = await self._before_a_stop(conversation, await self._in_order(conversation))
         new = with_edits(item for item in found if item.id not in have)
+        new = await asked([each for each in new if await self.fixed_answer(each[0]) is None], self._journal)
         edits = {item.id: ids[1:] for item, ids in new}
-        items = [item for item, _ in new if await self.fixed_answer(item) is None]
+        items = [item for item, _ in new]
         if not items:
             return []
         is_first = not have and items[0].ts != items[0].thread_ts
         unheard = await self._unheard(items[0]) if is_first else []
         context = await self._as_context(unheard)
+        if is_first and await forgotten(self._journal, conversation, await self._journal.next_turn(conversation)):
+            context = await self.thread(conversation)
         names = await self._people.names({i.user for i in items})
         return [
             PersonInput(
@@ -253,12 +260,11 @@ class Inbox:
     async def _heard_until(self, conversation: Conversation) -> str | None:
         """Find the `ts` of the last input that the agent heard (`0`: none); None if it heard all the answered ones."""
         missed = False
-        for k in reversed(await self._journal.turn_numbers(conversation)):
-            turn = await self._journal.turn(conversation, k)
-            if turn and turn.session:
+        async for turn in remembered(self._journal, conversation, await self._journal.next_turn(conversation)):
+            if turn.session:
                 return max(input_ts(i) for i in turn.inputs) if missed else None
             # If the turn has a run, an agent answered it, and its session could not be kept.
             # So is one that was stopped before a worker kept its session.
-            heard_nothing = turn is not None and (turn.status is TurnStatus.FAILED or turn.stopped is not None)
-            missed = missed or heard_nothing or (turn is not None and turn.run is not None)
+            heard_nothing = turn.status is TurnStatus.FAILED or turn.stopped is not None
+            missed = missed or heard_nothing or turn.run is not None
         return "0"

@@ -1,4 +1,4 @@
-"""Decides the branch of a conversation's work, and finds commits that no branch has yet.
+"""Decides the branch of a conversation's work.
 
 A conversation has one branch at a time. When people merge its pull request, close it or delete the branch, that work
 is done: the next turn begins another branch from the default one. We decide that once, when the turn begins, and write
@@ -7,11 +7,12 @@ it to the journal (`branches/{i}.json`) before anybody works on it. The git rela
 
 import asyncio
 
-from peerbot.conversation.documents import Branch, KeptWork, Run, Turn, TurnStatus
+from peerbot.conversation.documents import Branch, Run, Turn, TurnStatus
 from peerbot.conversation.keys import Conversation, later_branch
 from peerbot.errors import PeerBotError
 from peerbot.github.client import GitHub
 from peerbot.journal.journal import Journal
+from peerbot.journal.memory import standing
 from peerbot.logs import logger
 
 log = logger(__name__)
@@ -23,7 +24,7 @@ _MOST_SHOWN = 1000
 
 
 class Branches:
-    """Decides branches, and finds unpushed work. Its cache is only for cards."""
+    """Decides branches. Its cache is only for cards."""
 
     def __init__(self, *, journal: Journal, github: GitHub) -> None:
         self._journal = journal
@@ -84,19 +85,10 @@ class Branches:
         while len(self._shown) > _MOST_SHOWN:
             del self._shown[next(iter(self._shown))]
 
-    async def kept(self, conversation: Conversation) -> KeptWork | None:
-        """Find the commits of earlier turns that could not be pushed. The newest turn with a run names them all."""
-        for k in reversed(await self._journal.turn_numbers(conversation)):
-            turn = await self._journal.turn(conversation, k)
-            if turn and turn.run is not None:
-                return turn.kept
-        return None
-
     async def _pushed(self, conversation: Conversation, branch: str) -> Turn | None:
-        """Find the newest turn that left the branch on GitHub; None if it was never there."""
-        for k in reversed(await self._journal.turn_numbers(conversation)):
-            turn = await self._journal.turn(conversation, k)
-            if turn is None or turn.run is None:
+        """Find the newest turn whose work is on the branch on GitHub; None if there is none."""
+        async for turn in standing(self._journal, conversation, await self._journal.next_turn(conversation)):
+            if turn.run is None:
                 continue
             if turn.branch != branch:
                 return None

@@ -5,6 +5,7 @@ The worker has pushed and saved the session before it calls `finish`.
 
 from collections.abc import Sequence
 
+from peerbot.conversation.choice_notes import Retried
 from peerbot.conversation.documents import KeptWork, PullRequest, Run, SessionRef, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.notes import NewBranch, NoDifference, NoPullRequest, OtherRepository
@@ -14,10 +15,13 @@ from peerbot.github.client import GitHub
 from peerbot.github.describe import pull_request_body, pull_request_title
 from peerbot.journal import work
 from peerbot.journal.answers import answered
+from peerbot.journal.chosen import requests, retry_among, went_back
 from peerbot.journal.journal import Journal, RunRecord
+from peerbot.journal.memory import kept_work, last_session, remembered, unfinished_since
 from peerbot.logs import logger
 from peerbot.protocol.documents import TurnBegin, TurnResult
 from peerbot.protocol.sessions import LARGEST_BYTES, spoken_in
+from peerbot.slack.choice_words import for_the_agent
 from peerbot.slack.post import Poster
 from peerbot.slack.render import turn_words
 from peerbot.slack.words import work_words
@@ -57,9 +61,10 @@ class Turns:
         """
         turn = await self._journal.next_turn(conversation)
         since = await unfinished_since(self._journal, conversation, turn)
+        heard_since = await unfinished_since(self._journal, conversation, turn, session=True)
         parts = [
             key
-            for k in range(since, turn + 1)
+            for k in range(heard_since, turn + 1)
             for key in await self._journal.session_parts(conversation, k, before_run=record.n)
         ]
         if parts:
@@ -69,7 +74,7 @@ class Turns:
             session = await last_session(self._journal, conversation, turn)
             session_id = session.id if session else None
         branch, new_branch = await self._branches.for_turn(conversation, turn, record.run)
-        kept = await self._branches.kept(conversation)
+        kept = await kept_work(self._journal, conversation, turn)
         checkpoint = await work.newest(self._journal, conversation, range(since, turn + 1), before_run=record.n)
         before = await self._journal.turn(conversation, turn - 1) if turn > 1 else None
         return TurnBegin(
@@ -82,7 +87,17 @@ class Turns:
             kept=kept,
             saved=bool(kept or checkpoint),
             told=work_words(before.notes) if before else "",
+            happened=await self._happened(conversation, turn),
         )
+
+    async def _happened(self, conversation: Conversation, turn: int) -> str:
+        """Say what people chose since the agent's last turn, for the agent."""
+        said: list[str] = []
+        async for before in remembered(self._journal, conversation, turn):
+            if before.run is not None:
+                break
+            said += [words for note in before.notes if (words := for_the_agent(note))]
+        return "\n".join(reversed(said))
 
     async def saved_work(self, conversation: Conversation, record: RunRecord, turn: int) -> bytes | None:
         """Read the saved state with which turn `turn` goes on; None if there is none.
@@ -91,7 +106,7 @@ class Turns:
         """
         since = await unfinished_since(self._journal, conversation, turn)
         found = await work.newest(self._journal, conversation, range(since, turn + 1), before_run=record.n)
-        place = found or await self._branches.kept(conversation)
+        place = found or await kept_work(self._journal, conversation, turn)
         return await work.read(self._journal, conversation, place) if place else None
 
     async def finish(
@@ -148,10 +163,15 @@ class Turns:
         begun = await self._journal.conversation(conversation)
         if begun and begun.instead_of and await unfinished_since(self._journal, conversation, turn) == 1:
             notes.append(OtherRepository(repository=run.repository, taken=begun.instead_of))
+        retry = await retry_among(self._journal, conversation, result.inputs)
+        if retry and retry.turn:
+            back = await went_back(self._journal, conversation, retry.turn)
+            kept_on = back.kept_on if back else ""
+            notes.append(Retried(name=await self._inbox.name(retry.user), turn=retry.turn, kept_on=kept_on))
         bill = await self._bills.of(conversation, turn, notes)
         kept = KeptWork(turn=turn, run=run.n, part=result.part, base=result.base) if result.kept else None
         if not result.began:
-            kept = await self._branches.kept(conversation)
+            kept = await kept_work(self._journal, conversation, turn)
         session = SessionRef(id=result.session_id, turn=turn, run=run.n) if result.session_id else None
         return Turn(
             nonce=result.nonce,
@@ -173,6 +193,9 @@ class Turns:
             spent=bill.spent,
             seconds=result.seconds,
             began=result.began,
+            before=result.before,
+            undoes=retry.turn if retry else None,
+            forgets=retry.turn if retry else None,
         )
 
     async def _pull_request(
@@ -184,7 +207,7 @@ class Turns:
             return None
         if result.no_difference:
             return await self._github.open_pull_request_of(repository, branch)
-        first = await self._journal.input(conversation, result.inputs[0])
+        first = next(iter(await requests(self._journal, conversation, result.inputs)), None)
         request = await self._inbox.text(first) if first else ""
         pull_request = await self._github.ensure_pull_request(
             repository,
@@ -218,27 +241,3 @@ async def last_heard(journal: Journal, parts: Sequence[str]) -> str | None:
         if left < 0:
             break
     return None
-
-
-async def last_session(journal: Journal, conversation: Conversation, turn: int) -> SessionRef | None:
-    """Find the newest session before `turn`; skip turns without one (a refusal)."""
-    for k in reversed(await journal.turn_numbers(conversation)):
-        before = await journal.turn(conversation, k) if k < turn else None
-        if before and before.session:
-            return before.session
-    return None
-
-
-def _took_nothing_up(turn: Turn) -> bool:
-    return turn.run is None or not turn.began
-
-
-async def unfinished_since(journal: Journal, conversation: Conversation, turn: int) -> int:
-    """Find the first turn whose work `turn` goes on with: itself, or the first of a row of turns that did nothing.
-
-    Those turns come just before it. They were given up, or failed before they asked their agent.
-    """
-    since = turn
-    while since > 1 and (before := await journal.turn(conversation, since - 1)) and _took_nothing_up(before):
-        since -= 1
-    return since

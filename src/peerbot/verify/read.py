@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from peerbot.conversation.documents import (
     Branch,
     Card,
+    Chosen,
     Document,
+    Feedback,
     Input,
     Marker,
     Posted,
@@ -25,6 +27,7 @@ from peerbot.conversation.documents import (
     Settled,
     Started,
     Turn,
+    WentBack,
 )
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import paths
@@ -39,6 +42,7 @@ _D = TypeVar("_D", bound=Document)
 _READS_AT_ONCE = 32
 _SESSIONS_AT_ONCE = 2  # a transcript may be 44 MiB
 _RUN_KINDS: dict[str, type[Document]] = {"json": Run, "started": RunStarted, "closed": RunClosed}
+_OF_CHOICES: dict[str, type[Document]] = {"chosen": Chosen, "back": WentBack, "feedback": Feedback}
 _TURN_KINDS: dict[str, type[Document]] = {"json": Turn, "card": Card, "posted": Posted, "repost": RepostClaim}
 
 
@@ -151,6 +155,8 @@ class Journal:
             identity = name.removesuffix(".json")
             if (await self._read(seen, key, Settled))[0]:
                 seen.settled.add(identity)
+        elif kind := _OF_CHOICES.get(folder.partition("/")[0]):
+            await self._read(seen, key, kind)
         elif folder in ("runs", "turns"):
             kinds, into = (_RUN_KINDS, seen.runs) if folder == "runs" else (_TURN_KINDS, seen.turns)
             if numbered := paths.parse_numbered(key):

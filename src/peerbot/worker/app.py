@@ -296,7 +296,7 @@ class Worker:
         brought: Brought,
         began: float,
     ) -> TurnResult:
-        restored = standing.restored
+        restored, before = standing.restored, self._workspace.pushed or self._workspace.start
         await self._keep.begin(begun.turn, restored.left if restored and begun.interrupted else None)
         since = begun.unfinished_since or begun.turn
         note = standing_of(begun, standing, sign_off=self._upstream.sign_off)
@@ -334,6 +334,7 @@ class Worker:
             kept=kept.part is not None,
             part=kept.part or 0,
             no_difference=kept.no_difference,
+            before=before,
             base=self._workspace.pushed if kept.part is not None else None,
             files=kept.files,
             session_id=session,

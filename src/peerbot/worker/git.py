@@ -16,11 +16,11 @@ from typing import IO
 
 import stamina
 
+from peerbot.conversation.keys import AUTHOR
 from peerbot.errors import PeerBotError
 
 GIT_SECONDS = 300.0
 TRIES = 3
-AUTHOR = ("PeerBot", "peerbot@users.noreply.github.com")
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _AWAY = ("error: 5", "Try again", "Failed to connect", "Empty reply", "Recv failure", "hung up", "timed out")
 

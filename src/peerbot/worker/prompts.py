@@ -177,6 +177,8 @@ def standing_of(begun: TurnBegin, standing: Standing, *, sign_off: bool = False)
         notes.append(_SIGN_OFF)
     if begun.told:
         notes.append(_TOLD.format(told=quoted(begun.told)))
+    if begun.happened:
+        notes.append(begun.happened)
     if standing.operation:
         notes.append(_OPERATION.format(operation=standing.operation))
     return "\n\n".join(map(note, notes))

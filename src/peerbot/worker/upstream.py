@@ -8,9 +8,10 @@ people's that it would drop. All of that happens in the supervisor's own git, so
 import re
 from dataclasses import dataclass, field
 
+from peerbot.conversation.keys import AUTHOR
 from peerbot.conversation.notes import Left
 from peerbot.logs import logger
-from peerbot.worker.git import AUTHOR, EMPTY_TREE, GitFailed
+from peerbot.worker.git import EMPTY_TREE, GitFailed
 from peerbot.worker.snapshot import Entry
 from peerbot.worker.workspace import Workspace
 

@@ -18,7 +18,8 @@ def numbered(record: RepositoryRecord, number: int) -> Pull | None:
 async def refreshed(state: State, full_name: str) -> RepositoryRecord:
     """Read the repository's document, and bring its open pull requests up to date with the pushes since.
 
-    A pull request whose branch is gone is closed. If its base has all of its commits, it is merged.
+    A pull request whose branch is gone, or was put back to its base, is closed. If its base has all of its commits, it
+    is merged.
     """
     record = cast(RepositoryRecord, state.find(full_name))
     before = record.model_copy(deep=True)
@@ -31,11 +32,12 @@ async def refreshed(state: State, full_name: str) -> RepositoryRecord:
             continue
         now = heads[pull.head], heads[pull.base]
         if now != (pull.head_sha, pull.base_sha):
+            back = now[1] == pull.base_sha  # somebody put the branch back: that merges nothing
             pull.head_sha, pull.base_sha = now
             pull.updated_at = moment()
             if await _commits(state, record, pull) == 0:
                 set_state(pull, "closed")
-                pull.merged_at = pull.closed_at
+                pull.merged_at = None if back else pull.closed_at
     if record != before:
         state.save(record)
     return record

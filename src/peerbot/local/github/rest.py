@@ -15,6 +15,7 @@ from aiohttp import web
 
 from peerbot.errors import Conflict, PeerBotError, Refused
 from peerbot.local.github import pulls
+from peerbot.local.github.compare import compared
 from peerbot.local.github.contents import contents
 from peerbot.local.github.late import Late
 from peerbot.local.github.shapes import Json, Shapes, problem
@@ -78,6 +79,7 @@ class Rest:
                 [
                     web.get(repository, self._repository),
                     web.get(repository + "/contents/{path:.*}", self._contents),
+                    web.get(repository + "/compare/{span:.+}", self._compare),
                     web.get(repository + "/git/ref/heads/{branch:.+}", self._reference),
                     web.get(repository + "/git/matching-refs/{prefix:.+}", self._matching_references),
                     web.delete(repository + "/git/refs/{ref:.+}", self._delete_reference),
@@ -179,6 +181,15 @@ class Rest:
         found = await contents(self._state, self._shapes, record, heads, path, request.query.get("ref", ""))
         if found is None:
             raise Problem(404, "Not Found" if heads else "This repository is empty.")
+        return web.json_response(found)
+
+    async def _compare(self, request: web.Request) -> web.Response:
+        record, span = await self._shown(request), request.match_info["span"]
+        heads = await self._late.heads(record.full_name)
+        most = int(request.query.get("per_page", "250"))
+        found = await compared(self._state, self._shapes, record, heads, span, most)
+        if found is None:
+            raise Problem(404, "Not Found")
         return web.json_response(found)
 
     async def _reference(self, request: web.Request) -> web.Response:

@@ -215,9 +215,40 @@ class _Button(_Strict):
     accessibility_label: str = Field(default="", max_length=75)
 
 
+class _Option(_Strict):
+    text: Annotated[_PlainText, _at_most(75)]
+    value: str = Field(min_length=1, max_length=150)
+    description: Annotated[_PlainText, _at_most(75)] = _ABSENT
+    url: str = Field(default="", max_length=3000)
+
+
+class _Overflow(_Strict):
+    type: Literal["overflow"]
+    action_id: str = Field(default="", max_length=255)
+    options: list[_Option] = Field(min_length=1, max_length=5)
+
+
 class _Actions(_Block):
     type: Literal["actions"]
-    elements: list[_Button] = Field(min_length=1, max_length=25)
+    elements: list[Annotated[_Button | _Overflow, Field(discriminator="type")]] = Field(min_length=1, max_length=25)
+
+
+class _FeedbackButton(_Strict):
+    text: Annotated[_PlainText, _at_most(75)]
+    value: str = Field(min_length=1, max_length=2000)
+    accessibility_label: str = Field(default="", max_length=75)
+
+
+class _FeedbackButtons(_Strict):
+    type: Literal["feedback_buttons"]
+    action_id: str = Field(default="", max_length=255)
+    positive_button: _FeedbackButton
+    negative_button: _FeedbackButton
+
+
+class _ContextActions(_Block):
+    type: Literal["context_actions"]
+    elements: list[_FeedbackButtons] = Field(min_length=1, max_length=5)
 
 
 class _Markdown(_Block):
@@ -254,7 +285,7 @@ class _Plan(_Block):
 
 
 _AnyBlock = Annotated[
-    _Actions | _Context | _Divider | _Header | _Markdown | _Plan | _RichText | _Section | _TaskCard,
+    _Actions | _Context | _ContextActions | _Divider | _Header | _Markdown | _Plan | _RichText | _Section | _TaskCard,
     Field(discriminator="type"),
 ]
 _BLOCKS = TypeAdapter(Annotated[list[_AnyBlock], Field(max_length=BLOCKS_LIMIT)])

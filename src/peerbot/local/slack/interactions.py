@@ -13,9 +13,13 @@ from peerbot.local.slack.shapes import APP, BOT, TEAM, Object
 _DOMAIN = "local"
 
 
-def pressed(user: Object, channel: Object, message: Object, action_id: str, at: str) -> Object:
-    """Make the payload of a pressed button. Raises `LookupError` if the message has no such button."""
-    button, block_id = next(_buttons(message, action_id))
+def pressed(user: Object, channel: Object, message: Object, action_id: str, at: str, value: str = "") -> Object:
+    """Make the payload of a pressed button. Raises `LookupError` if the message has no such button.
+
+    `value`: of a menu, the option that the person chose; of feedback buttons, the one that they pressed.
+    """
+    element, block_id = next(_elements(message, action_id))
+    used = _used(element, value)
     container = {"type": "message", "message_ts": message["ts"], "channel_id": channel["id"], "is_ephemeral": False}
     if "thread_ts" in message:
         container["thread_ts"] = message["thread_ts"]
@@ -28,16 +32,33 @@ def pressed(user: Object, channel: Object, message: Object, action_id: str, at: 
         "channel": {"id": channel["id"], "name": channel["name"] or "directmessage"},
         "message": sent(message),
         "state": {"values": {}},
-        "actions": [button | {"block_id": block_id, "action_ts": at}],
+        "actions": [used | {"block_id": block_id, "action_ts": at}],
     }
 
 
-def _buttons(message: Object, action_id: str) -> Iterator[tuple[Object, str]]:
+def _elements(message: Object, action_id: str) -> Iterator[tuple[Object, str]]:
     for block in message.get("blocks", ()):
-        for element in block.get("elements", ()) if block["type"] == "actions" else ():
+        for element in block.get("elements", ()) if block["type"] in ("actions", "context_actions") else ():
             if element.get("action_id") == action_id:
                 yield element, block["block_id"]
     raise LookupError(f"the message has no button {action_id}")
+
+
+def _used(element: Object, value: str) -> Object:
+    """Say what Slack tells of an element that somebody used. Raises `LookupError` if it offers no such value."""
+    match element["type"]:
+        case "overflow":
+            for option in element["options"]:
+                if option["value"] == value:
+                    return {"type": "overflow", "action_id": element["action_id"], "selected_option": option}
+        case "feedback_buttons":
+            for button in (element["positive_button"], element["negative_button"]):
+                if button["value"] == value:
+                    used = {"type": "feedback_buttons", "action_id": element["action_id"]}
+                    return used | {"text": button["text"], "value": value}
+        case _:
+            return element
+    raise LookupError(f"there is no such choice: {value}")
 
 
 def submitted(user: Object, view: Object, values: Object) -> Object:
