@@ -62,6 +62,10 @@ class NoEffect(StrEnum):
     BEGUN = "begun"  # they deleted what the agent has read
     NOTHING_AT_WORK = "nothing_at_work"
     TURN_ENDED = "turn_ended"  # the turn that they meant
+    ANSWERED = "answered"  # of an answer: the question was settled before, by an answer or otherwise
+    NOT_THEIRS = "not_theirs"  # of an answer: somebody else decides
+    NO_QUESTION = "no_question"  # of an answer: it says nothing, or there is no such question
+    TOOK_BACK = "took_back"  # of a stop: its effect was that nobody waits for an answer any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,14 @@ class AnswerStopped:
     input: str  # the first of the stops
     answers: tuple[str, ...]  # the messages, and all stops
     began: bool  # a run had begun to work on them
+
+
+@dataclass(frozen=True, slots=True)
+class SettleQuestion:
+    """This input settles this question: an answer, or a stop. An empty `input`: its turn ended without it."""
+
+    question: str
+    input: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +147,5 @@ class Reserve:
 
 Step = (
     Nothing | LookAgain | Unmark | Post | Answer | Drop | Tell | AnswerStopped | GiveUp | Offer | Recover | Close | Wake
-    | Reserve
+    | Reserve | SettleQuestion
 )  # fmt: skip

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from peerbot.conversation.deadlines import REPOST_AFTER
 from peerbot.conversation.documents import RunClosed
 from peerbot.conversation.ends import RunEnd
-from peerbot.conversation.notes import Note
+from peerbot.conversation.notes import Note, Refusal
+from peerbot.conversation.steps import NoEffect
 
 MINUTELY = 10
 """This many claims of an answer come a minute apart, later ones less and less often: somebody has to mend it …"""
@@ -74,6 +75,18 @@ class Deletion:
 
 
 @dataclass(frozen=True, slots=True)
+class Open:
+    """A question that is not settled. `answers`: the inputs that would settle it, oldest first.
+
+    `over`: its turn is written, and does not wait for it.
+    """
+
+    id: str
+    answers: tuple[str, ...] = ()
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything that the decision depends on.
 
@@ -93,9 +106,12 @@ class View:
     stops: tuple[Stop, ...] = ()  # oldest first
     turn: int = 1
     deletions: tuple[Deletion, ...] = ()
+    questions: tuple[Open, ...] = ()  # oldest first
+    vain: Mapping[str, NoEffect | Refusal] = field(default_factory=dict)  # what has no effect on a question, and why
+    unshown: tuple[str, ...] = ()  # questions that are settled, and whose message may not show that
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """The messages and edits that no turn answers yet, oldest first."""
-        controls = {stop.id for stop in self.stops} | {deletion.id for deletion in self.deletions}
+        """The messages, edits and answers that no turn answers yet, oldest first."""
+        controls = {stop.id for stop in self.stops} | {deletion.id for deletion in self.deletions} | self.vain.keys()
         return tuple(i for i in self.pending if i not in self.answered and i not in controls)

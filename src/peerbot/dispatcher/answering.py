@@ -15,6 +15,7 @@ from peerbot.logs import logger
 from peerbot.tasks import Spawn
 from peerbot.thread.controls import Controls
 from peerbot.thread.present import CardFacts, Presenter
+from peerbot.thread.questions import Questions
 from peerbot.turns.given_up import GivingUp
 
 log = logger(__name__)
@@ -28,11 +29,16 @@ class Answering:
     presenter: Presenter
     giving_up: GivingUp
     controls: Controls
+    questions: Questions
     name: str
     spawn: Spawn
 
-    async def settle(self, conversation: Conversation, step: steps.Tell | steps.AnswerStopped | steps.Drop) -> None:
-        """Settle a stop or a deletion for which no worker is needed."""
+    async def settle(
+        self, conversation: Conversation, step: steps.Tell | steps.AnswerStopped | steps.Drop | steps.SettleQuestion
+    ) -> None:
+        """Settle a question, or what needs no worker: a stop, a deletion, an answer without an effect."""
+        if isinstance(step, steps.SettleQuestion):
+            return await self.questions.settle(conversation, step.question, step.input)
         if isinstance(step, steps.Drop):
             return await self.controls.dropped(conversation, step.inputs)
         stop = await self.journal.input(conversation, step.input)

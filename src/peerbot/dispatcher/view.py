@@ -16,6 +16,7 @@ from peerbot.journal.journal import Journal, RunRecord
 from peerbot.journal.progress import got_further
 from peerbot.runs.port import Phase, Runs
 from peerbot.thread.inbox import Inbox
+from peerbot.thread.questions import Questions
 
 _READ_AHEAD = 8
 """How many earlier runs it reads at once: a night of lost nodes may have left a hundred."""
@@ -24,10 +25,11 @@ _READ_AHEAD = 8
 class Views:
     """Reads views. Holds nothing."""
 
-    def __init__(self, journal: Journal, runs: Runs, inbox: Inbox) -> None:
+    def __init__(self, journal: Journal, runs: Runs, inbox: Inbox, questions: Questions) -> None:
         self._journal = journal
         self._runs = runs
         self._inbox = inbox
+        self._questions = questions
 
     async def of(self, conversation: Conversation) -> View:
         """Read a conversation's view. Raises what the journal, the runs and Slack raise."""
@@ -59,7 +61,11 @@ class Views:
         )
         at_work = await self._journal.next_turn(conversation) if stops else 1
         deletions = tuple(_deletion(item, inputs) for item in inputs.values() if item.kind == "delete")
-        return View(pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans, stops, at_work, deletions)
+        seen = await self._questions.seen(conversation, inputs)
+        return View(
+            pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans, stops, at_work, deletions,
+            questions=seen.open, vain=seen.vain, unshown=seen.unshown,
+        )  # fmt: skip
 
     async def _run_views(self, conversation: Conversation, waiting: set[str]) -> list[RunView]:
         """Read the newest run, and earlier ones as long as they served a waiting input; the newest is first."""

@@ -15,8 +15,8 @@ _ALWAYS_READ = 5
 """How many of the newest turns it always reads, whatever the clocks say: a laptop that slept is further behind."""
 
 
-SAID = ("message", "edit")
-"""The kinds of inputs that a turn answers in words."""
+SAID = ("message", "edit", "answer")
+"""The kinds of inputs with which a turn goes on. An answer is one only if it settled its question."""
 
 
 async def answered(journal: Journal, conversation: Conversation, inputs: Collection[str]) -> dict[str, int]:

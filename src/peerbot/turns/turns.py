@@ -15,6 +15,7 @@ from peerbot.github.describe import pull_request_body, pull_request_title
 from peerbot.journal import work
 from peerbot.journal.answers import answered
 from peerbot.journal.journal import Journal, RunRecord
+from peerbot.journal.questions import asked_before, question, request_of
 from peerbot.logs import logger
 from peerbot.protocol.documents import TurnBegin, TurnResult
 from peerbot.protocol.sessions import LARGEST_BYTES, spoken_in
@@ -82,6 +83,7 @@ class Turns:
             kept=kept,
             saved=bool(kept or checkpoint),
             told=work_words(before.notes) if before else "",
+            asked=await asked_before(self._journal, conversation, range(since, turn + 1)),
         )
 
     async def saved_work(self, conversation: Conversation, record: RunRecord, turn: int) -> bytes | None:
@@ -173,7 +175,13 @@ class Turns:
             spent=bill.spent,
             seconds=result.seconds,
             began=result.began,
+            deferred=await self._deferred(conversation, turn, result.deferred),
         )
+
+    async def _deferred(self, conversation: Conversation, turn: int, identity: str) -> str:
+        """Keep which question the agent waits for, if it asked that in this turn: a worker may name anything."""
+        asked = await question(self._journal, conversation, identity)
+        return identity if asked and asked.turn == turn else ""
 
     async def _pull_request(
         self, conversation: Conversation, run: Run, branch: str, result: TurnResult
@@ -184,7 +192,7 @@ class Turns:
             return None
         if result.no_difference:
             return await self._github.open_pull_request_of(repository, branch)
-        first = await self._journal.input(conversation, result.inputs[0])
+        first = await self._journal.input(conversation, await request_of(self._journal, conversation, result.inputs))
         request = await self._inbox.text(first) if first else ""
         pull_request = await self._github.ensure_pull_request(
             repository,

@@ -215,9 +215,38 @@ class _Button(_Strict):
     accessibility_label: str = Field(default="", max_length=75)
 
 
+class _Option(_Strict):
+    text: Annotated[_Text, _at_most(75)]
+    value: str = Field(min_length=1, max_length=150)
+    description: Annotated[_Text, _at_most(75)] = _ABSENT
+
+
+class _Field(_Strict):
+    action_id: str = Field(default="", max_length=255)
+    options: list[_Option] = Field(min_length=1, max_length=10)
+
+
+class _Radios(_Field):
+    type: Literal["radio_buttons"]
+    initial_option: _Option = _ABSENT
+
+
+class _Checks(_Field):
+    type: Literal["checkboxes"]
+    initial_options: list[_Option] = _ABSENT
+
+
 class _Actions(_Block):
     type: Literal["actions"]
-    elements: list[_Button] = Field(min_length=1, max_length=25)
+    elements: list[Annotated[_Button | _Radios | _Checks, Field(discriminator="type")]] = Field(
+        min_length=1, max_length=25
+    )
+
+    @model_validator(mode="after")
+    def _elements_are_told_apart(self) -> Self:
+        if _repeat([element.action_id for element in self.elements if element.action_id]):
+            raise ValueError("action_id should be unique")
+        return self
 
 
 class _Markdown(_Block):
