@@ -64,6 +64,11 @@ def when(moment: datetime) -> str:
     return f"<!date^{int(moment.timestamp())}^{{date_short_pretty}} {{time}}|{plain}>"
 
 
+def plainly(moment: datetime) -> str:
+    """Write a time in words that need no markup, for a sentence to one person."""
+    return f"on {moment.day} {moment:%B} at {moment:%H:%M} UTC"
+
+
 def is_answer(action: BlockAction) -> bool:
     """Whether somebody used a button of a question."""
     return action.action_id.startswith(f"{ANSWER}_")

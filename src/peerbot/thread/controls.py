@@ -16,7 +16,7 @@ from peerbot.slack.control_words import DELETED_TOO_LATE, ENDED, NOTHING_AT_WORK
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
 from peerbot.slack.question_words import NO_QUESTION, TOOK_BACK, answered_before, not_theirs
-from peerbot.slack.questions import when
+from peerbot.slack.questions import plainly
 
 log = logger(__name__)
 
@@ -83,7 +83,7 @@ class Controls:
         asked = await question(self._journal, conversation, item.of)
         settled = await question_settled(self._journal, conversation, item.of) if asked else None
         if asked and settled:
-            return answered_before(asked, settled, when(settled.settled_at))
+            return answered_before(asked, settled, plainly(settled.settled_at))
         if asked and why == NoEffect.NOT_THEIRS:
             return not_theirs(await self._people.name(asked.asker))
         return NO_QUESTION
