@@ -48,6 +48,7 @@ from peerbot.thread.afford import Afford
 from peerbot.thread.controls import Controls
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
+from peerbot.thread.questions import Questions
 from peerbot.turns.begin import Beginning
 from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
@@ -137,11 +138,12 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             spawn=spawn,
         )
         giving_up = GivingUp(journal=journal, github=forge)
+        questions = Questions(journal=journal, poster=poster, inbox=inbox, everyone=False, spawn=spawn)
         controls = Controls(journal=journal, poster=poster, people=people)
         reconciler = Reconciler(
             journal=journal,
             runs=runs,
-            views=Views(journal, runs, inbox),
+            views=Views(journal, runs, inbox, questions),
             presenter=presenter,
             beginning=Beginning(
                 journal=journal,
@@ -150,7 +152,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
                 branch_prefix=BRANCH_PREFIX,
             ),
             giving_up=giving_up,
-            answering=Answering(journal, presenter, giving_up, controls, "bench", spawn),
+            answering=Answering(journal, presenter, giving_up, controls, questions, "bench", spawn),
             places=Places(runs, journal, 10),
             name="bench",
             worker_environment={},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from system import System, eventually, full_text
-from test_questions import ASK, BLUE, GREEN, RED, asked, buttons, now, press, questions
+from test_questions import ASK, BLUE, GREEN, RED, asked, buttons, now, press, questions, turn_of
 
 from peerbot.conversation.keys import Conversation
 
@@ -47,9 +47,7 @@ async def test_an_answer_after_everything_died_goes_on_at_the_same_call(system: 
 
     await system.start(**AT_ONCE, PEERBOT_DATA_DIR=str(tmp_path / "fresh"))
     await press(system, message, GREEN)
-    await eventually(lambda: len(system.answers(conversation)) == 2, 60)
-    turn = await system.journal.turn(conversation, 2)
-    assert turn
+    turn = await turn_of(system, conversation, 2)
     assert turn.run == 2
     assert '"Which colour?"="Green"' in turn.text
     assert not turn.deferred
@@ -82,9 +80,7 @@ async def test_others_write_meanwhile_and_the_question_stays_open(system: System
     await system.settled(conversation)
     assert buttons(now(system, conversation)), "people can still answer"
     await press(system, message, RED)
-    await eventually(lambda: len(system.answers(conversation)) == 3, 60)
-    turn = await system.journal.turn(conversation, 3)
-    assert turn
+    turn = await turn_of(system, conversation, 3)
     assert "My answer to your question “Which colour?”: Red" in system.read_by_model(3)
     await system.settled(conversation)
 
@@ -105,14 +101,11 @@ async def test_a_worker_that_has_to_go_defers(system: System) -> None:
     dispatcher = await system.start()
     conversation, identity, message = await asked(system)
     await system.end(dispatcher)
-    turn = await system.journal.turn(conversation, 1)
-    assert turn
+    turn = await turn_of(system, conversation, 1)
     assert turn.deferred == "1.1"
     await system.start()
     await press(system, message, BLUE)
-    await eventually(lambda: len(system.answers(conversation)) == 2, 60)
-    turn = await system.journal.turn(conversation, 2)
-    assert turn
+    turn = await turn_of(system, conversation, 2)
     assert '"Which colour?"="Blue"' in turn.text, full_text(turn)
     await system.settled(conversation)
     assert identity

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from system import System, eventually
-from test_questions import asked, buttons, now, press, questions
+from test_questions import asked, buttons, now, press, questions, turn_of
 
 from peerbot.slack.questions import ANSWER
 
@@ -77,9 +77,7 @@ async def test_a_plan_is_decided_the_next_day(system: System, tmp_path: Path, ho
         await system.say("yes, go ahead", thread=conversation, mention=False)
     else:
         await press(system, message, APPROVE if how == "button" else REJECT)
-    await eventually(lambda: len(system.answers(conversation)) == 2, 60)
-    turn = await system.journal.turn(conversation, 2)
-    assert turn
+    turn = await turn_of(system, conversation, 2)
     if how == "reject":
         assert "rejected the plan" in turn.text
         assert not turn.files

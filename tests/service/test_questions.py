@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from system import System, eventually, full_text
 
+from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
 from peerbot.slack.questions import ANSWER, SUBMIT_ACTION
 
@@ -38,6 +39,14 @@ async def asked(system: System, text: str = ASK, **how: Any) -> tuple[Conversati
     before = len(questions(system, conversation))
     await eventually(lambda: len(questions(system, conversation)) > before, 60)
     return conversation, identity, questions(system, conversation)[-1]
+
+
+async def turn_of(system: System, conversation: Conversation, k: int) -> Turn:
+    """Wait until turn `k` is answered."""
+    await eventually(lambda: k in [number for _, number in system.answers(conversation)], 60)
+    turn = await system.journal.turn(conversation, k)
+    assert turn
+    return turn
 
 
 async def press(system: System, message: dict[str, Any], action: str, user: str = "", **chosen: Any) -> None:

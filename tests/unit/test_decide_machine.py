@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from decide_model import Input, Kind, Luck
-from decide_programs import World
+from decide_programs import QUESTION, World
 from decide_promises import check, check_the_end
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -54,7 +54,8 @@ MUTATED = settings(
 NEWEST = st.integers(0, 15)  # counted from the newest actor
 PROGRAMS = ["record", "reconcile", "run", "start", "inbox", "begin", "finish", "final", "close"]
 LUCK = st.sampled_from(["good", "good", "reply lost", "refused"])
-KINDS: list[Kind] = ["plain", "plain", "refused", "poison", "stubborn", "signals", "unpostable", "stop", "stop"]
+KINDS: list[Kind] = ["plain", "plain", "refused", "poison", "stubborn", "signals", "unpostable"]
+KINDS += ["stop", "answer"] * 2
 NOT_THE_CLUSTERS = [RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY]
 
 
@@ -92,6 +93,8 @@ class Conversation(RuleBasedStateMachine):
     @rule(kind=st.sampled_from(KINDS), to=st.integers(0, 1))
     def somebody_writes(self, kind: Kind, to: int) -> None:
         i = f"{len(self.world.inputs) + 1:02}"
+        if kind == "answer" and QUESTION not in self.world.journal:
+            kind = "plain"  # nobody sees a question that is not in the journal
         self.world.inputs[i] = Input(i, kind, self.world.said_at)
         self.world.deliver(self.world.inputs[i], self.world.dispatchers[to])
 

@@ -88,7 +88,11 @@ class Steering:
             return None
         waiting = await unanswered(self._journal, caller.conversation)
         before = [item for item in waiting if in_order(item.id) < in_order(found[0].id)]
-        covered = [item.id for item in before if await self._inbox.fixed_answer(item) is None]
+        covered = [
+            item.id
+            for item in before
+            if await self._inbox.has_effect(item) and await self._inbox.fixed_answer(item) is None
+        ]
         if not covered:
             return None  # it is for what was said before the turn's own messages
         log.info("stop_handed_over", conversation=str(caller.conversation), run=caller.record.n, turn=turn)

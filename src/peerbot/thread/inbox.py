@@ -101,7 +101,7 @@ class Inbox:
         if have and all(i in have or input_kind(i) not in SAID for i in await self._journal.pending_in(conversation)):
             return []
         found = await self._before_a_stop(conversation, await self._in_order(conversation))
-        new = with_edits([item for item in found if item.id not in have and await self._has_effect(item)])
+        new = with_edits([item for item in found if item.id not in have and await self.has_effect(item)])
         edits = {item.id: ids[1:] for item, ids in new}
         items = [item for item, _ in new if await self.fixed_answer(item) is None]
         if not items:
@@ -127,7 +127,7 @@ class Inbox:
             for item in items
         ]
 
-    async def _has_effect(self, item: Input) -> bool:
+    async def has_effect(self, item: Input) -> bool:
         """Whether an input counts: an answer does if it settled its question."""
         if item.kind != "answer":
             return True
@@ -152,7 +152,7 @@ class Inbox:
     async def asker(self, conversation: Conversation) -> str:
         """Find the author of the first input that the agent has to answer now, who pays for it; empty if none waits."""
         for item in await unanswered(self._journal, conversation):
-            if await self._has_effect(item) and await self.fixed_answer(item) is None:
+            if await self.has_effect(item) and await self.fixed_answer(item) is None:
                 return item.user
         return ""
 

@@ -8,6 +8,7 @@ from typing import Any
 from peerbot.conversation.keys import Conversation
 from peerbot.local.slack import Change
 from peerbot.thread.answers import METADATA_EVENT
+from peerbot.thread.questions import QUESTION_EVENT
 
 MARKS = {"complete": "✓", "in_progress": "▸", "error": "✗"}
 
@@ -29,7 +30,9 @@ class Narrator:
         if change.kind == "reaction":
             self._reaction(change)
         elif message.get("user") == self._bot_user and change.kind in ("posted", "updated"):
-            if answered_turn(message) is None:
+            if (message.get("metadata") or {}).get("event_type") == QUESTION_EVENT:
+                self._once(change, "question", f"❓ {_plain(message['text'])}\n   Write your answer here.")
+            elif answered_turn(message) is None:
                 self._card(change)
             else:
                 self._over.add(self._last_card.get(change.thread_ts, ""))
@@ -83,5 +86,6 @@ def answered_turn(message: dict[str, Any]) -> tuple[Conversation, int] | None:
 
 def _plain(mrkdwn: str, *, links: bool = True) -> str:
     """Turn Slack's notation into plain text. A link becomes its label and address, or its label alone."""
-    text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", r"\2 (\1)" if links else r"\2", mrkdwn)
+    text = re.sub(r"<@[UW][A-Z0-9]+> ?", "", mrkdwn)
+    text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", r"\2 (\1)" if links else r"\2", text)
     return unescape(text.replace("`", "").replace("*", ""))
