@@ -108,6 +108,7 @@ def check_the_end(world: World) -> None:
         if item.kind == "answer":
             counts = world.journal.get(SETTLED) == [i]
             assert not (counts and settled), f"{i} settled the question, and its author was told that it did not"
+            assert not settled or SETTLED in world.journal, f"{i} was told that it came too late, and nothing was first"
             assert counts or named[i] == 0, f"{i} did not settle the question, and a turn names it"
     assert all(is_posted(world, turn) for turn in world.turns()), "a turn is not posted"
     assert not world.marked(), "markers are left"

@@ -29,10 +29,13 @@ from peerbot.conversation.steps import (
     Close,
     GiveUp,
     LookAgain,
+    NoEffect,
     Nothing,
     Post,
     Reserve,
+    SettleQuestion,
     Step,
+    Tell,
     Unmark,
     Wake,
 )
@@ -330,6 +333,17 @@ def posts_what_is_due_last(view: View, now: datetime) -> Step:
     return Post(due[-1].k, due[-1].claims + 1) if due else step
 
 
+def ignores_questions(view: View, now: datetime) -> Step:
+    return next_step(replace(view, questions=(), vain={}), now)
+
+
+def tells_everyone(view: View, now: datetime) -> Step:
+    """All who answered are told that somebody else was first, the first one, too."""
+    answers = [i for question in view.questions for i in question.answers]
+    settled = next_step(view, now)
+    return Tell(answers[-1], NoEffect.ANSWERED) if answers and isinstance(settled, SettleQuestion) else settled
+
+
 def ignores_stops(view: View, now: datetime) -> Step:
     stops = {stop.id for stop in view.stops}
     return next_step(replace(view, pending=tuple(i for i in view.pending if i not in stops), stops=()), now)
@@ -365,6 +379,8 @@ MUTATIONS: dict[Callable[[View, datetime], Step], str] = {
     never_posts_again: "a turn is not posted",
     begins_what_is_old: "was begun unasked",
     offers_what_is_fresh: "offered too early",
+    ignores_questions: "a run for what needs none",
+    tells_everyone: "nothing was first|was told that it did not",
     ignores_stops: "was acked, and not answered|markers are left",
     takes_stops_for_messages: "a run for what needs none",
     stops_what_came_later: "which came before",
