@@ -10,6 +10,7 @@ from system import System, eventually, full_text
 from test_questions import ASK, BLUE, GREEN, RED, asked, buttons, now, press, questions, turn_of
 
 from peerbot.conversation.keys import Conversation
+from peerbot.local.slack import Fault
 
 AT_ONCE = {"PEERBOT_QUESTION_MINUTES": "0"}  # so a worker waits for nobody
 
@@ -136,3 +137,29 @@ async def test_answered_between_two_workers(system: System) -> None:
     assert len(turn.inputs) == 2
     assert len(questions(system, conversation)) == 1
     await system.settled(conversation)
+
+
+async def test_the_message_is_edited_after_a_crash_between_journal_and_slack(system: System) -> None:
+    dispatcher = await system.start()
+    conversation, identity, message = await asked(system)
+    system.slack.faults.add("chat.update", Fault(error="internal_error"), times=10_000)
+    await press(system, message, BLUE)
+    await eventually(lambda: [file for file in system.files(conversation) if file.endswith("/1/1.settled")])
+    await system.end(dispatcher, signal.SIGKILL)
+    assert buttons(now(system, conversation))
+    system.slack.faults.clear()
+    await system.start()
+    await eventually(lambda: not buttons(now(system, conversation)), 60)
+    turn = await system.answer(conversation, identity)
+    assert "Blue" in turn.text
+    await system.settled(conversation)
+
+
+async def test_the_sign_says_who_waits(system: System) -> None:
+    await system.start(**AT_ONCE)
+    conversation, identity, message = await asked(system)
+    await eventually(lambda: system.reactions(conversation, identity) == {"question"})
+    await eventually(lambda: "Needs you" in str(system.cards(conversation)[0]["blocks"]))
+    await press(system, message, BLUE)
+    await turn_of(system, conversation, 2)
+    await eventually(lambda: system.reactions(conversation, identity) == {"white_check_mark"})

@@ -96,6 +96,7 @@ async def test_a_form_asks_several_questions_at_once(system: System) -> None:
     await system.start()
     conversation, identity, message = await asked(system, "ask me two things, I may take several")
     assert buttons(message) == ["peerbot_choice_0", "peerbot_choice_1", SUBMIT_ACTION]
+    await press(system, message, "peerbot_choice_0", peerbot_choice_0=["1"])  # Slack tells each change
     await press(system, message, SUBMIT_ACTION)
     await eventually(lambda: "Choose something first" in str(system.slack.whispers(system.slack.person)))
     await press(system, message, SUBMIT_ACTION, peerbot_choice_0=["0", "2"], peerbot_choice_1=["1"])

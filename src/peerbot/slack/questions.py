@@ -101,7 +101,7 @@ def _body(question: Question, *, with_controls: bool) -> list[Block]:
     blocks: list[Block] = []
     for number, item in enumerate(question.items):
         blocks.append(section(fit(_lines(item, options=buttons or not with_controls), SECTION_LIMIT)))
-        if with_controls and not buttons:
+        if with_controls and not buttons and item.options:
             blocks.append({"type": "actions", "elements": [_field(number, item)]})
     return [*blocks, *(_controls(question) if with_controls else ())]
 
@@ -135,11 +135,11 @@ def _field(number: int, item: Item) -> Block:
 
 
 def _controls(question: Question) -> list[Block]:
+    if not any(question.choices(item) for item in range(question.count)):
+        return []  # only words can answer it
     if not _has_buttons(question):
         return [{"type": "actions", "elements": [_button(SUBMIT_ACTION, question.id, SUBMIT, "primary")]}]
     labels = question.choices(0)
-    if not labels:
-        return []
     style = {APPROVE: "primary", REJECT: "danger"} if question.kind == "plan" else {}
     buttons = [
         _button(f"{ANSWER}_{n}", f"{question.id}:{n}", label, style.get(label, "")) for n, label in enumerate(labels)

@@ -18,8 +18,11 @@ Chosen = Mapping[str, Sequence[str]]
 
 
 def pressed(user: Object, channel: Object, message: Object, action_id: str, at: str, chosen: Chosen) -> Object:
-    """Make the payload of a pressed button. Raises `LookupError` if the message has no such button."""
-    button, block_id = next(_elements(message, action_id))
+    """Make the payload of a pressed button, or of a choice in a field. Raises `LookupError` if there is no such one."""
+    used, block_id = next(_elements(message, action_id))
+    state = _state(message, chosen)
+    if action_id in state.get(block_id, {}):
+        used = state[block_id][action_id] | {"action_id": action_id}
     container = {"type": "message", "message_ts": message["ts"], "channel_id": channel["id"], "is_ephemeral": False}
     if "thread_ts" in message:
         container["thread_ts"] = message["thread_ts"]
@@ -31,8 +34,8 @@ def pressed(user: Object, channel: Object, message: Object, action_id: str, at: 
         "response_url": _response_url(),
         "channel": {"id": channel["id"], "name": channel["name"] or "directmessage"},
         "message": sent(message),
-        "state": {"values": _state(message, chosen)},
-        "actions": [button | {"block_id": block_id, "action_ts": at}],
+        "state": {"values": state},
+        "actions": [used | {"block_id": block_id, "action_ts": at}],
     }
 
 
