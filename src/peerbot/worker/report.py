@@ -168,9 +168,9 @@ _ACTIONS = {
     "WebFetch": "Look something up",
     "Bash": "Run a command",
     "Agent": "Ask a helper",
-    "AskUserQuestion": "Ask you",
+    "AskUserQuestion": "Ask a question",
     "EnterPlanMode": "Make a plan",
-    "ExitPlanMode": "Show you the plan",
+    "ExitPlanMode": "Show the plan",
     "mcp__peerbot__send_file": "Send {file}",
 }
 

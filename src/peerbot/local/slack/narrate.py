@@ -31,7 +31,7 @@ class Narrator:
             self._reaction(change)
         elif message.get("user") == self._bot_user and change.kind in ("posted", "updated"):
             if (message.get("metadata") or {}).get("event_type") == QUESTION_EVENT:
-                self._once(change, "question", f"❓ {_plain(message['text'])}\n   Write your answer here.")
+                self._question(change)
             elif answered_turn(message) is None:
                 self._card(change)
             else:
@@ -48,6 +48,13 @@ class Narrator:
         names = {reaction["name"] for reaction in change.message.get("reactions", [])}
         if "eyes" in names:
             self._once(change, "reaction", "👀 received and recorded")
+
+    def _question(self, change: Change) -> None:
+        text = _plain(change.message["text"])
+        if change.kind == "posted":
+            self._once(change, "question", f"❓ {text}\n   Write your answer here.")
+        else:
+            self._once(change, "question", f"❓ {text.partition(chr(10))[0]}")
 
     def _card(self, change: Change) -> None:
         if change.ts in self._over:
@@ -87,5 +94,6 @@ def answered_turn(message: dict[str, Any]) -> tuple[Conversation, int] | None:
 def _plain(mrkdwn: str, *, links: bool = True) -> str:
     """Turn Slack's notation into plain text. A link becomes its label and address, or its label alone."""
     text = re.sub(r"<@[UW][A-Z0-9]+> ?", "", mrkdwn)
+    text = re.sub(r"<!date\^[^|>]*\|([^>]*)>", r"\1", text)
     text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", r"\2 (\1)" if links else r"\2", text)
     return unescape(text.replace("`", "").replace("*", ""))
