@@ -176,13 +176,7 @@ class Wire:
             overtaken=catch_up.overtaken,
             afford=Afford(money.chains, money.limits),
         )
-        questions = Questions(
-            journal=journal,
-            poster=services.poster,
-            inbox=inbox,
-            everyone=settings.peerbot_questions_for is Deciders.EVERYONE,
-            spawn=self.tasks.spawn,
-        )
+        questions = self._questions(services, inbox)
         presenter = self._presenter(services, money)
         gateway = await self._gateway(services, money, inbox, questions, presenter, path)
         return_large_blocks()
@@ -265,6 +259,15 @@ class Wire:
             ),
             spent=money.accounts.spent,
             spawn=self.loops.spawn,
+        )
+
+    def _questions(self, services: _Services, inbox: Inbox) -> Questions:
+        return Questions(
+            journal=services.journal,
+            poster=services.poster,
+            inbox=inbox,
+            everyone=self.settings.peerbot_questions_for is Deciders.EVERYONE,
+            spawn=self.tasks.spawn,
         )
 
     async def _gateway(
