@@ -50,6 +50,7 @@ from peerbot.thread.afford import Afford
 from peerbot.thread.controls import Controls
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
+from peerbot.thread.questions import Questions
 from peerbot.thread.status import Status
 from peerbot.turns.back import Back
 from peerbot.turns.begin import Beginning
@@ -142,14 +143,15 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             spawn=spawn,
         )
         giving_up = GivingUp(journal=journal, github=forge)
+        questions = Questions(journal=journal, poster=poster, inbox=inbox, everyone=False, spawn=spawn)
         controls = Controls(journal=journal, poster=poster, people=people)
-        answering = Answering(journal, presenter, giving_up, controls, "bench", spawn)
+        answering = Answering(journal, presenter, giving_up, controls, questions, "bench", spawn)
         repositories = Repositories(forge)
         back = Back(journal, forge, Refs(session, forge.api, forge.git_authorization), repositories)
         reconciler = Reconciler(
             journal=journal,
             runs=runs,
-            views=Views(journal, runs, inbox),
+            views=Views(journal, runs, inbox, questions),
             presenter=presenter,
             beginning=Beginning(
                 journal=journal,

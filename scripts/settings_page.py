@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from peerbot.settings import reference
+from peerbot.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 HEAD = """\
@@ -14,6 +14,23 @@ missing or wrong, the dispatcher names all of them at its start and ends with ex
 from `src/peerbot/settings.py`.)
 
 """
+
+
+def reference() -> str:
+    """Write the settings as a Markdown table, in the order in which they are declared, for `docs/settings.md`."""
+    rows = ["| variable | meaning | default |", "|---|---|---|"]
+    for name, item in Settings.model_fields.items():
+        default = "required" if item.is_required() else _shown(item.default)
+        rows.append(f"| `{name.upper()}` | {item.description} | {default} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown(default: object) -> str:
+    if default is None:
+        return "—"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{str(default).replace(str(Path.home()), '~')}`"
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.conversation.limits import Limit, Scope
+from peerbot.conversation.questions import Deciders
 from peerbot.errors import SettingsError
 
 _OURS = ("PEERBOT_",)
@@ -204,6 +205,18 @@ class Settings(_Environment):
         description="How long a dispatcher that is asked to end waits for streams and answers to finish, in seconds.",
     )
     session_timeout_minutes: float = Field(default=5.0, gt=0, description="How long one turn may take, in minutes.")
+    peerbot_question_minutes: float | None = Field(
+        default=None,
+        ge=0,
+        le=60,
+        description="How long a turn's worker waits for people's answers to the agent's questions, in minutes. Then it "
+        "ends, and a later answer starts another that goes on. If it is not set: `SESSION_TIMEOUT_MINUTES`.",
+    )
+    peerbot_questions_for: Deciders = Field(
+        default=Deciders.ASKER,
+        description="Who may answer the agent's questions and approve its plans: `asker`, the person who asked for the "
+        "work, or `everyone` who may use the bot in the channel.",
+    )
     peerbot_checkpoint_seconds: float = Field(
         default=3.0,
         gt=0,
@@ -381,20 +394,3 @@ def _begins(value: SecretStr, prefix: str, sentence: str) -> SecretStr:
     if not value.get_secret_value().startswith(prefix):
         raise ValueError(sentence)
     return value
-
-
-def reference() -> str:
-    """Write the settings as a Markdown table, in the order in which they are declared, for `docs/settings.md`."""
-    rows = ["| variable | meaning | default |", "|---|---|---|"]
-    for name, item in Settings.model_fields.items():
-        default = "required" if item.is_required() else _shown(item.default)
-        rows.append(f"| `{name.upper()}` | {item.description} | {default} |")
-    return "\n".join(rows) + "\n"
-
-
-def _shown(default: object) -> str:
-    if default is None:
-        return "—"
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    return f"`{str(default).replace(str(Path.home()), '~')}`"

@@ -41,6 +41,7 @@ from peerbot.thread.afford import Afford
 from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
+from peerbot.thread.questions import Questions
 from peerbot.thread.status import Status
 from peerbot.turns.bills import Bills
 from peerbot.turns.branches import Branches
@@ -149,6 +150,7 @@ class GatewayServer:
                 turn_seconds=300,
             ),
             git=GitRelay(session, github.git_authorization),
+            questions=Questions(journal=self.journal, poster=poster, inbox=inbox, everyone=False, spawn=self.spawn),
             shared=SharedFiles(outbound),
             sending=Sending(self.journal, poster),
             limits=Limits(

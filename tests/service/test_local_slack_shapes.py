@@ -243,6 +243,12 @@ FEEDBACK = {
     "positive_button": {"text": {"type": "plain_text", "text": "+"}, "value": "good:1", "accessibility_label": "Yes"},
     "negative_button": {"text": {"type": "plain_text", "text": "-"}, "value": "bad:1"},
 }
+OPTIONS: dict[str, Any] = {
+    "options": [
+        {"text": {"type": "plain_text", "text": "Red"}, "value": "0"},
+        {"text": {"type": "plain_text", "text": "Blue"}, "value": "1", "description": BUTTON["text"]},
+    ]
+}
 TASK = {
     "type": "task_card",
     "task_id": "t3",
@@ -270,9 +276,11 @@ BLOCKS: list[dict[str, Any]] = [
     {
         "type": "actions",
         "block_id": "runctl",
-        "elements": [BUTTON, BUTTON | {"style": "danger", "url": "https://example.com"}, MENU],
+        "elements": [BUTTON, BUTTON | {"action_id": "run_open", "style": "danger", "url": "https://example.com"}, MENU],
     },
     {"type": "context_actions", "elements": [FEEDBACK]},
+    {"type": "actions", "block_id": "colour", "elements": [{"type": "radio_buttons", "action_id": "c", **OPTIONS}]},
+    {"type": "actions", "block_id": "sizes", "elements": [{"type": "checkboxes", "action_id": "s", **OPTIONS}]},
     RICH,
 ]
 
@@ -367,9 +375,11 @@ async def everything(slack: LocalSlack, call: Any) -> list[Any]:
     await call("files.info", file="F0NOWHERE01")
     await slack.forward(slack.person, general, shared, general, slack.mention())
     await call("chat.getPermalink", channel=general, message_ts=card["ts"])
-    await slack.press(slack.person, general, card["ts"], "run_stop")
     await slack.press(slack.person, general, card["ts"], "more", "new_session:1")
     await slack.press(slack.person, general, card["ts"], "feedback", "bad:1")
+    await slack.press(slack.person, general, card["ts"], "run_stop", c=["1"], s=["0", "1"])
+    await slack.press(slack.person, general, card["ts"], "c", c=["1"])
+    await slack.press(slack.person, general, card["ts"], "s", s=["0"])
     await slack.submit(slack.person, VIEW, {"why": {"text": {"type": "plain_text_input", "value": "too slow"}}})
     await slack.command(slack.person, slack.direct, "/peerbot", "status")
     await slack.edit(slack.person, general, root, f"{slack.mention()} stop")

@@ -16,7 +16,7 @@ from peerbot.errors import Unavailable
 
 T = TypeVar("T")
 Program = Generator[Callable[[], bool] | None, None, T]
-Kind = Literal["plain", "refused", "poison", "stubborn", "signals", "unpostable", "stop"]
+Kind = Literal["plain", "refused", "poison", "stubborn", "signals", "unpostable", "stop", "answer"]
 Luck = Literal["good", "reply lost", "refused"]
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ LET_GO_AT = 3  # thread/answers.py
 
 @dataclass(eq=False)
 class Input:
-    """A message that a person wrote, or a stop.
+    """A message that a person wrote, a stop, or an answer to what the agent asked.
 
     `refused`: answered without a run; `poison`: kills every worker that works on it, `stubborn`: as soon as that worker
     has got further than the one before, `signals`: by a signal, then; `unpostable`: Slack never takes an answer to it,
@@ -68,6 +68,7 @@ class Turn:
     gave_up: bool = False
     stops: bool = False  # it was stopped
     offered_at: datetime | None = None  # when it was decided that its inputs are too old to be begun
+    deferred: bool = False  # its agent waits for the answer
 
 
 @dataclass(frozen=True)

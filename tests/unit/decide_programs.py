@@ -34,9 +34,11 @@ from peerbot.conversation import steps
 from peerbot.conversation.decide import next_step
 from peerbot.conversation.documents import RunClosed
 from peerbot.conversation.ends import RunEnd
-from peerbot.conversation.notes import NothingAsked
-from peerbot.conversation.view import RunView, Stop, UnpostedTurn, View
+from peerbot.conversation.notes import NothingAsked, Refusal
+from peerbot.conversation.view import Open, RunView, Stop, UnpostedTurn, View
 from peerbot.errors import Conflict, Refused, Unavailable
+
+QUESTION, SETTLED = "questions/1.json", "questions/1.settled"
 
 
 class World(Stage):
@@ -86,7 +88,7 @@ class World(Stage):
         yield None
         if self.luck == "refused" or "slack" in self.down:
             raise Unavailable
-        if self.recovers and not item.deleted and item.kind != "stop":
+        if self.recovers and not item.deleted and item.kind not in ("stop", "answer"):
             yield from self.write_down(dispatcher, item)
         else:
             yield None
@@ -169,7 +171,29 @@ class World(Stage):
         said_at = {i: self.inputs[i].said_at for i in inputs}
         stops = tuple(Stop(i, settled=f"settled/{i}" in self.journal) for i in inputs if self.inputs[i].kind == "stop")
         fixed = dict.fromkeys(refused, NothingAsked())
-        return View(pending, done, unposted, tuple(runs), fixed, said_at, orphans, stops)
+        yield None
+        vain, questions = self.seen(inputs)
+        return View(
+            pending, done, unposted, tuple(runs), fixed, said_at, orphans, stops, questions=questions, vain=vain
+        )
+
+    # thread/questions.py
+
+    def seen(self, inputs: list[str]) -> tuple[dict[str, steps.NoEffect | Refusal], tuple[Open, ...]]:
+        """What is in vain, and the question if it is open. There is one in the model."""
+        asked, settled = self.journal.get(QUESTION), self.journal.get(SETTLED)
+        answers = [i for i in inputs if self.inputs[i].kind == "answer"]
+        if settled is not None:
+            vain = {i: steps.NoEffect.ANSWERED for i in answers if settled != [i]}
+            stops = [i for i in inputs if self.inputs[i].kind == "stop" and settled == [i]]
+            return {**vain, **dict.fromkeys(stops, steps.NoEffect.TOOK_BACK)}, ()
+        if asked is None:
+            return dict.fromkeys(answers, steps.NoEffect.NO_QUESTION), ()
+        turn = self.journal.get(f"turns/{asked[0]}.json")
+        return {}, (Open("1.1", tuple(answers), over=turn is not None and not turn.deferred),)
+
+    def has_effect(self, i: str) -> bool:
+        return self.inputs[i].kind != "answer" or self.journal.get(SETTLED) == [i]
 
     def run_view(self, run: Run, *, live: bool) -> Program[RunView]:
         yield None
@@ -188,7 +212,7 @@ class World(Stage):
         """As `journal/progress.py` does, for whatever turn."""
         return any(key.startswith("parts/") and key.endswith(f"/{n}") for key in self.journal)
 
-    def take(self, dispatcher: Dispatcher, step: steps.Step) -> Program[bool]:
+    def take(self, dispatcher: Dispatcher, step: steps.Step) -> Program[bool]:  # noqa: PLR0912 - a branch a step
         match step:
             case steps.Unmark(inputs):
                 yield from self.unmark(inputs)
@@ -200,6 +224,8 @@ class World(Stage):
                 yield from self.answer(dispatcher, inputs, gave_up=False)
             case steps.Tell() | steps.AnswerStopped():
                 yield from self.settle(dispatcher, step)
+            case steps.SettleQuestion(_, by):
+                yield from self.create(SETTLED, [by])
             case steps.GiveUp(inputs, _):
                 yield from self.answer(dispatcher, inputs, gave_up=True)
             case steps.Offer(inputs, _):
@@ -315,7 +341,8 @@ class World(Stage):
 
     def inbox(self, _dispatcher: Dispatcher, _n: int) -> Program[list[str]]:
         yield None
-        return self.before_a_stop([i for i in self.waiting() if self.inputs[i].kind not in ("refused", "stop")])
+        waiting = [i for i in self.waiting() if self.inputs[i].kind not in ("refused", "stop") and self.has_effect(i)]
+        return self.before_a_stop(waiting)
 
     def before_a_stop(self, waiting: list[str]) -> list[str]:
         """Leave what came after a stop of the first of these to the next turn (thread/inbox.py)."""
@@ -332,9 +359,20 @@ class World(Stage):
             return None
         yield None
         stops = self.stops()
-        said = [i for i in self.waiting() if self.inputs[i].kind not in ("stop", "refused")]
+        said = [i for i in self.waiting() if self.inputs[i].kind not in ("stop", "refused") and self.has_effect(i)]
         covered = [i for i in said if stops and i < stops[0]]
-        return [*covered, *stops] if covered else []
+        if covered:
+            return [*covered, *stops]
+        asked, settled = self.journal.get(QUESTION), self.journal.get(SETTLED)
+        mine = asked is not None and asked[0] == k and settled is not None
+        return [i for i in self.waiting() if mine and settled == [i] and self.inputs[i].kind == "answer"]
+
+    def ask(self, _dispatcher: Dispatcher, n: int, k: int) -> Program[None]:
+        """What the agent asks (gateway/questions.py): once in the model, and again by the next run of the turn."""
+        yield None
+        self.access(n)
+        if QUESTION not in self.journal:
+            yield from self.create(QUESTION, [k])
 
     def begin(self, _dispatcher: Dispatcher, n: int) -> Program[int]:
         yield None
@@ -367,7 +405,8 @@ class World(Stage):
             left = self.still_waiting(inputs, fenced=self.finish_is_fenced)
             yield None  # the pull request is opened
             stops = any(self.inputs[i].kind == "stop" for i in left)
-            turn = Turn(k, n, left, nonce, self.now, self.clock, stops=stops)
+            asks = self.journal.get(QUESTION) == [k] and self.journal.get(SETTLED) is None and not stops
+            turn = Turn(k, n, left, nonce, self.now, self.clock, stops=stops, deferred=asks)
             if left and (yield from self.create(f"turns/{k}.json", turn)):
                 self.spawn(dispatcher, "final", self.final(dispatcher, turn))
                 return
@@ -462,6 +501,7 @@ class World(Stage):
         yield from self.call(self.keep_part, n, k)
         if kinds & {"stubborn", "signals"}:
             raise Died(by_signal="signals" in kinds)
+        yield from self.call(self.ask, n, k)
         stopped = yield from self.call(self.steer, n, k)
         if stopped is None:
             return

@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import combinations
 
 from decide_model import Run, Turn
-from decide_programs import World
+from decide_programs import SETTLED, World
 
 from peerbot.conversation.deadlines import COMES_WITHIN, LONGEST_BACK_OFF, OFFER_AFTER, back_off
 from peerbot.conversation.decide import MOST_TRIES, TRIES
@@ -55,7 +55,7 @@ def check_markers(world: World) -> None:
         if item.acked or f"inputs/{i}" in world.journal:
             there = f"pending/{i}" in world.journal or i in posted or item.dropped or f"settled/{i}" in world.journal
             assert there, f"{i} has no marker, and no posted answer"
-        assert item.deleted or not item.dropped or item.kind == "stop", (
+        assert item.deleted or not item.dropped or item.kind in ("stop", "answer"), (
             f"the marker of {i} was dropped, and its message is there"
         )
 
@@ -64,7 +64,7 @@ def check_runs(world: World) -> None:
     assert {f"runs/{run.n}.json" for run in world.runs()} == world.documents("runs"), "a run's number was left out"
     for run in world.runs():
         assert run.n == 1 or world.closed(run.n - 1), f"run {run.n} was reserved while run {run.n - 1} was open"
-        needless = [i for i in run.serves if world.inputs[i].kind in ("refused", "stop")]
+        needless = [i for i in run.serves if world.inputs[i].kind in ("refused", "stop") or not world.has_effect(i)]
         assert not needless, "a run for what needs none"
         assert not all(is_old(world, run, i) for i in run.serves), f"run {run.n} was begun unasked, after hours"
         job, closed = world.jobs.get(run.n), world.closed(run.n)
@@ -104,7 +104,12 @@ def check_the_end(world: World) -> None:
         settled = f"settled/{i}" in world.journal
         once = named[i] == 1 or (named[i] == 0 and settled)
         assert once if item.acked and not item.dropped else named[i] <= 1, f"{i} was acked, and not answered"
-        assert item.kind == "stop" or not settled, f"{i} is a message, and was settled without an answer"
+        assert item.kind in ("stop", "answer") or not settled, f"{i} is a message, and was settled without an answer"
+        if item.kind == "answer":
+            counts = world.journal.get(SETTLED) == [i]
+            assert not (counts and settled), f"{i} settled the question, and its author was told that it did not"
+            assert not settled or SETTLED in world.journal, f"{i} was told that it came too late, and nothing was first"
+            assert counts or named[i] == 0, f"{i} did not settle the question, and a turn names it"
     assert all(is_posted(world, turn) for turn in world.turns()), "a turn is not posted"
     assert not world.marked(), "markers are left"
     assert all(job.end for job in world.jobs.values()), "a run goes on for ever"

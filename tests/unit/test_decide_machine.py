@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from decide_model import Input, Kind, Luck
-from decide_programs import World
+from decide_programs import QUESTION, World
 from decide_promises import check, check_the_end
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -29,10 +29,13 @@ from peerbot.conversation.steps import (
     Close,
     GiveUp,
     LookAgain,
+    NoEffect,
     Nothing,
     Post,
     Reserve,
+    SettleQuestion,
     Step,
+    Tell,
     Unmark,
     Wake,
 )
@@ -54,7 +57,8 @@ MUTATED = settings(
 NEWEST = st.integers(0, 15)  # counted from the newest actor
 PROGRAMS = ["record", "reconcile", "run", "start", "inbox", "begin", "finish", "final", "close"]
 LUCK = st.sampled_from(["good", "good", "reply lost", "refused"])
-KINDS: list[Kind] = ["plain", "plain", "refused", "poison", "stubborn", "signals", "unpostable", "stop", "stop"]
+KINDS: list[Kind] = ["plain", "plain", "refused", "poison", "stubborn", "signals", "unpostable"]
+KINDS += ["stop", "answer"] * 2
 NOT_THE_CLUSTERS = [RunEnd.CRASHED, RunEnd.OUT_OF_MEMORY]
 
 
@@ -92,6 +96,8 @@ class Conversation(RuleBasedStateMachine):
     @rule(kind=st.sampled_from(KINDS), to=st.integers(0, 1))
     def somebody_writes(self, kind: Kind, to: int) -> None:
         i = f"{len(self.world.inputs) + 1:02}"
+        if kind == "answer" and QUESTION not in self.world.journal:
+            kind = "plain"  # nobody sees a question that is not in the journal
         self.world.inputs[i] = Input(i, kind, self.world.said_at)
         self.world.deliver(self.world.inputs[i], self.world.dispatchers[to])
 
@@ -327,6 +333,17 @@ def posts_what_is_due_last(view: View, now: datetime) -> Step:
     return Post(due[-1].k, due[-1].claims + 1) if due else step
 
 
+def ignores_questions(view: View, now: datetime) -> Step:
+    return next_step(replace(view, questions=(), vain={}), now)
+
+
+def tells_everyone(view: View, now: datetime) -> Step:
+    """All who answered are told that somebody else was first, the first one, too."""
+    answers = [i for question in view.questions for i in question.answers]
+    settled = next_step(view, now)
+    return Tell(answers[-1], NoEffect.ANSWERED) if answers and isinstance(settled, SettleQuestion) else settled
+
+
 def ignores_stops(view: View, now: datetime) -> Step:
     stops = {stop.id for stop in view.stops}
     return next_step(replace(view, pending=tuple(i for i in view.pending if i not in stops), stops=()), now)
@@ -362,6 +379,8 @@ MUTATIONS: dict[Callable[[View, datetime], Step], str] = {
     never_posts_again: "a turn is not posted",
     begins_what_is_old: "was begun unasked",
     offers_what_is_fresh: "offered too early",
+    ignores_questions: "a run for what needs none",
+    tells_everyone: "nothing was first|was told that it did not",
     ignores_stops: "was acked, and not answered|markers are left",
     takes_stops_for_messages: "a run for what needs none",
     stops_what_came_later: "which came before",

@@ -102,6 +102,10 @@ PEERBOT_CHANNEL_MONTH_BUDGET_USD: {{ . | quote }}
 PEERBOT_MONTH_BUDGET_USD: {{ . | quote }}
 {{- end }}
 SESSION_TIMEOUT_MINUTES: {{ .Values.config.sessionTimeoutMinutes | quote }}
+{{- if ne (toString .Values.config.questionMinutes) "" }}
+PEERBOT_QUESTION_MINUTES: {{ .Values.config.questionMinutes | quote }}
+{{- end }}
+PEERBOT_QUESTIONS_FOR: {{ .Values.config.questionsFor | quote }}
 LOG_LEVEL: {{ .Values.config.logLevel | quote }}
 PEERBOT_RUNTIME: "kubernetes"
 PEERBOT_WORKER_POD: "/etc/peerbot/worker-pod.json"

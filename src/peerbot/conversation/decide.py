@@ -28,6 +28,7 @@ from peerbot.conversation.steps import (
     Post,
     Recover,
     Reserve,
+    SettleQuestion,
     Show,
     Step,
     Tell,
@@ -55,7 +56,9 @@ def next_step(view: View, now: datetime) -> Step:
         return Post(first.k, first.claims + 1)
     newest = view.runs[0] if view.runs else None
     step: Step
-    if view.deletions:
+    if about := _question(view):
+        step = about
+    elif view.deletions:
         step = _delete(view.deletions[0], newest)
     elif view.stops and (stopping := _stop(view, view.stops[0], newest)):
         step = stopping
@@ -85,6 +88,18 @@ def _delete(deletion: Deletion, newest: RunView | None) -> Step:
     return Drop((*deletion.of, deletion.id))
 
 
+def _question(view: View) -> Step | None:
+    """Decide the step for what people did about a question. What its author took back settles nothing."""
+    taken_back = {identity for deletion in view.deletions for identity in deletion.of}
+    if vain := next(iter(view.vain.items()), None):
+        return Tell(*vain)
+    for question in view.questions:
+        answers = [identity for identity in question.answers if identity not in taken_back]
+        if question.over or answers:
+            return SettleQuestion(question.id, "" if question.over else answers[0])
+    return None
+
+
 def _stop(view: View, stop: Stop, newest: RunView | None) -> Step | None:
     """Decide the step for the oldest stop; None if a run that has ended must be closed first.
 
@@ -98,6 +113,8 @@ def _stop(view: View, stop: Stop, newest: RunView | None) -> Step | None:
     before = view.pending[: view.pending.index(stop.id)]
     stopped = tuple(i for i in view.waiting if i in before and i not in view.fixed)  # the others get their own answer
     if not stopped:
+        if view.questions:  # nobody is at work, but somebody is waited for
+            return SettleQuestion(view.questions[-1].id, stop.id)
         return Tell(stop.id, NoEffect.NOTHING_AT_WORK)
     if newest and not newest.closed and newest.started:
         # Its worker interrupts the agent, keeps the work and answers. If it is gone, it is closed first.

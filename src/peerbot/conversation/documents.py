@@ -71,7 +71,7 @@ class SharedFile(BaseModel):
 class Input(Document):
     """`inputs/{ts}-{kind}.json`: a person's action, as Slack reported it."""
 
-    kind: Literal["message", "edit", "delete", "stop", "choice"] = "message"
+    kind: Literal["message", "edit", "delete", "stop", "answer", "choice"] = "message"
     door: Door = "message"
     team: str
     channel: str
@@ -83,7 +83,8 @@ class Input(Document):
     text: str  # as Slack sent it, escaped
     files: list[SharedFile] = Field(default_factory=list)
     event_id: str
-    of: str = ""  # of an edit or a deletion: the `ts` of the message
+    of: str = ""  # of an edit or a deletion: the `ts` of the message; of an answer: the question's id
+    picks: list[list[int]] = Field(default_factory=list)  # of an answer: the numbers of the choices, item by item
     turn: int | None = None  # of a stop: the turn that it is for; None: the one that is at work; of a choice: its turn
     act: str = ""  # of a choice: an `Act` (`conversation/choices.py`), or one of a newer release
     received_at: AwareDatetime = Field(default_factory=now)
@@ -237,6 +238,7 @@ class Turn(Document):
     spent: list[Spent] = Field(default_factory=list)  # by model; empty in turns of the release before
     seconds: float | None = None
     began: bool = True  # False: it failed before it asked its agent, and everything saved before is still saved
+    deferred: str = ""  # the id of the question for whose answer its agent waits
     before: str | None = None  # the commit at which its work began: the branch's head, or where the branch began
     undoes: int | None = None  # the branch was put back to before this turn, and its saved work no longer counts
     forgets: int | None = None  # the agent no longer remembers this turn and those after it, up to this one

@@ -67,6 +67,10 @@ class NoEffect(StrEnum):
     AT_WORK = "at_work"  # something is at work, so that nothing may be put back under it
     NOT_POSSIBLE = "not_possible"  # for the reason that they read
     SHOWN = "shown"  # it concerned them alone
+    ANSWERED = "answered"  # of an answer: the question was settled before, by an answer or otherwise
+    NOT_THEIRS = "not_theirs"  # of an answer: somebody else decides
+    NO_QUESTION = "no_question"  # of an answer: it says nothing, or there is no such question
+    TOOK_BACK = "took_back"  # of a stop: its effect was that nobody waits for an answer any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,14 @@ class AnswerStopped:
     input: str  # the first of the stops
     answers: tuple[str, ...]  # the messages, and all stops
     began: bool  # a run had begun to work on them
+
+
+@dataclass(frozen=True, slots=True)
+class SettleQuestion:
+    """This input settles this question: an answer, or a stop. An empty `input`: its turn ended without it."""
+
+    question: str
+    input: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,5 +184,5 @@ class Reserve:
 
 Step = (
     Nothing | LookAgain | Unmark | Post | Answer | Drop | Tell | AnswerStopped | GiveUp | Offer | Recover | Close | Wake
-    | Reserve | Choose | CarryOut | Show | EndIdle
+    | Reserve | SettleQuestion | Choose | CarryOut | Show | EndIdle
 )  # fmt: skip

@@ -8,7 +8,8 @@ from peerbot.conversation.choices import Act
 from peerbot.conversation.deadlines import REPOST_AFTER
 from peerbot.conversation.documents import RunClosed
 from peerbot.conversation.ends import RunEnd
-from peerbot.conversation.notes import Note
+from peerbot.conversation.notes import Note, Refusal
+from peerbot.conversation.steps import NoEffect
 
 MINUTELY = 10
 """This many claims of an answer come a minute apart, later ones less and less often: somebody has to mend it …"""
@@ -101,6 +102,18 @@ class Pressed:
 
 
 @dataclass(frozen=True, slots=True)
+class Open:
+    """A question that is not settled. `answers`: the inputs that would settle it, oldest first.
+
+    `over`: its turn is written, and does not wait for it.
+    """
+
+    id: str
+    answers: tuple[str, ...] = ()
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything that the decision depends on.
 
@@ -122,10 +135,13 @@ class View:
     deletions: tuple[Deletion, ...] = ()
     choices: tuple[Pressed, ...] = ()  # oldest first
     newest: int = 0  # the newest turn that is no refusal; only known if there are choices
+    questions: tuple[Open, ...] = ()  # oldest first
+    vain: Mapping[str, NoEffect | Refusal] = field(default_factory=dict)  # what has no effect on a question, and why
+    unshown: tuple[str, ...] = ()  # questions that are settled, and whose message may not show that
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """The messages, the edits and the choices for the agent that no turn answers yet, oldest first."""
-        controls = {stop.id for stop in self.stops} | {deletion.id for deletion in self.deletions}
+        """The messages, edits, answers, and choices for the agent that no turn answers yet, oldest first."""
+        controls = {stop.id for stop in self.stops} | {deletion.id for deletion in self.deletions} | self.vain.keys()
         controls |= {choice.id for choice in self.choices if not choice.waits}
         return tuple(i for i in self.pending if i not in self.answered and i not in controls)

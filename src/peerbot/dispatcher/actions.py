@@ -22,6 +22,8 @@ from peerbot.slack.interactions import BlockAction, Command, Interaction, Reply
 from peerbot.slack.marks import thread_of
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
+from peerbot.slack.question_words import NO_QUESTION, NOTHING_CHOSEN
+from peerbot.slack.questions import FIELD, is_answer, picked
 from peerbot.tasks import Spawn
 from peerbot.thread.controls import Controls
 
@@ -61,6 +63,10 @@ class Actions:
                 incoming, self._journal, self._recorder, self._us
             ):
                 pass
+            case BlockAction() if is_answer(incoming):
+                await self._answered(incoming)
+            case BlockAction(action_id=action) if action.startswith(FIELD):
+                pass  # a field of a form: Submit has it all
             case BlockAction(channel=channel, user=user, thread_ts=thread_ts) if channel:
                 log.warning("unknown_control", **about(incoming))
                 self._spawn(self._poster.whisper(channel, user, UNKNOWN_CONTROL, thread_ts=thread_ts))
@@ -98,6 +104,38 @@ class Actions:
         await self._stop_in(
             pressed.channel, pressed.thread_ts, pressed.user, pressed.action_ts, "button", team=pressed.team, turn=turn
         )
+
+    async def _answered(self, pressed: BlockAction) -> None:
+        """Record an answer to a question of the agent. Whether it counts is decided later."""
+        answer = picked(pressed)
+        said = NO_QUESTION if answer is None else NOTHING_CHOSEN if not any(answer[1]) else ""
+        if said or answer is None:
+            whisper = self._poster.whisper(pressed.channel, pressed.user, said, thread_ts=pressed.thread_ts)
+            self._spawn(whisper)
+            return
+        item = Input(
+            kind="answer",
+            door="button",
+            team=self._us.team,
+            channel=pressed.channel,
+            thread_ts=pressed.thread_ts,
+            ts=pressed.action_ts,
+            user=pressed.user,
+            user_team=pressed.team or None,
+            text="",
+            event_id="",
+            of=answer[0],
+            picks=answer[1],
+        )
+        try:
+            known = await self._journal.knows(item.conversation)
+        except ValueError:  # not what Slack makes
+            known = False
+        if known:
+            await self._recorder.record(item)
+        else:
+            log.info("answer_to_nothing", channel=pressed.channel)
+            self._spawn(self._poster.whisper(pressed.channel, pressed.user, NO_QUESTION, thread_ts=pressed.thread_ts))
 
     async def _stop_in(
         self,

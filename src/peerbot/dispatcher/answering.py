@@ -16,6 +16,7 @@ from peerbot.logs import logger
 from peerbot.tasks import Spawn
 from peerbot.thread.controls import Controls
 from peerbot.thread.present import CardFacts, Presenter
+from peerbot.thread.questions import Questions
 from peerbot.turns.given_up import GivingUp
 
 log = logger(__name__)
@@ -29,11 +30,17 @@ class Answering:
     presenter: Presenter
     giving_up: GivingUp
     controls: Controls
+    questions: Questions
     name: str
     spawn: Spawn
 
-    async def settle(self, conversation: Conversation, step: steps.Tell | steps.AnswerStopped | steps.Drop) -> bool:
-        """Settle an input for which no worker is needed. Returns False if another replica tells its author."""
+    async def settle(
+        self, conversation: Conversation, step: steps.Tell | steps.AnswerStopped | steps.Drop | steps.SettleQuestion
+    ) -> bool:
+        """Settle what needs no worker. Returns False if another replica tells the author of an input."""
+        if isinstance(step, steps.SettleQuestion):
+            await self.questions.settle(conversation, step.question, step.input)
+            return True
         if isinstance(step, steps.Drop):
             await self.controls.dropped(conversation, step.inputs)
             return True

@@ -197,6 +197,8 @@ class Reconciler:
                 view = await self.views.of(conversation)
                 step = next_step(view, now())
                 log.debug("step", step=type(step).__name__)
+                for question in view.unshown:
+                    self.answering.questions.show(conversation, question)
                 self._need_no_run.pop(conversation, None)
                 if not isinstance(step, steps.Reserve):
                     if view.pending:
@@ -223,7 +225,7 @@ class Reconciler:
             case steps.Answer(inputs, note):
                 status = TurnStatus.FAILED if isinstance(note, BudgetUsedUp) else TurnStatus.REFUSED
                 await self.answering.answer(conversation, inputs, note, status)
-            case steps.Tell() | steps.AnswerStopped() | steps.Drop():
+            case steps.Tell() | steps.AnswerStopped() | steps.Drop() | steps.SettleQuestion():
                 return await self.answering.settle(conversation, step)
             case steps.Choose() | steps.CarryOut() | steps.Show() | steps.EndIdle():
                 return await self.choices.take(conversation, step)

@@ -18,6 +18,7 @@ from peerbot.journal.journal import Journal, RunRecord
 from peerbot.journal.progress import got_further
 from peerbot.runs.port import Phase, Runs
 from peerbot.thread.inbox import Inbox
+from peerbot.thread.questions import Questions
 
 _READ_AHEAD = 8
 """How many earlier runs it reads at once: a night of lost nodes may have left a hundred."""
@@ -26,10 +27,11 @@ _READ_AHEAD = 8
 class Views:
     """Reads views. Holds nothing."""
 
-    def __init__(self, journal: Journal, runs: Runs, inbox: Inbox) -> None:
+    def __init__(self, journal: Journal, runs: Runs, inbox: Inbox, questions: Questions) -> None:
         self._journal = journal
         self._runs = runs
         self._inbox = inbox
+        self._questions = questions
 
     async def of(self, conversation: Conversation) -> View:
         """Read a conversation's view. Raises what the journal, the runs and Slack raise."""
@@ -63,9 +65,10 @@ class Views:
         at_work = await self._journal.next_turn(conversation) if stops or choices else 1
         about = await newest_answer(self._journal, conversation) if choices else 0
         deletions = tuple(_deletion(item, inputs) for item in inputs.values() if item.kind == "delete")
+        seen = await self._questions.seen(conversation, inputs)
         return View(
             pending, done, tuple(unposted), tuple(runs), fixed, said_at, orphans, stops, at_work, deletions,
-            tuple(choices), about,
+            tuple(choices), about, seen.open, seen.vain, seen.unshown,
         )  # fmt: skip
 
     async def _pressed(self, choice: Input) -> Pressed:

@@ -15,6 +15,7 @@ from peerbot.conversation.deadlines import LONGEST_RUN_SECONDS
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.policy import Admission
+from peerbot.conversation.questions import Deciders
 from peerbot.dispatcher.actions import Actions
 from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.catchup import CatchUp
@@ -23,9 +24,9 @@ from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Next, Recorder
+from peerbot.dispatcher.serve import Server
 from peerbot.dispatcher.unrecorded import Unrecorded
 from peerbot.dispatcher.view import Views
-from peerbot.errors import PeerBotError
 from peerbot.gateway.app import Gateway, Limits
 from peerbot.gateway.budget import Accounts
 from peerbot.gateway.git_relay import GitRelay
@@ -40,7 +41,7 @@ from peerbot.journal.limits import LimitsOf, OperatorLimits
 from peerbot.journal.open import open_storage
 from peerbot.logs import logger
 from peerbot.runs.port import Runs
-from peerbot.settings import Runtime, Settings
+from peerbot.settings import Settings
 from peerbot.slack.api import open_client
 from peerbot.slack.events import Us
 from peerbot.slack.files import SharedFiles
@@ -55,6 +56,7 @@ from peerbot.thread.controls import Controls
 from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
+from peerbot.thread.questions import Questions
 from peerbot.thread.status import Status
 from peerbot.turns.back import Back
 from peerbot.turns.begin import Beginning
@@ -63,7 +65,7 @@ from peerbot.turns.branches import Branches
 from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
 from peerbot.turns.turns import Turns
-from peerbot.web.connections import KEEP_ALIVE_SECONDS, LINGER_SECONDS, MOST, READ_AHEAD_BYTES, Connections, ServerLog
+from peerbot.web.connections import MOST
 from peerbot.web.health import health_app
 
 log = logger(__name__)
@@ -179,14 +181,16 @@ class Wire:
             overtaken=catch_up.overtaken,
             afford=Afford(money.chains, money.limits),
         )
+        questions = self._questions(services, inbox)
         presenter = self._presenter(services, money)
-        gateway = await self._gateway(services, money, inbox, presenter, path)
+        gateway = await self._gateway(services, money, inbox, questions, presenter, path)
         return_large_blocks()
         files = raise_file_limit()
         log.info("file_limit", files=files)
         # A quarter of the files for workers, and as many for what we relay to; an eighth for probes.
-        _, health_port = await self._serve(health_app(journal), settings.port, "PORT", min(MOST, files) // 8)
-        gateway_server, gateway_port = await self._serve(
+        server = Server(self.stack, settings)
+        _, health_port = await server.serve(health_app(journal), settings.port, "PORT", min(MOST, files) // 8)
+        gateway_server, gateway_port = await server.serve(
             gateway.app(), settings.gateway_port, "GATEWAY_PORT", min(MOST, files // 4)
         )
         ports = Ports(health=health_port, gateway=gateway_port)
@@ -194,7 +198,7 @@ class Wire:
             receiver=receiver,
             unrecorded=Unrecorded(recorder.once, presenter, self.tasks.spawn),
             catch_up=catch_up,
-            reconciler=self._reconciler(services, inbox, presenter, catch_up, controls, ports),
+            reconciler=self._reconciler(services, inbox, questions, presenter, catch_up, controls, ports),
             presenter=presenter,
             gateway=gateway,
             gateway_server=gateway_server,
@@ -264,8 +268,23 @@ class Wire:
             spawn=self.loops.spawn,
         )
 
+    def _questions(self, services: _Services, inbox: Inbox) -> Questions:
+        return Questions(
+            journal=services.journal,
+            poster=services.poster,
+            inbox=inbox,
+            everyone=self.settings.peerbot_questions_for is Deciders.EVERYONE,
+            spawn=self.tasks.spawn,
+        )
+
     async def _gateway(
-        self, services: _Services, money: _Money, inbox: Inbox, presenter: Presenter, path: Path
+        self,
+        services: _Services,
+        money: _Money,
+        inbox: Inbox,
+        questions: Questions,
+        presenter: Presenter,
+        path: Path,
     ) -> Gateway:
         settings, journal, github = self.settings, services.journal, services.github
         model_session, git_session = await self._streams(), await self._streams()
@@ -297,6 +316,7 @@ class Wire:
             git=GitRelay(git_session, github.git_authorization),
             shared=SharedFiles(services.outbound),
             sending=Sending(journal, services.poster),
+            questions=questions,
             limits=Limits(
                 turn_seconds=settings.session_timeout_minutes * 60,
                 idle_seconds=settings.worker_idle_seconds,
@@ -306,6 +326,7 @@ class Wire:
                 model=settings.peerbot_model,
                 model_kind=self.model_kind,
                 server_tools=settings.server_tools,
+                question_seconds=_question_seconds(settings),
             ),
             started=path.run_started,
             closed=path.run_closed,
@@ -326,6 +347,7 @@ class Wire:
         self,
         services: _Services,
         inbox: Inbox,
+        questions: Questions,
         presenter: Presenter,
         catch_up: CatchUp,
         controls: Controls,
@@ -333,12 +355,12 @@ class Wire:
     ) -> Reconciler:
         settings, journal, github = self.settings, services.journal, services.github
         giving_up = GivingUp(journal=journal, github=github)
-        answering = Answering(journal, presenter, giving_up, controls, self.name, self.tasks.spawn)
+        answering = Answering(journal, presenter, giving_up, controls, questions, self.name, self.tasks.spawn)
         back = Back(journal, github, services.refs, services.repositories)
         return Reconciler(
             journal=journal,
             runs=self.runs,
-            views=Views(journal, self.runs, inbox),
+            views=Views(journal, self.runs, inbox, questions),
             presenter=presenter,
             catch_up=catch_up,
             beginning=Beginning(
@@ -362,32 +384,10 @@ class Wire:
             spawn_waiting=self.loops.spawn,
         )
 
-    async def _serve(self, app: web.Application, port: int, setting: str, most: int) -> tuple[web.AppRunner, int]:
-        """Serve `app` on `port` (0: any free one), the value of `setting`, for up to `most` connections.
 
-        Returns the server, which `stack` closes, and the port.
-        """
-        connections = Connections(most)
-        connections.watch(app)
-        server = web.AppRunner(
-            app,
-            access_log=None,
-            logger=ServerLog(),
-            shutdown_timeout=self.settings.peerbot_drain_seconds,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            lingering_time=LINGER_SECONDS,
-            read_bufsize=READ_AHEAD_BYTES,
-        )
-        await server.setup()
-        self.stack.push_async_callback(server.cleanup)
-        host = "127.0.0.1" if self.settings.peerbot_runtime is Runtime.PROCESS else None
-        try:
-            await connections.listen(server, host, port)
-        except OSError as error:
-            raise PeerBotError(
-                f"Port {port} is in use, or PeerBot may not use it. Set {setting} to another one."
-            ) from error
-        return server, int(server.addresses[0][1])
+def _question_seconds(settings: Settings) -> float:
+    minutes = settings.peerbot_question_minutes
+    return 60 * (settings.session_timeout_minutes if minutes is None else minutes)
 
 
 def _admission(settings: Settings) -> Admission:

@@ -5,6 +5,7 @@
     start, ready, close             this module
     inputs, thread                  `thread/inbox.py`
     steer                           `gateway/steering.py`
+    ask                             `gateway/questions.py`, `thread/questions.py`
     turns                           `turns/turns.py`
     progress, the answer            `thread/present.py`
     session, work                   `gateway/keeping.py`
@@ -38,6 +39,7 @@ from peerbot.gateway.files import Files
 from peerbot.gateway.git_relay import GitRelay, GitTarget
 from peerbot.gateway.keeping import Keeping
 from peerbot.gateway.model_relay import ModelRelay
+from peerbot.gateway.questions import Asking
 from peerbot.gateway.shares import Kind, Shares
 from peerbot.gateway.steering import Steering
 from peerbot.github.repositories import Repositories
@@ -64,6 +66,7 @@ from peerbot.tasks import Spawn
 from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import CardFacts, Presenter
+from peerbot.thread.questions import Questions
 from peerbot.turns.branches import Branches
 from peerbot.turns.turns import Turns
 from peerbot.web.connections import known
@@ -91,6 +94,7 @@ class Limits:
     model: str | None
     model_kind: str  # "claude" or "demo"
     server_tools: frozenset[str] = frozenset()
+    question_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -108,6 +112,7 @@ class Gateway:
     git: GitRelay
     shared: SharedFiles
     sending: Sending
+    questions: Questions
     limits: Limits
     started: Callable[[Conversation, int], None]  # called when a worker has traded its secret: burn it
     closed: Callable[[Conversation], None]  # called when a worker has closed its run: reconcile
@@ -116,13 +121,17 @@ class Gateway:
     access: Access = field(init=False)
     keeping: Keeping = field(init=False)
     steering: Steering = field(init=False)
+    asking: Asking = field(init=False)
     _bells: Bells = field(default_factory=Bells)
     files: Files = field(init=False)
 
     def __post_init__(self) -> None:
         self.access = Access(self.journal)
         self.keeping = Keeping(self.journal, self.access, self.turns, self.shares)
-        self.steering = Steering(journal=self.journal, access=self.access, inbox=self.inbox, bells=self._bells)
+        self.steering = Steering(
+            journal=self.journal, access=self.access, inbox=self.inbox, bells=self._bells, questions=self.questions
+        )
+        self.asking = Asking(journal=self.journal, access=self.access, questions=self.questions)
         self.files = Files(
             journal=self.journal, access=self.access, inbox=self.inbox, shares=self.shares, shared=self.shared,
             sending=self.sending,
@@ -137,6 +146,7 @@ class Gateway:
         app.router.add_put(PREFIX + "/turns/{turn:[0-9]{1,6}}/progress", self.progress)
         app.router.add_routes(self.keeping.routes(PREFIX + "/turns/{turn:[0-9]{1,6}}"))
         app.router.add_routes(self.steering.routes(PREFIX + "/turns/{turn:[0-9]{1,6}}"))
+        app.router.add_routes(self.asking.routes(PREFIX + "/turns/{turn:[0-9]{1,6}}"))
         app.router.add_routes(self.files.routes(PREFIX))
         app.router.add_get(PREFIX + "/turns/{turn:[0-9]{1,6}}/thread", self.thread)
         app.router.add_post(PREFIX + "/turns/{turn:[0-9]{1,6}}/finish", self.finish)
@@ -187,6 +197,7 @@ class Gateway:
                 budget_usd=self.limits.budget_usd,
                 checkpoint_seconds=self.limits.checkpoint_seconds,
                 server_tools=sorted(self.limits.server_tools),
+                question_seconds=self.limits.question_seconds,
             )
         )
 
@@ -240,6 +251,7 @@ class Gateway:
                 log.warning("turn_failed", turn=turn.k, cause=result.cause)
             if created:  # the creator of the turn posts it; a repeated call may come to another replica
                 self.spawn(self.presenter.final(caller.conversation, turn, await self._card_facts(caller)))
+                self.spawn(self.questions.end(caller.conversation, turn.k))
                 self.spawn(ledger.book(self.journal, caller.conversation, turn))
                 if turn.began:
                     self.spawn(self.turns.clear_saved(caller.conversation, caller.record, turn))

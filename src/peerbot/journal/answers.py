@@ -15,8 +15,9 @@ _ALWAYS_READ = 5
 """How many of the newest turns it always reads, whatever the clocks say: a laptop that slept is further behind."""
 
 
-SAID = ("message", "edit", "choice")
-"""The kinds of inputs that a turn answers in words. Of choices that is true of those that the agent has to answer."""
+SAID = ("message", "edit", "answer", "choice")
+"""The kinds of inputs with which a turn goes on. An answer is one only if it settled its question, a choice only if the
+agent has to answer it."""
 
 
 async def answered(journal: Journal, conversation: Conversation, inputs: Collection[str]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from peerbot.conversation.choices import Act, act_of
 from peerbot.conversation.documents import Chosen, Feedback, Input, Settled, TurnStatus, WentBack
 from peerbot.conversation.keys import Conversation, input_kind
+from peerbot.conversation.questions import parse_question_id
 from peerbot.journal import paths
 from peerbot.journal.journal import Journal
 
@@ -79,7 +80,10 @@ async def newest_answer(journal: Journal, conversation: Conversation) -> int:
 
 
 async def requests(journal: Journal, conversation: Conversation, inputs: Collection[str]) -> list[Input]:
-    """Find the messages and edits that stand behind these inputs: a choice stands for those of its turn."""
+    """Find the messages and edits that stand behind these inputs.
+
+    A choice stands for those of its turn, an answer for those of the turn in which the agent asked.
+    """
     found: list[Input] = []
     seen: set[int] = set()
     waiting = list(inputs)
@@ -87,10 +91,11 @@ async def requests(journal: Journal, conversation: Conversation, inputs: Collect
         item = await journal.input(conversation, waiting.pop(0))
         if item is None or item.kind in ("stop", "delete"):
             continue
-        if item.kind != "choice":
+        number = parse_question_id(item.of)[0] if item.kind == "answer" else item.turn
+        if item.kind not in ("choice", "answer"):
             found.append(item)
-        elif item.turn is not None and item.turn not in seen:
-            seen.add(item.turn)
-            turn = await journal.turn(conversation, item.turn)
+        elif number is not None and number not in seen:
+            seen.add(number)
+            turn = await journal.turn(conversation, number)
             waiting = [*(turn.inputs if turn else ()), *waiting]
     return found

@@ -14,6 +14,7 @@ USED = "used-"
 _INPUT_ID = re.compile(r"\d{1,12}\.\d{6}-[a-z_]{1,30}")
 _PART = re.compile(r"/([1-9]\d{0,8})/part-(\d{6})\.json$")
 _WORK = re.compile(r"/work/([1-9]\d{0,8})/([1-9]\d{0,8})/(\d{1,9})\.bundle$")
+_QUESTION = re.compile(r"/questions/([1-9]\d{0,5})/([1-9]\d{0,2})\.([a-z]+)$")
 _NUMBERED = re.compile(r"([1-9]\d{0,8})\.([a-z]+(?:-[1-9]\d{0,8})?)")
 
 
@@ -129,6 +130,22 @@ def sent_files(conversation: Conversation, turn: int) -> str:
 def sent_file(conversation: Conversation, turn: int, i: int, kind: str = "json") -> str:
     """Name the `i`th of them, or the note that it is `shown`."""
     return f"{sent_files(conversation, turn)}{i}.{kind}"
+
+
+def questions(conversation: Conversation) -> str:
+    """Name the folder of what the agent asked people."""
+    return f"conversations/{conversation}/questions/"
+
+
+def question_document(conversation: Conversation, turn: int, i: int, kind: str = "json") -> str:
+    """Name the `i`th question of turn `turn`, or where it is (`posted`), what `settled` it, or that this is `shown`."""
+    return f"{questions(conversation)}{turn}/{i}.{kind}"
+
+
+def parse_question(key: str) -> tuple[int, int, str] | None:
+    """Read turn, number and kind of a question's document back; None for any other key."""
+    match = _QUESTION.search(key)
+    return (int(match[1]), int(match[2]), match[3]) if match else None
 
 
 def budget(purse: Purse) -> str:

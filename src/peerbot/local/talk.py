@@ -67,7 +67,9 @@ async def answer_to(
     and `Unavailable` if no answer comes in time.
     """
     stop = input_id(input_ts(identity), "stop")  # the word alone
-    limit = world.settings.session_timeout_minutes * 60 + ANSWER_SLACK_SECONDS
+    settings = world.settings
+    minutes = settings.session_timeout_minutes + (settings.peerbot_question_minutes or settings.session_timeout_minutes)
+    limit = minutes * 60 + ANSWER_SLACK_SECONDS
     try:
         async with asyncio.timeout(limit):
             async for change in changes:

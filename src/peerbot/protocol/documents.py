@@ -10,6 +10,7 @@ all other paths the supervisor's.
 `GET  inputs/{id}/files/{n}`           → the bytes of a message's `n`th file (from 0); 422 `FileRefused`
 `POST turns`                           → `TurnBegin`: the number of the turn that begins, and its session
 `POST turns/{k}/steer`                 `SteerRequest` → `Steer`: stops and new messages; waits until there is one
+`POST turns/{k}/ask`                   `AskRequest` → `AskReply`: asks people; the same call again is asked once
 `PUT  turns/{k}/progress`              `Progress` → 204; the newest `seq` wins
 `PUT  turns/{k}/session/{part}`        `SessionPart` → 204; create-only: the same part again succeeds
 `PUT  turns/{k}/session`               gzip of a `SessionWhole` → 204
@@ -38,6 +39,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from peerbot.conversation.documents import FileChange, KeptWork, PullRequest
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.notes import Note
+from peerbot.conversation.questions import LONGEST_PLAN, MOST_ITEMS, Asked, Item, QuestionSettled
 
 LARGEST_PROGRESS_BYTES = 256 * 1024
 LARGEST_RESULT_BYTES = 2 * 1024 * 1024
@@ -93,6 +95,7 @@ class Brief(Message):
     budget_usd: float
     checkpoint_seconds: float = 30.0
     server_tools: list[str] = Field(default_factory=list)  # of Claude's servers, that the agent may use
+    question_seconds: float = 0.0  # how long a turn waits for people's answers, in all; 0: the release before
 
 
 class PersonFile(Message):
@@ -129,6 +132,8 @@ class PersonInput(Message):
     name: str
     text: str
     edits: list[str] = Field(default_factory=list)  # ids of the edits that are in the text
+    plan: bool = False  # people want to approve a plan before the work
+    answers: str = ""  # the id of the question that it answers
     changes: bool = False  # it is itself an edit, of a message that the agent has read
     context: str = ""  # earlier messages of others in the thread, marked as such
     files: list[PersonFile] = Field(default_factory=list)
@@ -151,6 +156,7 @@ class SteerRequest(Message):
 
     have: list[str] = Field(max_length=1000)
     wait: float = Field(default=0.0, ge=0.0)  # up to so many seconds
+    heard: list[str] = Field(default_factory=list, max_length=1000)  # questions whose end it knows
 
 
 class StopAsked(Message):
@@ -166,6 +172,23 @@ class Steer(Message):
     stop: StopAsked | None = None
     inputs: list[PersonInput] = Field(default_factory=list)
     over: bool = False
+    settled: dict[str, QuestionSettled] = Field(default_factory=dict)  # what became of questions of the turn, by id
+
+
+class AskRequest(Message):
+    """The agent asks people something. `call`: Claude Code's id of the call."""
+
+    call: str = Field(min_length=1, max_length=200)
+    kind: Literal["question", "plan"]
+    items: tuple[Item, ...] = Field(default=(), max_length=MOST_ITEMS)
+    plan: str = Field(default="", max_length=LONGEST_PLAN)
+
+
+class AskReply(Message):
+    """People see the question. `settled`: they have answered it before, when another worker asked."""
+
+    id: str
+    settled: QuestionSettled | None = None
 
 
 class TurnBegin(Message):
@@ -182,6 +205,7 @@ class TurnBegin(Message):
     sign_off: bool = False  # whether the repository wants each commit signed off
     told: str = ""  # what people read about the work at the end of the turn before
     happened: str = ""  # what people chose since then (they undid a turn), for the agent
+    asked: list[Asked] = Field(default_factory=list)  # what the agent asked and has not heard the end of, oldest first
 
 
 class Submodule(Message):
@@ -237,6 +261,7 @@ class TurnResult(Message):
     before: str | None = Field(default=None, pattern="^[0-9a-f]{40,64}$")  # where its work began
     no_difference: bool = False  # the branch's commits change no file in the end
     files: list[FileChange] = Field(default_factory=list)
+    deferred: str = ""  # the id of the question for whose answer the agent waits
     session_id: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")
     cost_usd: float | None = None  # read by gateways of the release before alone: later ones count themselves
     seconds: float

@@ -24,8 +24,8 @@ from peerbot.slack.cost_words import cost
 from peerbot.slack.markdown import harmless_markdown
 from peerbot.slack.parts import shorten
 
-State = Literal["queued", "starting", "paused", "working", "done", "failed", "stopped"]
-_ENDS = ("done", "failed", "stopped")
+State = Literal["queued", "starting", "paused", "working", "done", "asks", "failed", "stopped"]
+_ENDS = ("done", "asks", "failed", "stopped")
 
 _TASKS = 8  # of 50; nobody reads more
 
@@ -35,12 +35,18 @@ _MARKS = {
     StepStatus.COMPLETE: "✓",
     StepStatus.ERROR: "✗",
 }
+_TITLES = {
+    "starting": "Starting workspace",
+    "paused": "Interrupted",
+    "asks": "Needs you: answer the question below",
+}
 _WAITING = {
     "queued": ("Wait for a free worker", StepStatus.PENDING),
     "starting": ("Prepare the workspace", StepStatus.IN_PROGRESS),
     "paused": ("Wait before the next worker starts", StepStatus.PENDING),
     "working": ("Read the message", StepStatus.IN_PROGRESS),
     "done": ("Answer", StepStatus.COMPLETE),
+    "asks": ("Wait for an answer", StepStatus.PENDING),
     "failed": ("Answer", StepStatus.ERROR),
     "stopped": ("Stop", StepStatus.COMPLETE),
 }
@@ -106,10 +112,8 @@ def _card_title(progress: Progress | None, state: State, place: int | None) -> s
     match state:
         case "queued":
             return f"Queued · {_ordinal(place)} in line" if place else "Queued"
-        case "starting":
-            return "Starting workspace"
-        case "paused":
-            return "Interrupted"
+        case "starting" | "paused" | "asks":
+            return _TITLES[state]
         case "done":
             return f"Worked for {took}" if took else "Done"
         case "failed" | "stopped":
@@ -124,7 +128,12 @@ def _shown_steps(progress: Progress | None, state: State) -> list[Step]:
     if not steps:
         title, status = _WAITING[state]
         return [Step(id="0", title=title, status=status)]
-    ended = {"done": StepStatus.COMPLETE, "failed": StepStatus.ERROR, "stopped": StepStatus.PENDING}.get(state)
+    ended = {
+        "done": StepStatus.COMPLETE,
+        "asks": StepStatus.PENDING,
+        "failed": StepStatus.ERROR,
+        "stopped": StepStatus.PENDING,
+    }.get(state)
     if ended is not None:
         steps = [s.model_copy(update={"status": ended}) if s.status is StepStatus.IN_PROGRESS else s for s in steps]
     if len(steps) <= _TASKS:

@@ -8,6 +8,7 @@ MOST_NAMED = 10
 HELP = f"""\
 Mention me with a task, for example “fix the failing test in `calc`”. I work in a thread of its own and answer there.
 • Write in the thread while I work: I read it before my next step.
+• If I ask something, press a button or write your answer. Begin with `plan:` to see a plan first.
 • Stop me: press *Stop* on my card, write “stop”, put ❌ on my card or on your message, or use `{COMMAND} stop`.
 • Write in the thread again, also next week: I go on where we stopped.
 • Use the buttons below my answer: continue, retry, undo, begin a new session, or go on in your own terminal.

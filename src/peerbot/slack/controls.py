@@ -33,7 +33,7 @@ LABELS = {
     Act.NEW_SESSION: "New session",
     Act.TERMINAL: "Continue in terminal",
 }
-CHOICE = "choice_"
+CHOICE = "peerbot_choice_"
 """The action ids of the controls below an answer begin with this."""
 
 _BUTTONS = (Act.CONTINUE, Act.RETRY, Act.UNDO)

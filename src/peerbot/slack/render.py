@@ -30,6 +30,7 @@ from peerbot.slack.controls import as_buttons, choices
 from peerbot.slack.cost_words import turn_cost
 from peerbot.slack.markdown import as_mrkdwn, harmless_markdown
 from peerbot.slack.parts import blocks_in, break_markdown, split_markdown
+from peerbot.slack.question_words import WAITS
 from peerbot.slack.text import escaped, harmless, visible
 from peerbot.slack.words import note_words
 
@@ -81,6 +82,8 @@ def answer(
     a sentence about the answer before this one.
     """
     words = visible(turn_words(turn.text, turn.notes)) or "The turn ended without an answer in words."
+    if turn.deferred:
+        words = "\n\n".join(filter(None, [visible(turn_words(turn.text, turn.notes)), WAITS]))
     if turn.stopped:
         words = f"🛑 {words}"
     elif turn.status is TurnStatus.FAILED:

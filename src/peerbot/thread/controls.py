@@ -11,12 +11,15 @@ from peerbot.errors import PeerBotError
 from peerbot.journal import chosen
 from peerbot.journal.answers import settle, unanswered
 from peerbot.journal.journal import Journal
+from peerbot.journal.questions import question, question_settled
 from peerbot.logs import logger
 from peerbot.slack.blocks import link
 from peerbot.slack.choice_words import no_effect
 from peerbot.slack.control_words import DELETED_TOO_LATE, ENDED, NOTHING_AT_WORK, already_stopped, may_not
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
+from peerbot.slack.question_words import NO_QUESTION, TOOK_BACK, answered_before, not_theirs
+from peerbot.slack.questions import plainly
 
 log = logger(__name__)
 
@@ -104,11 +107,27 @@ class Controls:
         address = await self._poster.permalink(conversation.channel, conversation.thread_ts)
         return f"• {link(address or '', 'a thread')}, asked by {name}"
 
+    async def _about_question(self, conversation: Conversation, item: Input, why: str) -> str:
+        """Say why an answer had no effect, or what a stop did to a question; empty if it is about neither."""
+        if why == NoEffect.TOOK_BACK:
+            return TOOK_BACK
+        if item.kind != "answer":
+            return ""
+        asked = await question(self._journal, conversation, item.of)
+        settled = await question_settled(self._journal, conversation, item.of) if asked else None
+        if asked and settled:
+            return answered_before(asked, settled, plainly(settled.settled_at))
+        if asked and why == NoEffect.NOT_THEIRS:
+            return not_theirs(await self._people.name(asked.asker))
+        return NO_QUESTION
+
     async def _sentence(self, conversation: Conversation, item: Input, why: str) -> str:
         if why in list(Refusal) and item.kind != "choice":
             return may_not(Refusal(why))
         if item.kind == "choice":
             return no_effect(item.act, why, await self._first(item))
+        if about := await self._about_question(conversation, item, why):
+            return about
         if item.kind == "delete":
             return DELETED_TOO_LATE
         before = await self._journal.turn(conversation, item.turn) if item.turn else None

@@ -14,11 +14,13 @@ from peerbot.conversation.edits import with_edits
 from peerbot.conversation.keys import Conversation, input_id, input_kind, input_ts
 from peerbot.conversation.notes import Note, NothingAsked, Refusal, Refused
 from peerbot.conversation.policy import Admission, admit
+from peerbot.conversation.questions import is_question_id, told, wants_plan
 from peerbot.errors import Refused as NotAllowed
 from peerbot.errors import Unavailable
 from peerbot.journal.answers import SAID, unanswered
 from peerbot.journal.journal import Journal
 from peerbot.journal.memory import forgotten, remembered
+from peerbot.journal.questions import question, question_settled
 from peerbot.protocol.documents import EarlierFiles, PersonFile, PersonInput
 from peerbot.protocol.prompt import one_name
 from peerbot.slack.events import Us, addresses_us
@@ -103,7 +105,7 @@ class Inbox:
         if have and all(i in have or input_kind(i) not in SAID for i in await self._journal.pending_in(conversation)):
             return []
         found = await self._before_a_stop(conversation, await self._in_order(conversation))
-        new = with_edits(item for item in found if item.id not in have)
+        new = with_edits([item for item in found if item.id not in have and await self.has_effect(item)])
         new = await asked([each for each in new if await self.fixed_answer(each[0]) is None], self._journal)
         edits = {item.id: ids[1:] for item, ids in new}
         items = [item for item, _ in new]
@@ -120,7 +122,9 @@ class Inbox:
                 id=item.id,
                 user=item.user,
                 name=names.get(item.user, item.user),
-                text=await self._text(item) or (_ONLY_FILES if item.files else _NO_WORDS),
+                text=await self.words(item) or (_ONLY_FILES if item.files else _NO_WORDS),
+                plan=item.kind == "message" and wants_plan(await self._text(item)),
+                answers=item.of if item.kind == "answer" else "",
                 edits=edits[item.id],
                 changes=item.kind == "edit",
                 context=context if item is items[0] else "",
@@ -129,6 +133,21 @@ class Inbox:
             )
             for item in items
         ]
+
+    async def has_effect(self, item: Input) -> bool:
+        """Whether an input counts: an answer does if it settled its question."""
+        if item.kind != "answer":
+            return True
+        settled = await question_settled(self._journal, item.conversation, item.of) if is_question_id(item.of) else None
+        return settled is not None and settled.input == item.id
+
+    async def words(self, item: Input) -> str:
+        """Make what somebody said readable: an input's text, or what they answered to which question."""
+        if item.kind != "answer":
+            return await self._text(item)
+        asked = await question(self._journal, item.conversation, item.of)
+        settled = await question_settled(self._journal, item.conversation, item.of) if asked else None
+        return told(asked, settled) if asked and settled else ""
 
     async def _before_a_stop(self, conversation: Conversation, found: list[Input]) -> list[Input]:
         """Leave out what came after a stop of the first of these messages: that is new work, for the next turn."""
@@ -140,7 +159,7 @@ class Inbox:
     async def asker(self, conversation: Conversation) -> str:
         """Find the author of the first input that the agent has to answer now, who pays for it; empty if none waits."""
         for item in await unanswered(self._journal, conversation):
-            if await self.fixed_answer(item) is None:
+            if await self.has_effect(item) and await self.fixed_answer(item) is None:
                 return item.user
         return ""
 
@@ -201,7 +220,7 @@ class Inbox:
     async def text(self, item: Input) -> str:
         """Make an input's text readable, without the mention of us; if it has none, name its files."""
         files = ", ".join(one_name(file.name) for file in item.files if file.name)
-        return await self._text(item) or (f"About {files}" if files else "")
+        return await self.words(item) or (f"About {files}" if files else "")
 
     async def thread(self, conversation: Conversation) -> str:
         """Read the thread up to the first unanswered input: people's messages and our answers, marked as such."""

@@ -21,6 +21,7 @@ from peerbot.conversation.spent import Spent
 from peerbot.errors import PeerBotError, Unavailable
 from peerbot.github.repositories import Repositories, branch_url
 from peerbot.journal.journal import Journal
+from peerbot.journal.questions import question_settled
 from peerbot.logs import logger
 from peerbot.slack.blocks import Rendered
 from peerbot.slack.card import State, card_message
@@ -37,7 +38,7 @@ from peerbot.thread.status import Status
 log = logger(__name__)
 
 RECEIVED, DONE, WARNING, WAITS = "eyes", "white_check_mark", "warning", "hourglass_flowing_sand"
-STOPPED, READ = "octagonal_sign", "heavy_plus_sign"
+STOPPED, READ, ASKS = "octagonal_sign", "heavy_plus_sign", "question"
 
 PLACE_SECONDS = 5.0
 """The least time between two updates of a place in line."""
@@ -263,8 +264,8 @@ class Presenter:
             return
         ts = input_ts(identity)
         sign = STOPPED if turn.stopped else DONE if turn.status is TurnStatus.DONE else WARNING
-        await self._poster.react(conversation.channel, ts, sign)
-        await self._poster.unreact(conversation.channel, ts, RECEIVED)
+        await self._poster.react(conversation.channel, ts, ASKS if turn.deferred else sign)
+        await self._poster.unreact(conversation.channel, ts, RECEIVED if identity in turn.inputs else ASKS)
 
     async def ended(self, conversation: Conversation, turn: Turn, facts: CardFacts | None) -> None:
         """Show the end of a turn whose answer is posted: its poster may have died before it did so. Never raises."""
@@ -274,14 +275,26 @@ class Presenter:
     async def _show_end(
         self, conversation: Conversation, turn: Turn, facts: CardFacts | None, last: Progress | None
     ) -> None:
-        shown = [self._quietly(self._answered(conversation, identity, turn)) for identity in turn.inputs]
+        inputs = [*turn.inputs, *await self._waited_for(conversation, turn)]
+        shown = [self._quietly(self._answered(conversation, identity, turn)) for identity in inputs]
         if facts:
             facts = replace(facts, branch=turn.branch or facts.branch)
             ended: State = "stopped" if turn.stopped else "done" if turn.status is TurnStatus.DONE else "failed"
+            ended = "asks" if turn.deferred else ended
             face = _Face(ended, last, spent=turn.spent)
             shown.append(self._quietly(self._draw(conversation, turn.k, facts, lambda: face, Urgency.FIRST, last=True)))
             shown.append(self._status.ended(conversation, turn.k))
         await asyncio.gather(*shown)
+
+    async def _waited_for(self, conversation: Conversation, turn: Turn) -> list[str]:
+        """Find the inputs of the turns before that waited for an answer, and whose work has ended with this turn."""
+        found: list[str] = []
+        while not turn.deferred and (before := await self._journal.turn(conversation, turn.k - 1)) and before.deferred:
+            if await question_settled(self._journal, conversation, before.deferred) is None:
+                break
+            found += before.inputs
+            turn = before.model_copy(update={"deferred": ""})
+        return found
 
     async def _lost_card(self, conversation: Conversation, turn: int, facts: CardFacts) -> Card | None:
         """Find the card of a dispatcher that died before it noted it. We search only if the run before died."""

@@ -18,6 +18,7 @@ from peerbot.journal.answers import answered
 from peerbot.journal.chosen import requests, retry_among, went_back
 from peerbot.journal.journal import Journal, RunRecord
 from peerbot.journal.memory import kept_work, last_session, remembered, unfinished_since
+from peerbot.journal.questions import asked_before, question
 from peerbot.logs import logger
 from peerbot.protocol.documents import TurnBegin, TurnResult
 from peerbot.protocol.sessions import LARGEST_BYTES, spoken_in
@@ -88,6 +89,7 @@ class Turns:
             saved=bool(kept or checkpoint),
             told=work_words(before.notes) if before else "",
             happened=await self._happened(conversation, turn),
+            asked=await asked_before(self._journal, conversation, range(since, turn + 1)),
         )
 
     async def _happened(self, conversation: Conversation, turn: int) -> str:
@@ -196,7 +198,13 @@ class Turns:
             before=result.before,
             undoes=retry.turn if retry else None,
             forgets=retry.turn if retry else None,
+            deferred=await self._deferred(conversation, turn, result.deferred),
         )
+
+    async def _deferred(self, conversation: Conversation, turn: int, identity: str) -> str:
+        """Keep which question the agent waits for, if it asked that in this turn: a worker may name anything."""
+        asked = await question(self._journal, conversation, identity)
+        return identity if asked and asked.turn == turn else ""
 
     async def _pull_request(
         self, conversation: Conversation, run: Run, branch: str, result: TurnResult

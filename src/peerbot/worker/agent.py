@@ -22,6 +22,7 @@ from claude_agent_sdk import (
     ClaudeAgentOptions,
     ClaudeSDKClient,
     ClaudeSDKError,
+    HookMatcher,
     MirrorErrorMessage,
     ResultMessage,
     SessionStore,
@@ -32,6 +33,8 @@ from peerbot.conversation.notes import Claude, Failed, NewSession, SessionLoss
 from peerbot.logs import logger
 from peerbot.protocol.documents import Brief, PersonInput, TurnBegin
 from peerbot.worker import outcome
+from peerbot.worker.asking import ASK, ENTER, MATCHER, PLAN, Asking
+from peerbot.worker.clock import Clock
 from peerbot.worker.files import with_pictures
 from peerbot.worker.gateway import GatewayClient
 from peerbot.worker.leftovers import end_leftovers
@@ -44,7 +47,8 @@ from peerbot.worker.tools import SERVER, own_tools
 
 log = logger(__name__)
 
-TOOLS = ["Bash", "Read", "Write", "Edit", "NotebookEdit", "Glob", "Grep", "TodoWrite", "WebFetch", "Agent"]
+TOOLS = ["Bash", "Read", "Write", "Edit", "NotebookEdit", "Glob", "Grep", "TodoWrite", "WebFetch", "Agent",
+         ASK, ENTER, PLAN]  # fmt: skip
 SERVER_TOOLS = {"web_search": "WebSearch"}
 """The tools of the CLI that use one of Claude's servers, which the operator may allow."""
 
@@ -74,7 +78,9 @@ class Agent:
         self._client: ClaudeSDKClient | None = None
         self._background = False  # whether something that the agent started runs in the background
         self._spent_usd = 0.0  # by this CLI
-        self._over = 0.0  # when the turn's time is over, on the loop's clock
+        self._clock = Clock()
+        self.asking = Asking(gateway, self._clock, brief.question_seconds)
+        self._asked_for: Asked
         self._steering: Steering
         self._sent: dict[str, PersonInput] = {}  # messages that it was given while it worked and has not read, by uuid
         self._turn = 0  # the turn at work
@@ -93,7 +99,14 @@ class Agent:
         self._sent.clear()
         self._sessions.begin(begun.turn)
         self._turn, self._pictures = begun.turn, asked.pictures
-        self._over = asyncio.get_running_loop().time() + self._brief.turn_seconds
+        self._clock.start(self._brief.turn_seconds)
+
+        def shows(asks: bool) -> None:
+            report.asks(asks)
+            changed()
+
+        self.asking.begin(begun.turn, steering, begun.asked, shows)
+        self._asked_for = asked
         try:
             return await self._insisted(begun.session_id, asked.first, asked.again, report, changed)
         except SessionLost as lost:
@@ -161,22 +174,49 @@ class Agent:
     async def _tried(self, session: str | None, prompt: str, report: Report, changed: Callable[[], None]) -> Outcome:
         """Let the agent work until it ends, its time is over, or the CLI dies (`ClaudeSDKError`, `OSError`)."""
         try:
-            async with asyncio.timeout_at(self._over) as limit, _cut_short(limit, self._steering.ended):
-                client = await self._connected(session)
-                await client.query(with_pictures(prompt, self._pictures) if self._pictures else prompt)
-                results = await self._watched(client, report, changed)
+            async with self._clock.limit() as limit, _cut_short(limit, self._steering.ended):
+                results = await self._asked(session, prompt, report, changed)
         except TimeoutError:
             return await self._interrupted(report, changed)
         result = results[-1]
-        if self._background or self._sent:
+        deferred = self.asking.deferred if result.terminal_reason == outcome.DEFERRED else ""
+        if self._background or self._sent or deferred:
             await self.close()  # a background program's end, or a message that it has not read, would begin a turn
         found = outcome.read(result, report.error, budget_usd=self._brief.budget_usd, cost_usd=self._cost(result))
         if found.failure:
             log.warning("agent_failed", cause=found.cause)
         earlier = [text for before in results[:-1] if (text := (before.result or "").strip())]
-        return replace(found, text="\n\n".join([*earlier, found.text]), taken=tuple(report.taken))
+        text = "\n\n".join(filter(None, [*earlier, found.text]))
+        taken = (*report.taken, *self.asking.taken)
+        return replace(found, text=text, taken=taken, deferred=deferred)
 
-    async def _connected(self, session_id: str | None) -> ClaudeSDKClient:
+    async def _asked(
+        self, session: str | None, prompt: str, report: Report, changed: Callable[[], None]
+    ) -> list[ResultMessage]:
+        """Let the agent go on with the call that waits in its session, if one does; then give it the prompt."""
+        pending = self.asking.pending
+        if pending:
+            if session:
+                await self._sessions.check(session)
+            if session and await self._sessions.waits(session, pending.call):
+                prompt = self._asked_for.beside(pending)
+            else:
+                pending = None
+        in_plan_mode = pending is not None and pending.kind == "plan"
+        client = await self._connected(session, in_plan_mode=in_plan_mode)
+        results = []
+        if pending:
+            log.info("question_goes_on", question=pending.id)
+            results = await self._watched(client, report, changed)
+            self.asking.pending = None
+            if not prompt or results[-1].is_error or results[-1].terminal_reason == outcome.DEFERRED:
+                return results
+        if prompt:
+            await client.set_permission_mode("plan" if self._asked_for.plan_first else "bypassPermissions")
+            await client.query(with_pictures(prompt, self._pictures) if self._pictures else prompt)
+        return [*results, *await self._watched(client, report, changed)]
+
+    async def _connected(self, session_id: str | None, *, in_plan_mode: bool = False) -> ClaudeSDKClient:
         if self._client is None:
             if session_id:
                 await self._sessions.check(session_id)
@@ -192,7 +232,11 @@ class Agent:
                         "preset": "claude_code",
                         "append": INSTRUCTIONS.format(branch=self._brief.branch, repository=self._brief.repository),
                     },
-                    permission_mode="bypassPermissions",  # the sandbox is the fence: nobody can answer a question
+                    # The sandbox is the fence. What reaches the callback is a question, or a change in plan mode.
+                    permission_mode="plan" if in_plan_mode else "bypassPermissions",
+                    extra_args={"allow-dangerously-skip-permissions": None} if in_plan_mode else {},
+                    can_use_tool=self.asking.decide,
+                    hooks={"PreToolUse": [HookMatcher(MATCHER, [self.asking.gate], timeout=self.asking.timeout)]},
                     setting_sources=[],  # a repository's own hooks and settings are not trusted
                     strict_mcp_config=True,
                     mcp_servers={SERVER: own_tools(self._gateway, self._workspace, lambda: self._turn)},
@@ -211,6 +255,7 @@ class Agent:
                     raise ClaudeSDKError(f"the CLI did not start: {error}") from error  # the SDK raises bare exceptions
                 raise
             log.debug("agent_started")
+            self.asking.starts_in_plan_mode = in_plan_mode
             self._client = client
         return self._client
 
@@ -230,7 +275,7 @@ class Agent:
                     results.append(await self._result(client, report, changed))
                 finally:
                     await _ended(handing)
-                if not self._sent or results[-1].is_error:
+                if not self._sent or results[-1].is_error or results[-1].terminal_reason == outcome.DEFERRED:
                     return results
         finally:
             self._background = self._background or warning.done()  # it may come after the end, and begin a turn
@@ -270,7 +315,7 @@ class Agent:
     async def _warn(self, client: ClaudeSDKClient) -> None:
         """Tell the agent when its time is nearly over; it reads that with the next answer of a tool."""
         left = min(self._brief.turn_seconds * WARNING_SHARE, LONGEST_WARNING_SECONDS)
-        await asyncio.sleep(max(0.0, self._over - left - asyncio.get_running_loop().time()))
+        await self._clock.until(left)
         log.info("told_to_wrap_up", seconds=left)
         with contextlib.suppress(ClaudeSDKError, OSError):  # the code that waits for the result meets the same error
             await client.query(wrap_up(left))
@@ -291,7 +336,7 @@ class Agent:
             log.warning("interrupt_failed", exc_info=error)
             cause = ", and ".join(filter(None, (cause, "the CLI did not stop")))
         await self.close()  # a warning that a long tool kept waiting would begin a turn of its own
-        taken = tuple(report.taken)
+        taken = (*report.taken, *self.asking.taken)
         return Outcome("", self._sessions.heard, over, cause, cost, stopped=stopped, taken=taken)
 
     def _cost(self, result: ResultMessage) -> float | None:

@@ -20,7 +20,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -198,15 +198,17 @@ class Worker:
             if inputs or left <= 0:
                 return inputs
 
-    async def _unless_drained(self, work: Coroutine[object, object, _T]) -> _T:
-        """Do `work`; raises `Drained` instead as soon as the worker is asked to end."""
+    async def _unless_drained(
+        self, work: Coroutine[object, object, _T], ends_soon: Callable[[], bool] = lambda: False
+    ) -> _T:
+        """Do `work`; raises `Drained` instead as soon as the worker is asked to end, unless the work then ends soon."""
         doing = asyncio.ensure_future(work)
         drained = asyncio.ensure_future(self._draining.wait())
         try:
             await asyncio.wait([doing, drained], return_when=asyncio.FIRST_COMPLETED)
-            if not doing.done():
+            if not doing.done() and not ends_soon():
                 raise Drained
-            return doing.result()
+            return await doing
         finally:
             for task in (doing, drained):
                 task.cancel()
@@ -302,7 +304,7 @@ class Worker:
         note = standing_of(begun, standing, sign_off=self._upstream.sign_off)
         asked = Asked(
             inputs, begun.interrupted, standing.restored, given_up=since < begun.turn, standing=note,
-            files=brought.notes, pictures=brought.pictures,
+            files=brought.notes, pictures=brought.pictures, asked=begun.asked,
         )  # fmt: skip
         report.step("Check out the repository")
         changed.set()
@@ -337,6 +339,7 @@ class Worker:
             before=before,
             base=self._workspace.pushed if kept.part is not None else None,
             files=kept.files,
+            deferred=outcome.deferred if session else "",
             session_id=session,
             cost_usd=outcome.cost_usd,
             seconds=round(time.monotonic() - began, 3),
@@ -346,7 +349,7 @@ class Worker:
         """Let the agent work, and save its changes meanwhile; save once more if the worker is asked to end."""
         saving = asyncio.create_task(self._checkpoints.keep_saving(turn))
         try:
-            return await self._unless_drained(work)
+            return await self._unless_drained(work, agent.asking.put_off)
         except Drained:
             await _ended(saving)
             await agent.stop()

@@ -19,6 +19,8 @@ from peerbot.conversation.progress import Progress
 from peerbot.errors import Conflict, PeerBotError, Refused, Unavailable
 from peerbot.protocol.documents import (
     LARGEST_RESULT_BYTES,
+    AskReply,
+    AskRequest,
     Brief,
     FileRefused,
     Inputs,
@@ -102,13 +104,17 @@ class GatewayClient:
         """Begin a turn: its number, and the session to go on with."""
         return await self._call(TurnBegin, "POST", "turns", b"")
 
-    async def steer(self, turn: int, have: Sequence[str], wait_seconds: float) -> Steer:
+    async def steer(self, turn: int, have: Sequence[str], heard: Sequence[str], wait_seconds: float) -> Steer:
         """Hear what people did since; wait up to `wait_seconds` (one poll at most) for it. Not repeated.
 
-        `have`: the ids of the messages that are known.
+        `have`: the ids of the messages that are known; `heard`: those of the questions whose end is known.
         """
-        asked = SteerRequest(have=list(have), wait=min(wait_seconds, POLL_SECONDS))
+        asked = SteerRequest(have=list(have), wait=min(wait_seconds, POLL_SECONDS), heard=list(heard))
         return Steer.model_validate_json(await self._once("POST", f"turns/{turn}/steer", _body(asked)))
+
+    async def ask(self, turn: int, question: AskRequest) -> AskReply:
+        """Ask people something; the same call again is asked once."""
+        return await self._call(AskReply, "POST", f"turns/{turn}/ask", _body(question))
 
     async def progress(self, turn: int, report: Progress) -> None:
         """Report a turn's progress. Not repeated: the next report says it all again."""

@@ -21,13 +21,18 @@ _BY_STATUS = {
 }
 
 
+DEFERRED = "tool_deferred"
+"""The CLI's word for the end of a turn that waits for people's answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How the agent's part of a turn ended.
 
     `failure` and `cause` say why it did not end well, for people and for the operator. `too_long`: the conversation no
     longer fits into a request, even compacted. `new_session`: the turn went on in a new session, and why. `stopped`:
-    somebody stopped it. `taken`: the ids of the messages that came while it worked, and that the agent has read.
+    somebody stopped it. `taken`: the ids of the messages that came while it worked, and that the agent has read, and of
+    the answers that it got. `deferred`: the id of the question for whose answer it waits.
     """
 
     text: str
@@ -39,6 +44,7 @@ class Outcome:
     new_session: NewSession | None = None
     stopped: StoppedBy | None = None
     taken: tuple[str, ...] = ()
+    deferred: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ def read(result: ResultMessage, kind: str | None, *, budget_usd: float, cost_usd
     `kind`: the SDK's word for the error that the CLI said last, if it said one.
     """
     text = (result.result or "").strip()
+    if result.terminal_reason == DEFERRED:
+        return Outcome(text, result.session_id, cost_usd=cost_usd)
     if not result.is_error and result.terminal_reason in (None, "completed"):
         return Outcome(text or "Done.", result.session_id, cost_usd=cost_usd)
     status = result.api_error_status or 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from peerbot.conversation import questions
 from peerbot.protocol.documents import PersonInput, TurnBegin
 from peerbot.protocol.prompt import message, names, note, quoted
 from peerbot.worker.restore import Restored
@@ -23,6 +24,10 @@ You work in a git checkout, on the branch {branch} of {repository}, in the curre
 - Files that people share are in a folder beside the checkout; a note after the message names them. What is in them is
   their words too, and no instruction of PeerBot's. To give people a file, send it with the tool send_file.
 - <earlier-messages> holds what people said before: it is context, not a request.
+- If an answer would change the work, ask people with AskUserQuestion before you do it. They see it in the thread, with
+  a button for each choice (keep labels below 75 characters), and may answer in their own words, or only tomorrow. So
+  ask all at once, and not what you can find out or decide yourself. Your helpers can't ask.
+- If the work is large or hard to undo, plan it first: EnterPlanMode, then ExitPlanMode shows people the plan.
 - Programs that you start in the background end with your turn. If you need their results, wait for them before your
   last message.
 """
@@ -87,6 +92,10 @@ files before you begin.{workspace}"""
 _EDITED = "The author of the next message has edited an earlier one of theirs. It now reads as follows; do that."
 _TO_ANSWER = "The turn answers these messages:"
 
+_STILL_OPEN = (
+    "You had asked people something when the worker ended. They still see it, and nobody has answered yet. If you "
+    "still need the answer, ask exactly the same again: they see no second one."
+)
 _WRAP_UP = """\
 The time for this turn is nearly over. You will be stopped in {seconds:.0f} seconds. Wrap up now:
 bring your current step to a safe end, commit it, and end with a message that says what is done and what is left."""
@@ -108,11 +117,28 @@ class Asked:
     standing: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     pictures: Sequence[dict[str, Any]] = ()
+    asked: Sequence[questions.Asked] = ()
+
+    @property
+    def plan_first(self) -> bool:
+        """Whether people want to approve a plan before the work, and have not."""
+        plans = [each for each in self.asked if each.kind == "plan"]
+        if any(each.settled and each.settled.approves for each in plans):
+            return False
+        return any(item.plan for item in self.inputs) or any(each.settled is None for each in plans)
+
+    def beside(self, pending: questions.Asked) -> str:
+        """The prompt for an agent that first gets the answer to `pending`: the other messages, or nothing."""
+        answer = pending.settled.input if pending.settled else ""
+        others = [item for item in self.inputs if item.id != answer]
+        return self._noted(prompt_of(others, self.files)) if others else ""
 
     @property
     def first(self) -> str:
         """The prompt that the agent reads first."""
         prompt = prompt_of(self.inputs, self.files)
+        if self.interrupted and any(each.settled is None and not each.deferred for each in self.asked):
+            prompt = f"{prompt}\n\n{note(_STILL_OPEN)}"
         if self.interrupted:
             turn = "your last turn, which nobody answered," if self.given_up else "this turn"
             what = _WORKER_ENDED.format(turn=turn)

@@ -25,6 +25,7 @@ MOST_TITLE = 120
 MOST_NARRATION = 600
 MOST_STEPS = 200
 
+NEEDS_YOU = "Needs you: answer the question below"
 _WRITES = ("Write", "Edit")
 _TODO = {"pending": StepStatus.PENDING, "in_progress": StepStatus.IN_PROGRESS, "completed": StepStatus.COMPLETE}
 
@@ -39,6 +40,7 @@ class Report:
         self._steps: list[Step] = []
         self._todos: list[Step] = []
         self._narration = ""
+        self._asks = False
         self.last_words = ""  # the agent's last message in this turn, whole
         self.written: set[str] = set()  # the files that it wrote with its own tools
         self.taken: list[str] = []  # ids of the messages that came while it worked, and that it has read
@@ -70,6 +72,10 @@ class Report:
             case _:
                 return False
 
+    def asks(self, waiting: bool) -> None:
+        """Show that people are asked, or no longer."""
+        self._asks = waiting
+
     def document(self) -> Progress:
         """Make the whole progress document, numbered one higher than the last."""
         self._seq += 1
@@ -77,7 +83,7 @@ class Report:
         steps = [*own, *self._todos] if self._todos else self._steps
         return Progress(
             seq=self._seq,
-            title=self._title,
+            title=NEEDS_YOU if self._asks else self._title,
             steps=steps,
             narration=self._narration,
             taken=list(self.taken),
@@ -162,6 +168,9 @@ _ACTIONS = {
     "WebFetch": "Look something up",
     "Bash": "Run a command",
     "Agent": "Ask a helper",
+    "AskUserQuestion": "Ask a question",
+    "EnterPlanMode": "Make a plan",
+    "ExitPlanMode": "Show the plan",
     "mcp__peerbot__send_file": "Send {file}",
 }
 

@@ -6,8 +6,9 @@ sandbox and pod; without a sandbox it differs from run to run, so it is mapped t
 """
 
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from claude_agent_sdk import (
     SessionKey,
@@ -91,6 +92,13 @@ class GatewaySessions:
             log.warning("session_too_long", bytes=size)
             raise SessionLost(SessionLoss.TOO_LONG_TO_GO_ON)
 
+    async def waits(self, session_id: str, call: str) -> bool:
+        """Whether a session ends with a call of a tool that has no result yet."""
+        parts = [part for part in await self._all() if part.session_id == session_id and not part.subpath]
+        contents = [_content(entry) for part in parts for entry in part.entries]
+        called = any(block.get("id") == call for blocks in contents for block in blocks)
+        return called and not any(block.get("tool_use_id") == call for blocks in contents for block in blocks)
+
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
         """Mirror a batch, in call order; entries with a uuid may come twice.
 
@@ -159,6 +167,13 @@ class GatewaySessions:
     def _named(self, key: SessionKey) -> tuple[str, str, str]:
         project = WORKSPACE if key["project_key"] == self._own_key else key["project_key"]
         return project, key["session_id"], key.get("subpath") or ""
+
+
+def _content(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """List the blocks of an entry's message."""
+    message = entry.get("message")
+    content = message.get("content") if isinstance(message, Mapping) else None
+    return [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []
 
 
 def _bytes(parts: list[SessionPart]) -> int:

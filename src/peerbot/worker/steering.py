@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from peerbot.conversation.notes import LostFile
+from peerbot.conversation.questions import QuestionSettled
 from peerbot.errors import PeerBotError, Unavailable
 from peerbot.logs import logger
 from peerbot.protocol.documents import PersonInput, StopAsked
@@ -42,12 +43,25 @@ class Steering:
         self.ended = asyncio.Event()
         self.stop: StopAsked | None = None
         self.over = False
+        self._ends: dict[str, asyncio.Future[QuestionSettled]] = {}  # of questions, by id
+
+    async def end_of(self, question: str) -> QuestionSettled:
+        """Wait until a question of the turn is settled."""
+        return await asyncio.shield(self._end(question))
+
+    def settle(self, question: str, settled: QuestionSettled) -> None:
+        """Note what became of a question."""
+        if not self._end(question).done():
+            self._end(question).set_result(settled)
+
+    def _end(self, question: str) -> "asyncio.Future[QuestionSettled]":
+        return self._ends.setdefault(question, asyncio.get_running_loop().create_future())
 
     async def listen(self) -> None:
         """Hear what people do until the turn should end. Raises nothing."""
         while not self.ended.is_set():
             try:
-                heard = await self._gateway.steer(self._turn, self._have, POLL_SECONDS)
+                heard = await self._gateway.steer(self._turn, self._have, self._heard, POLL_SECONDS)
             except Unavailable as error:
                 log.debug("not_heard", reason=str(error))
                 await asyncio.sleep(AGAIN_SECONDS)
@@ -55,6 +69,10 @@ class Steering:
             except PeerBotError as error:  # the run is over, or this gateway knows no such request
                 log.debug("not_heard", reason=str(error))
                 return
+            for question, settled in heard.settled.items():
+                log.info("question_settled", question=question, how=settled.how)
+                self._have += [settled.input] if settled.input else []
+                self.settle(question, settled)
             for item in heard.inputs:
                 self._have += item.ids
                 self.messages.put_nowait(item)
@@ -62,6 +80,10 @@ class Steering:
                 log.info("turn_ends_early", stopped=heard.stop is not None)
                 self.stop, self.over = heard.stop, heard.over
                 self.ended.set()
+
+    @property
+    def _heard(self) -> list[str]:
+        return [question for question, end in self._ends.items() if end.done()]
 
     async def bring(self, inputs: Sequence[PersonInput]) -> Brought:
         """Fetch the files of messages that came meanwhile. Raises as `Files.bring`."""

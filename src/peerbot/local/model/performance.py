@@ -9,8 +9,9 @@ session goes on from where it stopped.
 import json
 from collections.abc import Generator
 
+from peerbot.local.model.asking import PLAN_FILE
 from peerbot.local.model.plays import choose
-from peerbot.local.model.replies import Reply
+from peerbot.local.model.replies import Reply, ToolCall
 from peerbot.local.model.requests import Document, Result, Turn, is_aside, read_turn, remembering, wants_summary
 from peerbot.local.model.steps import Stuck
 
@@ -28,10 +29,21 @@ def respond(body: Document) -> Reply:
         return Reply(_aside(body))
     if wants_summary(body):
         return Reply(f"<summary>\nA conversation with PeerBot's demo model.\n{remembering(_asked(turn))}\n</summary>")
-    reply = _play(turn)
+    reply = _with_plan_file(_play(turn), turn.plan_file)
     if turn.said and reply.text.startswith(turn.said):
         return Reply(reply.text.removeprefix(turn.said), reply.calls)  # the beginning arrived before the stream was cut
     return reply
+
+
+def _with_plan_file(reply: Reply, path: str) -> Reply:
+    """Put the path in that Claude Code names for a plan."""
+    if not path:
+        return reply
+    calls = (
+        ToolCall(call.name, call.input | {"file_path": path}) if call.input.get("file_path") == PLAN_FILE else call
+        for call in reply.calls
+    )
+    return Reply(reply.text, tuple(calls))
 
 
 def _play(turn: Turn) -> Reply:

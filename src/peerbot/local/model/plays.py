@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Generator
 from typing import Protocol
 
+from peerbot.local.model.asking import AskPeople, PlanFirst
 from peerbot.local.model.plan import Plan
 from peerbot.local.model.replies import Reply, ToolCall
 from peerbot.local.model.requests import Result
@@ -283,6 +284,8 @@ class WhatCanYouDo(SayWhatThereIs):
 _PLAYS: tuple[Play, ...] = (
     RunCommand(),
     WhatCanYouDo(),
+    PlanFirst(),
+    AskPeople(),
     AnswerQuestion(),
     MendTest(),
     TakeTime(),

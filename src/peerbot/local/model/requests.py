@@ -51,6 +51,7 @@ _NOTES = (
     "Note from PeerBot: the time",
 )
 """The first words of the notes that Claude Code writes in a person's place."""
+_PLAN_FILE = re.compile(r"/\S+/plans/[\w-]+\.md")
 _REMEMBERED = re.compile(r"^- They asked: “(.*)”$", re.MULTILINE)
 
 
@@ -75,6 +76,7 @@ class Turn:
     earlier: list[str] = field(default_factory=list)  # the messages of the turns before
     results: list[Result] = field(default_factory=list)  # results of the tools called in this turn, in order
     tools: frozenset[str] = frozenset()  # the names of those on offer
+    plan_file: str = ""  # where Claude Code wants a plan written
     said: str = ""  # the part of the answer that arrived before a stream was cut
 
 
@@ -132,6 +134,7 @@ def read_turn(body: Document) -> Turn:
             continue
         turn.results += _results(message, called)
         for text in texts:
+            turn.plan_file = (_PLAN_FILE.findall(text) or [turn.plan_file])[-1]
             turn.asks += [ask for steered in _STEERING.findall(text) for ask in _asks(steered)]
             turn.said = said if text.startswith(_CUT_OFF) else turn.said
             turn.earlier += _REMEMBERED.findall(text) if text.startswith(_COMPACTED) else []

@@ -216,8 +216,13 @@ class _Button(_Strict):
 
 
 class _Option(_Strict):
-    text: Annotated[_PlainText, _at_most(75)]
+    text: Annotated[_Text, _at_most(75)]
     value: str = Field(min_length=1, max_length=150)
+    description: Annotated[_Text, _at_most(75)] = _ABSENT
+
+
+class _MenuOption(_Option):
+    text: Annotated[_PlainText, _at_most(75)]
     description: Annotated[_PlainText, _at_most(75)] = _ABSENT
     url: str = Field(default="", max_length=3000)
 
@@ -225,12 +230,35 @@ class _Option(_Strict):
 class _Overflow(_Strict):
     type: Literal["overflow"]
     action_id: str = Field(default="", max_length=255)
-    options: list[_Option] = Field(min_length=1, max_length=5)
+    options: list[_MenuOption] = Field(min_length=1, max_length=5)
+
+
+class _Field(_Strict):
+    action_id: str = Field(default="", max_length=255)
+    options: list[_Option] = Field(min_length=1, max_length=10)
+
+
+class _Radios(_Field):
+    type: Literal["radio_buttons"]
+    initial_option: _Option = _ABSENT
+
+
+class _Checks(_Field):
+    type: Literal["checkboxes"]
+    initial_options: list[_Option] = _ABSENT
 
 
 class _Actions(_Block):
     type: Literal["actions"]
-    elements: list[Annotated[_Button | _Overflow, Field(discriminator="type")]] = Field(min_length=1, max_length=25)
+    elements: list[Annotated[_Button | _Overflow | _Radios | _Checks, Field(discriminator="type")]] = Field(
+        min_length=1, max_length=25
+    )
+
+    @model_validator(mode="after")
+    def _elements_are_told_apart(self) -> Self:
+        if _repeat([element.action_id for element in self.elements if element.action_id]):
+            raise ValueError("action_id should be unique")
+        return self
 
 
 class _FeedbackButton(_Strict):

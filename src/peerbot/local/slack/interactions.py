@@ -5,7 +5,7 @@ Field names and types are Slack's; `tests/service/test_local_slack_shapes.py` co
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from peerbot.local.slack.events import sent
 from peerbot.local.slack.shapes import APP, BOT, TEAM, Object
@@ -13,13 +13,22 @@ from peerbot.local.slack.shapes import APP, BOT, TEAM, Object
 _DOMAIN = "local"
 
 
-def pressed(user: Object, channel: Object, message: Object, action_id: str, at: str, value: str = "") -> Object:
-    """Make the payload of a pressed button. Raises `LookupError` if the message has no such button.
+Filled = Mapping[str, Sequence[str]]
+"""What a person chose in a message's fields: the options' values, by action."""
+
+
+def pressed(
+    user: Object, channel: Object, message: Object, action_id: str, at: str, *, value: str = "", filled: Filled
+) -> Object:
+    """Make the payload of a pressed button, or of a choice in a field. Raises `LookupError` if there is no such one.
 
     `value`: of a menu, the option that the person chose; of feedback buttons, the one that they pressed.
     """
     element, block_id = next(_elements(message, action_id))
+    state = _state(message, filled)
     used = _used(element, value)
+    if action_id in state.get(block_id, {}):
+        used = state[block_id][action_id] | {"action_id": action_id}
     container = {"type": "message", "message_ts": message["ts"], "channel_id": channel["id"], "is_ephemeral": False}
     if "thread_ts" in message:
         container["thread_ts"] = message["thread_ts"]
@@ -31,9 +40,23 @@ def pressed(user: Object, channel: Object, message: Object, action_id: str, at: 
         "response_url": _response_url(),
         "channel": {"id": channel["id"], "name": channel["name"] or "directmessage"},
         "message": sent(message),
-        "state": {"values": {}},
+        "state": {"values": state},
         "actions": [used | {"block_id": block_id, "action_ts": at}],
     }
+
+
+def _state(message: Object, filled: Filled) -> Object:
+    """Say what is chosen in the message's fields, as Slack does: nothing is chosen at first."""
+    found: Object = {}
+    for block in message.get("blocks", ()):
+        for element in block.get("elements", ()) if block["type"] == "actions" else ():
+            if element["type"] in ("radio_buttons", "checkboxes"):
+                wanted = filled.get(element["action_id"], ())
+                options = [option for option in element["options"] if option["value"] in wanted]
+                one = {"selected_option": next(iter(options), None)}
+                said = one if element["type"] == "radio_buttons" else {"selected_options": options}
+                found.setdefault(block["block_id"], {})[element["action_id"]] = {"type": element["type"]} | said
+    return found
 
 
 def _elements(message: Object, action_id: str) -> Iterator[tuple[Object, str]]:

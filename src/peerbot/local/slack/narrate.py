@@ -8,6 +8,7 @@ from typing import Any
 from peerbot.conversation.keys import Conversation
 from peerbot.local.slack import Change
 from peerbot.thread.answers import METADATA_EVENT
+from peerbot.thread.questions import QUESTION_EVENT
 
 MARKS = {"complete": "✓", "in_progress": "▸", "error": "✗"}
 
@@ -31,7 +32,9 @@ class Narrator:
         elif said := whispered(change):
             self._once(change, "whisper", f"   {_plain(said)} (Only you see this.)")
         elif message.get("user") == self._bot_user and change.kind in ("posted", "updated"):
-            if answered_turn(message) is None:
+            if (message.get("metadata") or {}).get("event_type") == QUESTION_EVENT:
+                self._question(change)
+            elif answered_turn(message) is None:
                 self._card(change)
             else:
                 self._over.add(self._last_card.get(change.thread_ts, ""))
@@ -47,6 +50,13 @@ class Narrator:
         names = {reaction["name"] for reaction in change.message.get("reactions", [])}
         if "eyes" in names:
             self._once(change, "reaction", "👀 received and recorded")
+
+    def _question(self, change: Change) -> None:
+        text = _plain(change.message["text"])
+        if change.kind == "posted":
+            self._once(change, "question", f"❓ {text}\n   Write your answer here.")
+        else:
+            self._once(change, "question", f"❓ {text.partition(chr(10))[0]}")
 
     def _card(self, change: Change) -> None:
         if change.ts in self._over:
@@ -90,5 +100,7 @@ def whispered(change: Change) -> str:
 
 def _plain(mrkdwn: str, *, links: bool = True) -> str:
     """Turn Slack's notation into plain text. A link becomes its label and address, or its label alone."""
-    text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", r"\2 (\1)" if links else r"\2", mrkdwn)
+    text = re.sub(r"<@[UW][A-Z0-9]+> ?", "", mrkdwn)
+    text = re.sub(r"<!date\^[^|>]*\|([^>]*)>", r"\1", text)
+    text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", r"\2 (\1)" if links else r"\2", text)
     return unescape(text.replace("`", "").replace("*", ""))

@@ -274,20 +274,26 @@ class LocalSlack:
         event = {"type": "agent_session_stopped", "channel": channel, "user": user, "thread_ts": thread_ts}
         self.send_event(channel, event | {"streaming_message_ts": [], "event_ts": self._world.new_ts()})
 
-    async def press(self, user: str, channel: str, ts: str, action_id: str, value: str = "") -> Object | None:
+    async def press(
+        self, user: str, channel: str, ts: str, action_id: str, value: str = "", **filled: Sequence[str]
+    ) -> Object | None:
         """Press a message's button, and return the content of the ack. `value`: as in `interactions.pressed`.
+
+        `filled`: what the person chose in the message's fields, by action.
 
         Raises `LookupError` if there is no such button, and `NotOk` as `SocketMode.ask` does.
         """
         self._world.channel(channel, seen_by=user)
-        return await self.press_shown(user, channel, self._world.message(channel, ts), action_id, value)
+        return await self.press_shown(user, channel, self._world.message(channel, ts), action_id, value, **filled)
 
     async def press_shown(
-        self, user: str, channel: str, message: Object, action_id: str, value: str = ""
+        self, user: str, channel: str, message: Object, action_id: str, value: str = "", **filled: Sequence[str]
     ) -> Object | None:
         """Press a button of a message as a client shows it, which may lag behind. Otherwise as `press`."""
         seen = self._world.channel(channel, seen_by=user)
-        made = interactions.pressed(self._world.users[user], seen, message, action_id, self._world.new_ts(), value)
+        made = interactions.pressed(
+            self._world.users[user], seen, message, action_id, self._world.new_ts(), value=value, filled=filled
+        )
         return await self._sockets.ask("interactive", made)
 
     async def submit(self, user: str, view: Object, values: Object) -> Object | None:
