@@ -89,9 +89,10 @@ async def asked_before(journal: Journal, conversation: Conversation, turns: Cont
 
     And what the agent waits for since the last turn that kept its session: the call for it is pending there.
     """
-    waits_for = await _deferred(journal, conversation)
+    there = await question_files(journal, conversation)
+    waits_for = await _deferred(journal, conversation) if there else ""
     found = []
-    for files in await question_files(journal, conversation):
+    for files in there:
         wanted = files.turn in turns or files.id == waits_for
         asked = await question(journal, conversation, files.id) if wanted else None
         if asked:

@@ -52,7 +52,8 @@ def _state(message: Object, filled: Filled) -> Object:
         for element in block.get("elements", ()) if block["type"] == "actions" else ():
             if element["type"] in ("radio_buttons", "checkboxes"):
                 wanted = filled.get(element["action_id"], ())
-                options = [option for option in element["options"] if option["value"] in wanted]
+                shown = [{"text": option["text"], "value": option["value"]} for option in element["options"]]
+                options = [option for option in shown if option["value"] in wanted]
                 one = {"selected_option": next(iter(options), None)}
                 said = one if element["type"] == "radio_buttons" else {"selected_options": options}
                 found.setdefault(block["block_id"], {})[element["action_id"]] = {"type": element["type"]} | said
