@@ -19,6 +19,7 @@ import aiohttp
 from bench import seeds
 from bench.figures import Section, Table, milliseconds
 from peerbot.conversation.documents import Input
+from peerbot.conversation.held import Bounds
 from peerbot.conversation.keys import BRANCH_PREFIX, Conversation
 from peerbot.conversation.policy import Admission
 from peerbot.conversation.spent import Spent
@@ -32,8 +33,8 @@ from peerbot.github.client import GitHub
 from peerbot.github.repositories import Repositories
 from peerbot.journal import paths
 from peerbot.journal.budgets import Chains
+from peerbot.journal.chosen import Chosen
 from peerbot.journal.journal import Journal
-from peerbot.journal.limits import OperatorLimits
 from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
@@ -44,11 +45,13 @@ from peerbot.slack.events import Candidate, Us
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
+from peerbot.thread.admission import Admissions
 from peerbot.thread.afford import Afford
 from peerbot.thread.controls import Controls
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.turns.begin import Beginning
+from peerbot.turns.choosable import Choosable
 from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
 
@@ -115,7 +118,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
 
         outbound = Outbound(client)
         us = Us(slack.team, slack.bot_user)
-        people, poster = People(outbound), Poster(outbound, us)
+        people, poster, chosen = People(outbound), Poster(outbound, us), Chosen(journal)
         recorder = Recorder(journal, _Nothing(), _everybody)
         catch_up = CatchUp(journal=journal, recorder=recorder, runs=runs, outbound=outbound, us=us)
         inbox = Inbox(
@@ -123,9 +126,9 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             people=people,
             outbound=outbound,
             us=us,
-            admission=Admission(allow_private_channels=True),
+            admission=Admissions(people, chosen, Admission(allow_private_channels=True)),
             overtaken=catch_up.overtaken,
-            afford=Afford(Chains(journal), OperatorLimits([]).of),
+            afford=Afford(Chains(journal), chosen.limits),
         )
         presenter = Presenter(
             journal=journal,
@@ -147,6 +150,8 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
                 journal=journal,
                 github=forge,
                 own=OwnRepositories(journal=journal, github=forge, people=people, organization="peerbot-community"),
+                chosen=chosen,
+                places=Choosable(journal, forge, Bounds()),
                 branch_prefix=BRANCH_PREFIX,
             ),
             giving_up=giving_up,

@@ -26,7 +26,8 @@ QUESTION = "what is in this repository?"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     async with System(
-        tmp_path_factory.mktemp("system"), {"WORKER_IDLE_SECONDS": "3", "SESSION_TIMEOUT_MINUTES": "0.6"}
+        tmp_path_factory.mktemp("system"),
+        {"WORKER_IDLE_SECONDS": "3", "SESSION_TIMEOUT_MINUTES": "0.6", "PEERBOT_REPOSITORIES": "somebody/empty"},
     ) as system:
         await system.start()
         yield system

@@ -150,7 +150,7 @@ class Planted(System):
     """A system whose agents work on a repository that has the probes in it."""
 
     def __init__(self, directory: Path, settings: dict[str, str] | None = None) -> None:
-        super().__init__(directory, {"LOG_LEVEL": "DEBUG", **(settings or {})})
+        super().__init__(directory, {"LOG_LEVEL": "DEBUG", "PEERBOT_REPOSITORIES": REPOSITORY, **(settings or {})})
 
     async def prepare(self, *launch: str) -> None:
         """Bring the repository along and start a dispatcher: the real one, or one whose runs lack a protection."""

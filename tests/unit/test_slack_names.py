@@ -36,7 +36,7 @@ ALLOWED = {
     "doctor/workflows.py": {"name", "type"},  # GitHub's
     "protocol/sessions.py": {"type"},  # a transcript of Claude Code
     "runs/processes/sandbox.py": {"user"},  # a namespace of the kernel
-    "settings.py": {"type"},  # pydantic's
+    "environment.py": {"type"},  # pydantic's
     "web/health.py": {"status", "reason"},  # ours
 }
 

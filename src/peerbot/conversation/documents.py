@@ -40,6 +40,10 @@ class Started(Document):
     default_branch: str
     branch: str
     instead_of: str = ""  # a repository that is not theirs, and has the name that theirs would have
+    base: str = ""  # the branch that people set, from which the work begins; empty: the repository's default branch
+    model: str = ""  # that people set
+    channel_instructions: str = ""  # of the channel's members, for the agent
+    person_instructions: str = ""  # of the person who began it
     began_at: AwareDatetime = Field(default_factory=now)
 
 
@@ -322,8 +326,22 @@ class RepositorySettled(Document):
 
 
 class Choice(Document):
-    """`settings/{user|channel}/{id}/{seq}.json`: a person's choice; the one with the highest `seq` holds."""
+    """`settings/{user|channel}/{id}/{seq}.json`: what somebody chose; the one with the highest `seq` holds, whole.
 
-    repository: str  # owner/name: where a channel's work goes
+    What is empty is not chosen.
+    """
+
+    repository: str = ""  # owner/name: where the work goes
+    others: list[str] = Field(default_factory=list)  # further repositories, of which people pick one for a thread
+    base: str = ""  # the branch from which work begins, and into which it goes
+    model: str = ""
+    instructions: str = ""  # for the agent
+    askers: list[str] = Field(default_factory=list)  # of a channel: the people who may ask, by id; none: everybody
+    budget_usd: float | None = None  # a month's
     chosen_by: str
     chosen_at: AwareDatetime = Field(default_factory=now)
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """All repositories, the first one first."""
+        return tuple(name for name in (self.repository, *self.others) if name)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from peerbot.conversation.documents import Door, Input
 from peerbot.conversation.keys import Conversation, input_id
+from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.record import Recorder
 from peerbot.journal.answers import unanswered
 from peerbot.journal.journal import Journal
@@ -41,6 +42,7 @@ class Actions:
         poster: Poster,
         outbound: Outbound,
         us: Us,
+        desk: Desk,
         spawn: Spawn,
     ) -> None:
         self._journal = journal
@@ -49,10 +51,13 @@ class Actions:
         self._poster = poster
         self._outbound = outbound
         self._us = us
+        self._desk = desk
         self._spawn = spawn
 
     async def __call__(self, incoming: Change | Interaction | Other) -> Reply | None:
         """Record what somebody did; returns what goes back with the ack. Raises what the journal and Slack raise."""
+        if self._desk.takes(incoming):
+            return await self._desk(incoming)
         match incoming:
             case BlockAction(action_id=action) if action == STOP:
                 await self._pressed(incoming)

@@ -14,14 +14,16 @@ from peerbot.claude.credentials import Credential
 from peerbot.conversation.deadlines import LONGEST_RUN_SECONDS
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.policy import Admission
 from peerbot.dispatcher.actions import Actions
 from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.catchup import CatchUp
+from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.places import Places
+from peerbot.dispatcher.preferences import Preferences
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Next, Recorder
+from peerbot.dispatcher.services import Services, open_services
 from peerbot.dispatcher.unrecorded import Unrecorded
 from peerbot.dispatcher.view import Views
 from peerbot.errors import PeerBotError
@@ -29,24 +31,17 @@ from peerbot.gateway.app import Gateway, Limits
 from peerbot.gateway.budget import Accounts
 from peerbot.gateway.git_relay import GitRelay
 from peerbot.gateway.model_relay import ModelRelay
-from peerbot.github.client import GitHub
-from peerbot.github.repositories import Repositories
 from peerbot.github.submodules import Submodules
 from peerbot.journal.budgets import Chains
 from peerbot.journal.journal import Journal
-from peerbot.journal.limits import LimitsOf, OperatorLimits
+from peerbot.journal.limits import LimitsOf
 from peerbot.journal.open import open_storage
 from peerbot.logs import logger
 from peerbot.runs.port import Runs
 from peerbot.settings import Runtime, Settings
-from peerbot.slack.api import open_client
-from peerbot.slack.events import Us
 from peerbot.slack.files import SharedFiles
-from peerbot.slack.outbound import Outbound
-from peerbot.slack.people import People
-from peerbot.slack.post import Poster
 from peerbot.slack.receive import Receiver
-from peerbot.slack.tokens import identify
+from peerbot.slack.screens import Screens
 from peerbot.tasks import Tasks
 from peerbot.thread.afford import Afford
 from peerbot.thread.controls import Controls
@@ -100,19 +95,6 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Services:
-    """The services that the parts share: the journal, Slack and GitHub."""
-
-    journal: Journal
-    outbound: Outbound
-    us: Us
-    people: People
-    poster: Poster
-    github: GitHub
-    repositories: Repositories
-
-
-@dataclass(frozen=True, slots=True)
 class _Money:
     """What counts money: the budgets' entries, the limits that hold, and the accounts of turns."""
 
@@ -146,8 +128,8 @@ class Wire:
         """
         settings = self.settings
         journal = await self._journal()
-        services = await self._services(journal)
-        money = self._money(journal)
+        services = await open_services(settings, journal, self.stack)
+        money = self._money(journal, services.chosen.limits)
 
         async def admits(item: Input) -> bool:  # the inbox needs what looks back, and that needs the recorder
             return await inbox.admits(item)
@@ -170,7 +152,7 @@ class Wire:
             people=services.people,
             outbound=services.outbound,
             us=services.us,
-            admission=_admission(settings),
+            admission=services.admission,
             overtaken=catch_up.overtaken,
             afford=Afford(money.chains, money.limits),
         )
@@ -196,7 +178,7 @@ class Wire:
             ports=ports,
         )
 
-    def _actions(self, services: _Services, recorder: Recorder, controls: Controls) -> Actions:
+    def _actions(self, services: Services, recorder: Recorder, controls: Controls) -> Actions:
         return Actions(
             journal=services.journal,
             recorder=recorder,
@@ -204,6 +186,24 @@ class Wire:
             poster=services.poster,
             outbound=services.outbound,
             us=services.us,
+            desk=self._desk(services),
+            spawn=self.tasks.spawn,
+        )
+
+    def _desk(self, services: Services) -> Desk:
+        return Desk(
+            preferences=Preferences(
+                journal=services.journal,
+                chosen=services.chosen,
+                places=services.choosable,
+                admission=services.admission,
+                people=services.people,
+                poster=services.poster,
+                screens=Screens(services.outbound),
+                operators=self.settings.limits,
+                team=services.us.team,
+                spawn=self.tasks.spawn,
+            ),
             spawn=self.tasks.spawn,
         )
 
@@ -215,32 +215,15 @@ class Wire:
         journal.granted()
         return journal
 
-    async def _services(self, journal: Journal) -> _Services:
-        settings = self.settings
-        slack = open_client(settings.slack_api_url, settings.slack_bot_token.get_secret_value())
-        outbound = Outbound(await self.stack.enter_async_context(slack))
-        us = await identify(outbound, settings.slack_trigger_phrase)
-        session = await self.stack.enter_async_context(aiohttp.ClientSession())
-        github = GitHub(session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
-        return _Services(
-            journal=journal,
-            outbound=outbound,
-            us=us,
-            people=People(outbound),
-            poster=Poster(outbound, us),
-            github=github,
-            repositories=Repositories(github),
-        )
-
-    def _money(self, journal: Journal) -> _Money:
-        chains, limits = Chains(journal), OperatorLimits(self.settings.limits).of
+    def _money(self, journal: Journal, limits: LimitsOf) -> _Money:
+        chains = Chains(journal)
         accounts = Accounts(
             journal, chains=chains, limits=limits, spawn=self.tasks.spawn, paid=self.model_kind != "demo"
         )
         self.stack.push_async_callback(accounts.close)  # after the gateway's streams, before the journal
         return _Money(chains, limits, accounts)
 
-    def _presenter(self, services: _Services, money: _Money) -> Presenter:
+    def _presenter(self, services: Services, money: _Money) -> Presenter:
         settings = self.settings
         return Presenter(
             journal=services.journal,
@@ -258,7 +241,7 @@ class Wire:
         )
 
     async def _gateway(
-        self, services: _Services, money: _Money, inbox: Inbox, presenter: Presenter, path: Path
+        self, services: Services, money: _Money, inbox: Inbox, presenter: Presenter, path: Path
     ) -> Gateway:
         settings, journal, github = self.settings, services.journal, services.github
         model_session, git_session = await self._streams(), await self._streams()
@@ -286,6 +269,7 @@ class Wire:
                 accounts=money.accounts,
                 turn_seconds=settings.session_timeout_minutes * 60,
                 server_tools=settings.server_tools,
+                bounds=settings.bounds,
             ),
             git=GitRelay(git_session, github.git_authorization),
             shared=SharedFiles(services.outbound),
@@ -296,10 +280,10 @@ class Wire:
                 run_seconds=LONGEST_RUN_SECONDS,
                 budget_usd=settings.peerbot_run_budget_usd,
                 checkpoint_seconds=settings.peerbot_checkpoint_seconds,
-                model=settings.peerbot_model,
                 model_kind=self.model_kind,
                 server_tools=settings.server_tools,
             ),
+            bounds=settings.bounds,
             started=path.run_started,
             closed=path.run_closed,
             spawn=self.tasks.spawn,
@@ -317,7 +301,7 @@ class Wire:
 
     def _reconciler(
         self,
-        services: _Services,
+        services: Services,
         inbox: Inbox,
         presenter: Presenter,
         catch_up: CatchUp,
@@ -338,6 +322,8 @@ class Wire:
                 own=OwnRepositories(
                     journal=journal, github=github, people=services.people, organization=settings.github_organization
                 ),
+                chosen=services.chosen,
+                places=services.choosable,
                 branch_prefix=settings.peerbot_branch_prefix,
             ),
             giving_up=giving_up,
@@ -378,12 +364,3 @@ class Wire:
                 f"Port {port} is in use, or PeerBot may not use it. Set {setting} to another one."
             ) from error
         return server, int(server.addresses[0][1])
-
-
-def _admission(settings: Settings) -> Admission:
-    return Admission(
-        settings.slack_allow_direct_messages,
-        settings.slack_allow_private_channels,
-        settings.allowed_users,
-        settings.allowed_channels,
-    )

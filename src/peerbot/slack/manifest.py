@@ -98,7 +98,7 @@ EVENTS = (
 APP_SCOPE = "connections:write"
 """The one scope of the app-level token: it opens Socket Mode's connections. A manifest can't ask for it."""
 
-NO_SCOPE = ("auth.test", "chat.getPermalink")
+NO_SCOPE = ("auth.test", "chat.getPermalink", "views.open", "views.publish", "views.update")
 """The methods that we call and that every bot token may call."""
 
 

@@ -12,7 +12,6 @@ from peerbot.conversation.documents import Input, SharedFile, TurnStatus
 from peerbot.conversation.edits import with_edits
 from peerbot.conversation.keys import Conversation, input_id, input_kind, input_ts
 from peerbot.conversation.notes import Note, NothingAsked, Refusal, Refused
-from peerbot.conversation.policy import Admission, admit
 from peerbot.errors import Refused as NotAllowed
 from peerbot.errors import Unavailable
 from peerbot.journal.answers import SAID, unanswered
@@ -26,6 +25,7 @@ from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.render import turn_words
 from peerbot.slack.text import OURSELVES, ThreadMessage, as_context, escaped, mentioned_users, readable
+from peerbot.thread.admission import Admissions
 from peerbot.thread.afford import Afford
 
 _NEVER = "9999999999.999999"
@@ -51,7 +51,7 @@ class Inbox:
         people: People,
         outbound: Outbound,
         us: Us,
-        admission: Admission,
+        admission: Admissions,
         overtaken: Overtaken,
         afford: Afford,
     ) -> None:
@@ -85,11 +85,7 @@ class Inbox:
         return refusal is None
 
     async def _refusal(self, user: str, conversation: Conversation) -> Refusal | None:
-        return admit(
-            person=await self._people.person(user, conversation.team, groups=self._admission.groups),
-            channel=await self._people.channel(conversation.channel),
-            admission=self._admission,
-        )
+        return await self._admission.refusal(user, conversation.team, conversation.channel)
 
     async def waiting(self, conversation: Conversation, *, have: Collection[str] = ()) -> list[PersonInput]:
         """Read the inputs that the agent has to answer now, oldest first, in the form that it reads.

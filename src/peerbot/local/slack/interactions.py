@@ -13,9 +13,12 @@ from peerbot.local.slack.shapes import APP, BOT, TEAM, Object
 _DOMAIN = "local"
 
 
-def pressed(user: Object, channel: Object, message: Object, action_id: str, at: str) -> Object:
-    """Make the payload of a pressed button. Raises `LookupError` if the message has no such button."""
-    button, block_id = next(_buttons(message, action_id))
+def pressed(
+    user: Object, channel: Object, message: Object, action_id: str, at: str, trigger: str, *, choice: str = ""
+) -> Object:
+    """Make the payload of a pressed button, or of a `choice` in a menu. Raises `LookupError` if there is none."""
+    used, block_id = next(_buttons(message, action_id))
+    action, state = _used(used, choice, block_id)
     container = {"type": "message", "message_ts": message["ts"], "channel_id": channel["id"], "is_ephemeral": False}
     if "thread_ts" in message:
         container["thread_ts"] = message["thread_ts"]
@@ -23,24 +26,48 @@ def pressed(user: Object, channel: Object, message: Object, action_id: str, at: 
     payload["user"]["username"] = user["name"]
     return payload | {
         "container": container,
-        "trigger_id": _trigger_id(),
+        "trigger_id": trigger,
         "response_url": _response_url(),
         "channel": {"id": channel["id"], "name": channel["name"] or "directmessage"},
         "message": sent(message),
-        "state": {"values": {}},
+        "state": {"values": state},
+        "actions": [action | {"block_id": block_id, "action_ts": at}],
+    }
+
+
+def pressed_in_view(user: Object, view: Object, action_id: str, at: str, trigger: str) -> Object:
+    """Make the payload of a button that was pressed in a modal or the Home tab, the first with this id or value."""
+    button, block_id = next(_buttons(view, action_id))
+    payload = _common("block_actions", user)
+    payload["user"]["username"] = user["name"]
+    return payload | {
+        "container": {"type": "view", "view_id": view["id"]},
+        "trigger_id": trigger,
+        "view": view,
         "actions": [button | {"block_id": block_id, "action_ts": at}],
     }
 
 
+def _used(element: Object, choice: str, block_id: str) -> tuple[Object, Object]:
+    """What an action says of the element, and the state of the message after it."""
+    if element["type"] != "static_select":
+        return element, {}
+    option = next(option for option in element["options"] if option["value"] == choice)
+    kept = {key: value for key, value in element.items() if key in ("type", "action_id", "placeholder")}
+    state = {block_id: {element["action_id"]: {"type": "static_select", "selected_option": option}}}
+    return kept | {"selected_option": option}, state
+
+
 def _buttons(message: Object, action_id: str) -> Iterator[tuple[Object, str]]:
     for block in message.get("blocks", ()):
-        for element in block.get("elements", ()) if block["type"] == "actions" else ():
-            if element.get("action_id") == action_id:
+        beside = [block["accessory"]] if "accessory" in block else []
+        for element in (*beside, *(block.get("elements", ()) if block["type"] == "actions" else ())):
+            if action_id in (element.get("action_id"), element.get("value")):
                 yield element, block["block_id"]
     raise LookupError(f"the message has no button {action_id}")
 
 
-def submitted(user: Object, view: Object, values: Object) -> Object:
+def submitted(user: Object, view: Object, values: Object, trigger: str) -> Object:
     """Make the payload of a submitted modal.
 
     `view` has the form that an app gives to `views.open`. `values` are by block and action.
@@ -48,27 +75,27 @@ def submitted(user: Object, view: Object, values: Object) -> Object:
     identity = "V" + secrets.token_hex(5).upper()
     shown: Object = {"callback_id": "", "private_metadata": "", "blocks": [], "close": None, "submit": None} | view
     return _common("view_submission", user) | {
-        "trigger_id": _trigger_id(),
-        "view": shown
-        | {
+        "trigger_id": trigger,
+        "view": {
             "id": identity,
             "team_id": TEAM,
             "app_id": APP,
             "app_installed_team_id": TEAM,
             "bot_id": BOT,
-            "state": {"values": values},
             "hash": f"{int(time.time())}.{secrets.token_hex(4)}",
             "root_view_id": identity,
             "previous_view_id": None,
             "clear_on_close": False,
             "notify_on_close": False,
             "external_id": "",
-        },
+        }
+        | shown
+        | {"state": {"values": values}},
         "response_urls": [],
     }
 
 
-def command(user: Object, channel: Object, name: str, text: str) -> Object:
+def command(user: Object, channel: Object, name: str, text: str, trigger: str) -> Object:
     """Make the payload of a slash command."""
     return {
         "token": "verification-tokens-are-deprecated",
@@ -83,7 +110,7 @@ def command(user: Object, channel: Object, name: str, text: str) -> Object:
         "api_app_id": APP,
         "is_enterprise_install": "false",
         "response_url": _response_url(),
-        "trigger_id": _trigger_id(),
+        "trigger_id": trigger,
     }
 
 
@@ -96,10 +123,6 @@ def _common(kind: str, user: Object) -> Object:
         "team": {"id": TEAM, "domain": _DOMAIN},
         "is_enterprise_install": False,
     }
-
-
-def _trigger_id() -> str:
-    return f"{time.time_ns() // 1_000_000}.{secrets.randbelow(10**12)}.{secrets.token_hex(16)}"
 
 
 def _response_url() -> str:

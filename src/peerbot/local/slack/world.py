@@ -101,6 +101,11 @@ class World:
             raise NotOk("channel_not_found")
         return kept
 
+    def direct(self, channel: str) -> str:
+        """Return the channel itself, or of a person's id the direct message with them."""
+        found = (kept for kept in self.channels.values() if kept["kind"] == "im" and channel in kept["members"])
+        return str(next(found, {"id": channel})["id"]) if channel in self.users else channel
+
     def writable(self, channel: str, user: str) -> Object:
         """Look up a channel that `user` wants to write to."""
         kept = self.channel(channel, seen_by=user)

@@ -1,0 +1,37 @@
+"""Who may use the bot where: the operator's rules, and the people whom a channel's own settings name."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from peerbot.conversation.notes import Refusal
+from peerbot.conversation.policy import Admission, Channel, admit
+from peerbot.journal.chosen import Chosen
+from peerbot.slack.people import People
+
+
+@dataclass(frozen=True, slots=True)
+class Admissions:
+    """Looks people, channels and settings up, and decides. It holds nothing."""
+
+    people: People
+    chosen: Chosen
+    rules: Admission
+
+    async def refusal(self, user: str, team: str, channel: str | None) -> Refusal | None:
+        """Say why `user` may not use the bot in a channel (None: anywhere); None if they may.
+
+        It also refuses a person or a channel about which Slack tells us nothing. Raises what the journal raises.
+        """
+        choice = await self.chosen.channel(team, channel) if channel else None
+        return await self.rules_refuse(user, team, channel, askers=choice.askers if choice else ())
+
+    async def rules_refuse(
+        self, user: str, team: str, channel: str | None, *, askers: Collection[str] = ()
+    ) -> Refusal | None:
+        """Say the same by the operator's rules, and by `askers`, whatever the channel's settings are."""
+        return admit(
+            person=await self.people.person(user, team, groups=self.rules.groups),
+            channel=await self.people.channel(channel) if channel else Channel("", "public"),
+            admission=self.rules if channel else replace(self.rules, channels=frozenset()),
+            askers=askers,
+        )
