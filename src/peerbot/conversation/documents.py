@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, input_id
+from peerbot.conversation.limits import MONTH
 from peerbot.conversation.notes import BudgetUsedUp, Note, NothingAsked, StoppedBy
 from peerbot.conversation.spent import Spent
 
@@ -338,6 +339,8 @@ class Choice(Document):
     instructions: str = ""  # for the agent
     askers: list[str] = Field(default_factory=list)  # of a channel: the people who may ask, by id; none: everybody
     budget_usd: float | None = None  # a month's
+    more_usd: float = 0.0  # what people allowed beyond it, in the month `more_in` alone
+    more_in: str = Field(default="", pattern=MONTH)
     chosen_by: str
     chosen_at: AwareDatetime = Field(default_factory=now)
 
@@ -345,3 +348,9 @@ class Choice(Document):
     def repositories(self) -> tuple[str, ...]:
         """All repositories, the first one first."""
         return tuple(name for name in (self.repository, *self.others) if name)
+
+    def budget_in(self, month: str) -> float | None:
+        """The budget of a month (`2026-11`), with what was allowed beyond it; None if there is none."""
+        if self.budget_usd is None:
+            return None
+        return round(self.budget_usd + (self.more_usd if self.more_in == month else 0.0), 2)

@@ -84,15 +84,14 @@ def held(bounds: Bounds, channel: Choice | None, person: Choice | None) -> Held:
     )
 
 
-def limits(operators: Iterable[Limit], channel: Choice | None, person: Choice | None) -> tuple[Limit, ...]:
-    """Say which budgets hold: the operator's, and people's own where these are lower."""
+def limits(operators: Iterable[Limit], channel: Choice | None, person: Choice | None, month: str) -> tuple[Limit, ...]:
+    """Say which budgets hold in a month: the operator's, and people's own where these are lower."""
     found = {limit.scope: limit for limit in operators}
     theirs = ((Scope.CHANNEL, "channel", channel), (Scope.PERSON, "person", person))
     for scope, set_by, choice in theirs:
-        if choice and choice.budget_usd is not None:
-            there = found.get(scope)
-            if there is None or choice.budget_usd < there.usd:
-                found[scope] = Limit(scope=scope, usd=choice.budget_usd, set_by=set_by)
+        usd = choice.budget_in(month) if choice else None
+        if usd is not None and (scope not in found or usd < found[scope].usd):
+            found[scope] = Limit(scope=scope, usd=usd, set_by=set_by)
     return tuple(found[scope] for scope in Scope if scope in found)
 
 

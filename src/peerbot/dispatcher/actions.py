@@ -18,6 +18,7 @@ from peerbot.logs import logger
 from peerbot.slack.control_words import HELP, UNKNOWN_CONTROL, listed, stops
 from peerbot.slack.controls import COMMAND, STOP, STOP_SIGNS
 from peerbot.slack.events import Change, Deleted, Edited, Other, Us, about
+from peerbot.slack.home_view import HOME_STOP
 from peerbot.slack.interactions import BlockAction, Command, Interaction, Reply
 from peerbot.slack.marks import thread_of
 from peerbot.slack.outbound import Outbound
@@ -61,6 +62,10 @@ class Actions:
         match incoming:
             case BlockAction(action_id=action) if action == STOP:
                 await self._pressed(incoming)
+            case BlockAction(action_id=action) if action == HOME_STOP:
+                channel, _, thread_ts = incoming.value.partition("/")
+                await self._stop_in(channel, thread_ts, incoming.user, incoming.action_ts, "button", team=incoming.team)
+                self._desk.stopped(incoming.user)
             case BlockAction(channel=channel, user=user, thread_ts=thread_ts) if channel:
                 log.warning("unknown_control", **about(incoming))
                 self._spawn(self._poster.whisper(channel, user, UNKNOWN_CONTROL, thread_ts=thread_ts))

@@ -154,7 +154,8 @@ class Preferences:
                 return
             fresh = Choice(chosen_by=user, chosen_at=now())
             kept = {name: getattr(before, name) for name in words.FIELDS}
-            after = fresh.model_copy(update={**kept, **new})
+            more = {} if "budget_usd" in new else {name: getattr(before, name) for name in ("more_usd", "more_in")}
+            after = fresh.model_copy(update={**kept, **more, **new})
             if await choices.choose_after(self.journal, filled.kind, identity, seq, after):
                 self.chosen.changed(filled.kind, identity)
                 log.info("settings_changed", kind=filled.kind, of=filled.of, seq=seq + 1, fields=sorted(new))

@@ -18,8 +18,8 @@ from peerbot.dispatcher.actions import Actions
 from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.desk import Desk
+from peerbot.dispatcher.front import make_desk
 from peerbot.dispatcher.places import Places
-from peerbot.dispatcher.preferences import Preferences
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Next, Recorder
@@ -41,7 +41,6 @@ from peerbot.runs.port import Runs
 from peerbot.settings import Runtime, Settings
 from peerbot.slack.files import SharedFiles
 from peerbot.slack.receive import Receiver
-from peerbot.slack.screens import Screens
 from peerbot.tasks import Tasks
 from peerbot.thread.afford import Afford
 from peerbot.thread.controls import Controls
@@ -134,7 +133,11 @@ class Wire:
         async def admits(item: Input) -> bool:  # the inbox needs what looks back, and that needs the recorder
             return await inbox.admits(item)
 
+        async def text(item: Input) -> str:
+            return await inbox.text(item)
+
         recorder = Recorder(journal, path, admits)
+        desk = make_desk(services, settings, money.chains, self.runs, text, self.model_kind, self.tasks.spawn)
         catch_up = CatchUp(
             journal=journal, recorder=recorder, runs=self.runs, outbound=services.outbound, us=services.us
         )
@@ -144,7 +147,7 @@ class Wire:
             app_token=settings.slack_app_token.get_secret_value(),
             us=services.us,
             on_input=recorder,
-            on_other=self._actions(services, recorder, controls),
+            on_other=self._actions(services, recorder, controls, desk),
             on_gap=catch_up.missed,
         )
         inbox = Inbox(
@@ -178,7 +181,7 @@ class Wire:
             ports=ports,
         )
 
-    def _actions(self, services: Services, recorder: Recorder, controls: Controls) -> Actions:
+    def _actions(self, services: Services, recorder: Recorder, controls: Controls, desk: Desk) -> Actions:
         return Actions(
             journal=services.journal,
             recorder=recorder,
@@ -186,24 +189,7 @@ class Wire:
             poster=services.poster,
             outbound=services.outbound,
             us=services.us,
-            desk=self._desk(services),
-            spawn=self.tasks.spawn,
-        )
-
-    def _desk(self, services: Services) -> Desk:
-        return Desk(
-            preferences=Preferences(
-                journal=services.journal,
-                chosen=services.chosen,
-                places=services.choosable,
-                admission=services.admission,
-                people=services.people,
-                poster=services.poster,
-                screens=Screens(services.outbound),
-                operators=self.settings.limits,
-                team=services.us.team,
-                spawn=self.tasks.spawn,
-            ),
+            desk=desk,
             spawn=self.tasks.spawn,
         )
 

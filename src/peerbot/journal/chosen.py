@@ -6,10 +6,10 @@ So the parts that decide about one message see the same settings, and a change h
 import asyncio
 import time
 
-from peerbot.conversation.documents import Choice
+from peerbot.conversation.documents import Choice, now
 from peerbot.conversation.held import Kind, limits
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.limits import Limit
+from peerbot.conversation.limits import Limit, month_of
 from peerbot.journal import choices
 from peerbot.journal.journal import Journal
 from peerbot.journal.recent import Recent
@@ -37,7 +37,7 @@ class Chosen:
     async def limits(self, conversation: Conversation, user: str) -> tuple[Limit, ...]:
         """Find the budgets that hold in `conversation` for `user`: a `LimitsOf`. Raises what the journal raises."""
         channel, person = await self.both(conversation, user)
-        return limits(self._operators, channel, person)
+        return limits(self._operators, channel, person, month_of(now()))
 
     async def both(self, conversation: Conversation, user: str) -> tuple[Choice | None, Choice | None]:
         """Read what holds for the channel of `conversation`, and for `user`. Raises what the journal raises."""

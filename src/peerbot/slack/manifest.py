@@ -47,7 +47,7 @@ SCOPES = (
         "answers, shows progress by editing its message, and tells one person why a click had no effect",
         ("chat.postMessage", "chat.update", "chat.postEphemeral"),
     ),
-    Scope("commands", "takes `/peerbot help`, `/peerbot status` and `/peerbot stop`"),
+    Scope("commands", "takes `/peerbot help`, `status`, `stop`, `settings` and `cost`"),
     Scope(
         "files:read",
         "reads the files that people share with their messages; without it they are named, and not read",
@@ -92,6 +92,7 @@ EVENTS = (
     Event("message.groups", "groups:history", "the same in private channels"),
     Event("message.im", "im:history", "direct messages, which need no mention"),
     Event("message.mpim", "mpim:history", "replies and the trigger phrase in group direct messages"),
+    Event("app_home_opened", "", "somebody opens the Home tab, which shows their work, their settings and budgets"),
     Event("reaction_added", "reactions:read", "❌ or 🛑, which stops the work"),
 )
 
@@ -112,7 +113,7 @@ def manifest() -> dict[str, Any]:
         },
         "features": {
             "app_home": {
-                "home_tab_enabled": False,
+                "home_tab_enabled": True,
                 "messages_tab_enabled": True,
                 "messages_tab_read_only_enabled": False,
             },
@@ -121,7 +122,7 @@ def manifest() -> dict[str, Any]:
                 {
                     "command": COMMAND,
                     "description": "See what PeerBot does here, and stop it",
-                    "usage_hint": "help | status | stop",
+                    "usage_hint": "help | status | stop | settings | cost",
                     "should_escape": False,
                 }
             ],
@@ -141,8 +142,9 @@ _REASONS = {
     **{scope.name: scope.reason for scope in SCOPES},
     **{event.name: event.reason for event in EVENTS},
     "display_name": "what people mention; the trigger phrase is @peerbotai too",
+    "home_tab_enabled": "people's work, settings and budgets",
     "messages_tab_enabled": "direct messages",
-    "is_enabled": "the buttons on its messages",
+    "is_enabled": "the buttons on its messages, and the forms for settings",
     "socket_mode_enabled": "events come over a connection that the bot opens: nothing of yours has to be reachable",
     "token_rotation_enabled": "the token has to stay what it is",
 }
@@ -186,5 +188,5 @@ def scopes_table() -> str:
 def events_table() -> str:
     """Write the events as a Markdown table: `docs/slack-app.md`."""
     rows = ["| event | it brings | its scope |", "|---|---|---|"]
-    rows += [f"| `{event.name}` | {event.reason} | `{event.scope}` |" for event in EVENTS]
+    rows += [f"| `{event.name}` | {event.reason} | {f'`{event.scope}`' if event.scope else '—'} |" for event in EVENTS]
     return "\n".join(rows) + "\n"

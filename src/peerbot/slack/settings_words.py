@@ -47,7 +47,7 @@ def changed(name: str, kind: Kind, before: Choice, after: Choice, names: Mapping
     whose = "for this channel" if kind == "channel" else "for your own work"
     who = f"{name} changed my settings" if kind == "channel" else "You changed my settings"
     lines = [
-        f"• {label}: {_shown(field, after, names)} (before: {_shown(field, before, names, 80)})"
+        f"• {label}: {shown(field, after, names)} (before: {shown(field, before, names, 80)})"
         for field, label in FIELDS.items()
         if getattr(before, field) != getattr(after, field)
     ]
@@ -74,7 +74,8 @@ def _listed(fields: Sequence[str]) -> str:
     return ", ".join(FIELDS[field] for field in fields)
 
 
-def _shown(field: str, choice: Choice, names: Mapping[str, str], most: int = _MOST_SHOWN) -> str:
+def shown(field: str, choice: Choice, names: Mapping[str, str], most: int = _MOST_SHOWN) -> str:
+    """Show what one setting is, as plain text in one line."""
     value = getattr(choice, field)
     if value in ("", [], None):
         return _NOTHING[field]

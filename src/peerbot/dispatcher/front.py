@@ -1,0 +1,62 @@
+"""Builds the desk: settings, costs and the Home tab, as `wire.py` builds the path of a message."""
+
+from peerbot.dispatcher.desk import Desk
+from peerbot.dispatcher.home import Home, Text
+from peerbot.dispatcher.month import Month
+from peerbot.dispatcher.preferences import Preferences
+from peerbot.dispatcher.raising import Raising
+from peerbot.dispatcher.services import Services
+from peerbot.journal.budgets import Chains
+from peerbot.runs.port import Phase, Runs
+from peerbot.settings import Settings
+from peerbot.slack.screens import Screens
+from peerbot.tasks import Spawn
+
+
+def make_desk(
+    services: Services, settings: Settings, chains: Chains, runs: Runs, text: Text, model_kind: str, spawn: Spawn
+) -> Desk:
+    """Join its parts. `text` makes an input readable."""
+    screens, team = Screens(services.outbound), services.us.team
+
+    async def busy() -> int:
+        return sum(state.phase is not Phase.ENDED for state in await runs.list())
+
+    preferences = Preferences(
+        journal=services.journal,
+        chosen=services.chosen,
+        places=services.choosable,
+        admission=services.admission,
+        people=services.people,
+        poster=services.poster,
+        screens=screens,
+        operators=settings.limits,
+        team=team,
+        spawn=spawn,
+    )
+    raising = Raising(
+        journal=services.journal,
+        chosen=services.chosen,
+        admission=services.admission,
+        people=services.people,
+        poster=services.poster,
+        operators=settings.limits,
+        team=team,
+        spawn=spawn,
+    )
+    home = Home(
+        journal=services.journal,
+        chosen=services.chosen,
+        places=services.choosable,
+        admission=services.admission,
+        chains=chains,
+        poster=services.poster,
+        screens=screens,
+        text=text,
+        busy=busy,
+        most=settings.worker_max_concurrent,
+        model_kind=model_kind,
+        team=team,
+    )
+    month = Month(services.journal, services.chosen, services.admission, services.people, team)
+    return Desk(preferences, raising, month, home, spawn)
