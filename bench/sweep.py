@@ -50,6 +50,7 @@ from peerbot.thread.afford import Afford
 from peerbot.thread.controls import Controls
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
+from peerbot.thread.where import Where
 from peerbot.turns.begin import Beginning
 from peerbot.turns.choosable import Choosable
 from peerbot.turns.given_up import GivingUp
@@ -139,6 +140,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             spent=_no_cost,
             spawn=spawn,
         )
+        where = Where(journal, poster, people)
         giving_up = GivingUp(journal=journal, github=forge)
         controls = Controls(journal=journal, poster=poster, people=people)
         reconciler = Reconciler(
@@ -152,8 +154,11 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
                 own=OwnRepositories(journal=journal, github=forge, people=people, organization="peerbot-community"),
                 chosen=chosen,
                 places=Choosable(journal, forge, Bounds()),
+                where=where,
+                phrase=us.trigger_phrase,
                 branch_prefix=BRANCH_PREFIX,
             ),
+            where=where,
             giving_up=giving_up,
             answering=Answering(journal, presenter, giving_up, controls, "bench", spawn),
             places=Places(runs, journal, 10),

@@ -15,13 +15,13 @@ from peerbot.local.slack import NotOk
 from peerbot.slack.allow_more import ALLOW_MORE
 from peerbot.slack.controls import COMMAND
 
-SCRIPT = "run ```\necho one > one.txt\n```"
+SCRIPT = "Create a simple Python script that prints the first ten primes, and run it"
 QUICK = {"WORKER_IDLE_SECONDS": "0"}
 
 
-async def ended(system: System, **how: str) -> tuple[Conversation, Turn]:
+async def ended(system: System) -> tuple[Conversation, Turn]:
     """Ask for work that a budget ends."""
-    conversation, identity = await system.say(SCRIPT, **how)
+    conversation, identity = await system.say(SCRIPT)
     turn = await system.answer(conversation, identity)
     assert turn.status is TurnStatus.FAILED
     await system.settled(conversation)
@@ -72,7 +72,7 @@ async def test_a_channels_budget_ends_work_and_of_two_who_allow_more_one_raises_
         assert len(says(system, conversation, "allowed $5 more")) == 1
         again = await system.ask("run `ls`", thread=conversation, mention=False)
         assert again.status is TurnStatus.DONE
-        assert "one.txt" in again.text
+        assert "primes.py" in again.text
 
 
 async def test_one_s_own_budget_is_raised_by_oneself_alone_and_never_above_the_operators(tmp_path: Path) -> None:

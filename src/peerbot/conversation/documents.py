@@ -48,6 +48,21 @@ class Started(Document):
     began_at: AwareDatetime = Field(default_factory=now)
 
 
+class Asked(Document):
+    """`repository.asked`: the message in which we asked in which repository a conversation should work."""
+
+    channel: str
+    ts: str
+
+
+class Picked(Document):
+    """`repository.json`: the repository that somebody picked for a conversation, before its work began."""
+
+    repository: str
+    picked_by: str
+    picked_at: AwareDatetime = Field(default_factory=now)
+
+
 class Branch(Document):
     """`branches/{i}.json`: the conversation's branch from turn `turn` on, instead of the one before (`i` from 2)."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from peerbot.conversation.held import Kind
 from peerbot.dispatcher.home import Home
 from peerbot.dispatcher.month import Month
+from peerbot.dispatcher.picking import Picking
 from peerbot.dispatcher.preferences import Preferences
 from peerbot.dispatcher.raising import Raising
 from peerbot.slack.allow_more import ALLOW_MORE
@@ -16,6 +17,7 @@ from peerbot.slack.events import Change, Other
 from peerbot.slack.home_view import HOME_EDIT, HOME_HELP
 from peerbot.slack.interactions import BlockAction, Command, Interaction, Reply, ViewAction
 from peerbot.slack.settings_form import SETTINGS
+from peerbot.slack.where import PICK
 from peerbot.tasks import Spawn
 
 Incoming = Change | Interaction | Other
@@ -27,6 +29,7 @@ class Desk:
 
     preferences: Preferences
     raising: Raising
+    picking: Picking
     month: Month
     home: Home
     spawn: Spawn
@@ -37,7 +40,7 @@ class Desk:
             case Command(command=command, text=text):
                 return command == COMMAND and text.strip().lower().split(" ")[0] in ("settings", "cost")
             case BlockAction(action_id=action):
-                return action in (ALLOW_MORE, HOME_EDIT, HOME_HELP)
+                return action in (ALLOW_MORE, PICK, HOME_EDIT, HOME_HELP)
             case Other(type=event):
                 return event == "app_home_opened"
             case ViewAction(submitted=submitted, callback_id=form):
@@ -57,6 +60,8 @@ class Desk:
                 return reply
             case BlockAction(action_id=action) if action == ALLOW_MORE:
                 await self.raising.pressed(incoming)
+            case BlockAction(action_id=action) if action == PICK:
+                await self.picking.pressed(incoming)
             case BlockAction(action_id=action, user=user, trigger_id=trigger) if action == HOME_EDIT:
                 self.spawn(self.preferences.open(trigger, user, "user", user, told_in=""))
             case BlockAction(trigger_id=trigger):

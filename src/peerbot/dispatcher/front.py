@@ -1,8 +1,12 @@
 """Builds the desk: settings, costs and the Home tab, as `wire.py` builds the path of a message."""
 
+from collections.abc import Callable
+
+from peerbot.conversation.keys import Conversation
 from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.home import Home, Text
 from peerbot.dispatcher.month import Month
+from peerbot.dispatcher.picking import Picking
 from peerbot.dispatcher.preferences import Preferences
 from peerbot.dispatcher.raising import Raising
 from peerbot.dispatcher.services import Services
@@ -14,9 +18,17 @@ from peerbot.tasks import Spawn
 
 
 def make_desk(
-    services: Services, settings: Settings, chains: Chains, runs: Runs, text: Text, model_kind: str, spawn: Spawn
+    services: Services,
+    settings: Settings,
+    chains: Chains,
+    runs: Runs,
+    *,
+    text: Text,
+    reconcile: Callable[[Conversation], None],
+    model_kind: str,
+    spawn: Spawn,
 ) -> Desk:
-    """Join its parts. `text` makes an input readable."""
+    """Join its parts. `text` makes an input readable; `reconcile` places a conversation that waited for a choice."""
     screens, team = Screens(services.outbound), services.us.team
 
     async def busy() -> int:
@@ -59,4 +71,14 @@ def make_desk(
         team=team,
     )
     month = Month(services.journal, services.chosen, services.admission, services.people, team)
-    return Desk(preferences, raising, month, home, spawn)
+    picking = Picking(
+        journal=services.journal,
+        where=services.where,
+        admission=services.admission,
+        people=services.people,
+        poster=services.poster,
+        team=team,
+        reconcile=reconcile,
+        spawn=spawn,
+    )
+    return Desk(preferences, raising, picking, month, home, spawn)

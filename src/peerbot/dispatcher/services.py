@@ -18,6 +18,7 @@ from peerbot.slack.people import People
 from peerbot.slack.post import Poster
 from peerbot.slack.tokens import identify
 from peerbot.thread.admission import Admissions
+from peerbot.thread.where import Where
 from peerbot.turns.choosable import Choosable
 
 
@@ -35,6 +36,7 @@ class Services:
     chosen: Chosen
     choosable: Choosable
     admission: Admissions
+    where: Where
 
 
 async def open_services(settings: Settings, journal: Journal, stack: AsyncExitStack) -> Services:
@@ -44,18 +46,19 @@ async def open_services(settings: Settings, journal: Journal, stack: AsyncExitSt
     us = await identify(outbound, settings.slack_trigger_phrase)
     session = await stack.enter_async_context(aiohttp.ClientSession())
     github = GitHub(session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
-    people, chosen = People(outbound), Chosen(journal, settings.limits)
+    people, poster, chosen = People(outbound), Poster(outbound, us), Chosen(journal, settings.limits)
     return Services(
         journal=journal,
         outbound=outbound,
         us=us,
         people=people,
-        poster=Poster(outbound, us),
+        poster=poster,
         github=github,
         repositories=Repositories(github),
         chosen=chosen,
         choosable=Choosable(journal, github, settings.bounds),
         admission=Admissions(people, chosen, _admission(settings)),
+        where=Where(journal, poster, people),
     )
 
 

@@ -70,6 +70,9 @@ class Path(Next, Protocol):
     def run_closed(self, conversation: Conversation) -> None:
         """Learn that a worker has closed its run."""
 
+    def picked(self, conversation: Conversation) -> None:
+        """Learn that somebody picked the repository for a conversation that waited for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -137,7 +140,10 @@ class Wire:
             return await inbox.text(item)
 
         recorder = Recorder(journal, path, admits)
-        desk = make_desk(services, settings, money.chains, self.runs, text, self.model_kind, self.tasks.spawn)
+        desk = make_desk(
+            services, settings, money.chains, self.runs, text=text, reconcile=path.picked, model_kind=self.model_kind,
+            spawn=self.tasks.spawn,
+        )  # fmt: skip
         catch_up = CatchUp(
             journal=journal, recorder=recorder, runs=self.runs, outbound=services.outbound, us=services.us
         )
@@ -310,8 +316,11 @@ class Wire:
                 ),
                 chosen=services.chosen,
                 places=services.choosable,
+                where=services.where,
+                phrase=services.us.trigger_phrase,
                 branch_prefix=settings.peerbot_branch_prefix,
             ),
+            where=services.where,
             giving_up=giving_up,
             answering=Answering(journal, presenter, giving_up, controls, self.name, self.tasks.spawn),
             places=Places(self.runs, journal, settings.worker_max_concurrent),

@@ -39,6 +39,12 @@ class Chosen:
         channel, person = await self.both(conversation, user)
         return limits(self._operators, channel, person, month_of(now()))
 
+    async def now(self, conversation: Conversation, user: str) -> tuple[Choice | None, Choice | None]:
+        """Do the same as `both`, and see what somebody changed a moment ago: for a decision that stays."""
+        self.changed("channel", f"{conversation.team}-{conversation.channel}")
+        self.changed("user", f"{conversation.team}-{user}")
+        return await self.both(conversation, user)
+
     async def both(self, conversation: Conversation, user: str) -> tuple[Choice | None, Choice | None]:
         """Read what holds for the channel of `conversation`, and for `user`. Raises what the journal raises."""
         team = conversation.team

@@ -27,6 +27,16 @@ def conversation_document(conversation: Conversation) -> str:
     return f"conversations/{conversation}/{CONVERSATION_DOCUMENT}"
 
 
+def picked(conversation: Conversation) -> str:
+    """Name the repository that somebody picked for it."""
+    return f"conversations/{conversation}/repository.json"
+
+
+def asked(conversation: Conversation) -> str:
+    """Name the note that we asked people to pick one."""
+    return f"conversations/{conversation}/repository.asked"
+
+
 def told(conversation: Conversation) -> str:
     """Name the claim to tell its thread that a document can't be read."""
     return f"conversations/{conversation}/unreadable.told"
