@@ -22,6 +22,8 @@ _IDS = {
     "peerbot_allowed_channels": (re.compile(r"[CG][A-Z0-9]{1,30}"), "channels (C…)"),
 }
 
+_APP = re.compile(r"B[A-Z0-9]{1,30}(=\d{1,9}(\.\d{1,2})?)?")
+
 SERVER_TOOLS = frozenset({"web_search"})
 
 
@@ -63,6 +65,12 @@ class Settings(Environment):
         default="",
         description="The channels in which the bot works: their ids (`C…`), with commas between them. If it is empty, "
         "it works in every channel that it is invited to. Direct messages have a setting of their own.",
+    )
+    peerbot_allowed_apps: str = Field(
+        default="",
+        description="The apps that may give work by a message that mentions the bot, such as alerts and workflows: "
+        "the ids of their bots (`B…`), with commas between them. `B…=20` gives an app a budget of its own for a month, "
+        "in US dollars. If it is empty, only people give work.",
     )
     peerbot_repositories: str = Field(
         default="",
@@ -230,6 +238,13 @@ class Settings(Environment):
             raise ValueError(f"PeerBot only knows {' and '.join(sorted(SERVER_TOOLS))}")
         return value
 
+    @field_validator("peerbot_allowed_apps")
+    @classmethod
+    def _apps(cls, value: str) -> str:
+        if not all(_APP.fullmatch(name) for name in listed(value)):
+            raise ValueError("it takes ids of bots (B…), each with `=DOLLARS` or without, with commas between them")
+        return value
+
     @field_validator("peerbot_repositories")
     @classmethod
     def _patterns(cls, value: str) -> str:
@@ -278,6 +293,12 @@ class Settings(Environment):
     def allowed_channels(self) -> frozenset[str]:
         """The channels in which the bot works; empty: all."""
         return listed(self.peerbot_allowed_channels)
+
+    @property
+    def allowed_apps(self) -> dict[str, float | None]:
+        """The ids of the bots that may give work, each with its own budget for a month, or None."""
+        pairs = (name.partition("=") for name in in_order(self.peerbot_allowed_apps))
+        return {bot: float(usd) if usd else None for bot, _, usd in pairs}
 
     @property
     def bounds(self) -> Bounds:

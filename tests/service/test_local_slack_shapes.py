@@ -30,6 +30,7 @@ METHODS = (
     "agents.sessions.setStatus",
     "apps.connections.open",
     "auth.test",
+    "bots.info",
     "chat.delete",
     "chat.getPermalink",
     "chat.postMessage",
@@ -376,6 +377,8 @@ async def everything(slack: LocalSlack, call: Any) -> list[Any]:
     general = slack.general
     await call("auth.test")
     await call("team.info")
+    for bot in (slack.bot, "B0ALERTS001", "B0NOBODY"):
+        await call("bots.info", bot=bot)
     for user in (slack.person, slack.bot_user, "U0STRANGER1", "U0NOBODY001"):
         await call("users.info", user=user)
     for types in ("public_channel,private_channel,mpim,im", "im", "planets"):

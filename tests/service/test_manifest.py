@@ -90,7 +90,7 @@ def methods_that_the_product_names() -> set[str]:
 
 def _is_method(text: str) -> bool:
     families = ["apps", "auth", "chat", "conversations", "files", "reactions", "team", "users", "agents", "views"]
-    families.append("usergroups")
+    families += ["usergroups", "bots"]
     first, _, rest = text.partition(".")
     return first in families and rest.replace(".", "").isalpha()
 
@@ -123,6 +123,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "chat.postEphemeral": {"user": LocalSlack.person, "text": "x"},
     "usergroups.users.list": {"usergroup": "S1"},
     "chat.update": {"ts": "1.000001", "text": "x"},
+    "bots.info": {"bot": LocalSlack.bot},
     "conversations.replies": {"ts": "1.000001"},
     "reactions.add": {"timestamp": "1.000001", "name": "eyes"},
     "reactions.remove": {"timestamp": "1.000001", "name": "eyes"},

@@ -113,6 +113,11 @@ class Input(Document):
         return Conversation(self.team, self.channel, self.thread_ts)
 
     @property
+    def is_of_an_app(self) -> bool:
+        """Whether another app did it: `user` is the id of its bot then."""
+        return self.user.startswith("B")
+
+    @property
     def id(self) -> str:
         """Its name within the conversation."""
         return input_id(self.ts, self.kind)

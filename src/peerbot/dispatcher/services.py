@@ -1,7 +1,7 @@
 """The services that a dispatcher's parts share: the journal, Slack, GitHub, and what people chose."""
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 
@@ -43,10 +43,11 @@ async def open_services(settings: Settings, journal: Journal, stack: AsyncExitSt
     """Open them; `stack` closes them. Raises `PeerBotError` if Slack does not say who we are."""
     slack = open_client(settings.slack_api_url, settings.slack_bot_token.get_secret_value())
     outbound = Outbound(await stack.enter_async_context(slack))
-    us = await identify(outbound, settings.slack_trigger_phrase)
+    apps = settings.allowed_apps
+    us = replace(await identify(outbound, settings.slack_trigger_phrase), apps=frozenset(apps))
     session = await stack.enter_async_context(aiohttp.ClientSession())
     github = GitHub(session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
-    people, poster, chosen = People(outbound), Poster(outbound, us), Chosen(journal, settings.limits)
+    people, poster, chosen = People(outbound), Poster(outbound, us), Chosen(journal, settings.limits, apps)
     return Services(
         journal=journal,
         outbound=outbound,
@@ -57,7 +58,7 @@ async def open_services(settings: Settings, journal: Journal, stack: AsyncExitSt
         repositories=Repositories(github),
         chosen=chosen,
         choosable=Choosable(journal, github, settings.bounds),
-        admission=Admissions(people, chosen, _admission(settings)),
+        admission=Admissions(people, chosen, _admission(settings), frozenset(apps)),
         where=Where(journal, poster, people),
     )
 

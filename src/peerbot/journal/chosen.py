@@ -5,11 +5,12 @@ So the parts that decide about one message see the same settings, and a change h
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from peerbot.conversation.documents import Choice, now
 from peerbot.conversation.held import Kind, limits
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.limits import Limit, month_of
+from peerbot.conversation.limits import Limit, Scope, month_of
 from peerbot.journal import choices
 from peerbot.journal.journal import Journal
 from peerbot.journal.recent import Recent
@@ -19,11 +20,14 @@ _MOST_KEPT = 2_000
 
 
 class Chosen:
-    """Reads choices on `journal`. `operators`: the operator's own budgets."""
+    """Reads choices on `journal`. `operators`: the operator's own budgets; `apps`: those of apps that may give work."""
 
-    def __init__(self, journal: Journal, operators: tuple[Limit, ...] = ()) -> None:
+    def __init__(
+        self, journal: Journal, operators: tuple[Limit, ...] = (), apps: Mapping[str, float | None] | None = None
+    ) -> None:
         self._journal = journal
         self._operators = operators
+        self._apps = apps or {}
         self._kept: Recent[tuple[Kind, str], tuple[float, Choice | None]] = Recent(_MOST_KEPT)
 
     async def channel(self, team: str, channel: str) -> Choice | None:
@@ -37,7 +41,15 @@ class Chosen:
     async def limits(self, conversation: Conversation, user: str) -> tuple[Limit, ...]:
         """Find the budgets that hold in `conversation` for `user`: a `LimitsOf`. Raises what the journal raises."""
         channel, person = await self.both(conversation, user)
-        return limits(self._operators, channel, person, month_of(now()))
+        return limits(self._of_operator(user), channel, person, month_of(now()))
+
+    def _of_operator(self, user: str) -> tuple[Limit, ...]:
+        """The operator's budgets for somebody: an app may have its own in place of a person's."""
+        usd = self._apps.get(user)
+        if usd is None:
+            return self._operators
+        others = tuple(limit for limit in self._operators if limit.scope is not Scope.PERSON)
+        return (*others, Limit(scope=Scope.PERSON, usd=usd))
 
     async def now(self, conversation: Conversation, user: str) -> tuple[Choice | None, Choice | None]:
         """Do the same as `both`, and see what somebody changed a moment ago: for a decision that stays."""

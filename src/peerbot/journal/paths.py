@@ -37,6 +37,11 @@ def asked(conversation: Conversation) -> str:
     return f"conversations/{conversation}/repository.asked"
 
 
+def app_day(team: str, bot: str, day: str) -> str:
+    """Name the folder of the messages that an app has given on a day (`2026-11-30`)."""
+    return f"apps/{team}-{bot}/{day}/"
+
+
 def told(conversation: Conversation) -> str:
     """Name the claim to tell its thread that a document can't be read."""
     return f"conversations/{conversation}/unreadable.told"

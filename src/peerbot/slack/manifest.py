@@ -83,7 +83,11 @@ SCOPES = (
         "allowed_groups",
         "no user group in `PEERBOT_ALLOWED_USERS`",
     ),
-    Scope("users:read", "sees who writes: guests and other organizations' members are refused", ("users.info",)),
+    Scope(
+        "users:read",
+        "sees who writes: guests and other organizations' members are refused",
+        ("users.info", "bots.info"),
+    ),
 )
 
 EVENTS = (

@@ -39,7 +39,8 @@ def named(text: str, phrase: str, may: Callable[[str], bool], *, alone: bool = F
 
 def picker(repositories: Sequence[str], asker: str) -> Rendered:
     """Ask in the thread in which repository the work should be done."""
-    said = f"<@{asker}> In which repository should I work? Choose one, or write its name here."
+    whom = "" if asker.startswith("B") else f"<@{asker}> "  # an app can't be mentioned
+    said = f"{whom}In which repository should I work? Choose one, or write its name here."
     options = [{"text": {"type": "plain_text", "text": name[-75:]}, "value": name} for name in repositories[:100]]
     menu: Block = {
         "type": "static_select",

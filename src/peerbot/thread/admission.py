@@ -16,6 +16,7 @@ class Admissions:
     people: People
     chosen: Chosen
     rules: Admission
+    apps: frozenset[str] = frozenset()  # ids of bots that may give work
 
     async def refusal(self, user: str, team: str, channel: str | None) -> Refusal | None:
         """Say why `user` may not use the bot in a channel (None: anywhere); None if they may.
@@ -29,9 +30,13 @@ class Admissions:
         self, user: str, team: str, channel: str | None, *, askers: Collection[str] = ()
     ) -> Refusal | None:
         """Say the same by the operator's rules, and by `askers`, whatever the channel's settings are."""
+        person = await self.people.person(user, team, groups=self.rules.groups)
+        admission = self.rules if channel else replace(self.rules, channels=frozenset())
+        if user in self.apps and person:  # the operator lists apps and people apart, and a channel names people alone
+            person, admission, askers = replace(person, is_bot=False), replace(admission, users=frozenset()), ()
         return admit(
-            person=await self.people.person(user, team, groups=self.rules.groups),
+            person=person,
             channel=await self.people.channel(channel) if channel else Channel("", "public"),
-            admission=self.rules if channel else replace(self.rules, channels=frozenset()),
+            admission=admission,
             askers=askers,
         )

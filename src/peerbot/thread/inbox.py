@@ -14,6 +14,7 @@ from peerbot.conversation.keys import Conversation, input_id, input_kind, input_
 from peerbot.conversation.notes import Note, NothingAsked, Refusal, Refused
 from peerbot.errors import Refused as NotAllowed
 from peerbot.errors import Unavailable
+from peerbot.journal import apps
 from peerbot.journal.answers import SAID, unanswered
 from peerbot.journal.journal import Journal
 from peerbot.protocol.documents import EarlierFiles, PersonFile, PersonInput
@@ -70,6 +71,8 @@ class Inbox:
         """
         if refusal := await self._refusal(item.user, item.conversation):
             return Refused(why=refusal)
+        if item.is_of_an_app and await apps.place(self._journal, item) > apps.MOST_A_DAY:
+            return Refused(why=Refusal.APP_TOO_OFTEN)
         if item.kind in ("stop", "delete"):
             return None
         began_thread = item.ts == item.thread_ts

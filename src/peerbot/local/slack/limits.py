@@ -18,6 +18,7 @@ METHOD_TIERS = {
     "team.info": 3,
     "apps.connections.open": 3,
     "users.info": 4,
+    "bots.info": 3,
     "views.open": 4,
     "views.update": 4,
     "views.publish": 4,
