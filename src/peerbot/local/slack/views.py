@@ -126,6 +126,7 @@ class Views:
 
     def __init__(self) -> None:
         self.home_enabled = True
+        self.trigger_seconds = TRIGGER_SECONDS
         self._triggers: dict[str, tuple[str, float]] = {}  # the person, and until when; "" if it was used
         self._open: dict[str, tuple[str, Object]] = {}  # by id: the person, and the view
         self._homes: dict[str, Object] = {}
@@ -133,7 +134,7 @@ class Views:
     def trigger(self, user: str) -> str:
         """Make the id with which an app may open a modal for a person, once and soon."""
         identity = f"{time.time_ns() // 1_000_000}.{secrets.randbelow(10**12)}.{secrets.token_hex(16)}"
-        self._triggers[identity] = (user, time.monotonic() + TRIGGER_SECONDS)
+        self._triggers[identity] = (user, time.monotonic() + self.trigger_seconds)
         return identity
 
     def opened(self, user: str) -> list[Object]:
