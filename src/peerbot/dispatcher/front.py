@@ -29,11 +29,7 @@ def make_desk(
     spawn: Spawn,
 ) -> Desk:
     """Join its parts. `text` makes an input readable; `reconcile` places a conversation that waited for a choice."""
-    screens, team = Screens(services.outbound), services.us.team
-
-    async def busy() -> int:
-        return sum(state.phase is not Phase.ENDED for state in await runs.list())
-
+    screens = Screens(services.outbound)
     preferences = Preferences(
         journal=services.journal,
         chosen=services.chosen,
@@ -43,20 +39,48 @@ def make_desk(
         poster=services.poster,
         screens=screens,
         operators=settings.limits,
-        team=team,
+        team=services.us.team,
         spawn=spawn,
     )
-    raising = Raising(
+    month = Month(services.journal, services.chosen, services.admission, services.people, services.us.team)
+    home = _home(services, settings, chains, runs, screens, text, model_kind)
+    raising, picking = _raising(services, settings, spawn), _picking(services, reconcile, spawn)
+    return Desk(preferences, raising, picking, month, home, spawn)
+
+
+def _raising(services: Services, settings: Settings, spawn: Spawn) -> Raising:
+    return Raising(
         journal=services.journal,
         chosen=services.chosen,
         admission=services.admission,
         people=services.people,
         poster=services.poster,
         operators=settings.limits,
-        team=team,
+        team=services.us.team,
         spawn=spawn,
     )
-    home = Home(
+
+
+def _picking(services: Services, reconcile: Callable[[Conversation], None], spawn: Spawn) -> Picking:
+    return Picking(
+        journal=services.journal,
+        where=services.where,
+        admission=services.admission,
+        people=services.people,
+        poster=services.poster,
+        team=services.us.team,
+        reconcile=reconcile,
+        spawn=spawn,
+    )
+
+
+def _home(
+    services: Services, settings: Settings, chains: Chains, runs: Runs, screens: Screens, text: Text, model_kind: str
+) -> Home:
+    async def busy() -> int:
+        return sum(state.phase is not Phase.ENDED for state in await runs.list())
+
+    return Home(
         journal=services.journal,
         chosen=services.chosen,
         places=services.choosable,
@@ -68,17 +92,5 @@ def make_desk(
         busy=busy,
         most=settings.worker_max_concurrent,
         model_kind=model_kind,
-        team=team,
+        team=services.us.team,
     )
-    month = Month(services.journal, services.chosen, services.admission, services.people, team)
-    picking = Picking(
-        journal=services.journal,
-        where=services.where,
-        admission=services.admission,
-        people=services.people,
-        poster=services.poster,
-        team=team,
-        reconcile=reconcile,
-        spawn=spawn,
-    )
-    return Desk(preferences, raising, picking, month, home, spawn)

@@ -3,6 +3,7 @@
 `app.py` shows what they do together.
 """
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -136,14 +137,7 @@ class Wire:
         async def admits(item: Input) -> bool:  # the inbox needs what looks back, and that needs the recorder
             return await inbox.admits(item)
 
-        async def text(item: Input) -> str:
-            return await inbox.text(item)
-
         recorder = Recorder(journal, path, admits)
-        desk = make_desk(
-            services, settings, money.chains, self.runs, text=text, reconcile=path.picked, model_kind=self.model_kind,
-            spawn=self.tasks.spawn,
-        )  # fmt: skip
         catch_up = CatchUp(
             journal=journal, recorder=recorder, runs=self.runs, outbound=services.outbound, us=services.us
         )
@@ -153,7 +147,7 @@ class Wire:
             app_token=settings.slack_app_token.get_secret_value(),
             us=services.us,
             on_input=recorder,
-            on_other=self._actions(services, recorder, controls, desk),
+            on_other=self._actions(services, recorder, controls, self._desk(services, money, path, lambda: inbox)),
             on_gap=catch_up.missed,
         )
         inbox = Inbox(
@@ -185,6 +179,21 @@ class Wire:
             gateway=gateway,
             gateway_server=gateway_server,
             ports=ports,
+        )
+
+    def _desk(self, services: Services, money: _Money, path: Path, inbox: Callable[[], Inbox]) -> Desk:
+        async def text(item: Input) -> str:
+            return await inbox().text(item)
+
+        return make_desk(
+            services,
+            self.settings,
+            money.chains,
+            self.runs,
+            text=text,
+            reconcile=path.picked,
+            model_kind=self.model_kind,
+            spawn=self.tasks.spawn,
         )
 
     def _actions(self, services: Services, recorder: Recorder, controls: Controls, desk: Desk) -> Actions:

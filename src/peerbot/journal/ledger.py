@@ -56,8 +56,8 @@ async def book(journal: Journal, conversation: Conversation, turn: Turn) -> None
     name = f"{conversation.id}-{turn.k}-{figures}"
     try:
         user = (await spending.books(journal, conversation, turn.k)).payer
-        where = {"channel": conversation.channel, "repository": turn.repository or ""}
-        entry = Booked(nonce=turn.nonce, user=user, **where)
+        repository = turn.repository or ""
+        entry = Booked(nonce=turn.nonce, user=user, channel=conversation.channel, repository=repository)
         scopes = (Scope.PERSON, Scope.CHANNEL) if user else (Scope.CHANNEL,)
         payers = [purse(scope, conversation, user, turn.ended_at) for scope in scopes]
         await asyncio.gather(*(journal.create(f"{paths.spent_by(payer)}{name}", entry) for payer in payers))
