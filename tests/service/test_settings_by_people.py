@@ -113,13 +113,17 @@ async def test_what_can_t_be_set_is_refused_at_its_field(
     assert not said_in(system, channel)
 
 
-async def test_nobody_chooses_the_own_repository_of_somebody_else(system: System) -> None:
+async def test_a_persons_own_repository_is_for_them_alone(system: System) -> None:
     turn = await system.ask(QUESTION, user="U0BOB")
     assert turn.repository
     channel = channel_of(system, "others")
     reply = await changed(system, channel, repositories=turn.repository)
-    assert "somebody else's own repository" in reply["errors"]["repositories"]
-    assert not await changed(system, channel, user="U0BOB", repositories=turn.repository)
+    assert "a person's own repository" in reply["errors"]["repositories"]
+    reply = await changed(system, channel, user="U0BOB", repositories=turn.repository)
+    assert "a person's own repository" in reply["errors"]["repositories"]
+    refused = await system.ask(f"in {turn.repository}: {QUESTION}")
+    assert "a person's own repository" in full_text(refused)
+    assert (await system.ask(f"in {turn.repository}: {QUESTION}", user="U0BOB")).repository == turn.repository
 
 
 async def test_two_people_at_once_are_both_kept_and_the_second_is_told(system: System) -> None:

@@ -49,7 +49,7 @@ class Started(Document):
 
 
 class Asked(Document):
-    """`repository.asked`: the message in which we asked in which repository a conversation should work."""
+    """`asked/{ts}-{kind}.json`: where we asked in which repository to work, since this message waits."""
 
     channel: str
     ts: str

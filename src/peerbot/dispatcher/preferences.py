@@ -114,7 +114,7 @@ class Preferences:
             errors["base"] = words.BASE_ALONE
         names = [name for name in (values.get("repository"), *values.get("others", ())) if name]
         for name in names:
-            if problem := await self.places.problem(name, self.team, user):
+            if problem := await self.places.problem(name, self.team, user if filled.kind == "user" else ""):
                 errors["repositories"] = problem
                 break
         if not errors and names and values.get("base"):

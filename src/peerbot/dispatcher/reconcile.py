@@ -254,7 +254,7 @@ class Reconciler:
         try:
             begun = await self.beginning.of(conversation, asked)
         except Several as several:
-            await self.where.ask(conversation, several.repositories, asked[0].user)
+            await self.where.ask(asked[0], several.repositories)
             return False
         except Refused as error:
             await self.answering.answer(conversation, inputs, NoRepository(reason=str(error)), TurnStatus.FAILED)

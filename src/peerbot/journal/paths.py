@@ -33,8 +33,13 @@ def picked(conversation: Conversation) -> str:
 
 
 def asked(conversation: Conversation) -> str:
-    """Name the note that we asked people to pick one."""
-    return f"conversations/{conversation}/repository.asked"
+    """Name the folder of the notes that we asked people to pick one."""
+    return f"conversations/{conversation}/asked/"
+
+
+def asked_for(conversation: Conversation, input_id: str) -> str:
+    """Name the note that we asked since this message waits. Raises `ValueError` like `input_document`."""
+    return f"{asked(conversation)}{_checked(input_id)}.json"
 
 
 def app_day(team: str, bot: str, day: str) -> str:

@@ -29,16 +29,21 @@ class Where:
     poster: Poster
     people: People
 
-    async def ask(self, conversation: Conversation, repositories: Sequence[str], asker: str) -> None:
-        """Ask once. Raises what Slack and the journal raise."""
-        if await self.journal.read(paths.asked(conversation), Asked) is None:
-            ts = await self.poster.post(conversation, picker(repositories, asker))
-            await self.journal.create(paths.asked(conversation), Asked(channel=conversation.channel, ts=ts))
+    async def ask(self, first: Input, repositories: Sequence[str]) -> None:
+        """Ask once for `first`, the message that waits. Raises what Slack and the journal raise."""
+        conversation, key = first.conversation, paths.asked_for(first.conversation, first.id)
+        if await self.journal.read(key, Asked) is None:
+            ts = await self.poster.post(conversation, picker(repositories, first.user))
+            await self.journal.create(key, Asked(channel=conversation.channel, ts=ts))
             log.info("repository_asked", conversation=str(conversation), choices=len(repositories))
 
     async def was_asked(self, conversation: Conversation) -> bool:
         """Whether we asked."""
-        return await self.journal.read(paths.asked(conversation), Asked) is not None
+        return bool(await self._asked(conversation))
+
+    async def _asked(self, conversation: Conversation) -> list[Asked]:
+        keys = [key async for key in self.journal.keys(paths.asked(conversation))]
+        return [await self.journal.read_existing(key, Asked) for key in keys]
 
     async def picked(self, conversation: Conversation) -> Picked | None:
         """Read what somebody picked."""
@@ -60,8 +65,8 @@ class Where:
     async def show(self, conversation: Conversation, holds: Picked) -> None:
         """Show the choice in the place of the menu. A failure is only logged: the card shows the repository, too."""
         try:
-            if there := await self.journal.read(paths.asked(conversation), Asked):
-                shown = picked(holds.repository, await self.people.name(holds.picked_by))
+            shown = picked(holds.repository, await self.people.name(holds.picked_by))
+            for there in await self._asked(conversation):
                 await self.poster.update(there.channel, there.ts, shown, urgency=Urgency.FIRST)
         except PeerBotError as error:
             log.warning("choice_not_shown", conversation=str(conversation), reason=str(error))

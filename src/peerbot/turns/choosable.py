@@ -21,7 +21,10 @@ class Choosable:
     bounds: Bounds
 
     async def problem(self, name: str, team: str, user: str) -> str:
-        """Say in a sentence why `user` may not choose `name`; empty if they may. Raises what GitHub raises."""
+        """Say in a sentence why `user` may not choose `name`; empty if they may. Raises what GitHub raises.
+
+        `user` is empty for a channel: nobody's own repository is for all of its members.
+        """
         if not REPOSITORY.fullmatch(name):
             return f"“{name[:80]}” is not the name of a repository: write owner/name."
         if not self.bounds.repository(name):
@@ -44,7 +47,7 @@ class Choosable:
             return self._not_allowed(name)
         owner = await choices.owner_of(self.journal, *name.split("/", 1))
         if owner and owner != f"{team}/{user}":
-            return f"{name} is somebody else's own repository. Only they can choose it."
+            return f"{name} is a person's own repository: only they work there."
         return ""
 
     def _not_allowed(self, name: str) -> str:
