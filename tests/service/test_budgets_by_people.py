@@ -16,6 +16,7 @@ from peerbot.slack.allow_more import ALLOW_MORE
 from peerbot.slack.controls import COMMAND
 
 SCRIPT = "Create a simple Python script that prints the first ten primes, and run it"
+QUICKLY = "run `true`"
 QUICK = {"WORKER_IDLE_SECONDS": "0"}
 
 
@@ -141,9 +142,9 @@ async def test_cost_says_what_the_month_has_cost_by_person_and_repository(tmp_pa
         bob, guest = system.add_person("U0BOB", "Bob"), system.add_person("U0GUEST0001", "Gus", kind="guest")
         await system.start()
         turns = [
-            await system.ask(SCRIPT),
-            await system.ask(SCRIPT, user=bob),
-            await system.ask(SCRIPT, channel=system.slack.direct),
+            await system.ask(QUICKLY),
+            await system.ask(QUICKLY, user=bob),
+            await system.ask(QUICKLY, channel=system.slack.direct),
         ]
         booked = tmp_path / "journal" / "spent-by" / "channel"
         await eventually(lambda: len([path for path in booked.rglob("*") if path.is_file()]) == 3)
