@@ -19,6 +19,7 @@ import aiohttp
 from bench import seeds
 from bench.figures import Section, Table, milliseconds
 from peerbot.conversation.documents import Input
+from peerbot.conversation.held import Bounds
 from peerbot.conversation.keys import BRANCH_PREFIX, Conversation
 from peerbot.conversation.policy import Admission
 from peerbot.conversation.spent import Spent
@@ -34,8 +35,8 @@ from peerbot.github.refs import Refs
 from peerbot.github.repositories import Repositories
 from peerbot.journal import paths
 from peerbot.journal.budgets import Chains
+from peerbot.journal.chosen_settings import ChosenSettings
 from peerbot.journal.journal import Journal
-from peerbot.journal.limits import OperatorLimits
 from peerbot.journal.open import open_storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
@@ -46,14 +47,17 @@ from peerbot.slack.events import Candidate, Us
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
+from peerbot.thread.admission import Admissions
 from peerbot.thread.afford import Afford
 from peerbot.thread.controls import Controls
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.thread.questions import Questions
 from peerbot.thread.status import Status
+from peerbot.thread.where import Where
 from peerbot.turns.back import Back
 from peerbot.turns.begin import Beginning
+from peerbot.turns.choosable import Choosable
 from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
 
@@ -120,7 +124,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
 
         outbound = Outbound(client)
         us = Us(slack.team, slack.bot_user)
-        people, poster = People(outbound), Poster(outbound, us)
+        people, poster, chosen = People(outbound), Poster(outbound, us), ChosenSettings(journal)
         recorder = Recorder(journal, _Nothing(), _everybody)
         catch_up = CatchUp(journal=journal, recorder=recorder, runs=runs, outbound=outbound, us=us)
         inbox = Inbox(
@@ -128,9 +132,9 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             people=people,
             outbound=outbound,
             us=us,
-            admission=Admission(allow_private_channels=True),
+            admission=Admissions(people, chosen, Admission(allow_private_channels=True)),
             overtaken=catch_up.overtaken,
-            afford=Afford(Chains(journal), OperatorLimits([]).of),
+            afford=Afford(Chains(journal), chosen.limits),
         )
         presenter = Presenter(
             journal=journal,
@@ -142,6 +146,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             status=Status(journal=journal, outbound=outbound),
             spawn=spawn,
         )
+        where = Where(journal, poster, people)
         giving_up = GivingUp(journal=journal, github=forge)
         questions = Questions(journal=journal, poster=poster, inbox=inbox, everyone=False, spawn=spawn)
         controls = Controls(journal=journal, poster=poster, people=people)
@@ -157,8 +162,13 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
                 journal=journal,
                 github=forge,
                 own=OwnRepositories(journal=journal, github=forge, people=people, organization="peerbot-community"),
+                chosen=chosen,
+                places=Choosable(journal, forge, Bounds()),
+                where=where,
+                phrase=us.trigger_phrase,
                 branch_prefix=BRANCH_PREFIX,
             ),
+            where=where,
             giving_up=giving_up,
             answering=answering,
             choices=Choices(journal, runs, answering, controls, repositories, back),

@@ -3,23 +3,18 @@
 `make docs` makes `docs/settings.md` from this module, and `make check` compares the two.
 """
 
-import os
 import re
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from peerbot.conversation.held import PATTERN, Bounds
 from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.conversation.limits import Limit, Scope
 from peerbot.conversation.questions import Deciders
-from peerbot.errors import SettingsError
-
-_OURS = ("PEERBOT_",)
-"""The prefixes that only PeerBot uses: a variable that has one and is no setting is a mistake."""
+from peerbot.environment import Environment, begins, in_order, listed, read, table
 
 _BRANCH_PART = re.compile(r"(?!.*(?:\.\.|\.lock$|\.$))[A-Za-z0-9_][A-Za-z0-9._-]{0,39}")
 
@@ -27,12 +22,10 @@ _IDS = {
     "peerbot_allowed_users": (re.compile(r"[UWS][A-Z0-9]{1,30}"), "people (U…) and user groups (S…)"),
     "peerbot_allowed_channels": (re.compile(r"[CG][A-Z0-9]{1,30}"), "channels (C…)"),
 }
-_FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_HEARTBEAT_FD"}
+
+_APP = re.compile(r"B[A-Z0-9]{1,30}(=\d{1,9}(\.\d{1,2})?)?")
 
 SERVER_TOOLS = frozenset({"web_search"})
-
-_WORDS = {"Input should": "it has to", "a valid boolean": "true or false", "a valid integer": "a whole number"}
-"""Pydantic's words, and the words that an operator would use."""
 
 
 class Runtime(StrEnum):
@@ -52,30 +45,7 @@ class Switch(StrEnum):
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class _Environment(BaseSettings):
-    """Read settings from the environment, with the checks that both kinds of settings share."""
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, case_sensitive=False
-    )
-
-    @field_validator("slack_bot_token", check_fields=False)
-    @classmethod
-    def _bot_token(cls, value: SecretStr | None) -> SecretStr | None:
-        return _begins(value, "xoxb-", "a bot token begins with xoxb-") if value else None
-
-    @field_validator("slack_api_url", "github_api_url", "anthropic_base_url", "peerbot_gateway_url", check_fields=False)
-    @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("an address begins with https:// (or http://)")
-        return value
-
-
-_S = TypeVar("_S", bound=_Environment)
-
-
-class Settings(_Environment):
+class Settings(Environment):
     """The dispatcher's settings. A field's name in capitals is its environment variable."""
 
     slack_bot_token: SecretStr = Field(description="Slack's bot token (`xoxb-…`).")
@@ -96,6 +66,18 @@ class Settings(_Environment):
         default="",
         description="The channels in which the bot works: their ids (`C…`), with commas between them. If it is empty, "
         "it works in every channel that it is invited to. Direct messages have a setting of their own.",
+    )
+    peerbot_allowed_apps: str = Field(
+        default="",
+        description="The apps that may give work by a message that mentions the bot, such as alerts and workflows: "
+        "the ids of their bots (`B…`), with commas between them. `B…=20` gives an app a budget of its own for a month, "
+        "in US dollars. If it is empty, only people give work.",
+    )
+    peerbot_repositories: str = Field(
+        default="",
+        description="The repositories that people may choose for a channel, for themselves or for a thread: "
+        "`owner/name` or `owner/*`, with commas between them. If it is empty, each person's work goes to a repository "
+        "of their own.",
     )
     slack_enable_status_reactions: bool = Field(
         default=True, description="Whether a message gets 👀 when it is received, and ✅ or ⚠️ when it is answered."
@@ -158,6 +140,12 @@ class Settings(_Environment):
     )
     peerbot_model: str | None = Field(
         default=None, description="The Claude model. If it is not set, Claude Code takes its own default."
+    )
+    peerbot_models: str = Field(
+        default="",
+        description="The Claude models that people may choose, by the names that Claude's API has for them, with "
+        "commas between them. Then no request for another model passes, except for `PEERBOT_MODEL` and the Haiku "
+        "models, which Claude Code uses for small tasks. If it is empty, people can't choose, and any model passes.",
     )
     peerbot_run_budget_usd: float = Field(
         default=10.0,
@@ -244,7 +232,7 @@ class Settings(_Environment):
     @field_validator("slack_app_token")
     @classmethod
     def _app_token(cls, value: SecretStr) -> SecretStr:
-        return _begins(value, "xapp-", "an app-level token begins with xapp-")
+        return begins(value, "xapp-", "an app-level token begins with xapp-")
 
     @field_validator("peerbot_branch_prefix")
     @classmethod
@@ -259,15 +247,29 @@ class Settings(_Environment):
     @field_validator("peerbot_server_tools")
     @classmethod
     def _known_tools(cls, value: str) -> str:
-        if _listed(value) - SERVER_TOOLS:
+        if listed(value) - SERVER_TOOLS:
             raise ValueError(f"PeerBot only knows {' and '.join(sorted(SERVER_TOOLS))}")
+        return value
+
+    @field_validator("peerbot_allowed_apps")
+    @classmethod
+    def _apps(cls, value: str) -> str:
+        if not all(_APP.fullmatch(name) for name in listed(value)):
+            raise ValueError("it takes ids of bots (B…), each with `=DOLLARS` or without, with commas between them")
+        return value
+
+    @field_validator("peerbot_repositories")
+    @classmethod
+    def _patterns(cls, value: str) -> str:
+        if not all(PATTERN.fullmatch(name) for name in listed(value)):
+            raise ValueError("it takes `owner/name` and `owner/*`, with commas between them")
         return value
 
     @field_validator("peerbot_allowed_users", "peerbot_allowed_channels")
     @classmethod
     def _ids(cls, value: str, info: ValidationInfo) -> str:
         wanted, named = _IDS[str(info.field_name)]
-        if not all(wanted.fullmatch(name) for name in _listed(value)):
+        if not all(wanted.fullmatch(name) for name in listed(value)):
             raise ValueError(f"it takes ids of {named}, with commas between them")
         return value
 
@@ -293,7 +295,7 @@ class Settings(_Environment):
     @property
     def allowed_users(self) -> frozenset[str]:
         """The people and user groups that may use the bot; empty: everybody."""
-        return _listed(self.peerbot_allowed_users)
+        return listed(self.peerbot_allowed_users)
 
     @property
     def allowed_groups(self) -> frozenset[str]:
@@ -303,7 +305,18 @@ class Settings(_Environment):
     @property
     def allowed_channels(self) -> frozenset[str]:
         """The channels in which the bot works; empty: all."""
-        return _listed(self.peerbot_allowed_channels)
+        return listed(self.peerbot_allowed_channels)
+
+    @property
+    def allowed_apps(self) -> dict[str, float | None]:
+        """The ids of the bots that may give work, each with its own budget for a month, or None."""
+        pairs = (name.partition("=") for name in in_order(self.peerbot_allowed_apps))
+        return {bot: float(usd) if usd else None for bot, _, usd in pairs}
+
+    @property
+    def bounds(self) -> Bounds:
+        """What people may choose."""
+        return Bounds(in_order(self.peerbot_repositories), in_order(self.peerbot_models), self.peerbot_model)
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -320,10 +333,10 @@ class Settings(_Environment):
     @property
     def server_tools(self) -> frozenset[str]:
         """The tools of Claude's servers that workers may use."""
-        return _listed(self.peerbot_server_tools)
+        return listed(self.peerbot_server_tools)
 
 
-class OutsideSettings(_Environment):
+class OutsideSettings(Environment):
     """The few settings that it takes to read the journal, Slack and GitHub from outside.
 
     Without its token, Slack or GitHub is not read.
@@ -348,49 +361,18 @@ def load(**values: Any) -> Settings:
 
     Raises a `SettingsError` that lists every problem by the variable's name, and never shows a value.
     """
-    return _load(Settings, values)
+    return read(Settings, values, Settings.model_fields)
 
 
 def load_outside(**values: Any) -> OutsideSettings:
     """Read `OutsideSettings` in the same way as `load`."""
-    return _load(OutsideSettings, values)
-
-
-def _load(kind: type[_S], values: Mapping[str, Any]) -> _S:
-    problems = [f"{name} is not a setting" for name in _unknown(os.environ)]
-    try:
-        settings = kind(**values)
-    except ValidationError as error:
-        problems += [_problem(item["loc"], item["type"], item["msg"]) for item in error.errors(include_input=False)]
-    if problems:
-        raise SettingsError("Correct these settings:", problems)
-    return settings
-
-
-def _listed(names: str) -> frozenset[str]:
-    return frozenset(name.strip() for name in names.split(",") if name.strip())
+    return read(OutsideSettings, values, Settings.model_fields)
 
 
 def _store_url(store: str | None, bucket: str) -> str:
     return store or f"gs://{bucket}"
 
 
-def _unknown(environment: Mapping[str, str]) -> list[str]:
-    known = {name.upper() for name in Settings.model_fields} | _FOR_WORKERS
-    return sorted(name for name in environment if name.startswith(_OURS) and name not in known)
-
-
-def _problem(where: tuple[int | str, ...], kind: str, message: str) -> str:
-    name = str(where[0]).upper() if where else ""
-    if kind == "missing":
-        return f"{name} is missing: {Settings.model_fields[name.lower()].description}"
-    sentence = message.removeprefix("Value error, ").partition(", unable")[0]
-    for jargon, word in _WORDS.items():
-        sentence = sentence.replace(jargon, word)
-    return f"{name}: {sentence}" if name else sentence
-
-
-def _begins(value: SecretStr, prefix: str, sentence: str) -> SecretStr:
-    if not value.get_secret_value().startswith(prefix):
-        raise ValueError(sentence)
-    return value
+def reference() -> str:
+    """Write the settings as a Markdown table, in the order in which they are declared, for `docs/settings.md`."""
+    return table(Settings)

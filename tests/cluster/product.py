@@ -190,6 +190,7 @@ def smaller(slack: LocalSlack, github: LocalGitHub, model: DemoModel, google: st
         "GITHUB_API_URL": github.api_url,
         "ANTHROPIC_BASE_URL": model.url,
         "STORAGE_EMULATOR_HOST": google,
+        "PEERBOT_REPOSITORIES": "peerbot-community/*",
     }
     dispatcher, worker = (
         dict(zip(("repository", "tag"), name.split(":"), strict=True)) for name in (DISPATCHER, WORKER)

@@ -15,7 +15,7 @@ import pytest
 from lightkube.resources.core_v1 import Namespace
 from product import Product
 
-from peerbot.conversation.documents import Choice
+from peerbot.conversation.chosen import Choice
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import choices
 from peerbot.protocol.documents import run_path

@@ -13,6 +13,7 @@ from aiohttp import web
 from peerbot.claude.credentials import Credential
 from peerbot.conversation.documents import Input, Run, RunClosed
 from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.held import Bounds
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.limits import Limit, Scope
 from peerbot.conversation.policy import Admission
@@ -25,8 +26,8 @@ from peerbot.github.client import GitHub
 from peerbot.github.repositories import Repositories
 from peerbot.github.submodules import Submodules
 from peerbot.journal.budgets import Chains
+from peerbot.journal.chosen_settings import ChosenSettings
 from peerbot.journal.journal import Journal
-from peerbot.journal.limits import OperatorLimits
 from peerbot.journal.storage import Storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
@@ -37,6 +38,7 @@ from peerbot.slack.files import SharedFiles
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
+from peerbot.thread.admission import Admissions
 from peerbot.thread.afford import Afford
 from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
@@ -105,14 +107,14 @@ class GatewayServer:
         people, poster = People(outbound), Poster(outbound, us)
         github = GitHub(session, token=self.github.token, api_url=self.github.api_url)
         repositories = Repositories(github)
-        chains, limits = Chains(self.journal), OperatorLimits([Limit(scope=Scope.TURN, usd=1)]).of
+        chains, limits = Chains(self.journal), ChosenSettings(self.journal, (Limit(scope=Scope.TURN, usd=1),)).limits
         accounts = Accounts(self.journal, chains=chains, limits=limits, spawn=self.spawn)
         inbox = Inbox(
             journal=self.journal,
             people=people,
             outbound=outbound,
             us=us,
-            admission=Admission(),
+            admission=Admissions(people, ChosenSettings(self.journal), Admission()),
             overtaken=_nothing,
             afford=Afford(chains, limits),
         )
@@ -159,9 +161,9 @@ class GatewayServer:
                 run_seconds=3600,
                 budget_usd=1,
                 checkpoint_seconds=30,
-                model=None,
                 model_kind="demo",
             ),
+            bounds=Bounds(),
             started=lambda *_: None,
             closed=lambda _: None,
             spawn=self.spawn,

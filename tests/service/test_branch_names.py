@@ -6,10 +6,12 @@ from pathlib import Path
 
 from system import System, full_text
 
-from peerbot.conversation.documents import Choice, Turn
+from peerbot.conversation.chosen import Choice
+from peerbot.conversation.documents import Turn
 from peerbot.journal import choices
 
 REPOSITORY = "somebody/project"
+ALLOWED = {"PEERBOT_REPOSITORIES": REPOSITORY}
 FILE = "run ```\necho {0} > {0}.txt\n```"
 
 
@@ -47,7 +49,7 @@ async def work(system: System) -> Turn:
 
 
 async def test_beside_a_branch_of_that_name_another_prefix_is_chosen_and_kept(tmp_path: Path) -> None:
-    async with System(tmp_path) as system:
+    async with System(tmp_path, ALLOWED) as system:
         await use(system, "main", "peerbot", "peerbot-2")
         await system.start()
         thread, identity = await system.say(FILE.format("one"))
@@ -67,7 +69,7 @@ async def test_beside_a_branch_of_that_name_another_prefix_is_chosen_and_kept(tm
 
 
 async def test_a_default_branch_of_that_name_stays_alone_though_it_has_no_commit(tmp_path: Path) -> None:
-    async with System(tmp_path) as system:
+    async with System(tmp_path, ALLOWED) as system:
         await use(system, default="peerbot")
         await system.start()
 
@@ -75,7 +77,7 @@ async def test_a_default_branch_of_that_name_stays_alone_though_it_has_no_commit
 
 
 async def test_the_prefix_is_a_setting(tmp_path: Path) -> None:
-    async with System(tmp_path, {"PEERBOT_BRANCH_PREFIX": "bots.ada_1"}) as system:
+    async with System(tmp_path, ALLOWED | {"PEERBOT_BRANCH_PREFIX": "bots.ada_1"}) as system:
         await use(system, "main", "peerbot")
         await system.start()
 
@@ -85,7 +87,7 @@ async def test_the_prefix_is_a_setting(tmp_path: Path) -> None:
 
 
 async def test_where_no_prefix_is_free_that_is_told(tmp_path: Path) -> None:
-    async with System(tmp_path) as system:
+    async with System(tmp_path, ALLOWED) as system:
         await use(system, "main", "peerbot", *(f"peerbot-{number}" for number in range(2, 10)))
         await system.start()
         turn = await system.ask(FILE.format("one"))
@@ -96,7 +98,7 @@ async def test_where_no_prefix_is_free_that_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_prefix_that_git_would_not_take_is_told_at_start(tmp_path: Path) -> None:
-    async with System(tmp_path, {"PEERBOT_BRANCH_PREFIX": "peerbot/work"}) as system:
+    async with System(tmp_path, ALLOWED | {"PEERBOT_BRANCH_PREFIX": "peerbot/work"}) as system:
         dispatcher = await system.launch()
 
         assert await asyncio.wait_for(dispatcher.wait(), 60) == 2

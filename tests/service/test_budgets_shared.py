@@ -18,8 +18,8 @@ from peerbot.errors import Unavailable
 from peerbot.gateway.model_relay import ModelRelay
 from peerbot.journal import spending
 from peerbot.journal.budgets import Chains
+from peerbot.journal.chosen_settings import ChosenSettings
 from peerbot.journal.journal import Journal
-from peerbot.journal.limits import OperatorLimits
 from peerbot.journal.open import open_storage
 from peerbot.journal.storage import Storage
 from peerbot.thread.afford import Afford
@@ -88,7 +88,7 @@ async def bill(world: World, *notes: Note, limits: Sequence[Limit], turn: int = 
     bills = Bills(
         world.journal,
         Chains(world.journal),
-        OperatorLimits(limits).of,
+        ChosenSettings(world.journal, tuple(limits)).limits,
         world.relay.accounts.told,
         clock=lambda: world.moment or now(),
     )
@@ -235,7 +235,9 @@ class Until:
 
 
 async def nothing_left(world: World, *limits: Limit, user: str = USER) -> BudgetUsedUp | None:
-    afford = Afford(Chains(world.journal), OperatorLimits(limits).of, clock=lambda: world.moment or now())
+    afford = Afford(
+        Chains(world.journal), ChosenSettings(world.journal, tuple(limits)).limits, clock=lambda: world.moment or now()
+    )
     return await afford.used_up(asked(user))
 
 

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 from system import System, eventually, full_text
 
-from peerbot.conversation.documents import Choice, Turn
+from peerbot.conversation.chosen import Choice
+from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import choices
 from peerbot.local.slack import Fault
@@ -26,7 +27,8 @@ QUESTION = "what is in this repository?"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     async with System(
-        tmp_path_factory.mktemp("system"), {"WORKER_IDLE_SECONDS": "3", "SESSION_TIMEOUT_MINUTES": "0.6"}
+        tmp_path_factory.mktemp("system"),
+        {"WORKER_IDLE_SECONDS": "3", "SESSION_TIMEOUT_MINUTES": "0.6", "PEERBOT_REPOSITORIES": "somebody/empty"},
     ) as system:
         await system.start()
         yield system

@@ -25,7 +25,7 @@ from aiohttp import web
 from run_processes import Stage, ended, need_sandbox, spec
 from system import System, eventually, full_text
 
-from peerbot.conversation.documents import Choice
+from peerbot.conversation.chosen import Choice
 from peerbot.conversation.keys import Conversation
 from peerbot.gateway.app import Gateway
 from peerbot.journal import choices
@@ -150,7 +150,7 @@ class Planted(System):
     """A system whose agents work on a repository that has the probes in it."""
 
     def __init__(self, directory: Path, settings: dict[str, str] | None = None) -> None:
-        super().__init__(directory, {"LOG_LEVEL": "DEBUG", **(settings or {})})
+        super().__init__(directory, {"LOG_LEVEL": "DEBUG", "PEERBOT_REPOSITORIES": REPOSITORY, **(settings or {})})
 
     async def prepare(self, *launch: str) -> None:
         """Bring the repository along and start a dispatcher: the real one, or one whose runs lack a protection."""

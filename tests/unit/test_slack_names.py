@@ -37,7 +37,7 @@ ALLOWED = {
     "protocol/sessions.py": {"type"},  # a transcript of Claude Code
     "sessions/pull.py": {"type"},  # a transcript of Claude Code
     "runs/processes/sandbox.py": {"user"},  # a namespace of the kernel
-    "settings.py": {"type"},  # pydantic's
+    "environment.py": {"type"},  # pydantic's
     "web/health.py": {"status", "reason"},  # ours
 }
 

@@ -72,6 +72,15 @@ PEERBOT_ALLOWED_USERS: {{ join "," . | quote }}
 {{- with .Values.config.allowedChannels }}
 PEERBOT_ALLOWED_CHANNELS: {{ join "," . | quote }}
 {{- end }}
+{{- with .Values.config.allowedApps }}
+PEERBOT_ALLOWED_APPS: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.config.repositories }}
+PEERBOT_REPOSITORIES: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.config.models }}
+PEERBOT_MODELS: {{ join "," . | quote }}
+{{- end }}
 GITHUB_ORGANIZATION: {{ .Values.config.githubOrganization | quote }}
 PEERBOT_BRANCH_PREFIX: {{ .Values.config.branchPrefix | quote }}
 {{- if .Values.config.store }}

@@ -40,6 +40,10 @@ class Started(Document):
     default_branch: str
     branch: str
     instead_of: str = ""  # a repository that is not theirs, and has the name that theirs would have
+    base: str = ""  # the branch that people set, from which the work begins; empty: the repository's default branch
+    model: str = ""  # that people set
+    channel_instructions: str = ""  # of the channel's members, for the agent
+    person_instructions: str = ""  # of the person who began it
     began_at: AwareDatetime = Field(default_factory=now)
 
 
@@ -93,6 +97,11 @@ class Input(Document):
     def conversation(self) -> Conversation:
         """The conversation that it belongs to."""
         return Conversation(self.team, self.channel, self.thread_ts)
+
+    @property
+    def is_of_an_app(self) -> bool:
+        """Whether another app did it: `user` is the id of its bot then."""
+        return self.user.startswith("B")
 
     @property
     def id(self) -> str:
@@ -358,11 +367,3 @@ class RepositorySettled(Document):
     id: int | None  # GitHub's number of the person's own; None: it is another's, and the name is never used
     conversation: str  # that it was settled for
     settled_at: AwareDatetime = Field(default_factory=now)
-
-
-class Choice(Document):
-    """`settings/{user|channel}/{id}/{seq}.json`: a person's choice; the one with the highest `seq` holds."""
-
-    repository: str  # owner/name: where a channel's work goes
-    chosen_by: str
-    chosen_at: AwareDatetime = Field(default_factory=now)

@@ -58,6 +58,8 @@ class Refusal(StrEnum):
     PRIVATE_CHANNELS_OFF = "private_channels_off"
     CHANNEL_NOT_LISTED = "channel_not_listed"
     PERSON_NOT_LISTED = "person_not_listed"
+    APP_TOO_OFTEN = "app_too_often"  # an app that may ask has done so many times today
+    CHANNEL_CHOSE_OTHERS = "channel_chose_others"  # its members named the people who may ask there
 
 
 class Left(StrEnum):

@@ -1,5 +1,6 @@
 """The rules for which people may use the bot in which channels. Pure, so that tests can list every kind."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,9 +44,16 @@ class Admission:
         return frozenset(user for user in self.users if user.startswith("S"))
 
 
-def admit(*, person: Person | None, channel: Channel | None, admission: Admission) -> Refusal | None:
+def admit(
+    *,
+    person: Person | None,
+    channel: Channel | None,
+    admission: Admission,
+    askers: Collection[str] = (),
+) -> Refusal | None:
     """Decide whether this person may use the bot in this channel: None if so, otherwise why not.
 
+    `askers`: the people whom the channel's members named, within the operator's rules; none: everybody.
     Fails closed: if Slack did not describe the person or the channel (None), the answer is no.
     """
     listed = person is not None and bool(admission.users & {person.id, *person.groups})
@@ -64,5 +72,6 @@ def admit(*, person: Person | None, channel: Channel | None, admission: Admissio
             Refusal.CHANNEL_NOT_LISTED,
         ),
         (admission.users and not listed, Refusal.PERSON_NOT_LISTED),
+        (person and askers and person.id not in askers, Refusal.CHANNEL_CHOSE_OTHERS),
     )
     return next((refusal for applies, refusal in refusals if applies), None)

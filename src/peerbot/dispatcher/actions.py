@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from peerbot.conversation.documents import Door, Input
 from peerbot.conversation.keys import Conversation, input_id
 from peerbot.dispatcher.choices import is_choice, record
+from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.record import Recorder
 from peerbot.journal.answers import unanswered
 from peerbot.journal.journal import Journal
@@ -18,6 +19,7 @@ from peerbot.logs import logger
 from peerbot.slack.control_words import HELP, UNKNOWN_CONTROL, listed, stops
 from peerbot.slack.controls import COMMAND, STOP, STOP_SIGNS
 from peerbot.slack.events import Change, Deleted, Edited, Other, Us, about
+from peerbot.slack.home_view import HOME_STOP
 from peerbot.slack.interactions import BlockAction, Command, Interaction, Reply
 from peerbot.slack.marks import thread_of
 from peerbot.slack.outbound import Outbound
@@ -44,6 +46,7 @@ class Actions:
         poster: Poster,
         outbound: Outbound,
         us: Us,
+        desk: Desk,
         spawn: Spawn,
     ) -> None:
         self._journal = journal
@@ -52,24 +55,16 @@ class Actions:
         self._poster = poster
         self._outbound = outbound
         self._us = us
+        self._desk = desk
         self._spawn = spawn
 
     async def __call__(self, incoming: Change | Interaction | Other) -> Reply | None:
         """Record what somebody did; returns what goes back with the ack. Raises what the journal and Slack raise."""
+        if self._desk.takes(incoming):
+            return await self._desk(incoming)
         match incoming:
-            case BlockAction(action_id=action) if action == STOP:
+            case BlockAction():
                 await self._pressed(incoming)
-            case BlockAction() if is_choice(incoming) and await record(
-                incoming, self._journal, self._recorder, self._us
-            ):
-                pass
-            case BlockAction() if is_answer(incoming):
-                await self._answered(incoming)
-            case BlockAction(action_id=action) if action.startswith(FIELD):
-                pass  # a field of a form: Submit has it all
-            case BlockAction(channel=channel, user=user, thread_ts=thread_ts) if channel:
-                log.warning("unknown_control", **about(incoming))
-                self._spawn(self._poster.whisper(channel, user, UNKNOWN_CONTROL, thread_ts=thread_ts))
             case Edited():
                 await self._edited(incoming)
             case Deleted(deletion=deletion):
@@ -85,6 +80,26 @@ class Actions:
                 log.debug("not_handled", **about(incoming))
         return None
 
+    async def _pressed(self, pressed: BlockAction) -> None:
+        """Record what somebody did with a button or a field of ours."""
+        if pressed.action_id == STOP:
+            await self._stop_pressed(pressed)
+        elif is_choice(pressed) and await record(pressed, self._journal, self._recorder, self._us):
+            pass
+        elif is_answer(pressed):
+            await self._answered(pressed)
+        elif pressed.action_id.startswith(FIELD):
+            pass  # a field of a form: Submit has it all
+        elif pressed.action_id == HOME_STOP:
+            channel, _, thread_ts = pressed.value.partition("/")
+            await self._stop_in(channel, thread_ts, pressed.user, pressed.action_ts, "button", team=pressed.team)
+            self._desk.stopped(pressed.user)
+        elif pressed.channel:
+            log.warning("unknown_control", **about(pressed))
+            self._spawn(
+                self._poster.whisper(pressed.channel, pressed.user, UNKNOWN_CONTROL, thread_ts=pressed.thread_ts)
+            )
+
     async def _edited(self, edited: Edited) -> None:
         """Record an edit of a message that waits. If the message was not for us before, and is now, record that."""
         edit = edited.edit
@@ -98,7 +113,7 @@ class Actions:
         message = input_id(change.of, "message")
         return await self._journal.marked_at(change.conversation, message) is not None
 
-    async def _pressed(self, pressed: BlockAction) -> None:
+    async def _stop_pressed(self, pressed: BlockAction) -> None:
         """Record a pressed Stop. Its value says for which turn."""
         turn = int(pressed.value) if pressed.value.isdecimal() and len(pressed.value) < 8 else None
         await self._stop_in(

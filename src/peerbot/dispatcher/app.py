@@ -139,6 +139,10 @@ class Dispatcher:
         """Look for inputs once more after a worker closed its run (decision 0002)."""
         self._parts.reconciler.soon(conversation)
 
+    def picked(self, conversation: Conversation) -> None:
+        """Place a conversation that waited until somebody picked its repository."""
+        self._parts.reconciler.soon(conversation)
+
     # The loops
 
     async def _close_dead_runs(self) -> None:

@@ -17,7 +17,7 @@ from structlog.contextvars import bound_contextvars
 from peerbot.conversation import steps
 from peerbot.conversation.deadlines import RETRY_SECONDS
 from peerbot.conversation.decide import next_step
-from peerbot.conversation.documents import Run, RunClosed, TurnStatus, now
+from peerbot.conversation.documents import Input, Run, RunClosed, Started, TurnStatus, now
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.line import Waiting
@@ -36,7 +36,8 @@ from peerbot.runs.port import NOT_ADMITTED, Phase, Runs, RunSpec
 from peerbot.slack.words import backs_off, goes_on, waits
 from peerbot.tasks import Spawn
 from peerbot.thread.present import CardFacts, Presenter
-from peerbot.turns.begin import Beginning
+from peerbot.thread.where import Where
+from peerbot.turns.begin import Beginning, Several
 from peerbot.turns.given_up import GivingUp
 
 log = logger(__name__)
@@ -70,6 +71,7 @@ class Reconciler:
     views: Views
     presenter: Presenter
     beginning: Beginning
+    where: Where
     giving_up: GivingUp
     answering: Answering
     choices: Choices
@@ -252,13 +254,14 @@ class Reconciler:
                 return False
         return True
 
-    async def _place(self, conversation: Conversation, n: int, inputs: tuple[str, ...]) -> bool:
-        """Reserve and start run `n`, if there is a place for it."""
-        first = await self.journal.input(conversation, inputs[0])
-        assert first is not None, "the view has recorded inputs alone"
-        turn = await self.journal.next_turn(conversation)
+    async def _begun(self, conversation: Conversation, turn: int, inputs: tuple[str, ...]) -> Started | bool:
+        """Find the place of the work, and see that a run can be started; if not, whether to look again at once."""
+        asked = await self._read(conversation, inputs)
         try:
-            begun = await self.beginning.of(conversation, first)
+            begun = await self.beginning.of(conversation, asked)
+        except Several as several:
+            await self.where.ask(asked[0], several.repositories)
+            return False
         except Refused as error:
             await self.answering.answer(conversation, inputs, NoRepository(reason=str(error)), TurnStatus.FAILED)
             return True
@@ -270,6 +273,20 @@ class Reconciler:
         except Unavailable:
             await self.presenter.delayed(conversation, turn, "Kubernetes does not answer.")
             raise
+        return begun
+
+    async def _read(self, conversation: Conversation, inputs: tuple[str, ...]) -> list[Input]:
+        found = [await self.journal.input(conversation, identity) for identity in inputs]
+        return [item for item in found if item]
+
+    async def _place(self, conversation: Conversation, n: int, inputs: tuple[str, ...]) -> bool:
+        """Reserve and start run `n`, if there is a place for it."""
+        first = await self.journal.input(conversation, inputs[0])
+        assert first is not None, "the view has recorded inputs alone"
+        turn = await self.journal.next_turn(conversation)
+        begun = await self._begun(conversation, turn, inputs)
+        if not isinstance(begun, Started):
+            return begun
         before = await self.journal.run(conversation, n - 1) if n > 1 else None
         interrupted = before is not None and bool(set(before.run.serves) & set(inputs))
         async with self.places.place(conversation, Waiting(first.ts, first.user, interrupted)) as place:

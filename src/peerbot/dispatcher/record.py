@@ -8,6 +8,7 @@ from typing import Protocol
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.errors import PeerBotError
+from peerbot.journal import apps
 from peerbot.journal.answers import unanswered
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
@@ -58,6 +59,9 @@ class Recorder:
     async def once(self, candidate: Candidate, *, late: bool = True) -> bool:
         """Do the same without calling `not_recorded`, for a caller that tries again."""
         if not candidate.sure and not await self._takes_part(candidate.input, late=late):
+            return False
+        if candidate.input.is_of_an_app and await apps.place(self._journal, candidate.input) > apps.MOST_A_DAY + 1:
+            log.warning("app_asks_too_often", app=candidate.input.user, most_a_day=apps.MOST_A_DAY)
             return False
         await self.record(candidate.input)
         return True

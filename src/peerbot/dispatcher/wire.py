@@ -3,6 +3,7 @@
 `app.py` shows what they do together.
 """
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -14,42 +15,35 @@ from peerbot.claude.credentials import Credential
 from peerbot.conversation.deadlines import LONGEST_RUN_SECONDS
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
-from peerbot.conversation.policy import Admission
 from peerbot.conversation.questions import Deciders
 from peerbot.dispatcher.actions import Actions
 from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.choices import Choices
+from peerbot.dispatcher.desk import Desk
+from peerbot.dispatcher.front import make_desk
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Next, Recorder
 from peerbot.dispatcher.serve import Server
+from peerbot.dispatcher.services import Services, open_services
 from peerbot.dispatcher.unrecorded import Unrecorded
 from peerbot.dispatcher.view import Views
 from peerbot.gateway.app import Gateway, Limits
 from peerbot.gateway.budget import Accounts
 from peerbot.gateway.git_relay import GitRelay
 from peerbot.gateway.model_relay import ModelRelay
-from peerbot.github.client import GitHub
-from peerbot.github.refs import Refs
-from peerbot.github.repositories import Repositories
 from peerbot.github.submodules import Submodules
 from peerbot.journal.budgets import Chains
 from peerbot.journal.journal import Journal
-from peerbot.journal.limits import LimitsOf, OperatorLimits
+from peerbot.journal.limits import LimitsOf
 from peerbot.journal.open import open_storage
 from peerbot.logs import logger
 from peerbot.runs.port import Runs
 from peerbot.settings import Settings
-from peerbot.slack.api import open_client
-from peerbot.slack.events import Us
 from peerbot.slack.files import SharedFiles
-from peerbot.slack.outbound import Outbound
-from peerbot.slack.people import People
-from peerbot.slack.post import Poster
 from peerbot.slack.receive import Receiver
-from peerbot.slack.tokens import identify
 from peerbot.tasks import Tasks
 from peerbot.thread.afford import Afford
 from peerbot.thread.controls import Controls
@@ -82,6 +76,9 @@ class Path(Next, Protocol):
     def run_closed(self, conversation: Conversation) -> None:
         """Learn that a worker has closed its run."""
 
+    def picked(self, conversation: Conversation) -> None:
+        """Learn that somebody picked the repository for a conversation that waited for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -103,20 +100,6 @@ class Parts:
     gateway: Gateway
     gateway_server: web.AppRunner
     ports: Ports
-
-
-@dataclass(frozen=True, slots=True)
-class _Services:
-    """The services that the parts share: the journal, Slack and GitHub."""
-
-    journal: Journal
-    outbound: Outbound
-    us: Us
-    people: People
-    poster: Poster
-    github: GitHub
-    repositories: Repositories
-    refs: Refs
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +136,8 @@ class Wire:
         """
         settings = self.settings
         journal = await self._journal()
-        services = await self._services(journal)
-        money = self._money(journal)
+        services = await open_services(settings, journal, self.stack)
+        money = self._money(journal, services.chosen.limits)
 
         async def admits(item: Input) -> bool:  # the inbox needs what looks back, and that needs the recorder
             return await inbox.admits(item)
@@ -169,7 +152,7 @@ class Wire:
             app_token=settings.slack_app_token.get_secret_value(),
             us=services.us,
             on_input=recorder,
-            on_other=self._actions(services, recorder, controls),
+            on_other=self._actions(services, recorder, controls, self._desk(services, money, path, lambda: inbox)),
             on_gap=catch_up.missed,
         )
         inbox = Inbox(
@@ -177,7 +160,7 @@ class Wire:
             people=services.people,
             outbound=services.outbound,
             us=services.us,
-            admission=_admission(settings),
+            admission=services.admission,
             overtaken=catch_up.overtaken,
             afford=Afford(money.chains, money.limits),
         )
@@ -205,7 +188,22 @@ class Wire:
             ports=ports,
         )
 
-    def _actions(self, services: _Services, recorder: Recorder, controls: Controls) -> Actions:
+    def _desk(self, services: Services, money: _Money, path: Path, inbox: Callable[[], Inbox]) -> Desk:
+        async def text(item: Input) -> str:
+            return await inbox().text(item)
+
+        return make_desk(
+            services,
+            self.settings,
+            money.chains,
+            self.runs,
+            text=text,
+            reconcile=path.picked,
+            model_kind=self.model_kind,
+            spawn=self.tasks.spawn,
+        )
+
+    def _actions(self, services: Services, recorder: Recorder, controls: Controls, desk: Desk) -> Actions:
         return Actions(
             journal=services.journal,
             recorder=recorder,
@@ -213,6 +211,7 @@ class Wire:
             poster=services.poster,
             outbound=services.outbound,
             us=services.us,
+            desk=desk,
             spawn=self.tasks.spawn,
         )
 
@@ -224,33 +223,15 @@ class Wire:
         journal.granted()
         return journal
 
-    async def _services(self, journal: Journal) -> _Services:
-        settings = self.settings
-        slack = open_client(settings.slack_api_url, settings.slack_bot_token.get_secret_value())
-        outbound = Outbound(await self.stack.enter_async_context(slack))
-        us = await identify(outbound, settings.slack_trigger_phrase)
-        session = await self.stack.enter_async_context(aiohttp.ClientSession())
-        github = GitHub(session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
-        return _Services(
-            journal=journal,
-            outbound=outbound,
-            us=us,
-            people=People(outbound),
-            poster=Poster(outbound, us),
-            github=github,
-            repositories=Repositories(github),
-            refs=Refs(session, github.api, github.git_authorization),
-        )
-
-    def _money(self, journal: Journal) -> _Money:
-        chains, limits = Chains(journal), OperatorLimits(self.settings.limits).of
+    def _money(self, journal: Journal, limits: LimitsOf) -> _Money:
+        chains = Chains(journal)
         accounts = Accounts(
             journal, chains=chains, limits=limits, spawn=self.tasks.spawn, paid=self.model_kind != "demo"
         )
         self.stack.push_async_callback(accounts.close)  # after the gateway's streams, before the journal
         return _Money(chains, limits, accounts)
 
-    def _presenter(self, services: _Services, money: _Money) -> Presenter:
+    def _presenter(self, services: Services, money: _Money) -> Presenter:
         settings = self.settings
         return Presenter(
             journal=services.journal,
@@ -268,7 +249,7 @@ class Wire:
             spawn=self.loops.spawn,
         )
 
-    def _questions(self, services: _Services, inbox: Inbox) -> Questions:
+    def _questions(self, services: Services, inbox: Inbox) -> Questions:
         return Questions(
             journal=services.journal,
             poster=services.poster,
@@ -279,7 +260,7 @@ class Wire:
 
     async def _gateway(
         self,
-        services: _Services,
+        services: Services,
         money: _Money,
         inbox: Inbox,
         questions: Questions,
@@ -312,6 +293,7 @@ class Wire:
                 accounts=money.accounts,
                 turn_seconds=settings.session_timeout_minutes * 60,
                 server_tools=settings.server_tools,
+                bounds=settings.bounds,
             ),
             git=GitRelay(git_session, github.git_authorization),
             shared=SharedFiles(services.outbound),
@@ -323,11 +305,11 @@ class Wire:
                 run_seconds=LONGEST_RUN_SECONDS,
                 budget_usd=settings.peerbot_run_budget_usd,
                 checkpoint_seconds=settings.peerbot_checkpoint_seconds,
-                model=settings.peerbot_model,
                 model_kind=self.model_kind,
                 server_tools=settings.server_tools,
                 question_seconds=_question_seconds(settings),
             ),
+            bounds=settings.bounds,
             started=path.run_started,
             closed=path.run_closed,
             spawn=self.tasks.spawn,
@@ -345,7 +327,7 @@ class Wire:
 
     def _reconciler(
         self,
-        services: _Services,
+        services: Services,
         inbox: Inbox,
         questions: Questions,
         presenter: Presenter,
@@ -369,8 +351,13 @@ class Wire:
                 own=OwnRepositories(
                     journal=journal, github=github, people=services.people, organization=settings.github_organization
                 ),
+                chosen=services.chosen,
+                places=services.choosable,
+                where=services.where,
+                phrase=services.us.trigger_phrase,
                 branch_prefix=settings.peerbot_branch_prefix,
             ),
+            where=services.where,
             giving_up=giving_up,
             answering=answering,
             choices=Choices(journal, self.runs, answering, controls, services.repositories, back),
@@ -388,12 +375,3 @@ class Wire:
 def _question_seconds(settings: Settings) -> float:
     minutes = settings.peerbot_question_minutes
     return 60 * (settings.session_timeout_minutes if minutes is None else minutes)
-
-
-def _admission(settings: Settings) -> Admission:
-    return Admission(
-        settings.slack_allow_direct_messages,
-        settings.slack_allow_private_channels,
-        settings.allowed_users,
-        settings.allowed_channels,
-    )

@@ -29,6 +29,7 @@ from structlog.contextvars import bound_contextvars
 from peerbot.conversation.deadlines import POLL_SECONDS
 from peerbot.conversation.documents import RunClosed, RunStarted
 from peerbot.conversation.ends import RunEnd
+from peerbot.conversation.held import Bounds
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.progress import Progress
 from peerbot.errors import Busy, Conflict, PeerBotError, Refused, Unavailable
@@ -84,14 +85,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a run, and the model that it uses."""
+    """The limits of a run."""
 
     turn_seconds: float
     idle_seconds: float
     run_seconds: float
     budget_usd: float
     checkpoint_seconds: float
-    model: str | None
     model_kind: str  # "claude" or "demo"
     server_tools: frozenset[str] = frozenset()
     question_seconds: float = 0.0
@@ -114,6 +114,7 @@ class Gateway:
     sending: Sending
     questions: Questions
     limits: Limits
+    bounds: Bounds
     started: Callable[[Conversation, int], None]  # called when a worker has traded its secret: burn it
     closed: Callable[[Conversation], None]  # called when a worker has closed its run: reconcile
     spawn: Spawn
@@ -180,6 +181,7 @@ class Gateway:
                 raise Refused("This run already has a worker.")
         log.info("run_started", conversation=str(conversation), run=n)
         self.started(conversation, n)
+        begun = await self.journal.conversation(conversation)
         return _json(
             Brief(
                 team=conversation.team,
@@ -189,7 +191,7 @@ class Gateway:
                 repository=record.run.repository,
                 default_branch=record.run.default_branch,
                 branch=record.run.branch,
-                model=self.limits.model,
+                model=self.bounds.model_for(begun.model if begun else ""),
                 model_kind="demo" if self.limits.model_kind == "demo" else "claude",
                 turn_seconds=self.limits.turn_seconds,
                 idle_seconds=self.limits.idle_seconds,
@@ -198,6 +200,9 @@ class Gateway:
                 checkpoint_seconds=self.limits.checkpoint_seconds,
                 server_tools=sorted(self.limits.server_tools),
                 question_seconds=self.limits.question_seconds,
+                base=begun.base if begun else "",
+                channel_instructions=begun.channel_instructions if begun else "",
+                person_instructions=begun.person_instructions if begun else "",
             )
         )
 

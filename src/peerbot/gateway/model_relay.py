@@ -20,6 +20,7 @@ from multidict import CIMultiDict
 from peerbot.claude.allowed import NotAllowed, betas, check
 from peerbot.claude.credentials import Credential
 from peerbot.claude.usage import Bound, UsageMeter
+from peerbot.conversation.held import Bounds
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.limits import Scope
 from peerbot.conversation.spent import Spent
@@ -96,7 +97,7 @@ class ModelRelay:
     """Relays to `base_url` with `credential`, within the budgets of `accounts`.
 
     The CLI may wait for a rate limit within `turn_seconds`. A stream may be silent for `idle_seconds`. `server_tools`
-    are the tools of Claude's servers that may be used.
+    are the tools of Claude's servers that may be used, `bounds` has the models.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class ModelRelay:
         accounts: Accounts,
         turn_seconds: float,
         server_tools: frozenset[str] = frozenset(),
+        bounds: Bounds | None = None,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.accounts = accounts
@@ -116,6 +118,7 @@ class ModelRelay:
         self._credential = credential
         self._turn_seconds = turn_seconds
         self._server_tools = server_tools
+        self._bounds = bounds or Bounds()
         self._idle_seconds = idle_seconds
         self._bodies = Bodies()
         self._large = asyncio.Lock()  # a large body takes many times its size while it is checked
@@ -159,6 +162,8 @@ class ModelRelay:
             async with self._bodies.room((conversation, run), request) as room:
                 body = await room.read(request)
                 bound = await self._checked(body, conversation, run)
+                if not self._bounds.passes(bound.model):
+                    raise NotAllowed("The operator does not allow this model (PEERBOT_MODELS).")
                 account = await asking
                 exchange = _Exchange(request, tail, body, bound)
                 del body

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Literal
 
-from peerbot.conversation.documents import Choice, RepositoryName, RepositorySettled, Started
+from peerbot.conversation.chosen import Choice
+from peerbot.conversation.documents import RepositoryName, RepositorySettled, Started
+from peerbot.conversation.held import Kind
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unreadable
 from peerbot.journal import paths
@@ -14,16 +15,31 @@ from peerbot.journal.journal import Journal
 _AT_ONCE = 64  # conversations that are read together
 
 
-async def choice(journal: Journal, kind: Literal["user", "channel"], identity: str) -> Choice | None:
+async def choice(journal: Journal, kind: Kind, identity: str) -> Choice | None:
     """Read the choice that holds for a user or a channel (`team-id`): the newest."""
-    numbers = await journal.numbered(paths.choices(kind, identity))
-    return await journal.read(paths.choice(kind, identity, max(numbers)), Choice) if numbers else None
+    return (await newest(journal, kind, identity))[1]
 
 
-async def choose(journal: Journal, kind: Literal["user", "channel"], identity: str, chosen: Choice) -> None:
+async def newest(journal: Journal, kind: Kind, identity: str) -> tuple[int, Choice | None]:
+    """Read the newest choice and its number; 0 and None if nobody has chosen."""
+    seq = max(await journal.numbered(paths.choices(kind, identity)), default=0)
+    return seq, await numbered(journal, kind, identity, seq)
+
+
+async def numbered(journal: Journal, kind: Kind, identity: str, seq: int) -> Choice | None:
+    """Read the choice of a number; None if there is none."""
+    return await journal.read(paths.choice(kind, identity, seq), Choice) if seq else None
+
+
+async def choose_after(journal: Journal, kind: Kind, identity: str, seq: int, chosen: Choice) -> bool:
+    """Make a choice as the next after number `seq`; False if somebody else has made that one. Again: the same."""
+    return await journal.create(paths.choice(kind, identity, seq + 1), chosen)
+
+
+async def choose(journal: Journal, kind: Kind, identity: str, chosen: Choice) -> None:
     """Make a choice. If two people choose at once, the journal keeps both choices, and the later one holds."""
-    seq = max(await journal.numbered(paths.choices(kind, identity)), default=0) + 1
-    while not await journal.create(paths.choice(kind, identity, seq), chosen):
+    seq = (await newest(journal, kind, identity))[0]
+    while not await choose_after(journal, kind, identity, seq, chosen):
         seq += 1
 
 
@@ -33,6 +49,15 @@ async def claim_repository(journal: Journal, owner: str, name: str, user: str) -
     if await journal.create(key, claim):
         return claim
     return await journal.read_existing(key, RepositoryName)
+
+
+async def owner_of(journal: Journal, owner: str, name: str) -> str:
+    """Read whose own a repository of ours is (`team/user`); empty if it is nobody's."""
+    claim = await journal.read(paths.repository(owner, name), RepositoryName)
+    if claim is None:
+        return ""
+    there = await settled(journal, owner, name)
+    return "" if there and there.id is None else claim.user
 
 
 async def settled(journal: Journal, owner: str, name: str) -> RepositorySettled | None:

@@ -20,11 +20,21 @@ from peerbot.logs import logger
 
 log = logger(__name__)
 
+MOST_READ = 300
+_AT_ONCE = 32
+
 _ENTRY = re.compile(r"[a-z2-7]{16}-\d+-(\d{1,15})-(\d{1,15})-(\d{1,15})")
 
 
 class Booked(Document):
-    """`spent-by/{person|channel}/{id}/{month}/{conversation}-{turn}-{microdollars}-{tokens read}-{written}`."""
+    """`spent-by/{person|channel}/{id}/{month}/{conversation}-{turn}-{microdollars}-{tokens read}-{written}`.
+
+    Entries of the release before are empty.
+    """
+
+    user: str = ""
+    channel: str = ""
+    repository: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +53,11 @@ async def book(journal: Journal, conversation: Conversation, turn: Turn) -> None
         return
     spent = turn.spent
     figures = f"{round(dollars(spent) * 1e6)}-{tokens_read(spent)}-{tokens_written(spent)}"
-    name, entry = f"{conversation.id}-{turn.k}-{figures}", Booked(nonce=turn.nonce)
+    name = f"{conversation.id}-{turn.k}-{figures}"
     try:
         user = (await spending.books(journal, conversation, turn.k)).payer
+        repository = turn.repository or ""
+        entry = Booked(nonce=turn.nonce, user=user, channel=conversation.channel, repository=repository)
         scopes = (Scope.PERSON, Scope.CHANNEL) if user else (Scope.CHANNEL,)
         payers = [purse(scope, conversation, user, turn.ended_at) for scope in scopes]
         await asyncio.gather(*(journal.create(f"{paths.spent_by(payer)}{name}", entry) for payer in payers))
@@ -55,12 +67,12 @@ async def book(journal: Journal, conversation: Conversation, turn: Turn) -> None
 
 async def month_of_person(journal: Journal, conversation: Conversation, user: str, month: str) -> Spending:
     """Add up what a person of the conversation's workspace has spent in a month (`2026-11`)."""
-    return await _sum(journal, Purse(Scope.PERSON, f"{conversation.team}-{user}", month))
+    return await total(journal, Purse(Scope.PERSON, f"{conversation.team}-{user}", month))
 
 
 async def month_of_channel(journal: Journal, conversation: Conversation, month: str) -> Spending:
     """Add up what the conversation's channel has spent in a month (`2026-11`)."""
-    return await _sum(journal, Purse(Scope.CHANNEL, f"{conversation.team}-{conversation.channel}", month))
+    return await total(journal, Purse(Scope.CHANNEL, f"{conversation.team}-{conversation.channel}", month))
 
 
 async def thread(journal: Journal, conversation: Conversation) -> Spending:
@@ -75,7 +87,22 @@ async def thread(journal: Journal, conversation: Conversation) -> Spending:
     )
 
 
-async def _sum(journal: Journal, of: Purse) -> Spending:
+async def entries(journal: Journal, of: Purse) -> list[tuple[float, Booked]]:
+    """Read a month's entries, each with its US dollars: at most `MOST_READ`, for a table that somebody waits for."""
+    keys = [key async for key in journal.keys(paths.spent_by(of)) if _ENTRY.fullmatch(key.rpartition("/")[2])]
+    few = asyncio.Semaphore(_AT_ONCE)
+
+    async def read(key: str) -> tuple[float, Booked]:
+        async with few:
+            found = _ENTRY.fullmatch(key.rpartition("/")[2])
+            assert found
+            return int(found[1]) / 1e6, await journal.read_existing(key, Booked)
+
+    return list(await asyncio.gather(*map(read, keys[:MOST_READ])))
+
+
+async def total(journal: Journal, of: Purse) -> Spending:
+    """Add up a month of a person's or a channel's purse."""
     turns = micro = read = written = 0
     async for key in journal.keys(paths.spent_by(of)):
         if found := _ENTRY.fullmatch(key.rpartition("/")[2]):

@@ -28,6 +28,26 @@ def conversation_document(conversation: Conversation) -> str:
     return f"conversations/{conversation}/{CONVERSATION_DOCUMENT}"
 
 
+def picked(conversation: Conversation) -> str:
+    """Name the repository that somebody picked for it."""
+    return f"conversations/{conversation}/repository.json"
+
+
+def asked(conversation: Conversation) -> str:
+    """Name the folder of the notes that we asked people to pick one."""
+    return f"conversations/{conversation}/asked/"
+
+
+def asked_for(conversation: Conversation, input_id: str) -> str:
+    """Name the note that we asked since this message waits. Raises `ValueError` like `input_document`."""
+    return f"{asked(conversation)}{_checked(input_id)}.json"
+
+
+def app_day(team: str, bot: str, day: str) -> str:
+    """Name the folder of the messages that an app has given on a day (`2026-11-30`)."""
+    return f"apps/{team}-{bot}/{day}/"
+
+
 def told(conversation: Conversation) -> str:
     """Name the claim to tell its thread that a document can't be read."""
     return f"conversations/{conversation}/unreadable.told"

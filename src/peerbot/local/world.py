@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from peerbot import logs
-from peerbot.conversation.documents import Choice
+from peerbot.conversation.chosen import Choice
 from peerbot.conversation.keys import Conversation
 from peerbot.dispatcher.app import Dispatcher
 from peerbot.errors import SettingsError
@@ -92,6 +92,9 @@ class World:
         self._stack.push_async_callback(self.journal.close)
         if self._repository:
             self.copy = await self._use(self._repository)
+        if chosen := await choices.choice(self.journal, "channel", f"{self.slack.team}-{self.slack.general}"):
+            # Everything here is the person's own: what they brought, in an earlier start, too, may be worked in.
+            self.settings = self.settings.model_copy(update={"peerbot_repositories": ",".join(chosen.repositories)})
         runs = open_processes(self.settings, demo=self.model is not None)
         self.sandboxed = runs.sandboxed
         dispatcher = Dispatcher(self.settings, runs, model_kind=self.model_kind, card_seconds=CARD_SECONDS)

@@ -96,6 +96,9 @@ class Brief(Message):
     checkpoint_seconds: float = 30.0
     server_tools: list[str] = Field(default_factory=list)  # of Claude's servers, that the agent may use
     question_seconds: float = 0.0  # how long a turn waits for people's answers, in all; 0: the release before
+    base: str = ""  # the branch from which the work begins, and into which it goes; empty: the default branch
+    channel_instructions: str = ""  # that the channel's members set
+    person_instructions: str = ""  # that the person set who began the thread
 
 
 class PersonFile(Message):

@@ -5,6 +5,7 @@
     <message from="Ada Lovelace" user="U123">          a person's message: Slack's id says who wrote it
     <note-from-peerbot>                                a note of ours
     <earlier-messages>                                 what people said in the thread before
+    <channel-instructions>, <person-instructions>      what people wrote in PeerBot's settings
 
 `closed` breaks everything in a text that could be read as such a mark, or as one of Claude Code's own. So the mark
 alone says who said something, and no name and no text can say that it was somebody else.
@@ -13,8 +14,9 @@ alone says who said something, and no name and no text can say that it was someb
 import json
 import re
 from collections.abc import Iterable
+from typing import Literal
 
-MARKS = ("message", "note-from-peerbot", "earlier-messages")
+MARKS = ("message", "note-from-peerbot", "earlier-messages", "channel-instructions", "person-instructions")
 _CLAUDE_CODES = ("system-reminder", "command-", "local-command-", "task-notification", "bash-", "user-prompt-submit")
 # One class, so that the pattern is linear; between the bracket and the name a reader may overlook these.
 _MARK = re.compile(rf"<(?=[\s/\u00ad\u200b-\u200f\u2060\ufeff]*(?:{'|'.join((*MARKS, *_CLAUDE_CODES))}))", re.I)
@@ -41,6 +43,11 @@ def message(name: str, user: str, text: str) -> str:
 def note(text: str) -> str:
     """Write a note of ours."""
     return f"<note-from-peerbot>\n{closed(text)}\n</note-from-peerbot>"
+
+
+def instructions(whose: Literal["channel", "person"], text: str) -> str:
+    """Write what people set as instructions for the agent."""
+    return f"<{whose}-instructions>\n{closed(text)}\n</{whose}-instructions>"
 
 
 def names(found: Iterable[str]) -> str:

@@ -12,7 +12,9 @@ Mention me with a task, for example “fix the failing test in `calc`”. I work
 • Stop me: press *Stop* on my card, write “stop”, put ❌ on my card or on your message, or use `{COMMAND} stop`.
 • Write in the thread again, also next week: I go on where we stopped.
 • Use the buttons below my answer: continue, retry, undo, begin a new session, or go on in your own terminal.
-`{COMMAND} status` lists the work in this channel, `{COMMAND} stop` stops all that you asked for here."""
+`{COMMAND} status` lists the work in this channel, `{COMMAND} stop` stops all that you asked for here. \
+`{COMMAND} settings` shows and changes what holds for this channel (your own settings in a direct message), \
+`{COMMAND} cost` says what this month's work has cost."""
 
 
 def stopped_words(note: StoppedBy) -> str:

@@ -21,7 +21,7 @@ _SETTINGS = {
     Scope.CHANNEL: "PEERBOT_CHANNEL_MONTH_BUDGET_USD",
     Scope.MONTH: "PEERBOT_MONTH_BUDGET_USD",
 }
-_MONTHS = (
+MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
@@ -50,7 +50,7 @@ def budget_used_up(note: BudgetUsedUp) -> str:
         case Scope.THREAD:
             return f"{used_up} Start a new thread, or ask {_may_raise(note)} to raise it. Then write here again."
     again = begins_again(note.month) if note.month else None
-    begins = f" It begins again on 1 {_MONTHS[again.month - 1]} (UTC)." if again else ""
+    begins = f" It begins again on 1 {MONTHS[again.month - 1]} (UTC)." if again else ""
     return f"{used_up}{begins} If you need it earlier, ask {_may_raise(note)} to raise it. Then write here again."
 
 
@@ -63,7 +63,7 @@ def budget_near(note: BudgetNear) -> str:
 
 
 def _which(note: BudgetUsedUp | BudgetNear) -> str:
-    month = f" for {_MONTHS[int(note.month[5:7]) - 1]}" if note.month else ""
+    month = f" for {MONTHS[int(note.month[5:7]) - 1]}" if note.month else ""
     return f"{_WHOSE[note.scope]} of {_amount(note.budget_usd)}{month}"
 
 

@@ -31,6 +31,7 @@ class Us:
     bot_user: str
     trigger_phrase: str = "@peerbotai"
     bot: str = ""  # the bot's own id, beside its user's
+    apps: frozenset[str] = frozenset()  # ids of the bots of other apps that may give work
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,15 @@ def read_event(body: Mapping[str, Any], us: Us) -> Candidate | None:
     can't be known here: whether this thread is a conversation already.
     """
     event = body.get("event")
-    if body.get("type") != "event_callback" or not isinstance(event, Mapping) or not _is_a_persons_message(event, us):
+    if body.get("type") != "event_callback" or not isinstance(event, Mapping):
         return None
+    if app := _app_that_asks(event, us):
+        asked = _input(body, {**event, "user": app}, _all_words(event), us)
+        return Candidate(asked, sure=True) if asked else None
+    return _of_a_person(body, event, us) if _is_a_persons_message(event, us) else None
+
+
+def _of_a_person(body: Mapping[str, Any], event: Mapping[str, Any], us: Us) -> Candidate | None:
     text = text_of(event)
     if not (text or event.get("files") or event.get("attachments")):
         return None
@@ -174,6 +182,25 @@ def _is_a_persons_message(event: Mapping[str, Any], us: Us) -> bool:
         and not any(event.get(key) for key in ("bot_id", "bot_profile", "hidden", "edited"))
         and event.get("user") not in (None, us.bot_user, _SLACKBOT)
     )
+
+
+def _app_that_asks(event: Mapping[str, Any], us: Us) -> str:
+    """The bot's id, if an app that may give work mentions us in a message that begins a thread; empty otherwise.
+
+    In threads apps are not heard: two bots that answer each other would never end.
+    """
+    bot = clean(event.get("bot_id"))
+    asks = (
+        bot in us.apps
+        and bot != us.bot
+        and event.get("user") != us.bot_user
+        and event.get("type") in ("message", "app_mention")
+        and event.get("subtype") in (None, "bot_message", "file_share")
+        and event.get("thread_ts") in (None, event.get("ts"))
+        and not any(event.get(key) for key in ("hidden", "edited"))
+        and addresses_us(text_of(event), us)
+    )
+    return bot if asks else ""
 
 
 def _input(body: Mapping[str, Any], event: Mapping[str, Any], text: str, us: Us) -> Input | None:

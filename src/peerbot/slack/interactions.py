@@ -90,6 +90,11 @@ class Reply:
         return cls({"response_action": "errors", "errors": dict(sentences)})
 
     @classmethod
+    def view(cls, view: Mapping[str, Any]) -> "Reply":
+        """Put another view in the place of the modal that was submitted."""
+        return cls({"response_action": "update", "view": dict(view)})
+
+    @classmethod
     def only_to_them(cls, text: str) -> "Reply":
         """Show a text to the person who used the command, and to nobody else."""
         return cls({"response_type": "ephemeral", "text": text})

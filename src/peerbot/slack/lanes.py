@@ -55,6 +55,9 @@ _METHOD_TIERS = {
     "files.getUploadURLExternal": 4,
     "files.completeUploadExternal": 4,
     "files.info": 4,
+    "views.open": 4,
+    "views.update": 4,
+    "views.publish": 4,
 }  # the other methods that we use are of tier 3
 _SPECIAL = {"chat.postMessage": 60, "chat.getPermalink": 600, "auth.test": 600}  # calls a minute
 _POSTS_AT_ONCE = 3

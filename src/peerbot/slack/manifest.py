@@ -52,7 +52,7 @@ SCOPES = (
         "answers, shows progress by editing its message, and tells one person why a click had no effect",
         ("chat.postMessage", "chat.update", "chat.postEphemeral"),
     ),
-    Scope("commands", "takes `/peerbot help`, `/peerbot status` and `/peerbot stop`"),
+    Scope("commands", "takes `/peerbot help`, `status`, `stop`, `settings` and `cost`"),
     Scope(
         "files:read",
         "reads the files that people share with their messages; without it they are named, and not read",
@@ -88,7 +88,11 @@ SCOPES = (
         "allowed_groups",
         "no user group in `PEERBOT_ALLOWED_USERS`",
     ),
-    Scope("users:read", "sees who writes: guests and other organizations' members are refused", ("users.info",)),
+    Scope(
+        "users:read",
+        "sees who writes: guests and other organizations' members are refused",
+        ("users.info", "bots.info"),
+    ),
 )
 
 EVENTS = (
@@ -98,13 +102,14 @@ EVENTS = (
     Event("message.groups", "groups:history", "the same in private channels"),
     Event("message.im", "im:history", "direct messages, which need no mention"),
     Event("message.mpim", "mpim:history", "replies and the trigger phrase in group direct messages"),
+    Event("app_home_opened", "", "somebody opens the Home tab, which shows their work, their settings and budgets"),
     Event("reaction_added", "reactions:read", "❌ or 🛑, which stops the work"),
 )
 
 APP_SCOPE = "connections:write"
 """The one scope of the app-level token: it opens Socket Mode's connections. A manifest can't ask for it."""
 
-NO_SCOPE = ("auth.test", "chat.getPermalink")
+NO_SCOPE = ("auth.test", "chat.getPermalink", "views.open", "views.publish", "views.update")
 """The methods that we call and that every bot token may call."""
 
 
@@ -119,7 +124,7 @@ def manifest() -> dict[str, Any]:
         "features": {
             "agent_view": {"agent_description": "Works in your repository and opens pull requests"},
             "app_home": {
-                "home_tab_enabled": False,
+                "home_tab_enabled": True,
                 "messages_tab_enabled": True,
                 "messages_tab_read_only_enabled": False,
             },
@@ -128,7 +133,7 @@ def manifest() -> dict[str, Any]:
                 {
                     "command": COMMAND,
                     "description": "See what PeerBot does here, and stop it",
-                    "usage_hint": "help | status | stop",
+                    "usage_hint": "help | status | stop | settings | cost",
                     "should_escape": False,
                 }
             ],
@@ -149,8 +154,9 @@ _REASONS = {
     **{event.name: event.reason for event in EVENTS},
     "display_name": "what people mention; the trigger phrase is @peerbotai too",
     "agent_description": "makes it an agent: Slack shows that it works, with a Stop of its own",
+    "home_tab_enabled": "people's work, settings and budgets",
     "messages_tab_enabled": "direct messages",
-    "is_enabled": "the buttons on its messages",
+    "is_enabled": "the buttons on its messages, and the forms for settings",
     "socket_mode_enabled": "events come over a connection that the bot opens: nothing of yours has to be reachable",
     "token_rotation_enabled": "the token has to stay what it is",
 }
@@ -194,5 +200,5 @@ def scopes_table() -> str:
 def events_table() -> str:
     """Write the events as a Markdown table: `docs/slack-app.md`."""
     rows = ["| event | it brings | its scope |", "|---|---|---|"]
-    rows += [f"| `{event.name}` | {event.reason} | `{event.scope}` |" for event in EVENTS]
+    rows += [f"| `{event.name}` | {event.reason} | {f'`{event.scope}`' if event.scope else '—'} |" for event in EVENTS]
     return "\n".join(rows) + "\n"

@@ -114,13 +114,28 @@ class People:
         if (kept := self._users.get(user)) is not None:
             return kept
         try:
-            reply = await self._outbound.call("a user's description", "users.info", Urgency.FIRST, {"user": user})
-            found: Mapping[str, Any] = dict(reply["user"])
+            if user.startswith("B"):
+                found: Mapping[str, Any] = await self._bot(user)
+            else:
+                reply = await self._outbound.call("a user's description", "users.info", Urgency.FIRST, {"user": user})
+                found = dict(reply["user"])
         except (PeerBotError, KeyError, TypeError) as error:
             log.warning("user_unknown", user=user, reason=str(error))
             return None
         self._users.keep(user, found)
         return found
+
+    async def _bot(self, bot: str) -> Mapping[str, Any]:
+        """Describe an app's bot as a user is described: it need not have one. Slack knows those of this workspace."""
+        reply = await self._outbound.call("an app's description", "bots.info", Urgency.FIRST, {"bot": bot})
+        known = reply["bot"]
+        return {
+            "id": bot,
+            "name": known.get("name") or bot,
+            "deleted": known.get("deleted"),
+            "is_bot": True,
+            "is_ours": True,
+        }
 
 
 def _person(user: Mapping[str, Any], team: str) -> Person:
@@ -130,7 +145,7 @@ def _person(user: Mapping[str, Any], team: str) -> Person:
         name=_name(user),
         is_bot=bool(user.get("is_bot") or user.get("is_workflow_bot")),
         is_guest=bool(user.get("is_restricted") or user.get("is_ultra_restricted")),
-        is_outsider=bool(user.get("is_stranger") or team not in teams),
+        is_outsider=not user.get("is_ours") and bool(user.get("is_stranger") or team not in teams),
         is_deactivated=bool(user.get("deleted")),
     )
 

@@ -195,6 +195,16 @@ class Poster:
             said["thread_ts"] = thread_ts
         await self._outbound.call("a message to one person", "chat.postEphemeral", Urgency.FIRST, said)
 
+    async def announce(self, channel: str, sentence: str, *, thread_ts: str = "") -> None:
+        """Post sentences of our own into a channel or a thread, or, given a person's id, to them.
+
+        Raises as `post` does.
+        """
+        shown = notice(sentence)
+        said = {"channel": channel, "text": shown.text, "blocks": shown.blocks, "link_names": False}
+        said |= {"unfurl_links": False, "unfurl_media": False} | ({"thread_ts": thread_ts} if thread_ts else {})
+        await self._outbound.call("a message", "chat.postMessage", Urgency.FIRST, said, channel=channel)
+
     async def react(self, channel: str, ts: str, name: str) -> None:
         """Add our reaction to a message. No error if it is there, or the message is gone. Raises as `post` does."""
         await self._reaction("reactions.add", channel, ts, name)

@@ -59,6 +59,10 @@ _REFUSED = {
     Refusal.SHARED_CHANNEL: "This channel is shared with another organization, so I do no work here.",
     Refusal.DIRECT_MESSAGES_OFF: "Direct messages are switched off for this bot. Mention it in a channel.",
     Refusal.CHANNEL_NOT_LISTED: "This bot does not work in this channel. Your PeerBot operator chooses the channels.",
+    Refusal.APP_TOO_OFTEN: "This app has asked me very often today, so I take nothing more from it until tomorrow "
+    "(UTC).",
+    Refusal.CHANNEL_CHOSE_OTHERS: "In this channel I work for the people whom its members named, and you are not one "
+    "of them. One of them can add you with `/peerbot settings`.",
     Refusal.PERSON_NOT_LISTED: "Only some people can use this bot, and you are not one of them yet. Ask your PeerBot "
     "operator.",
     Refusal.PRIVATE_CHANNELS_OFF: "Private channels are switched off for this bot. Mention it in a public channel.",

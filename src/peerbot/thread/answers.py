@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import stamina
 
@@ -18,6 +18,7 @@ from peerbot.errors import PeerBotError, Refused
 from peerbot.github.repositories import Repositories, branch_url
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
+from peerbot.slack.allow_more import allow_more_button
 from peerbot.slack.api import came_at_once, is_for_the_operator, refusal_code
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.marks import Mark
@@ -153,7 +154,7 @@ class Answers:
     async def _shown(self, conversation: Conversation, turn: Turn, *, with_file: bool = True) -> Answer:
         repository = await self._repositories.known(turn.repository)
         before = await self._journal.posted(conversation, turn.k - 1) if turn.k > 1 else None
-        return answer(
+        shown = answer(
             turn,
             repository_url=repository.html_url if repository else "",
             branch_url=branch_url(repository, turn.branch),
@@ -161,6 +162,18 @@ class Answers:
             missed=missed(before) if before else "",
             with_file=with_file,
         )
+        button = allow_more_button(
+            turn.notes, channel=conversation.channel, payer=await self._payer(conversation, turn)
+        )
+        if button:
+            *before_last, last = shown.messages
+            return replace(shown, messages=[*before_last, replace(last, blocks=[*last.blocks, button])])
+        return shown
+
+    async def _payer(self, conversation: Conversation, turn: Turn) -> str:
+        """Find the person who pays for a turn: the author of the first message that it answers."""
+        first = await self._journal.input(conversation, turn.inputs[0]) if turn.inputs else None
+        return first.user if first else ""
 
 
 @dataclass(slots=True)

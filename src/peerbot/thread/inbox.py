@@ -13,10 +13,10 @@ from peerbot.conversation.documents import Input, SharedFile, TurnStatus
 from peerbot.conversation.edits import with_edits
 from peerbot.conversation.keys import Conversation, input_id, input_kind, input_ts
 from peerbot.conversation.notes import Note, NothingAsked, Refusal, Refused
-from peerbot.conversation.policy import Admission, admit
 from peerbot.conversation.questions import is_question_id, told, wants_plan
 from peerbot.errors import Refused as NotAllowed
 from peerbot.errors import Unavailable
+from peerbot.journal import apps
 from peerbot.journal.answers import SAID, unanswered
 from peerbot.journal.journal import Journal
 from peerbot.journal.memory import forgotten, remembered
@@ -30,6 +30,7 @@ from peerbot.slack.outbound import Outbound
 from peerbot.slack.people import People
 from peerbot.slack.render import turn_words
 from peerbot.slack.text import OURSELVES, ThreadMessage, as_context, escaped, mentioned_users, readable
+from peerbot.thread.admission import Admissions
 from peerbot.thread.afford import Afford
 from peerbot.thread.asked import asked
 
@@ -56,7 +57,7 @@ class Inbox:
         people: People,
         outbound: Outbound,
         us: Us,
-        admission: Admission,
+        admission: Admissions,
         overtaken: Overtaken,
         afford: Afford,
     ) -> None:
@@ -75,6 +76,8 @@ class Inbox:
         """
         if refusal := await self._refusal(item.user, item.conversation):
             return Refused(why=refusal)
+        if item.is_of_an_app and await apps.place(self._journal, item) > apps.MOST_A_DAY:
+            return Refused(why=Refusal.APP_TOO_OFTEN)
         act = act_of(item.act)
         if item.kind in ("stop", "delete") or (item.kind == "choice" and not (act and act.asks)):
             return None
@@ -91,11 +94,7 @@ class Inbox:
         return refusal is None
 
     async def _refusal(self, user: str, conversation: Conversation) -> Refusal | None:
-        return admit(
-            person=await self._people.person(user, conversation.team, groups=self._admission.groups),
-            channel=await self._people.channel(conversation.channel),
-            admission=self._admission,
-        )
+        return await self._admission.refusal(user, conversation.team, conversation.channel)
 
     async def waiting(self, conversation: Conversation, *, have: Collection[str] = ()) -> list[PersonInput]:
         """Read the inputs that the agent has to answer now, oldest first, in the form that it reads.

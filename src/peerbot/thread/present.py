@@ -8,7 +8,7 @@ is never drawn over an answer, nor after one.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from structlog.contextvars import bound_contextvars
 
@@ -33,6 +33,7 @@ from peerbot.slack.render import notice
 from peerbot.slack.words import delayed, unreadable
 from peerbot.tasks import Spawn
 from peerbot.thread.answers import Answers
+from peerbot.thread.live import Face, Live
 from peerbot.thread.status import Status
 
 log = logger(__name__)
@@ -79,33 +80,6 @@ def card_metadata(conversation: Conversation, turn: int) -> Mark:
     return Mark(CARD_EVENT, {"conversation": str(conversation), "turn": turn})
 
 
-@dataclass(frozen=True, slots=True)
-class _Face:
-    """The changing part of a card."""
-
-    state: State
-    report: Progress | None = None
-    place: int | None = None
-    note: str = ""
-    spent: Sequence[Spent] = ()  # at the turn's end
-    moved_at: float = 0
-
-
-@dataclass(slots=True)
-class _Live:
-    """A card that we draw again and again."""
-
-    newest: _Face
-    drawn: _Face | None = None
-    read: set[str] = field(default_factory=set)  # later messages that have our sign that the agent has read them
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-
-    def face(self) -> _Face:
-        self.drawn = self.newest
-        return self.newest
-
-
 class Presenter:
     """Draws cards and posts answers. Memory holds only the cards under way; the rest is in the journal.
 
@@ -133,7 +107,7 @@ class Presenter:
         self._spent = spent
         self._status = status
         self._spawn = spawn
-        self._live: dict[tuple[Conversation, int], _Live] = {}
+        self._live: dict[tuple[Conversation, int], Live] = {}
         self._drawing: dict[tuple[Conversation, int], asyncio.Lock] = {}
         self._posting: dict[tuple[Conversation, int], asyncio.Lock] = {}
 
@@ -158,7 +132,7 @@ class Presenter:
 
     def queued(self, conversation: Conversation, turn: int, facts: CardFacts, *, place: int) -> None:
         """Say that the turn waits for a free worker, and its place in line; call again when the place changes."""
-        self._show(conversation, turn, facts, _Face("queued", place=place))
+        self._show(conversation, turn, facts, Face("queued", place=place))
 
     def not_queued(self, conversation: Conversation) -> None:
         """Stop showing a place in line: the conversation has left the line."""
@@ -172,12 +146,12 @@ class Presenter:
         `note` is a sentence: why the worker waits, or why the one before it ended.
         """
         self.not_queued(conversation)
-        await self._quietly(self._draw(conversation, turn, facts, lambda: _Face("starting", note=note), Urgency.FIRST))
+        await self._quietly(self._draw(conversation, turn, facts, lambda: Face("starting", note=note), Urgency.FIRST))
         await self._status.at_work(conversation, turn, facts.requester)
 
     async def paused(self, conversation: Conversation, turn: int, facts: CardFacts, note: str) -> None:
         """Show that the turn waits for its next run. `note` is a sentence: why, and until when. Never raises."""
-        face = _Face("paused", note=note)
+        face = Face("paused", note=note)
         await self._quietly(self._draw(conversation, turn, facts, lambda: face, Urgency.PROGRESS))
 
     async def delayed(self, conversation: Conversation, turn: int, reason: str) -> None:
@@ -212,7 +186,7 @@ class Presenter:
             return
         if live and live.newest.place:
             self.not_queued(conversation)
-        self._show(conversation, turn, facts, _Face("working", report, moved_at=time.time()))
+        self._show(conversation, turn, facts, Face("working", report, moved_at=time.time()))
         if self._status.is_due(conversation, turn):
             self._spawn(self._status.at_work(conversation, turn, facts.requester))
         live = self._live[conversation, turn]
@@ -226,8 +200,8 @@ class Presenter:
         if input_kind(identity) == "message" and await self._journal.input(conversation, identity):
             await self._quietly(self._poster.react(conversation.channel, input_ts(identity), READ))
 
-    def _show(self, conversation: Conversation, turn: int, facts: CardFacts, face: _Face) -> None:
-        live = self._live.setdefault((conversation, turn), _Live(face))
+    def _show(self, conversation: Conversation, turn: int, facts: CardFacts, face: Face) -> None:
+        live = self._live.setdefault((conversation, turn), Live(face))
         live.newest = face
         live.changed.set()
         if live.task is None:
@@ -281,15 +255,18 @@ class Presenter:
             facts = replace(facts, branch=turn.branch or facts.branch)
             ended: State = "stopped" if turn.stopped else "done" if turn.status is TurnStatus.DONE else "failed"
             ended = "asks" if turn.deferred else ended
-            face = _Face(ended, last, spent=turn.spent)
+            face = Face(ended, last, spent=turn.spent)
             shown.append(self._quietly(self._draw(conversation, turn.k, facts, lambda: face, Urgency.FIRST, last=True)))
-            shown.append(self._status.ended(conversation, turn.k))
+            shown.append(self._status.ended(conversation, turn.k, waits=bool(turn.deferred)))
         await asyncio.gather(*shown)
 
     async def _waited_for(self, conversation: Conversation, turn: Turn) -> list[str]:
         """Find the inputs of the turns before that waited for an answer, and whose work has ended with this turn."""
         found: list[str] = []
-        while not turn.deferred and (before := await self._journal.turn(conversation, turn.k - 1)) and before.deferred:
+        while turn.k > 1 and not turn.deferred:
+            before = await self._journal.turn(conversation, turn.k - 1)
+            if before is None or not before.deferred:
+                break
             if await question_settled(self._journal, conversation, before.deferred) is None:
                 break
             found += before.inputs
@@ -309,7 +286,7 @@ class Presenter:
                 return card
         return None
 
-    async def _keep_drawing(self, conversation: Conversation, turn: int, facts: CardFacts, live: _Live) -> None:
+    async def _keep_drawing(self, conversation: Conversation, turn: int, facts: CardFacts, live: Live) -> None:
         with bound_contextvars(conversation=str(conversation), run=facts.run, turn=turn):
             while True:
                 await live.changed.wait()
@@ -331,7 +308,7 @@ class Presenter:
         conversation: Conversation,
         turn: int,
         facts: CardFacts,
-        face: Callable[[], _Face],
+        face: Callable[[], Face],
         urgency: Urgency,
         *,
         last: bool = False,
@@ -375,7 +352,7 @@ class Presenter:
             await asyncio.gather(posting, return_exceptions=True)
             raise
 
-    async def _rendered(self, conversation: Conversation, turn: int, facts: CardFacts, face: _Face) -> Rendered:
+    async def _rendered(self, conversation: Conversation, turn: int, facts: CardFacts, face: Face) -> Rendered:
         repository = await self._repositories.known(facts.repository)
         spent = await self._spent(conversation, turn) if face.state == "working" else face.spent
         return card_message(

@@ -57,10 +57,10 @@ class Status:
         _forget(self._set)
         await self._call(unless_ended, Urgency.PROGRESS)
 
-    async def ended(self, conversation: Conversation, turn: int) -> None:
-        """Show, once, that nothing is at work any more after `turn`. Never raises."""
+    async def ended(self, conversation: Conversation, turn: int, *, waits: bool = False) -> None:
+        """Show, once, that nothing is at work any more after `turn`, or that it `waits` for people. Never raises."""
         if self._ended.pop(conversation, 0) != turn:
-            await self._call(status_arguments(conversation, "active"), Urgency.FIRST)
+            await self._call(status_arguments(conversation, "suspended" if waits else "active"), Urgency.FIRST)
         self._ended[conversation] = turn
         _forget(self._ended)
 

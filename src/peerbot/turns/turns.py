@@ -215,13 +215,14 @@ class Turns:
             return None
         if result.no_difference:
             return await self._github.open_pull_request_of(repository, branch)
+        begun = await self._journal.conversation(conversation)
         first = next(iter(await requests(self._journal, conversation, result.inputs)), None)
         request = await self._inbox.text(first) if first else ""
         pull_request = await self._github.ensure_pull_request(
             repository,
             head=branch,
             commit=result.commit,
-            base=repository.default_branch,
+            base=(begun.base if begun else "") or repository.default_branch,
             title=pull_request_title(request or result.title),
             body=pull_request_body(
                 request=request,

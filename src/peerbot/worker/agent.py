@@ -39,7 +39,7 @@ from peerbot.worker.files import with_pictures
 from peerbot.worker.gateway import GatewayClient
 from peerbot.worker.leftovers import end_leftovers
 from peerbot.worker.outcome import Outcome
-from peerbot.worker.prompts import INSTRUCTIONS, Asked, prompt_of, wrap_up
+from peerbot.worker.prompts import Asked, instructions_of, prompt_of, wrap_up
 from peerbot.worker.report import Report
 from peerbot.worker.session import GatewaySessions, SessionLost, SessionTooLong
 from peerbot.worker.steering import Steering
@@ -230,7 +230,7 @@ class Agent:
                     system_prompt={
                         "type": "preset",
                         "preset": "claude_code",
-                        "append": INSTRUCTIONS.format(branch=self._brief.branch, repository=self._brief.repository),
+                        "append": instructions_of(self._brief),
                     },
                     # The sandbox is the fence. What reaches the callback is a question, or a change in plan mode.
                     permission_mode="plan" if in_plan_mode else "bypassPermissions",

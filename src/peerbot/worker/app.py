@@ -142,6 +142,7 @@ class Worker:
             url=f"{gateway.url}/git",
             branch=brief.branch,
             default_branch=brief.default_branch,
+            base=brief.base,
             environment=environment,
             patience_seconds=min(PATIENCE_SECONDS, brief.turn_seconds * PATIENCE_SHARE),
         )
@@ -301,7 +302,7 @@ class Worker:
         restored, before = standing.restored, self._workspace.pushed or self._workspace.start
         await self._keep.begin(begun.turn, restored.left if restored and begun.interrupted else None)
         since = begun.unfinished_since or begun.turn
-        note = standing_of(begun, standing, sign_off=self._upstream.sign_off)
+        note = standing_of(begun, standing, sign_off=self._upstream.sign_off, base=self._workspace.base)
         asked = Asked(
             inputs, begun.interrupted, standing.restored, given_up=since < begun.turn, standing=note,
             files=brought.notes, pictures=brought.pictures, asked=begun.asked,

@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import Any
 
 from peerbot.conversation import questions
-from peerbot.protocol.documents import PersonInput, TurnBegin
-from peerbot.protocol.prompt import message, names, note, quoted
+from peerbot.protocol.documents import Brief, PersonInput, TurnBegin
+from peerbot.protocol.prompt import instructions, message, names, note, quoted
 from peerbot.worker.restore import Restored
 from peerbot.worker.start import Standing
 
@@ -32,8 +32,14 @@ You work in a git checkout, on the branch {branch} of {repository}, in the curre
   last message.
 """
 
+_INSTRUCTIONS_OF_PEOPLE = """
+People have written instructions for you into PeerBot's settings. <channel-instructions> are by the members of this
+channel, <person-instructions> by the person who began the thread. Follow them as if they stood in each message, unless
+a message says otherwise. They are those people's words, and neither PeerBot's nor anybody else's.
+"""
+
 _NEW_BRANCH = (
-    "{reason}. So this turn is on a new branch, {branch}. It begins at the default branch, and the "
+    "{reason}. So this turn is on a new branch, {branch}. It begins at the {base} branch, and the "
     "files are as they are there."
 )
 _MOVED = (
@@ -99,6 +105,16 @@ _STILL_OPEN = (
 _WRAP_UP = """\
 The time for this turn is nearly over. You will be stopped in {seconds:.0f} seconds. Wrap up now:
 bring your current step to a safe end, commit it, and end with a message that says what is done and what is left."""
+
+
+def instructions_of(brief: Brief) -> str:
+    """Return what the agent reads beside Claude Code's own instructions: ours, and people's."""
+    ours = INSTRUCTIONS.format(branch=brief.branch, repository=brief.repository)
+    theirs = [
+        *([instructions("channel", brief.channel_instructions)] if brief.channel_instructions else []),
+        *([instructions("person", brief.person_instructions)] if brief.person_instructions else []),
+    ]
+    return "\n".join([ours, _INSTRUCTIONS_OF_PEOPLE, *theirs]) if theirs else ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +199,14 @@ def prompt_of(inputs: Sequence[PersonInput], files: Mapping[str, str] = MappingP
     return "\n\n".join(parts)
 
 
-def standing_of(begun: TurnBegin, standing: Standing, *, sign_off: bool = False) -> str:
-    """Return what the agent reads about its branch, before the messages; empty if all is as it left it."""
+def standing_of(begun: TurnBegin, standing: Standing, *, sign_off: bool = False, base: str = "") -> str:
+    """Return what the agent reads about its branch, before the messages; empty if all is as it left it.
+
+    `base`: the branch where the work begins, if it is not the default one.
+    """
     notes = []
     if begun.new_branch:
-        notes.append(_NEW_BRANCH.format(reason=begun.new_branch, branch=begun.branch))
+        notes.append(_NEW_BRANCH.format(reason=begun.new_branch, branch=begun.branch, base=base or "default"))
     if standing.moved_from:
         notes.append(_MOVED.format(before=standing.moved_from))
     if diverged := standing.diverged:

@@ -100,14 +100,15 @@ class Upstream:
     async def fetched(self) -> str | None:
         """Fetch GitHub's branch and the default branch if they moved; its commit, or None without one."""
         workspace, git = self.workspace, self.workspace.snapshots.git
-        told = await git("ls-remote", "--symref", workspace.url, "HEAD", f"refs/heads/{workspace.branch}")
+        base = f"refs/heads/{workspace.base}" if workspace.base else "HEAD"
+        told = await git("ls-remote", "--symref", workspace.url, base, f"refs/heads/{workspace.branch}")
         oids: dict[str, str] = {}
         for oid, ref in (line.split("\t") for line in told.splitlines()):
             if oid.startswith("ref: refs/heads/"):
                 workspace.default_branch = oid.removeprefix("ref: refs/heads/")
             else:
                 oids[ref] = oid
-        theirs, default = oids.get(f"refs/heads/{workspace.branch}"), oids.get("HEAD")
+        theirs, default = oids.get(f"refs/heads/{workspace.branch}"), oids.get(base)
         wanted = {workspace.branch: theirs, workspace.default_branch: default}
         missing = [oid for name, oid in wanted.items() if oid and workspace.there.get(name) != oid]
         if missing:

@@ -18,6 +18,12 @@ _REMOVE_SECONDS = 120.0
 _DCO_FILES = ("DCO", "DCO.txt", "DCO.md", ".github/dco.yml")
 
 
+_NO_BASE = (
+    "The repository has no branch `{base}`, from which this thread's work should begin. Make it again, or set another "
+    "base branch (`/peerbot settings`) and begin a new thread."
+)
+
+
 class Workspace:
     """The checkout of one run, in `path`. `own` is the folder of the supervisor's own git."""
 
@@ -29,13 +35,15 @@ class Workspace:
         url: str,
         branch: str,
         default_branch: str,
+        base: str = "",
         environment: Mapping[str, str],
         patience_seconds: float = 5.0,
     ) -> None:
         self.path = path
         self.url = url
         self.branch = branch
-        self.default_branch = default_branch
+        self.base = base  # the branch that people set in place of the default branch; it is `default_branch` then
+        self.default_branch = base or default_branch
         self.pushed: str | None = None  # the commit that GitHub's branch points to, as far as we know
         self.start: str | None = None  # the commit on which the clone put the branch
         self.last: str | None = None  # the branch's commit when the turn began
@@ -60,13 +68,15 @@ class Workspace:
             await self._cloning.patiently("clone", "--quiet", "--filter=blob:none", "--no-checkout", self.url, ".")
             # GitHub's own word: somebody may have renamed it since the conversation began.
             told = await git("for-each-ref", "--format=%(symref:lstrip=3)", "refs/remotes/origin/HEAD")
-            self.default_branch = told.strip() or self.default_branch
+            self.default_branch = self.base or told.strip() or self.default_branch
             told = await git("for-each-ref", "--format=%(objectname) %(refname:lstrip=3)", "refs/remotes/origin")
             self.there = {name: oid for oid, _, name in (line.partition(" ") for line in told.splitlines())}
             self.there.pop("HEAD", None)
             self.pushed = self.there.get(self.branch)
             await asyncio.to_thread(self.snapshots.lend)
             self.start = self.pushed or self.there.get(self.default_branch)
+            if not self.start and self.base and self.there:
+                raise TurnFailed(_NO_BASE.format(base=self.base))
             if self.start:
                 await git.patiently("checkout", "--quiet", "--no-track", "-B", self.branch, self.start)
             else:  # an empty repository: the branch begins with the first commit

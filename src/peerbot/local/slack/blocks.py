@@ -68,37 +68,45 @@ def _repeat(identities: list[str]) -> bool:
     return len(set(identities)) < len(identities)
 
 
-_ABSENT: Any = None  # the default of a field that may be left out, but may not be null
+ABSENT: Any = None  # the default of a field that may be left out, but may not be null
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part that takes no unknown fields."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Block(_Strict):
+class Block(Strict):
+    """What every block has."""
+
     block_id: str = Field(default="", max_length=255)
 
 
 # Texts
 
 
-class _PlainText(_Strict):
+class PlainText(Strict):
+    """A text without marks."""
+
     type: Literal["plain_text"]
     text: str = Field(min_length=1, max_length=3000)
     emoji: bool = True
 
 
-class _Mrkdwn(_Strict):
+class _Mrkdwn(Strict):
     type: Literal["mrkdwn"]
     text: str = Field(min_length=1, max_length=3000)
     verbatim: bool = False
 
 
-_Text = Annotated[_PlainText | _Mrkdwn, Field(discriminator="type")]
+_Text = Annotated[PlainText | _Mrkdwn, Field(discriminator="type")]
 
 
-def _at_most(characters: int) -> Any:
-    def check(text: _PlainText | _Mrkdwn) -> _PlainText | _Mrkdwn:
+def at_most(characters: int) -> Any:
+    """Bound a text's length."""
+
+    def check(text: PlainText | _Mrkdwn) -> PlainText | _Mrkdwn:
         if len(text.text) > characters:
             raise ValueError(f"text should have at most {characters} characters")
         return text
@@ -109,37 +117,37 @@ def _at_most(characters: int) -> Any:
 # Rich text
 
 
-class _Style(_Strict):
+class _Style(Strict):
     bold: bool = False
     italic: bool = False
     strike: bool = False
     code: bool = False
 
 
-class _TextLeaf(_Strict):
+class _TextLeaf(Strict):
     type: Literal["text"]
     text: str = Field(min_length=1)
     style: _Style = _Style()
 
 
-class _LinkLeaf(_Strict):
+class _LinkLeaf(Strict):
     type: Literal["link"]
     url: str = Field(min_length=1)
     text: str = ""
     style: _Style = _Style()
 
 
-class _UserLeaf(_Strict):
+class _UserLeaf(Strict):
     type: Literal["user"]
     user_id: str
 
 
-class _ChannelLeaf(_Strict):
+class _ChannelLeaf(Strict):
     type: Literal["channel"]
     channel_id: str
 
 
-class _EmojiLeaf(_Strict):
+class _EmojiLeaf(Strict):
     type: Literal["emoji"]
     name: str
 
@@ -147,29 +155,29 @@ class _EmojiLeaf(_Strict):
 _Leaf = Annotated[_TextLeaf | _LinkLeaf | _UserLeaf | _ChannelLeaf | _EmojiLeaf, Field(discriminator="type")]
 
 
-class _RichSection(_Strict):
+class _RichSection(Strict):
     type: Literal["rich_text_section"]
     elements: list[_Leaf]
 
 
-class _RichList(_Strict):
+class _RichList(Strict):
     type: Literal["rich_text_list"]
     style: Literal["bullet", "ordered"]
     elements: list[_RichSection]
     indent: int = 0
 
 
-class _RichPreformatted(_Strict):
+class _RichPreformatted(Strict):
     type: Literal["rich_text_preformatted"]
     elements: list[Annotated[_TextLeaf | _LinkLeaf, Field(discriminator="type")]]
 
 
-class _RichQuote(_Strict):
+class _RichQuote(Strict):
     type: Literal["rich_text_quote"]
     elements: list[_Leaf]
 
 
-class _RichText(_Block):
+class _RichText(Block):
     type: Literal["rich_text"]
     elements: list[
         Annotated[_RichSection | _RichList | _RichPreformatted | _RichQuote, Field(discriminator="type")]
@@ -179,19 +187,36 @@ class _RichText(_Block):
 # Blocks
 
 
-class _Divider(_Block):
+class _Button(Strict):
+    type: Literal["button"]
+    text: Annotated[PlainText, at_most(75)]
+    action_id: str = Field(default="", max_length=255)
+    value: str = Field(default="", max_length=2000)
+    url: str = Field(default="", max_length=3000)
+    style: Literal["primary", "danger"] = ABSENT
+    accessibility_label: str = Field(default="", max_length=75)
+
+
+class Divider(Block):
+    """A line."""
+
     type: Literal["divider"]
 
 
-class _Header(_Block):
+class Header(Block):
+    """A headline."""
+
     type: Literal["header"]
-    text: Annotated[_PlainText, _at_most(150)]
+    text: Annotated[PlainText, at_most(150)]
 
 
-class _Section(_Block):
+class Section(Block):
+    """A text, and a button beside it."""
+
     type: Literal["section"]
-    text: _Text = _ABSENT
-    fields_: list[Annotated[_Text, _at_most(2000)]] = Field(default=_ABSENT, alias="fields", max_length=10)
+    text: _Text = ABSENT
+    fields_: list[Annotated[_Text, at_most(2000)]] = Field(default=ABSENT, alias="fields", max_length=10)
+    accessory: _Button = ABSENT
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -200,58 +225,76 @@ class _Section(_Block):
         return self
 
 
-class _Context(_Block):
+class Context(Block):
+    """Small print."""
+
     type: Literal["context"]
     elements: list[_Text] = Field(min_length=1, max_length=10)
 
 
-class _Button(_Strict):
-    type: Literal["button"]
-    text: Annotated[_PlainText, _at_most(75)]
-    action_id: str = Field(default="", max_length=255)
-    value: str = Field(default="", max_length=2000)
-    url: str = Field(default="", max_length=3000)
-    style: Literal["primary", "danger"] = _ABSENT
-    accessibility_label: str = Field(default="", max_length=75)
+class Option(Strict):
+    """One of several choices."""
 
-
-class _Option(_Strict):
-    text: Annotated[_Text, _at_most(75)]
+    text: Annotated[PlainText, at_most(75)]
     value: str = Field(min_length=1, max_length=150)
-    description: Annotated[_Text, _at_most(75)] = _ABSENT
+    description: Annotated[PlainText, at_most(75)] = ABSENT
 
 
-class _MenuOption(_Option):
-    text: Annotated[_PlainText, _at_most(75)]
-    description: Annotated[_PlainText, _at_most(75)] = _ABSENT
+class StaticSelect(Strict):
+    """A menu."""
+
+    type: Literal["static_select"]
+    options: list[Option] = Field(min_length=1, max_length=100)
+    action_id: str = Field(default="", max_length=255)
+    placeholder: Annotated[PlainText, at_most(150)] = ABSENT
+    initial_option: Option = ABSENT
+
+    @model_validator(mode="after")
+    def _begins_with_one_of_them(self) -> Self:
+        if self.initial_option and self.initial_option not in self.options:
+            raise ValueError("initial_option should be one of the options")
+        return self
+
+
+class _MenuOption(Option):
     url: str = Field(default="", max_length=3000)
 
 
-class _Overflow(_Strict):
+class _Overflow(Strict):
     type: Literal["overflow"]
     action_id: str = Field(default="", max_length=255)
     options: list[_MenuOption] = Field(min_length=1, max_length=5)
 
 
-class _Field(_Strict):
+class _FieldOption(Option):
+    text: Annotated[_Text, at_most(75)]  # type: ignore[assignment]
+    description: Annotated[_Text, at_most(75)] = ABSENT  # type: ignore[assignment]
+
+
+class _Field(Strict):
     action_id: str = Field(default="", max_length=255)
-    options: list[_Option] = Field(min_length=1, max_length=10)
+    options: list[_FieldOption] = Field(min_length=1, max_length=10)
 
 
 class _Radios(_Field):
     type: Literal["radio_buttons"]
-    initial_option: _Option = _ABSENT
+    initial_option: _FieldOption = ABSENT
 
 
 class _Checks(_Field):
     type: Literal["checkboxes"]
-    initial_options: list[_Option] = _ABSENT
+    initial_options: list[_FieldOption] = ABSENT
 
 
-class _Actions(_Block):
+_Element = Annotated[_Button | StaticSelect | _Overflow | _Radios | _Checks, Field(discriminator="type")]
+
+
+class Actions(Block):
+    """Buttons, menus and fields."""
+
     type: Literal["actions"]
-    elements: list[Annotated[_Button | _Overflow | _Radios | _Checks, Field(discriminator="type")]] = Field(
-        min_length=1, max_length=25
+    elements: list[Annotated[_Button | StaticSelect | _Overflow | _Radios | _Checks, Field(discriminator="type")]] = (
+        Field(min_length=1, max_length=25)
     )
 
     @model_validator(mode="after")
@@ -261,46 +304,46 @@ class _Actions(_Block):
         return self
 
 
-class _FeedbackButton(_Strict):
-    text: Annotated[_PlainText, _at_most(75)]
+class _FeedbackButton(Strict):
+    text: Annotated[PlainText, at_most(75)]
     value: str = Field(min_length=1, max_length=2000)
     accessibility_label: str = Field(default="", max_length=75)
 
 
-class _FeedbackButtons(_Strict):
+class _FeedbackButtons(Strict):
     type: Literal["feedback_buttons"]
     action_id: str = Field(default="", max_length=255)
     positive_button: _FeedbackButton
     negative_button: _FeedbackButton
 
 
-class _ContextActions(_Block):
+class _ContextActions(Block):
     type: Literal["context_actions"]
     elements: list[_FeedbackButtons] = Field(min_length=1, max_length=5)
 
 
-class _Markdown(_Block):
+class _Markdown(Block):
     type: Literal["markdown"]
     text: str = Field(min_length=1, max_length=MARKDOWN_LIMIT)
 
 
-class _Source(_Strict):
+class _Source(Strict):
     type: Literal["url"]
     url: str = Field(min_length=1)
     text: str
 
 
-class _TaskCard(_Block):
+class _TaskCard(Block):
     type: Literal["task_card"]
     task_id: str = Field(min_length=1)
     title: str = Field(min_length=1)
     status: Literal["pending", "in_progress", "complete", "error"]
-    details: _RichText = _ABSENT
-    output: _RichText = _ABSENT
+    details: _RichText = ABSENT
+    output: _RichText = ABSENT
     sources: list[_Source] = []
 
 
-class _Plan(_Block):
+class _Plan(Block):
     type: Literal["plan"]
     title: str = Field(min_length=1)
     tasks: list[_TaskCard] = Field(default=[], max_length=50)
@@ -313,7 +356,7 @@ class _Plan(_Block):
 
 
 _AnyBlock = Annotated[
-    _Actions | _Context | _ContextActions | _Divider | _Header | _Markdown | _Plan | _RichText | _Section | _TaskCard,
+    Actions | Context | _ContextActions | Divider | Header | _Markdown | _Plan | _RichText | Section | _TaskCard,
     Field(discriminator="type"),
 ]
 _BLOCKS = TypeAdapter(Annotated[list[_AnyBlock], Field(max_length=BLOCKS_LIMIT)])

@@ -26,8 +26,9 @@ def post_message(world: World, args: Arguments) -> Object:
         raise NotOk("no_text")
     more = {key: value for key, value in (("blocks", blocks), ("metadata", metadata)) if value}
     thread_ts = args.text("thread_ts") or None
-    message = world.post(args.text("channel"), BOT_USER, text, thread_ts=thread_ts, **more)
-    answer: Object = {"channel": args.text("channel"), "ts": message["ts"], "message": message}
+    channel = world.direct(args.text("channel"))
+    message = world.post(channel, BOT_USER, text, thread_ts=thread_ts, **more)
+    answer: Object = {"channel": channel, "ts": message["ts"], "message": message}
     if len(text) > TEXT_LIMIT:
         answer["response_metadata"] = {"warnings": ["message_truncated"]}
     return answer

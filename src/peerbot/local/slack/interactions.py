@@ -18,14 +18,15 @@ Filled = Mapping[str, Sequence[str]]
 
 
 def pressed(
-    user: Object, channel: Object, message: Object, action_id: str, at: str, *, value: str = "", filled: Filled
-) -> Object:
+    user: Object, channel: Object, message: Object, action_id: str, at: str, trigger: str, *, value: str = "",
+    filled: Filled,
+) -> Object:  # fmt: skip
     """Make the payload of a pressed button, or of a choice in a field. Raises `LookupError` if there is no such one.
 
     `value`: of a menu, the option that the person chose; of feedback buttons, the one that they pressed.
     """
     element, block_id = next(_elements(message, action_id))
-    state = _state(message, filled)
+    state = _state(message, {**filled, action_id: [value]} if value else filled)
     used = _used(element, value)
     if action_id in state.get(block_id, {}):
         used = state[block_id][action_id] | {"action_id": action_id}
@@ -36,7 +37,7 @@ def pressed(
     payload["user"]["username"] = user["name"]
     return payload | {
         "container": container,
-        "trigger_id": _trigger_id(),
+        "trigger_id": trigger,
         "response_url": _response_url(),
         "channel": {"id": channel["id"], "name": channel["name"] or "directmessage"},
         "message": sent(message),
@@ -45,25 +46,40 @@ def pressed(
     }
 
 
+def pressed_in_view(user: Object, view: Object, action_id: str, at: str, trigger: str) -> Object:
+    """Make the payload of a button that was pressed in a modal or the Home tab, the first with this id or value."""
+    button, block_id = next(_elements(view, action_id))
+    payload = _common("block_actions", user)
+    payload["user"]["username"] = user["name"]
+    return payload | {
+        "container": {"type": "view", "view_id": view["id"]},
+        "trigger_id": trigger,
+        "view": view,
+        "actions": [button | {"block_id": block_id, "action_ts": at}],
+    }
+
+
 def _state(message: Object, filled: Filled) -> Object:
     """Say what is chosen in the message's fields, as Slack does: nothing is chosen at first."""
     found: Object = {}
     for block in message.get("blocks", ()):
         for element in block.get("elements", ()) if block["type"] == "actions" else ():
-            if element["type"] in ("radio_buttons", "checkboxes"):
+            if element["type"] in ("radio_buttons", "checkboxes", "static_select"):
                 wanted = filled.get(element["action_id"], ())
                 shown = [{"text": option["text"], "value": option["value"]} for option in element["options"]]
                 options = [option for option in shown if option["value"] in wanted]
                 one = {"selected_option": next(iter(options), None)}
-                said = one if element["type"] == "radio_buttons" else {"selected_options": options}
+                said = {"selected_options": options} if element["type"] == "checkboxes" else one
                 found.setdefault(block["block_id"], {})[element["action_id"]] = {"type": element["type"]} | said
     return found
 
 
 def _elements(message: Object, action_id: str) -> Iterator[tuple[Object, str]]:
     for block in message.get("blocks", ()):
-        for element in block.get("elements", ()) if block["type"] in ("actions", "context_actions") else ():
-            if element.get("action_id") == action_id:
+        beside = [block["accessory"]] if "accessory" in block else []
+        inside = block.get("elements", ()) if block["type"] in ("actions", "context_actions") else ()
+        for element in (*beside, *inside):
+            if action_id in (element.get("action_id"), element.get("value")):
                 yield element, block["block_id"]
     raise LookupError(f"the message has no button {action_id}")
 
@@ -85,7 +101,7 @@ def _used(element: Object, value: str) -> Object:
     raise LookupError(f"there is no such choice: {value}")
 
 
-def submitted(user: Object, view: Object, values: Object) -> Object:
+def submitted(user: Object, view: Object, values: Object, trigger: str) -> Object:
     """Make the payload of a submitted modal.
 
     `view` has the form that an app gives to `views.open`. `values` are by block and action.
@@ -93,27 +109,27 @@ def submitted(user: Object, view: Object, values: Object) -> Object:
     identity = "V" + secrets.token_hex(5).upper()
     shown: Object = {"callback_id": "", "private_metadata": "", "blocks": [], "close": None, "submit": None} | view
     return _common("view_submission", user) | {
-        "trigger_id": _trigger_id(),
-        "view": shown
-        | {
+        "trigger_id": trigger,
+        "view": {
             "id": identity,
             "team_id": TEAM,
             "app_id": APP,
             "app_installed_team_id": TEAM,
             "bot_id": BOT,
-            "state": {"values": values},
             "hash": f"{int(time.time())}.{secrets.token_hex(4)}",
             "root_view_id": identity,
             "previous_view_id": None,
             "clear_on_close": False,
             "notify_on_close": False,
             "external_id": "",
-        },
+        }
+        | shown
+        | {"state": {"values": values}},
         "response_urls": [],
     }
 
 
-def command(user: Object, channel: Object, name: str, text: str) -> Object:
+def command(user: Object, channel: Object, name: str, text: str, trigger: str) -> Object:
     """Make the payload of a slash command."""
     return {
         "token": "verification-tokens-are-deprecated",
@@ -128,7 +144,7 @@ def command(user: Object, channel: Object, name: str, text: str) -> Object:
         "api_app_id": APP,
         "is_enterprise_install": "false",
         "response_url": _response_url(),
-        "trigger_id": _trigger_id(),
+        "trigger_id": trigger,
     }
 
 
@@ -141,10 +157,6 @@ def _common(kind: str, user: Object) -> Object:
         "team": {"id": TEAM, "domain": _DOMAIN},
         "is_enterprise_install": False,
     }
-
-
-def _trigger_id() -> str:
-    return f"{time.time_ns() // 1_000_000}.{secrets.randbelow(10**12)}.{secrets.token_hex(16)}"
 
 
 def _response_url() -> str:

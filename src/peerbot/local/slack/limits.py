@@ -18,6 +18,10 @@ METHOD_TIERS = {
     "team.info": 3,
     "apps.connections.open": 3,
     "users.info": 4,
+    "bots.info": 3,
+    "views.open": 4,
+    "views.update": 4,
+    "views.publish": 4,
 }
 POSTS_PER_MINUTE, POST_BURST = 60, 5  # for each channel
 SPECIAL_PER_MINUTE = 600  # auth.test, chat.getPermalink

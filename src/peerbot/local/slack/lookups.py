@@ -54,6 +54,16 @@ def users_info(world: World, args: Arguments) -> Object:
     return {"user": user}
 
 
+def bots_info(world: World, args: Arguments) -> Object:
+    """`bots.info`."""
+    bot = args.text("bot")
+    if bot not in (shapes.BOT, shapes.OTHER_BOT):
+        raise NotOk("bot_not_found")
+    name = "peerbot" if bot == shapes.BOT else world.other_app
+    shown: Object = {"id": bot, "deleted": False, "name": name, "updated": 0, "app_id": shapes.APP}
+    return {"bot": shown | ({"user_id": BOT_USER} if bot == shapes.BOT else {"app_id": "A0ALERTS001"})}
+
+
 def usergroups_users_list(world: World, args: Arguments) -> Object:
     """`usergroups.users.list`."""
     members = world.groups.get(args.text("usergroup"))
@@ -181,6 +191,7 @@ METHODS: dict[str, Method] = {
     "auth.test": auth_test,
     "team.info": team_info,
     "users.info": users_info,
+    "bots.info": bots_info,
     "users.conversations": users_conversations,
     "usergroups.users.list": usergroups_users_list,
     "conversations.info": conversations_info,

@@ -18,6 +18,7 @@ _OF_METHOD = {
     "files.completeUploadExternal": "files:write",
     "files.info": "files:read",
     "users.info": "users:read",
+    "bots.info": "users:read",
     "usergroups.users.list": "usergroups:read",
     "agents.sessions.setStatus": "chat:write",
 }

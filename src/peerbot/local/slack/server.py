@@ -14,12 +14,14 @@ from aiohttp import web
 from peerbot.errors import PeerBotError, Unavailable
 from peerbot.local.slack import events, interactions, shapes
 from peerbot.local.slack.changes import Change, Changes
+from peerbot.local.slack.client import Client
 from peerbot.local.slack.door import Door
 from peerbot.local.slack.faults import Call, Faults
 from peerbot.local.slack.files import FilePart, Files
 from peerbot.local.slack.shapes import BOT_USER, ChannelKind, Object, UserKind
 from peerbot.local.slack.socketmode import Ack, SocketMode
 from peerbot.local.slack.store import Store
+from peerbot.local.slack.views import Views
 from peerbot.local.slack.webapi import WebApi
 from peerbot.local.slack.world import NotOk, World
 
@@ -51,8 +53,10 @@ class LocalSlack:
         self._sockets = SocketMode(self._store, self.faults, self._changes.touch)
         self._world = World(self._store, self._changed)
         self._files = Files(self._world, self._store, self.faults)
-        self._api = WebApi(self._world, self._files, self.faults, self._new_socket_url, self._changes.touch)
+        self.views = Views()
+        self._api = WebApi(self._world, self._files, self.views, self.faults, self._new_socket_url, self._changes.touch)
         self._files.may_read = self._api.may_read_files
+        self.client = Client(self._world, self._sockets, self.views, self.send_event)
         self._door = Door(self)
         self._runner: web.AppRunner | None = None
 
@@ -280,7 +284,6 @@ class LocalSlack:
         """Press a message's button, and return the content of the ack. `value`: as in `interactions.pressed`.
 
         `filled`: what the person chose in the message's fields, by action.
-
         Raises `LookupError` if there is no such button, and `NotOk` as `SocketMode.ask` does.
         """
         self._world.channel(channel, seen_by=user)
@@ -291,24 +294,27 @@ class LocalSlack:
     ) -> Object | None:
         """Press a button of a message as a client shows it, which may lag behind. Otherwise as `press`."""
         seen = self._world.channel(channel, seen_by=user)
+        trigger, at = self.views.trigger(user), self._world.new_ts()
         made = interactions.pressed(
-            self._world.users[user], seen, message, action_id, self._world.new_ts(), value=value, filled=filled
+            self._world.users[user], seen, message, action_id, at, trigger, value=value, filled=filled
         )
         return await self._sockets.ask("interactive", made)
 
     async def submit(self, user: str, view: Object, values: Object) -> Object | None:
         """Submit a modal, and return the content of the ack. Raises `NotOk` as `SocketMode.ask` does.
 
-        There is no `views.open` here: `view` has the form that an app would have given it. `values` are by block and
+        `view` need not have been opened: it has the form that an app gives to `views.open`. `values` are by block and
         action.
         """
-        return await self._sockets.ask("interactive", interactions.submitted(self._world.users[user], view, values))
+        made = interactions.submitted(self._world.users[user], view, values, self.views.trigger(user))
+        return await self._sockets.ask("interactive", made)
 
     async def command(self, user: str, channel: str, command: str, text: str) -> Object | None:
         """Use a slash command, and return the content of the ack. Raises `NotOk` as `SocketMode.ask` does."""
         seen = self._world.channel(channel, seen_by=user)
         return await self._sockets.ask(
-            "slash_commands", interactions.command(self._world.users[user], seen, command, text)
+            "slash_commands",
+            interactions.command(self._world.users[user], seen, command, text, self.views.trigger(user)),
         )
 
     def redeliver(self, channel: str, ts: str) -> None:

@@ -19,6 +19,7 @@ from peerbot.local.slack.faults import Call, Fault, Faults
 from peerbot.local.slack.files import Files
 from peerbot.local.slack.limits import RateLimits
 from peerbot.local.slack.shapes import Object
+from peerbot.local.slack.views import Views
 from peerbot.local.slack.world import NotOk, World
 from peerbot.slack.manifest import APP_SCOPE, SCOPES
 
@@ -31,7 +32,13 @@ class WebApi:
     """Answers `/api/{method}`."""
 
     def __init__(
-        self, world: World, files: Files, faults: Faults, new_socket_url: Callable[[], str], changed: Callable[[], None]
+        self,
+        world: World,
+        files: Files,
+        views: Views,
+        faults: Faults,
+        new_socket_url: Callable[[], str],
+        changed: Callable[[], None],
     ) -> None:
         self.bot_token = "xoxb-" + secrets.token_urlsafe(32)
         self.app_token = "xapp-" + secrets.token_urlsafe(32)
@@ -39,6 +46,7 @@ class WebApi:
         self.calls: deque[Call] = deque(maxlen=CALLS_KEPT)
         self._world = world
         self._files = files
+        self._views = views
         self._faults = faults
         self._new_socket_url = new_socket_url
         self._changed = changed
@@ -73,7 +81,7 @@ class WebApi:
             return _http(fault.status, fault.retry_after_seconds)
         if fault.error:
             raise NotOk(fault.error)
-        if method not in _METHODS and method not in self._files.METHODS and method != _OPEN:
+        if method not in {**_METHODS, **self._files.METHODS, **self._views.METHODS, _OPEN: None}:
             raise NotOk("unknown_method", req_method=method)
         self._check(token, self.app_token if method == _OPEN else self.bot_token)
         for scope in scopes.needed(method, arguments, self._world):
@@ -98,6 +106,8 @@ class WebApi:
             raise NotOk("not_authorized")
         if method in self._files.METHODS:
             return self._files.METHODS[method](self._files, arguments)
+        if method in self._views.METHODS:
+            return self._views.METHODS[method](self._views, arguments)
         return _METHODS[method](self._world, arguments)
 
 

@@ -41,6 +41,7 @@ class World:
         """The base of the workspace's page addresses; ends with a slash. Known once the server listens."""
         self.lacking_blocks: set[str] = set()
         """The types of blocks that this workspace does not have."""
+        self.other_app = "Alerts"  # its name, as its last message had it
         self.users: dict[str, Object] = store.all("user")
         self.channels: dict[str, Object] = store.all("channel")
         self._messages: dict[str, dict[str, Object]] = {channel: {} for channel in self.channels}
@@ -101,6 +102,11 @@ class World:
         if kept is None or (seen_by and kept["kind"] != "public" and seen_by not in kept["members"]):
             raise NotOk("channel_not_found")
         return kept
+
+    def direct(self, channel: str) -> str:
+        """Return the channel itself, or of a person's id the direct message with them."""
+        found = (kept for kept in self.channels.values() if kept["kind"] == "im" and channel in kept["members"])
+        return str(next(found, {"id": channel})["id"]) if channel in self.users else channel
 
     def writable(self, channel: str, user: str) -> Object:
         """Look up a channel that `user` wants to write to."""
@@ -164,6 +170,7 @@ class World:
 
     def post_as_app(self, channel: str, name: str, text: str, *, thread_ts: str | None = None, **more: Any) -> Object:
         """Write a message of another app that has no user here, as an incoming webhook does."""
+        self.other_app = name
         message: Object = {"type": "message", "subtype": "bot_message", "text": text, "username": name}
         message |= {"bot_id": shapes.OTHER_BOT} | more | self._in_thread(self.channel(channel)["id"], thread_ts)
         message.pop("parent_user_id", None)
