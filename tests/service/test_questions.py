@@ -10,6 +10,7 @@ from system import System, eventually, full_text
 
 from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
+from peerbot.local.slack import Fault
 from peerbot.slack.questions import ANSWER, SUBMIT_ACTION
 
 ASK = "ask me which colour"
@@ -181,3 +182,26 @@ async def test_thinking_takes_no_time_of_the_turn(system: System) -> None:
     turn = await system.answer(conversation, identity)
     assert turn.status == "done", full_text(turn)
     assert '"Which colour?"="Red"' in turn.text
+
+
+LOST, FAILED, NO = Fault(lost=True), Fault(error="internal_error"), Fault(error="restricted_action")
+
+
+@pytest.mark.parametrize("fault", [LOST, FAILED, NO], ids=["lost", "failed", "no"])
+async def test_a_question_is_posted_once_or_the_agent_knows(system: System, fault: Fault) -> None:
+    await system.start()
+    conversation, identity = await system.say(ASK)
+    await eventually(lambda: system.cards(conversation), 60)
+    system.slack.faults.add("chat.postMessage", fault)
+    if fault.error == "restricted_action":
+        turn = await system.answer(conversation, identity)
+        assert "could not show this to people" in turn.text
+        assert not questions(system, conversation)
+    else:
+        await eventually(lambda: questions(system, conversation), 60)
+        await eventually(lambda: [f for f in system.files(conversation) if f.endswith("/1/1.posted")], 60)
+        await press(system, now(system, conversation), RED)
+        turn = await system.answer(conversation, identity)
+        assert "Red" in turn.text
+        assert len(questions(system, conversation)) == 1
+    await system.settled(conversation)

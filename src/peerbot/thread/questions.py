@@ -35,6 +35,9 @@ from peerbot.thread.inbox import Inbox
 log = logger(__name__)
 
 QUESTION_EVENT = "peerbot_question"
+_SKEW_SECONDS = 600.0
+"""How far Slack's clock and ours are apart at most."""
+
 _RECENT = 8
 """How many of the newest questions an answer may be for: earlier ones are settled."""
 
@@ -71,13 +74,14 @@ class Questions:
         The same question of a worker that ended is the same question: people see no second one.
         """
         question = await self._known(conversation, turn, wanted)
+        again = question is not None
         if question is None:
             question = await self._written(conversation, turn, run, wanted)
             log.info("question_asked", question=question.id, kind=question.kind)
         for files in await kept.question_files(self._journal, conversation):
             if files.id != question.id and not files.settled:
                 await self._settle(conversation, files.id, QuestionSettled(how="asked_again"))
-        await self._post(conversation, question)
+        await self._post(conversation, question, again=again)
         return question
 
     async def _known(self, conversation: Conversation, turn: int, wanted: AskRequest) -> Question | None:
@@ -109,17 +113,15 @@ class Questions:
             if await kept.write_question(self._journal, conversation, question):
                 return question
 
-    async def _post(self, conversation: Conversation, question: Question) -> None:
-        """Post what is missing of a question's messages, and note where the buttons are."""
+    async def _post(self, conversation: Conversation, question: Question, *, again: bool) -> None:
+        """Post what is missing of a question's messages, and note where the buttons are.
+
+        `again`: an earlier try may have posted some of them.
+        """
         async with self._posting.setdefault((conversation, question.id), asyncio.Lock()):
             if await kept.question_posted(self._journal, conversation, question.id):
                 return
-            after = f"{question.asked_at.timestamp() - 60:.6f}"
-            there: dict[int, str] = {}
-            async for message in self._poster.thread(conversation, after_ts=after):
-                for part in range(1, 20):
-                    if message.mark == _mark(conversation, question.id, part):
-                        there[part] = message.ts
+            there = await self._there(conversation, question) if again else {}
             ts = ""
             for part, message_of_part in enumerate(asked(question), start=1):
                 ts = there.get(part) or await self._poster.post(
@@ -131,6 +133,16 @@ class Questions:
         self._posting.pop((conversation, question.id), None)
         if await kept.question_settled(self._journal, conversation, question.id):
             self.show(conversation, question.id)
+
+    async def _there(self, conversation: Conversation, question: Question) -> dict[int, str]:
+        """Find the messages of a question that are in the thread, by their part."""
+        found: dict[int, str] = {}
+        after = f"{question.asked_at.timestamp() - _SKEW_SECONDS:.6f}"
+        async for message in self._poster.thread(conversation, after_ts=after):
+            part = message.mark.payload.get("part") if message.mark else None
+            if isinstance(part, int) and message.mark == _mark(conversation, question.id, part):
+                found[part] = message.ts
+        return found
 
     # People answer
 
