@@ -98,6 +98,5 @@ def _took_nothing_up(turn: Turn) -> bool:
 
 async def _retry(journal: Journal, conversation: Conversation, turn: int) -> Input | None:
     """Find the retry that `turn` answers, if it is the turn at work."""
-    if turn != await journal.next_turn(conversation):
-        return None
-    return await retry_at_work(journal, conversation)
+    retry = await retry_at_work(journal, conversation)
+    return retry if retry and turn == await journal.next_turn(conversation) else None

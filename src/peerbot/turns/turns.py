@@ -62,7 +62,9 @@ class Turns:
         """
         turn = await self._journal.next_turn(conversation)
         since = await unfinished_since(self._journal, conversation, turn)
-        heard_since = await unfinished_since(self._journal, conversation, turn, session=True)
+        heard_since = since
+        if since < turn:
+            heard_since = await unfinished_since(self._journal, conversation, turn, session=True)
         parts = [
             key
             for k in range(heard_since, turn + 1)
