@@ -105,7 +105,8 @@ async def test_one_s_own_budget_is_raised_by_oneself_alone_and_never_above_the_o
 def _with_value(block: dict, old: str, new: str) -> dict:  # type: ignore[type-arg]
     if block["type"] != "actions":
         return block
-    return {**block, "elements": [{**e, "value": re.sub(old, new, e["value"])} for e in block["elements"]]}
+    elements = [{**e, "value": re.sub(old, new, e["value"])} if "value" in e else e for e in block["elements"]]
+    return {**block, "elements": elements}
 
 
 async def test_the_operators_budgets_have_no_button(tmp_path: Path) -> None:

@@ -80,11 +80,11 @@ async def test_of_several_somebody_picks_one_and_of_two_at_once_one_holds(system
     conversation, identity, message = await asked(system, "several")
     assert f"<@{system.slack.person}>" in message["text"]
     press = system.slack.press
-    await press("U0GUEST0001", conversation.channel, message["ts"], PICK, choice=TOOLS)
+    await press("U0GUEST0001", conversation.channel, message["ts"], PICK, value=TOOLS)
     await eventually(lambda: any("Only people who may" in w["text"] for w in system.slack.whispers("U0GUEST0001")))
     await asyncio.gather(
-        press("U0BOB", conversation.channel, message["ts"], PICK, choice=TOOLS),
-        press(system.slack.person, conversation.channel, message["ts"], PICK, choice=PRODUCT),
+        press("U0BOB", conversation.channel, message["ts"], PICK, value=TOOLS),
+        press(system.slack.person, conversation.channel, message["ts"], PICK, value=PRODUCT),
     )
     turn = await system.answer(conversation, identity)
     assert turn.repository in (PRODUCT, TOOLS)
@@ -92,7 +92,7 @@ async def test_of_several_somebody_picks_one_and_of_two_at_once_one_holds(system
     await eventually(lambda: any("had already chosen" in w["text"] for w in system.slack.whispers(second)))
     assert not any("had already chosen" in w["text"] for w in system.slack.whispers(first))
     await eventually(lambda: not menu(system, conversation))
-    await system.slack.press_shown("U0BOB", conversation.channel, message, PICK, choice=TOOLS)  # too late
+    await system.slack.press_shown("U0BOB", conversation.channel, message, PICK, value=TOOLS)  # too late
     again = await system.ask(QUESTION, thread=conversation, mention=False)
     assert again.repository == turn.repository
 
@@ -103,7 +103,7 @@ async def test_a_name_in_words_is_as_good_as_the_menu(system: System) -> None:
     turn = await system.answer(conversation, identity)
     assert turn.repository == TOOLS
     await eventually(lambda: not menu(system, conversation))
-    await system.slack.press_shown("U0BOB", conversation.channel, message, PICK, choice=PRODUCT)
+    await system.slack.press_shown("U0BOB", conversation.channel, message, PICK, value=PRODUCT)
     await eventually(lambda: any("had already chosen" in w["text"] for w in system.slack.whispers("U0BOB")))
 
 
@@ -122,7 +122,7 @@ async def test_a_choice_is_honoured_after_a_restart_and_a_stop_ends_the_question
     for dispatcher in [each for each in system.dispatchers if each.returncode is None]:
         await system.end(dispatcher)
     await system.start()
-    await system.slack.press("U0BOB", conversation.channel, message["ts"], PICK, choice=TOOLS)
+    await system.slack.press("U0BOB", conversation.channel, message["ts"], PICK, value=TOOLS)
     assert (await system.answer(conversation, identity)).repository == TOOLS
 
     conversation, identity, message = await asked(system, "stopped")

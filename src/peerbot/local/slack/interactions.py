@@ -63,7 +63,7 @@ def _state(message: Object, filled: Filled) -> Object:
     """Say what is chosen in the message's fields, as Slack does: nothing is chosen at first."""
     found: Object = {}
     for block in message.get("blocks", ()):
-        for element in block.get("elements", ()) if block["type"] == "actions" else ():
+        for element in _of(block):
             if element["type"] in ("radio_buttons", "checkboxes", "static_select"):
                 wanted = filled.get(element["action_id"], ())
                 shown = [{"text": option["text"], "value": option["value"]} for option in element["options"]]
@@ -74,11 +74,15 @@ def _state(message: Object, filled: Filled) -> Object:
     return found
 
 
+def _of(block: Object) -> list[Object]:
+    """List the elements that people use in a block: those in it, or the one beside its text."""
+    beside = [block["accessory"]] if "accessory" in block else []
+    return [*beside, *(block.get("elements", ()) if block["type"] in ("actions", "context_actions") else ())]
+
+
 def _elements(message: Object, action_id: str) -> Iterator[tuple[Object, str]]:
     for block in message.get("blocks", ()):
-        beside = [block["accessory"]] if "accessory" in block else []
-        inside = block.get("elements", ()) if block["type"] in ("actions", "context_actions") else ()
-        for element in (*beside, *inside):
+        for element in _of(block):
             if action_id in (element.get("action_id"), element.get("value")):
                 yield element, block["block_id"]
     raise LookupError(f"the message has no button {action_id}")
