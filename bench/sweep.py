@@ -135,6 +135,7 @@ async def _measured(directory: Path, store: Path, slack: LocalSlack, github: Loc
             admission=Admissions(people, chosen, Admission(allow_private_channels=True)),
             overtaken=catch_up.overtaken,
             afford=Afford(Chains(journal), chosen.limits),
+            chosen=chosen,
         )
         presenter = Presenter(
             journal=journal,

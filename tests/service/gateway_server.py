@@ -117,6 +117,7 @@ class GatewayServer:
             admission=Admissions(people, ChosenSettings(self.journal), Admission()),
             overtaken=_nothing,
             afford=Afford(chains, limits),
+            chosen=ChosenSettings(self.journal),
         )
         branches = Branches(journal=self.journal, github=github)
         return Gateway(

@@ -217,3 +217,18 @@ async def test_settings_hold_after_a_restart_and_what_the_operator_forbids_later
         turn = await system.ask(QUESTION)
         assert turn.status == "failed"
         assert "not among those that your PeerBot operator allows" in full_text(turn)
+
+
+async def test_a_channel_that_wants_plans_sees_nothing_changed_before_one_is_approved(system: System) -> None:
+    channel = channel_of(system, "plans")
+    write = "Create a simple Python script that prints the first ten primes, and run it"
+    assert not await changed(system, channel, plan_first=["yes"])
+    await eventually(lambda: said_in(system, channel))
+    assert "plan before the work: yes (before: no)" in said_in(system, channel)[0]
+    turn = await system.ask(write, channel=channel)
+    assert not turn.files
+
+    assert (await opened(system, channel))["state"]["values"]["plan_first"]["value"]["selected_options"]
+    assert not await changed(system, channel, plan_first=[])
+    turn = await system.ask(write, channel=channel)
+    assert [file.path for file in turn.files] == ["primes.py"], "it holds at once"

@@ -181,9 +181,9 @@ def test_a_form_has_only_what_the_operator_lets_people_choose() -> None:
         view = form(Form(kind, "C1", 0, choice(), bounds))
         return {block["block_id"] for block in view["blocks"] if block["type"] == "input"}
 
-    everything = {"repositories", "base", "model", "instructions", "askers", "budget_usd"}
+    everything = {"repositories", "base", "model", "instructions", "plan_first", "askers", "budget_usd"}
     assert blocks(BOUNDS) == everything
-    assert blocks(Bounds()) == {"instructions", "askers", "budget_usd"}
+    assert blocks(Bounds()) == {"instructions", "plan_first", "askers", "budget_usd"}
     assert blocks(BOUNDS, "user") == everything - {"askers"}
 
 

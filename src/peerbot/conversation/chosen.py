@@ -32,6 +32,7 @@ class Choice(Document):
     base: str = ""  # the branch from which work begins, and into which it goes
     model: str = ""
     instructions: str = ""  # for the agent
+    plan_first: bool = False  # people approve a plan before the agent changes anything
     askers: list[str] = Field(default_factory=list)  # of a channel: the people who may ask, by id; none: everybody
     budget_usd: float | None = None  # a month's
     more_usd: float = 0.0  # what people allowed beyond it, in the month `more_in` alone

@@ -163,6 +163,7 @@ class Wire:
             admission=services.admission,
             overtaken=catch_up.overtaken,
             afford=Afford(money.chains, money.limits),
+            chosen=services.chosen,
         )
         questions = self._questions(services, inbox)
         presenter = self._presenter(services, money)

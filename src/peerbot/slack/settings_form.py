@@ -86,6 +86,8 @@ def read_form(submitted: ViewAction) -> tuple[Filled | None, Errors]:
                 values[block] = first
             case "model":
                 values.update(model="" if first == _DEFAULT else first)
+            case "plan_first":
+                values.update(plan_first=bool(said))
             case "askers":
                 values.update(askers=list(said))
                 if len(said) > MOST_ASKERS:
@@ -131,6 +133,7 @@ def _blocks(shown: Form) -> Iterator[Block]:
         "The agent reads them in each new thread, as words of "
         + ("this channel's members." if channel else "yours, if you begin the thread."),
     )
+    yield _input("plan_first", "Plan before the work", _plan_first(choice.plan_first))
     if channel:
         yield _input(
             "askers",
@@ -175,6 +178,11 @@ def _where(shown: Form) -> Iterator[Block]:
         {"type": "plain_text_input", "max_length": 200} | ({"initial_value": choice.base} if choice.base else {}),
         "Work begins there, and pull requests go there. If it is empty: the repository's default branch.",
     )
+
+
+def _plan_first(now: bool) -> Block:
+    option = _option("The agent shows a plan, and changes nothing before it is approved", "yes")
+    return {"type": "checkboxes", "options": [option]} | ({"initial_options": [option]} if now else {})
 
 
 def _models(shown: Form) -> Block:

@@ -12,6 +12,7 @@ _WORDS = (
     ("base", "base branch", "the default branch"),
     ("model", "model", "the usual one"),
     ("instructions", "instructions for the agent", "none"),
+    ("plan_first", "plan before the work", "no"),
     ("askers", "who may ask", "everybody who may use the bot"),
     ("budget_usd", "budget for a month", "your operator's"),
 )
@@ -51,7 +52,7 @@ def changed(name: str, kind: Kind, before: Choice, after: Choice, names: Mapping
         for field, label in FIELDS.items()
         if getattr(before, field) != getattr(after, field)
     ]
-    when = "They hold for new threads. A budget, and who may ask, holds at once."
+    when = "They hold for new threads. A budget, plans, and who may ask, hold at once."
     return "\n".join([f"{who} {whose}:", *lines, when])
 
 
@@ -77,10 +78,12 @@ def _listed(fields: Sequence[str]) -> str:
 def shown(field: str, choice: Choice, names: Mapping[str, str], most: int = _MOST_SHOWN) -> str:
     """Show what one setting is, as plain text in one line."""
     value = getattr(choice, field)
-    if value in ("", [], None):
+    if value in ("", [], None, False):
         return _NOTHING[field]
     if field == "budget_usd":
         return f"${value:.2f}"
+    if field == "plan_first":
+        return "yes"
     if field == "askers":
         return ", ".join(names.get(user, user) for user in value)
     text = ", ".join(value) if isinstance(value, list) else str(value)

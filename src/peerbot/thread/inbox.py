@@ -18,6 +18,7 @@ from peerbot.errors import Refused as NotAllowed
 from peerbot.errors import Unavailable
 from peerbot.journal import apps
 from peerbot.journal.answers import SAID, unanswered
+from peerbot.journal.chosen_settings import ChosenSettings
 from peerbot.journal.journal import Journal
 from peerbot.journal.memory import forgotten, remembered
 from peerbot.journal.questions import question, question_settled
@@ -60,6 +61,7 @@ class Inbox:
         admission: Admissions,
         overtaken: Overtaken,
         afford: Afford,
+        chosen: ChosenSettings,
     ) -> None:
         self._journal = journal
         self._people = people
@@ -68,6 +70,7 @@ class Inbox:
         self._admission = admission
         self._overtaken = overtaken
         self._afford = afford
+        self._chosen = chosen
 
     async def fixed_answer(self, item: Input) -> Note | None:
         """Find the note that answers `item` without the agent: a refusal, help for an empty message, a spent budget.
@@ -116,13 +119,15 @@ class Inbox:
         if is_first and await forgotten(self._journal, conversation, await self._journal.next_turn(conversation)):
             context = await self.thread(conversation)
         names = await self._people.names({i.user for i in items})
+        chosen = await self._chosen.both(conversation, items[0].user)
+        plan_first = any(choice and choice.plan_first for choice in chosen)
         return [
             PersonInput(
                 id=item.id,
                 user=item.user,
                 name=names.get(item.user, item.user),
                 text=await self.words(item) or (_ONLY_FILES if item.files else _NO_WORDS),
-                plan=item.kind == "message" and wants_plan(await self._text(item)),
+                plan=item.kind == "message" and (plan_first or wants_plan(await self._text(item))),
                 answers=item.of if item.kind == "answer" else "",
                 edits=edits[item.id],
                 changes=item.kind == "edit",
