@@ -55,4 +55,4 @@ def said_in(system: System, channel: str) -> list[str]:
 def initial(view: dict[str, Any], field: str) -> Any:
     """What stands in a field of a form."""
     [element] = [block["element"] for block in view["blocks"] if block["block_id"] == field]
-    return element.get("initial_value", element.get("initial_users", element.get("initial_option")))
+    return next((value for name, value in element.items() if name.startswith("initial_")), None)

@@ -228,7 +228,7 @@ async def test_a_channel_that_wants_plans_sees_nothing_changed_before_one_is_app
     turn = await system.ask(write, channel=channel)
     assert not turn.files
 
-    assert (await opened(system, channel))["state"]["values"]["plan_first"]["value"]["selected_options"]
+    assert initial(await opened(system, channel), "plan_first")
     assert not await changed(system, channel, plan_first=[])
     turn = await system.ask(write, channel=channel)
     assert [file.path for file in turn.files] == ["primes.py"], "it holds at once"
