@@ -158,7 +158,7 @@ async def test_the_person_who_pays_is_the_first_whose_message_the_agent_answers(
 
 def footer(system: System, conversation: Any) -> str:
     message, _ = system.answers(conversation)[-1]
-    return str(message["blocks"][-1]["elements"][0]["text"])
+    return str([block for block in message["blocks"] if block["type"] == "context"][-1]["elements"][0]["text"])
 
 
 async def test_an_answer_and_its_card_say_what_the_turn_cost(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ class Planted(System):
 
 def routes() -> list[tuple[str, str]]:
     """Method and path, below a run's, of everything that the gateway serves."""
-    app = Gateway(*[cast(Any, None)] * 15).app()
+    app = Gateway(*[cast(Any, None)] * 17).app()
     found = []
     for route in app.router.routes():
         assert route.resource

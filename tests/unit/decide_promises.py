@@ -41,8 +41,10 @@ def check_turns(world: World) -> None:
         assert len(stops) < len(turn.answers), f"turn {turn.k} answers a stop, and no message"
         if turn.stops:
             assert not any(world.inputs[i].kind == "refused" for i in turn.answers), "a stop answers what was refused"
-            later = [i for i in turn.answers if i > stops[0] and i not in stops]
-            assert not later, f"stopped by {stops[0]}, which came before: {later}"
+            # Another turn may have named the stop a moment before, for a message that was recorded earlier.
+            by = stops[0] if stops else max(i for i in named if world.inputs[i].kind == "stop")
+            later = [i for i in turn.answers if i > by and i not in stops]
+            assert not later, f"stopped by {by}, which came before: {later}"
         for i in turn.answers:
             assert not turn.offered_at or turn.offered_at - world.inputs[i].said_at >= OFFER_AFTER, (
                 f"offered too early: {i}"

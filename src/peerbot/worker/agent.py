@@ -12,6 +12,7 @@ begins a new one, and reads what was said in the thread (docs/decisions/0016-los
 import asyncio
 import contextlib
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, cast
 
 from claude_agent_sdk import (
     AssistantMessage,
+    CanUseToolShadowedWarning,
     ClaudeAgentOptions,
     ClaudeSDKClient,
     ClaudeSDKError,
@@ -46,6 +48,9 @@ from peerbot.worker.steering import Steering
 from peerbot.worker.tools import SERVER, own_tools
 
 log = logger(__name__)
+
+# Questions and plans do come to the callback, also where every other tool is approved (decision 0028).
+warnings.simplefilter("ignore", CanUseToolShadowedWarning)
 
 TOOLS = ["Bash", "Read", "Write", "Edit", "NotebookEdit", "Glob", "Grep", "TodoWrite", "WebFetch", "Agent",
          ASK, ENTER, PLAN]  # fmt: skip
