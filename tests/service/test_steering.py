@@ -19,7 +19,7 @@ from peerbot.conversation.keys import Conversation
 from peerbot.local.model.replies import Reply
 from peerbot.local.model.requests import is_aside
 
-LONG = "touch begun.txt; for i in $(seq 600); do [ -e /tmp/go ] && break; sleep 0.1; done"
+LONG = "touch begun.txt; for i in $(seq 600); do [ -e .git/go ] && break; sleep 0.1; done"
 
 
 @dataclass
@@ -74,9 +74,8 @@ async def handed_over(system: System, identity: str) -> None:
 
 
 def let_go(system: System) -> None:
-    for run in (system.directory / "data").rglob("tmp"):
-        if run.is_dir():
-            (run / "go").touch()
+    for begun in (system.directory / "data").rglob("begun.txt"):
+        (begun.parent / ".git" / "go").touch()  # where it is no work of the agent's
 
 
 async def once(system: System, conversation: Conversation, *identities: str) -> Turn:
