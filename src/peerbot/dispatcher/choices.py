@@ -19,7 +19,7 @@ from peerbot.errors import Refused
 from peerbot.github.repositories import Repositories
 from peerbot.journal import chosen
 from peerbot.journal.journal import Journal
-from peerbot.journal.memory import last_session
+from peerbot.journal.memory import Memory
 from peerbot.logs import logger
 from peerbot.runs.port import Runs
 from peerbot.slack.choice_words import NO_SESSION, not_moved, terminal, thanks
@@ -139,14 +139,15 @@ class Choices:
         return await self.controls.show(choice, thanks(choice.act == Act.GOOD))
 
     async def _terminal(self, conversation: Conversation) -> str:
-        session = await last_session(self.journal, conversation, await self.journal.next_turn(conversation))
+        memory = await Memory.of(self.journal, conversation)
+        session = await memory.last_session()
         begun = await self.journal.conversation(conversation)
         if session is None or begun is None:
             return NO_SESSION
         repository = await self.repositories.known(begun.repository)
         branch = await self.journal.branch(conversation, begun.branch)
         url = repository.clone_url if repository else begun.repository
-        pushed = any([turn.commit async for turn in self.back.turns(conversation)])
+        pushed = any([turn.commit async for turn in memory.remembered()])
         return terminal(url, branch if pushed else "", str(conversation), session.id)
 
 

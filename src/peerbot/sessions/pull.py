@@ -18,7 +18,7 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, SettingsError
 from peerbot.journal import paths
 from peerbot.journal.journal import Journal
-from peerbot.journal.memory import last_session
+from peerbot.journal.memory import Memory
 from peerbot.journal.open import must_exist, open_storage
 from peerbot.journal.storage import Storage
 from peerbot.protocol.documents import SessionPart
@@ -58,7 +58,7 @@ async def pull(settings: OutsideSettings, wanted: str, *, directory: Path, force
             raise PeerBotError(
                 f"The journal has no conversation {conversation}. Check --store, or copy the link again."
             )
-        ref = await last_session(journal, conversation, await journal.next_turn(conversation))
+        ref = await (await Memory.of(journal, conversation)).last_session()
         data = await journal.session(conversation, ref.turn, ref.run) if ref else None
         if ref is None or data is None:
             raise PeerBotError(f"There is no session in {conversation} yet: no turn of it has ended with one.")

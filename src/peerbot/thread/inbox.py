@@ -20,7 +20,7 @@ from peerbot.journal import apps
 from peerbot.journal.answers import SAID, unanswered
 from peerbot.journal.chosen_settings import ChosenSettings
 from peerbot.journal.journal import Journal
-from peerbot.journal.memory import forgotten, remembered
+from peerbot.journal.memory import Memory
 from peerbot.journal.questions import question, question_settled
 from peerbot.protocol.documents import EarlierFiles, PersonFile, PersonInput
 from peerbot.protocol.prompt import one_name
@@ -116,7 +116,7 @@ class Inbox:
         is_first = not have and items[0].ts != items[0].thread_ts
         unheard = await self._unheard(items[0]) if is_first else []
         context = await self._as_context(unheard)
-        if is_first and await forgotten(self._journal, conversation, await self._journal.next_turn(conversation)):
+        if is_first and await (await Memory.of(self._journal, conversation)).forgotten():
             context = await self.thread(conversation)
         names = await self._people.names({i.user for i in items})
         chosen = await self._chosen.both(conversation, items[0].user)
@@ -283,7 +283,7 @@ class Inbox:
     async def _heard_until(self, conversation: Conversation) -> str | None:
         """Find the `ts` of the last input that the agent heard (`0`: none); None if it heard all the answered ones."""
         missed = False
-        async for turn in remembered(self._journal, conversation, await self._journal.next_turn(conversation)):
+        async for turn in (await Memory.of(self._journal, conversation)).remembered():
             if turn.session:
                 return max(input_ts(i) for i in turn.inputs) if missed else None
             # If the turn has a run, an agent answered it, and its session could not be kept.

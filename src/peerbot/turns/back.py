@@ -4,7 +4,6 @@ The order loses nothing: both branches move in one push or none does, with git's
 journal says so. So it may be done twice, and by two replicas at once. Commits of people are never dropped.
 """
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from peerbot.conversation.choices import Act
@@ -17,7 +16,6 @@ from peerbot.github.refs import NOTHING, Commit, Refs
 from peerbot.github.repositories import Repositories
 from peerbot.journal import chosen
 from peerbot.journal.journal import Journal
-from peerbot.journal.memory import remembered
 from peerbot.logs import logger
 from peerbot.protocol.prompt import one_name
 from peerbot.slack import choice_words
@@ -80,10 +78,6 @@ class Back:
             log.info("branch_put_back", branch=way.branch, was=way.there, to=way.before, kept_on=way.kept_on)
         back = WentBack(turn=choice.turn, branch=way.branch, kept_on=way.kept_on)
         return await chosen.go_back(self.journal, conversation, back)
-
-    def turns(self, conversation: Conversation) -> AsyncIterator[Turn]:
-        """Yield the conversation's turns that count, newest first."""
-        return remembered(self.journal, conversation, 1_000_000_000)
 
     async def _way(self, conversation: Conversation, choice: Input) -> "_Way | str | None":
         """Find the way back; a sentence if there is none, and None if the turn put nothing on the branch."""

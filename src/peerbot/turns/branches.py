@@ -12,7 +12,7 @@ from peerbot.conversation.keys import Conversation, later_branch
 from peerbot.errors import PeerBotError
 from peerbot.github.client import GitHub
 from peerbot.journal.journal import Journal
-from peerbot.journal.memory import standing
+from peerbot.journal.memory import Memory
 from peerbot.logs import logger
 
 log = logger(__name__)
@@ -46,21 +46,21 @@ class Branches:
         newest = await self._journal.newest_branch(conversation)
         return newest if newest and newest.turn == turn else None
 
-    async def for_turn(self, conversation: Conversation, turn: int, run: Run) -> tuple[str, str]:
-        """Decide the branch of turn `turn`; returns it, and why it is a new one (empty if it is not new).
+    async def for_turn(self, conversation: Conversation, memory: Memory, run: Run) -> tuple[str, str]:
+        """Decide the branch of the turn of `memory`; returns it, and why it is a new one (empty if it is not new).
 
         Idempotent: an earlier decision for this turn counts. If GitHub does not answer, the branch stays.
         """
-        branch, reason = await self._decided(conversation, turn, run)
+        branch, reason = await self._decided(conversation, memory, run)
         self._show(conversation, branch)
         return branch, reason
 
-    async def _decided(self, conversation: Conversation, turn: int, run: Run) -> tuple[str, str]:
+    async def _decided(self, conversation: Conversation, memory: Memory, run: Run) -> tuple[str, str]:
         newest = await self._journal.newest_branch(conversation)
         branch = newest.branch if newest else run.branch
-        if newest and newest.turn == turn:
+        if newest and newest.turn == memory.turn:
             return branch, newest.reason
-        before = await self._pushed(conversation, branch)
+        before = await _pushed(memory, branch)
         if before is None:
             return branch, ""
         try:
@@ -74,7 +74,7 @@ class Branches:
         number = newest.i + 1 if newest else 2
         started = await self._journal.conversation(conversation)
         first = started.branch if started else run.branch
-        wanted = Branch(i=number, branch=later_branch(first, number), turn=turn, reason=reason)
+        wanted = Branch(i=number, branch=later_branch(first, number), turn=memory.turn, reason=reason)
         begun = await self._journal.begin_branch(conversation, wanted)
         log.info("branch_begun", branch=begun.branch, reason=begun.reason)
         return begun.branch, begun.reason
@@ -84,19 +84,6 @@ class Branches:
         self._shown[conversation] = branch
         while len(self._shown) > _MOST_SHOWN:
             del self._shown[next(iter(self._shown))]
-
-    async def _pushed(self, conversation: Conversation, branch: str) -> Turn | None:
-        """Find the newest turn whose work is on the branch on GitHub; None if there is none."""
-        async for turn in standing(self._journal, conversation, await self._journal.next_turn(conversation)):
-            if turn.run is None:
-                continue
-            if turn.branch != branch:
-                return None
-            if turn.commit:
-                return turn
-            if turn.status is TurnStatus.DONE and not turn.kept:
-                return None  # a turn that pushes nothing finds nothing pushed
-        return None
 
     async def _ended(self, repository: str, branch: str, before: Turn) -> str:
         """Say why work no longer goes to `branch`; empty if it is open."""
@@ -111,3 +98,17 @@ class Branches:
         if await self._github.repository(repository) is None:
             return ""  # the repository is gone or hidden: nobody has decided anything about the branch
         return f"The branch `{branch}` was deleted"
+
+
+async def _pushed(memory: Memory, branch: str) -> Turn | None:
+    """Find the newest turn whose work is on the branch on GitHub; None if there is none."""
+    async for turn in memory.standing():
+        if turn.run is None:
+            continue
+        if turn.branch != branch:
+            return None
+        if turn.commit:
+            return turn
+        if turn.status is TurnStatus.DONE and not turn.kept:
+            return None  # a turn that pushes nothing finds nothing pushed
+    return None

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from peerbot.conversation.keys import Conversation
 from peerbot.journal.journal import Journal
-from peerbot.journal.memory import last_session, unfinished_since
+from peerbot.journal.memory import Memory
 from peerbot.logs import logger
 from peerbot.protocol.sessions import END, LARGEST_BYTES, another, opened
 
@@ -24,8 +24,8 @@ async def session_so_far(journal: Journal, conversation: Conversation, turn: int
 
     If something in it is damaged or it is too large, so is the result: the worker then begins another session.
     """
-    ref = await last_session(journal, conversation, turn)
-    since = await unfinished_since(journal, conversation, turn, session=True)
+    memory = await Memory.of(journal, conversation, turn)
+    ref, since = await memory.last_session(), await memory.unfinished_since(session=True)
     parts = [key for k in range(since, turn + 1) for key in await journal.session_parts(conversation, k)]
     async with journal.large:
         whole = await journal.session(conversation, ref.turn, ref.run) if ref else None

@@ -17,7 +17,7 @@ from peerbot.journal import work
 from peerbot.journal.answers import answered
 from peerbot.journal.chosen import requests, retry_among, went_back
 from peerbot.journal.journal import Journal, RunRecord
-from peerbot.journal.memory import kept_work, last_session, remembered, unfinished_since
+from peerbot.journal.memory import Memory
 from peerbot.journal.questions import asked_before, question
 from peerbot.logs import logger
 from peerbot.protocol.documents import TurnBegin, TurnResult
@@ -60,11 +60,9 @@ class Turns:
 
         An earlier run may have worked on it and ended: then the turn goes on with that run's session.
         """
-        turn = await self._journal.next_turn(conversation)
-        since = await unfinished_since(self._journal, conversation, turn)
-        heard_since = since
-        if since < turn:
-            heard_since = await unfinished_since(self._journal, conversation, turn, session=True)
+        memory = await Memory.of(self._journal, conversation)
+        turn, since = memory.turn, await memory.unfinished_since()
+        heard_since = await memory.unfinished_since(session=True)
         parts = [
             key
             for k in range(heard_since, turn + 1)
@@ -74,12 +72,12 @@ class Turns:
             log.info("turn_goes_on", turn=turn, since=since, parts=len(parts))
         session_id = await last_heard(self._journal, parts)
         if session_id is None:
-            session = await last_session(self._journal, conversation, turn)
+            session = await memory.last_session()
             session_id = session.id if session else None
-        branch, new_branch = await self._branches.for_turn(conversation, turn, record.run)
-        kept = await kept_work(self._journal, conversation, turn)
+        branch, new_branch = await self._branches.for_turn(conversation, memory, record.run)
+        kept = await memory.kept_work()
         checkpoint = await work.newest(self._journal, conversation, range(since, turn + 1), before_run=record.n)
-        before = await self._journal.turn(conversation, turn - 1) if turn > 1 else None
+        before = await memory.before()
         return TurnBegin(
             turn=turn,
             session_id=session_id,
@@ -90,27 +88,19 @@ class Turns:
             kept=kept,
             saved=bool(kept or checkpoint),
             told=work_words(before.notes) if before else "",
-            happened=await self._happened(conversation, turn),
+            happened=await _happened(memory),
             asked=await asked_before(self._journal, conversation, range(since, turn + 1)),
         )
-
-    async def _happened(self, conversation: Conversation, turn: int) -> str:
-        """Say what people chose since the agent's last turn, for the agent."""
-        said: list[str] = []
-        async for before in remembered(self._journal, conversation, turn):
-            if before.run is not None:
-                break
-            said += [words for note in before.notes if (words := for_the_agent(note))]
-        return "\n".join(reversed(said))
 
     async def saved_work(self, conversation: Conversation, record: RunRecord, turn: int) -> bytes | None:
         """Read the saved state with which turn `turn` goes on; None if there is none.
 
         It is the newest checkpoint of a run that ended in the middle of the turn, or else what the turn before kept.
         """
-        since = await unfinished_since(self._journal, conversation, turn)
+        memory = await Memory.of(self._journal, conversation, turn)
+        since = await memory.unfinished_since()
         found = await work.newest(self._journal, conversation, range(since, turn + 1), before_run=record.n)
-        place = found or await kept_work(self._journal, conversation, turn)
+        place = found or await memory.kept_work()
         return await work.read(self._journal, conversation, place) if place else None
 
     async def finish(
@@ -165,7 +155,8 @@ class Turns:
         if new := await self._branches.of_turn(conversation, turn):
             notes.append(NewBranch(branch=new.branch, reason=new.reason))
         begun = await self._journal.conversation(conversation)
-        if begun and begun.instead_of and await unfinished_since(self._journal, conversation, turn) == 1:
+        memory = await Memory.of(self._journal, conversation, turn)
+        if begun and begun.instead_of and await memory.unfinished_since() == 1:
             notes.append(OtherRepository(repository=run.repository, taken=begun.instead_of))
         retry = await retry_among(self._journal, conversation, result.inputs)
         if retry and retry.turn:
@@ -175,7 +166,7 @@ class Turns:
         bill = await self._bills.of(conversation, turn, notes)
         kept = KeptWork(turn=turn, run=run.n, part=result.part, base=result.base) if result.kept else None
         if not result.began:
-            kept = await kept_work(self._journal, conversation, turn)
+            kept = await memory.kept_work()
         session = SessionRef(id=result.session_id, turn=turn, run=run.n) if result.session_id else None
         return Turn(
             nonce=result.nonce,
@@ -237,6 +228,16 @@ class Turns:
         if pull_request:
             log.info("pull_request", number=pull_request.number)
         return pull_request
+
+
+async def _happened(memory: Memory) -> str:
+    """Say what people chose since the agent's last turn, for the agent."""
+    said: list[str] = []
+    async for before in memory.remembered():
+        if before.run is not None:
+            break
+        said += [words for note in before.notes if (words := for_the_agent(note))]
+    return "\n".join(reversed(said))
 
 
 async def last_heard(journal: Journal, parts: Sequence[str]) -> str | None:
