@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from settings_world import brought, changed, channel_of
+from settings_world import brought, changed, channel_of, said_in
 from system import System, eventually, full_text
 
 from peerbot.conversation.keys import Conversation
+from peerbot.local.slack.faults import Fault
 from peerbot.slack.where import PICK
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -95,6 +96,21 @@ async def test_of_several_somebody_picks_one_and_of_two_at_once_one_holds(system
     await system.slack.press_shown("U0BOB", conversation.channel, message, PICK, value=TOOLS)  # too late
     again = await system.ask(QUESTION, thread=conversation, mention=False)
     assert again.repository == turn.repository
+
+
+async def test_each_menu_gives_way_to_the_choice_however_soon_somebody_chooses(system: System) -> None:
+    channel = channel_of(system, "soon")
+    assert not await changed(system, channel, repositories=f"{PRODUCT}\n{TOOLS}")
+    await eventually(lambda: said_in(system, channel))
+    faults = (Fault(lost=True), Fault(late_seconds=2))  # so there are two menus, and the journal knows of neither
+    for fault in faults:
+        system.slack.faults.add("chat.postMessage", fault)
+    conversation, identity = await system.say(QUESTION, channel=channel)
+    await eventually(lambda: len(menu(system, conversation)) == len(faults))
+    first, _ = menu(system, conversation)
+    await system.slack.press("U0BOB", channel, first["ts"], PICK, value=TOOLS)
+    assert (await system.answer(conversation, identity)).repository == TOOLS
+    await eventually(lambda: not menu(system, conversation))
 
 
 async def test_a_name_in_words_is_as_good_as_the_menu(system: System) -> None:

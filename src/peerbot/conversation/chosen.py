@@ -7,7 +7,7 @@ from peerbot.conversation.limits import MONTH
 
 
 class Asked(Document):
-    """`asked/{ts}-{kind}.json`: where we asked in which repository to work, since this message waits."""
+    """`asked/{ts}-{kind}/{menu's ts}.json`: where we asked in which repository to work, since this message waits."""
 
     channel: str
     ts: str

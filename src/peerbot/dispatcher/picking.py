@@ -48,7 +48,7 @@ class Picking:
         holds, mine = await self.where.pick(conversation, pressed.value, pressed.user)
         if not mine:
             self._tell(pressed, picked_before(holds.repository, await self.people.name(holds.picked_by)))
-        self.spawn(self.where.show(conversation, holds))
+        self.spawn(self.where.show(conversation, holds, pressed.message_ts))
         self.reconcile(conversation)
         return None
 

@@ -39,8 +39,8 @@ def asked(conversation: Conversation) -> str:
 
 
 def asked_for(conversation: Conversation, input_id: str) -> str:
-    """Name the note that we asked since this message waits. Raises `ValueError` like `input_document`."""
-    return f"{asked(conversation)}{_checked(input_id)}.json"
+    """Name the folder of the notes on menus for a message that waits. Raises `ValueError` like `input_document`."""
+    return f"{asked(conversation)}{_checked(input_id)}/"
 
 
 def app_day(team: str, bot: str, day: str) -> str:

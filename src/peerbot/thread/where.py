@@ -1,7 +1,9 @@
 """Asks in the thread in which repository a conversation should work, if several fit, and takes the choice.
 
 The choice is settled once, by a create (`repository.json`). A message with the menu is posted before the journal says
-so: a dispatcher that dies in between leaves it to another to ask once more, and both menus work.
+so: a dispatcher that dies in between leaves it to another to ask once more, and both menus work. Each menu has a note
+of its own. Somebody may choose before the note is there, so each side writes first and then looks at what the other
+side wrote: one of them sees both, and takes the menu away.
 """
 
 from collections.abc import Sequence
@@ -32,11 +34,14 @@ class Where:
 
     async def ask(self, first: Input, repositories: Sequence[str]) -> None:
         """Ask once for `first`, the message that waits. Raises what Slack and the journal raise."""
-        conversation, key = first.conversation, paths.asked_for(first.conversation, first.id)
-        if await self.journal.read(key, Asked) is None:
-            ts = await self.poster.post(conversation, picker(repositories, first.user))
-            await self.journal.create(key, Asked(channel=conversation.channel, ts=ts))
-            log.info("repository_asked", conversation=str(conversation), choices=len(repositories))
+        conversation, asked = first.conversation, paths.asked_for(first.conversation, first.id)
+        if [key async for key in self.journal.keys(asked)]:
+            return
+        ts = await self.poster.post(conversation, picker(repositories, first.user))
+        await self.journal.create(f"{asked}{ts}.json", Asked(channel=conversation.channel, ts=ts))
+        log.info("repository_asked", conversation=str(conversation), choices=len(repositories))
+        if holds := await self.picked(conversation):
+            await self.show(conversation, holds)
 
     async def was_asked(self, conversation: Conversation) -> bool:
         """Whether we asked."""
@@ -63,11 +68,16 @@ class Where:
         holds, _ = await self.pick(item.conversation, repository, item.user)
         await self.show(item.conversation, holds)
 
-    async def show(self, conversation: Conversation, holds: Picked) -> None:
-        """Show the choice in the place of the menu. A failure is only logged: the card shows the repository, too."""
+    async def show(self, conversation: Conversation, holds: Picked, pressed: str = "") -> None:
+        """Show the choice in the place of each menu. A failure is only logged: the card shows the repository, too.
+
+        `pressed`: the `ts` of the message whose menu somebody used. A dispatcher that died may have left no note of it.
+        """
         try:
             shown = picked(holds.repository, await self.people.name(holds.picked_by))
-            for there in await self._asked(conversation):
-                await self.poster.update(there.channel, there.ts, shown, urgency=Urgency.FIRST)
+            menus = {(each.channel, each.ts) for each in await self._asked(conversation)}
+            menus |= {(conversation.channel, pressed)} if pressed else set()
+            for channel, ts in sorted(menus):
+                await self.poster.update(channel, ts, shown, urgency=Urgency.FIRST)
         except PeerBotError as error:
             log.warning("choice_not_shown", conversation=str(conversation), reason=str(error))

@@ -15,6 +15,7 @@ class Fault:
     """How one call goes wrong. All other parts of the call stay as they are."""
 
     delay_seconds: float = 0  # before anything else
+    late_seconds: float = 0  # between carrying the call out and answering it
     error: str = ""  # answered as `ok: false` instead of being carried out
     status: int = 200  # the HTTP status; with any other than 200 the call is not carried out
     retry_after_seconds: int | None = None  # the `Retry-After` header of a 429

@@ -74,6 +74,8 @@ class WebApi:
             outcome = "lost"
         self.calls.append(Call(method, arguments.recorded(), outcome))
         self._changed()
+        if fault.late_seconds:
+            await asyncio.sleep(fault.late_seconds)
         return response
 
     def _respond(self, method: str, token: str, arguments: Arguments, fault: Fault) -> tuple[web.Response, str]:
