@@ -1,7 +1,7 @@
 """Debian's Chromium with eyes.
 
-A test fails if its page says anything on the console, breaks the policy, or asks another host for anything. `stumbles` is
-what `axe-core` finds that a person with a screen reader, or weak eyes, would stumble over.
+A test fails if its page says anything on the console, breaks the policy, or asks another host for anything. `stumbles`
+is what `axe-core` finds that a person with a screen reader, or weak eyes, would stumble over.
 """
 
 import os
