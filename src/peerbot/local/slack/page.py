@@ -1,7 +1,7 @@
 """The chat page: the local Slack as people see it, in a browser on this machine.
 
-Whoever has the page's key may be anybody of the workspace there. The agent's sandbox reaches loopback, too, so the key is
-what keeps it out: it is in the address that a person's terminal prints, and then in a cookie.
+Whoever has the page's key may be anybody of the workspace there. The agent's sandbox reaches loopback, too, so the key
+is what keeps it out: it is in the address that a person's terminal prints, and then in a cookie.
 """
 
 import contextlib
@@ -39,10 +39,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Page:
-    """The page's addresses: `/`, `/archives/…` (a message's own), `/static/…`, and `/page/…` for what the page asks for.
+    """The page's addresses: `/`, `/archives/…` (a message's own), `/static/…`, and `/page/…` for what the page asks.
 
-    `about` is what the page says of the world around it; `hood` looks under the hood of a thread. Who runs the world sets
-    them.
+    `about` is what the page says of the world around it; `hood` looks under the hood of a thread. Who runs the world
+    sets them.
     """
 
     def __init__(self, slack: "LocalSlack", world: World, files: Files, changes: Changes, store: Store) -> None:
