@@ -70,6 +70,10 @@ class Page:
         self._loaded()
         return f"{self._slack.url}?key={self._key}"
 
+    def knows(self, user: str) -> bool:
+        """Whether there is such a person in the workspace."""
+        return user in self._world.users
+
     def close(self) -> None:
         """End the streams, which would keep the server from stopping."""
         self._closing = True
