@@ -41,7 +41,7 @@ async def chat(wanted: Wanted, tell: Callable[[str], None]) -> None:
         wanted.directory, repository=wanted.repository, unsafe_no_sandbox=wanted.unsafe_no_sandbox
     ) as world:
         introduce(world, tell)
-        page = None if wanted.terminal else await _page(world, tell)
+        page = None if wanted.terminal else await serve_page(world, tell)
         if page and there:
             tell("Ctrl-C ends everything.")
             if wanted.browse:
@@ -50,7 +50,7 @@ async def chat(wanted: Wanted, tell: Callable[[str], None]) -> None:
         await _play(world, tell)
 
 
-async def _page(world: World, tell: Callable[[str], None]) -> str | None:
+async def serve_page(world: World, tell: Callable[[str], None]) -> str | None:
     """Make the page ready, and tell where it is; None if what it needs is not installed, which is told."""
     try:
         address = world.slack.page.address
