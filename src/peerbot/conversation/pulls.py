@@ -10,9 +10,10 @@ Standing = Literal["open", "draft", "merged", "closed"]
 Outcome = Literal["running", "passed", "failed"]
 
 _STEPS = ((4, 1), (60, 4), (480, 20), (5_760, 60), (172_800, 240))
-"""Until which age of the answer we look how often. The unit is `PEERBOT_PULL_REQUEST_SECONDS`. With its default of 15 s:
-every 15 s for a minute, every minute for a quarter of an hour, every 5 minutes for 2 hours, every 15 minutes for a day,
-and every hour for 30 days."""
+"""Until which age of the answer we look how often, in units of `PEERBOT_PULL_REQUEST_SECONDS`.
+
+With its default of 15 s: every 15 s for a minute, every minute for a quarter of an hour, every 5 minutes for 2 hours,
+every 15 minutes for a day, and every hour for 30 days."""
 
 LAST = _STEPS[-1][0]
 """At this age of the answer we stop looking."""

@@ -50,8 +50,8 @@ class _Status(Answer):
 
 class _Page(Answer):
     total_count: int
-    runs: list[_CheckRun] = Field(default=[], alias="check_runs")
-    statuses: list[_Status] = []
+    runs: list[_CheckRun] = Field(default_factory=list, alias="check_runs")
+    statuses: list[_Status] = Field(default_factory=list)
 
 
 _PULL_ANSWER, _PAGE_ANSWER = TypeAdapter(_Pull), TypeAdapter(_Page)
@@ -79,10 +79,10 @@ class PullStates:
 
         0 as long as more than half of it is left. All that use the token share it, and GitHub counts.
         """
-        rate = self._api.requests.rate_limit
-        if rate is None or 2 * rate.remaining > rate.limit:
+        left = self._api.requests.left
+        if left is None or 2 * left.remaining > left.limit:
             return 0.0
-        return max(0.0, rate.reset_datetime.timestamp() - time.time())
+        return max(0.0, left.reset_datetime.timestamp() - time.time())
 
     async def of(self, full_name: str, number: int) -> PullState | None:
         """Look at a pull request; None if it is not there, or the token may not see it.
@@ -121,9 +121,7 @@ class PullStates:
         unread = more_runs + more_statuses
         return summed(passed=passed, failed=len(ended) - passed, running=there - len(ended), unread=unread)
 
-    async def _all(
-        self, full_name: str, what: str, commit: dict[str, str], right: str
-    ) -> tuple[list[_Page], int]:
+    async def _all(self, full_name: str, what: str, commit: dict[str, str], right: str) -> tuple[list[_Page], int]:
         """Read what there is of a kind, at most some pages of it; returns how many more there are, too."""
         pages: list[_Page] = []
         there = total = 0

@@ -1,7 +1,7 @@
 """Which pull requests are watched, who looks at them, and what their answers show of them (decision 0031).
 
-The folder is outside of the conversations, as the markers are: a round lists it, and its cost grows with what is watched,
-not with history. What the keys say need not be read. Everything here is deleted when there is nothing to watch any more.
+The folder is outside of the conversations, as the markers are: a round lists it, and its cost grows with what is
+watched, not with history. What the keys say need not be read. All of it is deleted when there is nothing to watch.
 """
 
 from collections import defaultdict

@@ -171,7 +171,8 @@ class Poster:
     ) -> None:
         """Put `rendered` in the place of one of our messages. Raises as `post` does. Doing it twice does no harm.
 
-        `whole`: if Slack takes no blocks, the message has all its words as text, as `post` makes it. Cancelling this does not stop an edit that is on its way: it could land after a later one.
+        `whole`: if Slack takes no blocks, the message has all its words as text, as `post` makes it. Cancelling this
+        does not stop an edit that is on its way: it could land after a later one.
         """
 
         async def send(level: Level) -> None:

@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import re
 import time
-from contextlib import suppress
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import stamina
@@ -19,7 +19,7 @@ import stamina
 from peerbot.conversation.documents import Posted, Turn
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.pulls import PullState, Watched
-from peerbot.errors import PeerBotError, Refused
+from peerbot.errors import Conflict, PeerBotError, Refused
 from peerbot.github.client import Repository
 from peerbot.github.repositories import Repositories, branch_url
 from peerbot.journal import pulls
@@ -51,8 +51,8 @@ _LOOKS = 4
 class Answers:
     """Posts answers. It holds nothing: Slack has the messages, and the journal has the receipts.
 
-    `watching`: whether pull requests are watched. `tries`: how often it asks if Slack fails at once. It reads the thread
-    before each new try.
+    `watching`: whether pull requests are watched. `tries`: how often it asks if Slack fails at once. It reads the
+    thread before each new try.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Answers:
                 on=came_at_once, attempts=self._tries, timeout=None, wait_initial=3.0, wait_max=10.0
             ):
                 with attempt:
-                    stamps, shown = await self._post_missing(conversation, turn, again=claim > 0 or attempt.num > 1)
+                    found, shown = await self._post_missing(conversation, turn, again=claim > 0 or attempt.num > 1)
         except Refused as refused:
             code = refusal_code(refused)
             if code not in GONE and (is_for_the_operator(refused) or claim < LET_GO_AT):
@@ -90,7 +90,8 @@ class Answers:
             log.error("answer_refused", turn=turn.k, code=code, reason=str(refused))
             await self._journal.write_posted(conversation, turn.k, Posted(ts=[], refused=code))
             return
-        await self._watch(conversation, turn, shown, stamps)
+        stamps = found.stamps
+        await self._watch(conversation, turn, shown, found)
         await self._journal.write_posted(conversation, turn.k, Posted(ts=stamps))
         took = round(time.monotonic() - started, 3)
         log.info("answer_posted", turn=turn.k, status=turn.status.value, parts=len(stamps), seconds=took)
@@ -101,15 +102,15 @@ class Answers:
         """Show how a pull request stands in the last message of the answer that names it; None: its number alone.
 
         The message is made when Slack has room for the edit, and only if `still` is true then. Returns False if it was
-        not made. Raises what GitHub, Slack and the journal raise, and `Refused` if a later release cuts this answer at
-        other places.
+        not made. Raises what GitHub, Slack and the journal raise, and `Conflict` if another release posted the answer,
+        which cut it at other places.
         """
         conversation = watch.conversation
         turn = await self._journal.turn(conversation, watch.turn)
         repository = await self._repositories.find(document.repository)
         shown = await self._shown(conversation, turn, repository, document.with_file, state) if turn else Answer([])
         if len(shown.messages) != document.messages or (document.messages > 1 and _hash(shown.end) != document.end):
-            raise Refused("This release cuts the answer at other places than the one that posted it.")
+            raise Conflict("Another release posted this answer, and cut it at other places.")
         drawn = False
 
         async def newest() -> Rendered | None:
@@ -120,19 +121,19 @@ class Answers:
         await self._poster.update(conversation.channel, watch.ts, newest, urgency=Urgency.COMFORT, whole=True)
         return drawn
 
-    async def _watch(self, conversation: Conversation, turn: Turn, shown: Answer, stamps: list[str]) -> None:
+    async def _watch(self, conversation: Conversation, turn: Turn, shown: Answer, found: "_Found") -> None:
         """Have the answer's pull request watched. This comes before the receipt: nobody would do it afterwards."""
-        if not (self._watching and turn.pull_request and turn.repository):
-            return
         messages = len(shown.messages)
-        watch = pulls.Watch(conversation, turn.pull_request.number, turn.k, stamps[messages - 1])
+        if not (self._watching and turn.pull_request and turn.repository) or max(found.messages) != messages:
+            return  # what is in the thread may be of another release, which cut it otherwise
+        watch = pulls.Watch(conversation, turn.pull_request.number, turn.k, found.messages[messages])
         document = Watched(
             repository=turn.repository, messages=messages, with_file=bool(shown.file), end=_hash(shown.end)
         )
         await pulls.begin(self._journal, watch, document)
 
-    async def _post_missing(self, conversation: Conversation, turn: Turn, *, again: bool) -> tuple[list[str], Answer]:
-        """Post the missing parts; returns the `ts` of all, in order, and the answer as it is in the thread."""
+    async def _post_missing(self, conversation: Conversation, turn: Turn, *, again: bool) -> tuple["_Found", Answer]:
+        """Post the missing parts; returns where all of them are, and the answer as it is in the thread."""
         found = await self._found(conversation, turn) if again else _Found()
         repository = await self._repositories.known(turn.repository)
         shown = await self._shown(conversation, turn, repository)
@@ -157,8 +158,7 @@ class Answers:
                 await self._post_messages(conversation, turn, shown, found)
             else:
                 found.file = await self._shared(conversation, turn)
-        messages = [found.messages[part] for part in sorted(found.messages)]
-        return ([*messages, found.file] if found.file else messages), shown
+        return found, shown
 
     async def _post_messages(self, conversation: Conversation, turn: Turn, shown: Answer, found: "_Found") -> None:
         for part, message in enumerate(shown.messages, start=1):
@@ -239,6 +239,12 @@ class _Found:
 
     messages: dict[int, str] = field(default_factory=dict)
     file: str = ""
+
+    @property
+    def stamps(self) -> list[str]:
+        """The `ts` of all, in order."""
+        messages = [self.messages[part] for part in sorted(self.messages)]
+        return [*messages, self.file] if self.file else messages
 
 
 def turn_metadata(conversation: Conversation, turn: int, part: int = 1) -> Mark:
