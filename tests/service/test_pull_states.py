@@ -90,7 +90,7 @@ class Work:
 
 
 def context(block: dict[str, Any]) -> bool:
-    return block["type"] == "context"
+    return str(block["type"]) == "context"
 
 
 def besides(message: dict[str, Any]) -> list[dict[str, Any]]:
