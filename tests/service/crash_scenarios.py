@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Literal
 
 from crash_points import CHECKPOINT, GATEWAY, STATE, Point, Strike, Write
-from system import System, eventually
+from system import ANSWER_SECONDS, System, eventually
 
 from peerbot.conversation.documents import Input, Marker, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
@@ -142,8 +142,7 @@ async def answered_before(system: System, _storage: Storage, user: str) -> Began
 async def shown_as_open(system: System, _storage: Storage, user: str) -> Began:
     """An answer shows how its pull request stands."""
     conversation, identity = await system.say(PRIMES, user=user)
-    await system.answer(conversation, identity)
-    await eventually(lambda: "🟢 open" in system.answers(conversation)[-1][0]["text"], 60)
+    await eventually(lambda: "🟢 open" in str(system.answers(conversation)), 2 * ANSWER_SECONDS)
     return Began(conversation, identity)
 
 
