@@ -49,6 +49,17 @@ async def close(state: State, full_name: str, number: int) -> None:
         state.save(record)
 
 
+async def draft(state: State, full_name: str, number: int, *, draft: bool) -> None:
+    """Make a pull request a draft, or say that it is ready for review. Raises `Refused` if there is none."""
+    async with state.lock(full_name):
+        record = await pulls.refreshed(state, full_name)
+        pull = pulls.numbered(record, number)
+        if pull is None:
+            raise Refused(f"There is no pull request #{number}.")
+        pull.draft = draft
+        state.save(record)
+
+
 async def rename_branch(state: State, full_name: str, old: str, new: str) -> None:
     """Rename a branch, and change all that names it: the default branch and open pull requests."""
     async with state.lock(full_name):
