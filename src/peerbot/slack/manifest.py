@@ -35,7 +35,7 @@ class Event:
 
 
 _HISTORY = ("conversations.history", "conversations.replies")
-_READ = ("conversations.info", "users.conversations")
+_READ = ("conversations.info", "conversations.members", "users.conversations")
 _PRIVATE, _DIRECT = "slack_allow_private_channels", "slack_allow_direct_messages"
 
 SCOPES = (
