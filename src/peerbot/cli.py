@@ -102,7 +102,7 @@ async def _dispatcher(options: argparse.Namespace) -> int:
 
 
 async def _verify(options: argparse.Namespace) -> int:
-    from peerbot.settings import load_outside  # noqa: PLC0415
+    from peerbot.outside import load_outside  # noqa: PLC0415
     from peerbot.verify.app import verify  # noqa: PLC0415
 
     settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
@@ -116,7 +116,7 @@ async def _verify(options: argparse.Namespace) -> int:
 async def _cost(options: argparse.Namespace) -> int:
     from peerbot.costs.app import cost  # noqa: PLC0415
     from peerbot.costs.report import By  # noqa: PLC0415
-    from peerbot.settings import load_outside  # noqa: PLC0415
+    from peerbot.outside import load_outside  # noqa: PLC0415
 
     settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
     logs.configure("ERROR", readable=sys.stderr.isatty())
@@ -126,8 +126,8 @@ async def _cost(options: argparse.Namespace) -> int:
 
 
 async def _session_pull(options: argparse.Namespace) -> int:
+    from peerbot.outside import load_outside  # noqa: PLC0415
     from peerbot.sessions.pull import pull  # noqa: PLC0415
-    from peerbot.settings import load_outside  # noqa: PLC0415
 
     settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
     logs.configure("ERROR", readable=sys.stderr.isatty())

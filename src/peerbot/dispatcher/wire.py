@@ -22,6 +22,7 @@ from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.choices import Choices
 from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.front import make_desk
+from peerbot.dispatcher.page import open_page
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
 from peerbot.dispatcher.reconcile import Reconciler
@@ -51,6 +52,7 @@ from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.thread.questions import Questions
+from peerbot.thread.session_link import no_page
 from peerbot.thread.status import Status
 from peerbot.turns.back import Back
 from peerbot.turns.begin import Beginning
@@ -61,6 +63,7 @@ from peerbot.turns.own import OwnRepositories
 from peerbot.turns.turns import Turns
 from peerbot.web.connections import MOST
 from peerbot.web.health import health_app
+from peerbot.web.session_page import SessionPage
 
 log = logger(__name__)
 
@@ -100,6 +103,7 @@ class Parts:
     gateway: Gateway
     gateway_server: web.AppRunner
     ports: Ports
+    page: SessionPage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,7 @@ class Wire:
         journal = await self._journal()
         services = await open_services(settings, journal, self.stack)
         money = self._money(journal, services.chosen.limits)
+        page = await open_page(settings, services, self.stack)
 
         async def admits(item: Input) -> bool:  # the inbox needs what looks back, and that needs the recorder
             return await inbox.admits(item)
@@ -166,14 +171,19 @@ class Wire:
             chosen=services.chosen,
         )
         questions = self._questions(services, inbox)
-        presenter = self._presenter(services, money)
+        presenter = self._presenter(services, money, page)
         gateway = await self._gateway(services, money, inbox, questions, presenter, path)
         return_large_blocks()
         files = raise_file_limit()
         log.info("file_limit", files=files)
         # A quarter of the files for workers, and as many for what we relay to; an eighth for probes.
         server = Server(self.stack, settings)
-        _, health_port = await server.serve(health_app(journal), settings.port, "PORT", min(MOST, files) // 8)
+        front = health_app(journal)
+        if page:
+            page.add_to(front)
+        _, health_port = await server.serve(front, settings.port, "PORT", min(MOST, files) // 8)
+        if page:
+            page.listening(health_port)
         gateway_server, gateway_port = await server.serve(
             gateway.app(), settings.gateway_port, "GATEWAY_PORT", min(MOST, files // 4)
         )
@@ -187,6 +197,7 @@ class Wire:
             gateway=gateway,
             gateway_server=gateway_server,
             ports=ports,
+            page=page,
         )
 
     def _desk(self, services: Services, money: _Money, path: Path, inbox: Callable[[], Inbox]) -> Desk:
@@ -232,7 +243,7 @@ class Wire:
         self.stack.push_async_callback(accounts.close)  # after the gateway's streams, before the journal
         return _Money(chains, limits, accounts)
 
-    def _presenter(self, services: Services, money: _Money) -> Presenter:
+    def _presenter(self, services: Services, money: _Money, page: SessionPage | None) -> Presenter:
         settings = self.settings
         return Presenter(
             journal=services.journal,
@@ -244,6 +255,7 @@ class Wire:
                 progress=settings.slack_enable_progress_updates,
                 limit_minutes=settings.session_timeout_minutes,
                 card_seconds=self.card_seconds,
+                session_url=page.address if page else no_page,
             ),
             spent=money.accounts.spent,
             status=Status(journal=services.journal, outbound=services.outbound),

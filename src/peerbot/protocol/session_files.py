@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 from peerbot.protocol.documents import SessionPart
 
-SUBPATH = re.compile(r"[A-Za-z0-9_-]{1,80}(?:/[A-Za-z0-9_-]{1,80}){0,5}")
-_METADATA = "agent_metadata"  # of a subagent; the SDK keeps it in a file beside its transcript
+METADATA = "agent_metadata"
+"""The kind of an entry that describes a subagent. The SDK keeps it in a file beside the subagent's transcript."""
+
+_SUBPATH = re.compile(r"[A-Za-z0-9_-]{1,80}(?:/[A-Za-z0-9_-]{1,80}){0,5}")
 
 Entry = Mapping[str, Any]
 
@@ -24,18 +26,30 @@ class SessionFile(NamedTuple):
 
 
 def files_of(session: str, parts: Sequence[SessionPart]) -> Iterator[SessionFile]:
-    """Yield a session's files. The main one comes last: with it the session is there.
-
-    Parts whose subpath could name anything else than a file of the session are left out.
-    """
+    """Yield a session's files. The main one comes last: with it the session is there."""
     for part in parts:
-        if part.subpath and SUBPATH.fullmatch(part.subpath):
-            file = f"{session}/{part.subpath}"
-            yield SessionFile(f"{file}.jsonl", lines_of(e for e in part.entries if e.get("type") != _METADATA))
-            if told := [entry for entry in part.entries if entry.get("type") == _METADATA]:
-                known = {key: value for key, value in told[-1].items() if key != "type"}
-                yield SessionFile(f"{file}.meta.json", [json.dumps(known)])
-    yield SessionFile(f"{session}.jsonl", lines_of(main_of(parts)))
+        if part.subpath and (path := path_of(session, part.subpath)):
+            yield SessionFile(path, lines_of(entry for entry in part.entries if entry.get("type") != METADATA))
+            if told := [entry for entry in part.entries if entry.get("type") == METADATA]:
+                yield SessionFile(metadata_path(path), [metadata_of(told[-1])])
+    yield SessionFile(path_of(session, ""), lines_of(main_of(parts)))
+
+
+def path_of(session: str, subpath: str) -> str:
+    """Name the file of a transcript; empty if its subpath could name anything else than a file of the session."""
+    if not subpath:
+        return f"{session}.jsonl"
+    return f"{session}/{subpath}.jsonl" if _SUBPATH.fullmatch(subpath) else ""
+
+
+def metadata_path(path: str) -> str:
+    """Name the file that describes the subagent whose transcript is at `path`."""
+    return f"{path.removesuffix('.jsonl')}.meta.json"
+
+
+def metadata_of(entry: Entry) -> str:
+    """Write what describes a subagent."""
+    return json.dumps({key: value for key, value in entry.items() if key != "type"})
 
 
 def main_of(parts: Sequence[SessionPart]) -> list[dict[str, Any]]:
@@ -45,7 +59,10 @@ def main_of(parts: Sequence[SessionPart]) -> list[dict[str, Any]]:
 
 def lines_of(entries: Iterable[Entry]) -> list[str]:
     """Write entries as lines of JSON."""
+    return [line_of(entry) for entry in entries]
+
+
+def line_of(entry: Entry) -> str:
+    """Write an entry as a line of JSON."""
     # Claude Code looks for `{"type":` at the beginning of a line.
-    return [
-        json.dumps({"type": entry.get("type"), **entry}, ensure_ascii=False, separators=(",", ":")) for entry in entries
-    ]
+    return json.dumps({"type": entry.get("type"), **entry}, ensure_ascii=False, separators=(",", ":"))

@@ -18,10 +18,10 @@ from peerbot.journal.journal import Journal
 from peerbot.journal.memory import Memory
 from peerbot.journal.open import must_exist, open_storage
 from peerbot.journal.storage import Storage
+from peerbot.outside import OutsideSettings
 from peerbot.protocol.documents import SessionPart
 from peerbot.protocol.session_files import files_of, lines_of, main_of
 from peerbot.protocol.sessions import WORKSPACE, unpack
-from peerbot.settings import OutsideSettings
 from peerbot.slack.addresses import thread_at
 
 

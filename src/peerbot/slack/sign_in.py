@@ -48,43 +48,42 @@ def issuer_of(api_url: str) -> str:
 
 
 class SignIn:
-    """Asks one Slack who people are. `back` is the address to which Slack sends them back.
+    """Asks one Slack who people are. `back` is always the address to which Slack sends them back.
 
     `http` belongs to its owner. Methods raise `Refused` with a sentence if Slack's answer proves nothing, and
     `Unavailable` if Slack does not answer.
     """
 
-    def __init__(self, http: aiohttp.ClientSession, *, issuer: str, client_id: str, secret: str, back: str) -> None:
+    def __init__(self, http: aiohttp.ClientSession, *, issuer: str, client_id: str, secret: str) -> None:
         self._http = http
         self._issuer = issuer
         self._client_id = client_id
         self._secret = secret
-        self._back = back
         self._keys: dict[str, jwt.PyJWK] = {}
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
 
-    def address(self, *, state: str, nonce: str, team: str) -> str:
+    def address(self, *, back: str, state: str, nonce: str, team: str) -> str:
         """Where a person signs in. Slack always gets a nonce: without one it writes an empty one."""
         asked = {
             "response_type": "code",
             "scope": " ".join(SCOPES),
             "client_id": self._client_id,
-            "redirect_uri": self._back,
+            "redirect_uri": back,
             "state": state,
             "nonce": nonce,
             "team": team,
         }
         return f"{self._issuer}/openid/connect/authorize?{urlencode(asked)}"
 
-    async def who(self, code: str, *, nonce: str) -> Person:
+    async def who(self, code: str, *, nonce: str, back: str) -> Person:
         """Trade the code that Slack sent a person back with for who they are. Only the first trade of a code works."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
             "client_id": self._client_id,
             "client_secret": self._secret,
-            "redirect_uri": self._back,
+            "redirect_uri": back,
         }
         reply = await self._ask("POST", "/api/openid.connect.token", data=form)
         token = reply.get("id_token")

@@ -25,6 +25,7 @@ from peerbot.slack.marks import Mark
 from peerbot.slack.post import Poster
 from peerbot.slack.render import Answer, answer
 from peerbot.slack.words import GONE, missed
+from peerbot.thread.session_link import SessionUrl, no_page
 
 log = logger(__name__)
 
@@ -46,11 +47,20 @@ class Answers:
     `tries`: how often it asks if Slack fails at once. It reads the thread before each new try.
     """
 
-    def __init__(self, *, journal: Journal, poster: Poster, repositories: Repositories, tries: int = 4) -> None:
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        poster: Poster,
+        repositories: Repositories,
+        tries: int = 4,
+        session_url: SessionUrl = no_page,
+    ) -> None:
         self._tries = tries
         self._journal = journal
         self._poster = poster
         self._repositories = repositories
+        self._session_url = session_url
 
     async def until_it_is_next(self, conversation: Conversation, k: int) -> None:
         """Wait until the answer before turn `k`'s has its receipt. The caller sets the deadline."""
@@ -161,6 +171,7 @@ class Answers:
             seconds=turn.seconds,
             missed=missed(before) if before else "",
             with_file=with_file,
+            session_url=self._session_url(conversation),
         )
         button = allow_more_button(
             turn.notes, channel=conversation.channel, payer=await self._payer(conversation, turn)

@@ -7,7 +7,7 @@ entry, so that the event loop acks Slack between two of them.
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from peerbot.conversation.keys import Conversation
@@ -27,6 +27,8 @@ PAGE_PARTS = 120
 
 _KEPT_BYTES = 32 * 1024 * 1024
 _AT_ONCE = 4
+_ENTRIES = '"entries":'
+_LONGEST_HEAD = 2_000  # of a part before its entries
 
 
 class Place(NamedTuple):
@@ -47,6 +49,9 @@ class Place(NamedTuple):
         return f"{self.run}.{self.part}"
 
 
+_START = Place()
+
+
 class Steps(NamedTuple):
     """Steps as JSON, one text for each part; the place after them; and whether there are more."""
 
@@ -64,7 +69,7 @@ class Parts:
         self._kept_bytes = 0
         self._few = asyncio.Semaphore(_AT_ONCE)
 
-    async def places(self, conversation: Conversation, turn: int, after: Place = Place()) -> list[Place]:
+    async def places(self, conversation: Conversation, turn: int, after: Place = _START) -> list[Place]:
         """List the parts of a turn after a place, in order. Raises what the journal raises."""
         keys = await self._journal.session_parts(conversation, turn)
         found = (Place(*place) for key in keys if (place := paths.parse_session_part(key)))
@@ -142,34 +147,46 @@ def opened(data: bytes) -> tuple[str, Iterator[tuple[int, Entry]]]:
 
     Raises `ValueError`, also while the entries are read. An entry that is no object is left out.
     """
-    text = data.decode()
-    head, found, _ = text.partition('"entries":')
-    if not found:
-        raise ValueError("no entries")
-    about = json.loads(f"{head.rstrip().rstrip(',')}}}")
+    about, entries = transcript_at(data.decode(), 0)
     subpath = about.get("subpath", "")
-    return (subpath if isinstance(subpath, str) else ""), _entries(text, len(head) + len(found))
+    return (subpath if isinstance(subpath, str) else ""), entries
 
 
-def _entries(text: str, at: int) -> Iterator[tuple[int, Entry]]:
+def transcript_at(text: str, at: int) -> tuple[Entry, Generator[tuple[int, Entry], None, int]]:
+    """Open the `SessionPart` that begins at a place of a JSON text: what is before its entries, and these.
+
+    The generator's return value is the place after the list of entries. Raises as `opened` does.
+    """
+    found = text.find(_ENTRIES, at, at + _LONGEST_HEAD)
+    if found < 0:
+        raise ValueError("no entries")
+    about = json.loads(f"{text[at:found].rstrip().rstrip(',')}}}")
+    if not isinstance(about, dict):
+        raise ValueError("no part of a transcript")
+    return about, _entries(text, found + len(_ENTRIES))
+
+
+def _entries(text: str, at: int) -> Generator[tuple[int, Entry], None, int]:
     decoder = json.JSONDecoder()
-    at = _skip(text, at)
+    at = skip(text, at)
     if text[at : at + 1] != "[":
         raise ValueError("no list of entries")
-    at, number = _skip(text, at + 1), 0
+    at, number = skip(text, at + 1), 0
     while text[at : at + 1] != "]":
         value, at = decoder.raw_decode(text, at)
         if isinstance(value, dict):
             yield number, value
         number += 1
-        at = _skip(text, at)
+        at = skip(text, at)
         if text[at : at + 1] == ",":
-            at = _skip(text, at + 1)
+            at = skip(text, at + 1)
         elif text[at : at + 1] != "]":
             raise ValueError("the list of entries does not end")
+    return at + 1
 
 
-def _skip(text: str, at: int) -> int:
+def skip(text: str, at: int) -> int:
+    """Find the next place that is no white space."""
     while text[at : at + 1] in (" ", "\n", "\r", "\t") and at < len(text):
         at += 1
     return at

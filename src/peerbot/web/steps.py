@@ -245,9 +245,7 @@ def _change(result: object) -> Change | None:
     for hunk in result["structuredPatch"]:
         lines = [line for line in hunk.get("lines", ()) if isinstance(line, str)] if isinstance(hunk, Mapping) else []
         if lines and left > 0:
-            hunks.append(
-                Hunk(old=_number(hunk, "oldStart"), new=_number(hunk, "newStart"), lines=_lines(lines[:left]))
-            )
+            hunks.append(Hunk(old=_number(hunk, "oldStart"), new=_number(hunk, "newStart"), lines=_lines(lines[:left])))
             left -= len(lines)
     created = _word(result, "type") == "create"
     if created and not hunks and (content := _word(result, "content")):

@@ -18,6 +18,7 @@ from peerbot.local.slack.client import Client
 from peerbot.local.slack.door import Door
 from peerbot.local.slack.faults import Call, Faults
 from peerbot.local.slack.files import FilePart, Files
+from peerbot.local.slack.openid import OpenId
 from peerbot.local.slack.shapes import BOT_USER, ChannelKind, Object, UserKind
 from peerbot.local.slack.socketmode import Ack, SocketMode
 from peerbot.local.slack.store import Store
@@ -58,6 +59,7 @@ class LocalSlack:
         self._files.may_read = self._api.may_read_files
         self.client = Client(self._world, self._sockets, self.views, self.send_event)
         self._door = Door(self)
+        self.openid = OpenId(self._world, self._door.secret)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -65,11 +67,13 @@ class LocalSlack:
         app = web.Application()
         app.add_routes(
             [
+                web.post("/api/openid.connect.token", self.openid.token),
                 web.route("*", "/api/{method}", self._api.handle),
                 web.get("/link/", self._sockets.handle),
                 web.post("/upload/v1/{ticket}", self._files.receive),
                 web.get("/files-pri/{file}/{name:.*}", self._files.download),
                 *self._door.routes(),
+                *self.openid.routes(),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
