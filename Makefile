@@ -7,7 +7,7 @@ LINT := $(VENV)/lint/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test unit slow states crashes chaos debian-test cluster-test cluster-bench check bench install web npm tools lock docs clean
+.PHONY: help run test unit slow states crashes chaos browser-test debian-test cluster-test cluster-bench check bench install web npm tools lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -35,6 +35,9 @@ crashes: $(VENV)/.dev ## End dispatchers and workers before and after each of th
 chaos: $(VENV)/.dev ## Hold 500 conversations while everything dies, and look from outside whether all ended well
 	@$(BIN)/python -m pytest tests/chaos -m chaos -s $(ARGS)
 
+browser-test: $(VENV)/.dev web ## Use the pages with Debian's Chromium (packages chromium and fonts-noto-color-emoji)
+	@$(BIN)/python -m pytest tests/browser -m browser $(ARGS)
+
 debian-test: ## Run `make run` and `make test` on a minimal Debian 12, as an ordinary user (root, debootstrap)
 	@$(PYTHON) tests/debian/check.py $(ARGS)
 
@@ -44,7 +47,7 @@ cluster-test: $(VENV)/.dev ## Start a Kubernetes cluster of our own (root, Go 1.
 cluster-bench: $(VENV)/.dev ## Measure what we add in a cluster, beside a bare pod (as cluster-test)
 	@$(BIN)/python tests/cluster/run.py --bench $(ARGS)
 
-check: $(VENV)/.dev $(VENV)/.lint tools ## Lint, check types, layers and spelling, compare what is made from other things
+check: $(VENV)/.dev $(VENV)/.lint web tools ## Lint, check types, layers and spelling, compare what is made from other things
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/python scripts/web_modules.py --check
 	@$(BIN)/deno fmt --check --quiet && $(BIN)/deno lint --quiet && $(BIN)/deno check --quiet $$(git ls-files 'src/peerbot/web/static/*.js')

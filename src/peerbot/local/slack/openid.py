@@ -1,7 +1,7 @@
 """The local Slack as an OpenID provider: who somebody is, for the session page (Sign in with Slack).
 
 Loopback is no protection, since the agent's sandbox reaches it, too. So a browser may say who it is only with the
-door's secret: the terminal shows it, and the browser keeps it in a cookie.
+chat page's key: it has it in a cookie, or a person pastes it from the terminal.
 """
 
 import base64
@@ -17,13 +17,13 @@ import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from peerbot.local.slack.page import Page
 from peerbot.local.slack.shapes import TEAM, Object
 from peerbot.local.slack.world import World
 from peerbot.web.assets import PAGE_HEADERS
 
 CODE_SECONDS = 600.0
 TOKEN_SECONDS = 300
-DOOR_COOKIE = "peerbot-door"
 _PATH = "/openid/connect/authorize"
 _ASKED = ("client_id", "redirect_uri", "state", "nonce", "scope", "response_type", "team")
 _MOST_CODES = 100
@@ -42,17 +42,18 @@ class _Code:
 class OpenId:
     """Slack's OpenID Connect, for the one app of this workspace. Its keys are new with each start."""
 
-    def __init__(self, world: World, door_secret: str) -> None:
+    def __init__(self, world: World, page: Page) -> None:
         self.client_id = "1000000000001.1000000000002"
         self.client_secret = secrets.token_hex(16)
         self._world = world
-        self._door_secret = door_secret
+        self._page = page
         self._codes: dict[str, _Code] = {}
         self._made: rsa.RSAPrivateKey | None = None
 
     def routes(self) -> list[web.RouteDef]:
-        """The paths of the provider, except for `openid.connect.token`, which is among the Web API's methods."""
+        """The paths of the provider. They come before those of the Web API."""
         return [
+            web.post("/api/openid.connect.token", self._token),
             web.get(_PATH, self._authorize),
             web.post(_PATH, self._enter),
             web.get("/openid/connect/keys", self._keys),
@@ -69,7 +70,7 @@ class OpenId:
         self._codes[code] = _Code(user, back, nonce, now + CODE_SECONDS)
         return code
 
-    async def token(self, request: web.Request) -> web.Response:
+    async def _token(self, request: web.Request) -> web.Response:
         """`openid.connect.token`: trade a code, once."""
         form = await request.post()
         given = {name: str(form.get(name, "")) for name in ("code", "client_id", "client_secret", "redirect_uri")}
@@ -113,7 +114,7 @@ class OpenId:
         back = urlsplit(asked.get("redirect_uri", ""))
         if asked.get("client_id") != self.client_id or back.hostname not in ("127.0.0.1", "localhost"):
             return _page("This app is not known here", "<p>The address or the app is wrong.</p>", 400)
-        if not self._opened(request.cookies.get(DOOR_COOKIE, "")):
+        if not self._page.knows(request):
             return _page("Is it you?", _ASK_KEY, 401)
         chosen = self._world.users.get(request.query.get("user", ""))
         if chosen is not None and not chosen["is_bot"]:
@@ -129,15 +130,12 @@ class OpenId:
         return _page("Sign in as", f"<ul>{rows}</ul>", 200)
 
     async def _enter(self, request: web.Request) -> web.Response:
-        key = str((await request.post()).get("key", "")).strip()
-        if not self._opened(key):
+        given = str((await request.post()).get("key", "")).strip()
+        if not hmac.compare_digest(given.encode(), self._page.key.encode()):
             return _page("This is not the key", _ASK_KEY, 401)
         reply = web.Response(status=303, headers=PAGE_HEADERS | {"Location": request.path_qs})
-        reply.set_cookie(DOOR_COOKIE, key, path="/", httponly=True, samesite="Lax")
+        self._page.let_in(reply)
         return reply
-
-    def _opened(self, key: str) -> bool:
-        return hmac.compare_digest(key.encode(), self._door_secret.encode())
 
     async def _keys(self, _: web.Request) -> web.Response:
         public = jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
@@ -169,7 +167,8 @@ class OpenId:
 
 
 _ASK_KEY = (
-    "<p>Paste the key that the terminal shows beside the address of the session pages. The agent does not have it.</p>"
+    "<p>Open the chat page in this browser first, by the address that the terminal shows. Or paste the key from it, the "
+    "part after “key=”. The agent does not have it.</p>"
     '<form method="post"><label>Key <input name="key" type="password" autocomplete="off"></label> '
     "<button>Go on</button></form>"
 )
