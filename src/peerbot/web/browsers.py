@@ -85,7 +85,8 @@ class Cookies:
         return found if found.until > time.time() else None
 
     def _name(self, kind: type[Signed]) -> str:
-        name = "peerbot" if kind is Browser else "peerbot-sign-in"
+        # A cookie is for a host whatever the port: another PeerBot on this machine has names of its own.
+        name = f"peerbot-{'session' if kind is Browser else 'sign-in'}-{self._key.hex()[:8]}"
         return f"__Host-{name}" if self._secure else name
 
     def _sealed(self, signed: Signed) -> str:

@@ -1,8 +1,8 @@
 """The session page: what an agent did in a thread, for those who may read the channel (decision 0033).
 
 Everything is below `/sessions/`. The page is a shell that anybody gets; it holds nothing. What it shows it asks for,
-and each answer goes to somebody who has signed in with Slack, and whom Slack lets read the channel. A conversation that is
-unknown and one that is forbidden get the same answer.
+and each answer goes to somebody who has signed in with Slack, and whom Slack lets read the channel. A conversation that
+is unknown and one that is forbidden get the same answer.
 
 =================================================  ==========================================================
 `GET  /sessions/`                                  the shell
@@ -73,7 +73,9 @@ NONE = _Said(
     error="none",
     words="There is no such session, or Slack does not say that you may read its channel.",
 )
-SIGN_IN = _Said(error="sign_in", words="Sign in with Slack to see this session.")
+SIGN_IN = _Said(
+    error="sign_in", words="It shows what the agent did in a thread. People see it who can read the channel in Slack."
+)
 
 
 class SessionPage:

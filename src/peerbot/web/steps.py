@@ -32,6 +32,8 @@ _BOOKKEEPING = frozenset(
 _TITLES = ("description", "file_path", "notebook_path", "command", "pattern", "url", "query", "prompt", "skill", "path")
 """The arguments of tools that say best what a call is for, the best first."""
 
+_TODO = {"completed": "✓", "in_progress": "▸"}
+
 Entry = Mapping[str, Any]
 Kind = Literal["said", "thought", "tool", "result", "told", "event", "unreadable", "unknown"]
 
@@ -189,7 +191,7 @@ def _blocks(entry: Entry) -> list[Entry]:
     content = _mapping(entry, "message").get("content")
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
-    return [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []
+    return _items(content)
 
 
 def _text_of(block: Entry) -> str:
@@ -210,6 +212,8 @@ def _arguments(arguments: object) -> str:
         return "" if arguments is None else str(arguments)
     if isinstance(command := arguments.get("command"), str):
         return command
+    if todos := _items(arguments.get("todos")):
+        return "\n".join(f"{_TODO.get(_word(each, 'status'), '○')} {_word(each, 'content')}" for each in todos)
     return json.dumps(arguments, ensure_ascii=False, indent=2)
 
 
@@ -230,11 +234,18 @@ def _result(content: object) -> str:
 
 
 def _title(arguments: Entry) -> str:
+    for todo in _items(arguments.get("todos")):
+        if _word(todo, "status") == "in_progress":
+            return _one_line(_word(todo, "activeForm") or _word(todo, "content"))
     for name in _TITLES:
         value = arguments.get(name)
         if isinstance(value, str) and value.strip():
-            return masked(" ".join(shown(value[: 4 * _TITLE_CHARS]).split()))[:_TITLE_CHARS]
+            return _one_line(value)
     return ""
+
+
+def _one_line(text: str) -> str:
+    return masked(" ".join(shown(text[: 4 * _TITLE_CHARS]).split()))[:_TITLE_CHARS]
 
 
 def _change(result: object) -> Change | None:
@@ -262,6 +273,10 @@ def _lines(lines: list[str]) -> list[str]:
     text = masked("\n".join(shown(line.replace("\n", " "))[:2_000] for line in lines))
     # A masked key has one line where there were many.
     return [line if line[:1] in "+- " else f" {line}" for line in text.split("\n")]
+
+
+def _items(value: object) -> list[Entry]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def _word(value: Entry, name: str) -> str:

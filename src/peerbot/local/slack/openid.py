@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlencode, urlsplit
@@ -49,6 +50,8 @@ class OpenId:
         self._page = page
         self._codes: dict[str, _Code] = {}
         self._made: rsa.RSAPrivateKey | None = None
+        self.sign: Callable[[Object], str] = self.signed
+        """Makes the token of somebody's claims; another function is a fault."""
 
     def routes(self) -> list[web.RouteDef]:
         """The paths of the provider. They come before those of the Web API."""
@@ -85,7 +88,7 @@ class OpenId:
         if kept.back != given["redirect_uri"]:
             return web.json_response({"ok": False, "error": "bad_redirect_uri"})
         access = f"xoxp-{secrets.token_hex(16)}"
-        token = self.signed(self._claims(kept, access))
+        token = self.sign(self._claims(kept, access))
         return web.json_response({"ok": True, "access_token": access, "token_type": "Bearer", "id_token": token})
 
     def signed(self, claims: Object) -> str:
@@ -167,8 +170,8 @@ class OpenId:
 
 
 _ASK_KEY = (
-    "<p>Open the chat page in this browser first, by the address that the terminal shows. Or paste the key from it, the "
-    "part after “key=”. The agent does not have it.</p>"
+    "<p>Open the chat page in this browser first, by the address that the terminal shows. Or paste the key from it, "
+    "the part after “key=”. The agent does not have it.</p>"
     '<form method="post"><label>Key <input name="key" type="password" autocomplete="off"></label> '
     "<button>Go on</button></form>"
 )

@@ -60,7 +60,6 @@ function Notice({ title, words, to = "", again = false, other = false }) {
     <p>${words}</p>
     ${again && html`<p><a class="button primary" href=${address}>Sign in with Slack</a></p>`}
     ${other && html`<p><a class="button" href=${address}>Sign in as somebody else</a></p>`}
-    ${again && html`<p class="dim small">You see the sessions of the channels that you can read in Slack.</p>`}
   </main>`;
 }
 

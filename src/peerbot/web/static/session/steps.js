@@ -95,7 +95,8 @@ function OneStep({ turn, step }) {
 
 /** @param {string} text */
 function firstLine(text) {
-  return text.trim().split("\n", 1)[0].slice(0, 160);
+  const lines = text.trim().split("\n");
+  return (lines.find((line) => line && !/^<[^>]*>$/.test(line)) || lines[0]).slice(0, 160);
 }
 
 /** @param {{step: Step}} props */
