@@ -148,9 +148,10 @@ async def _doctor(options: argparse.Namespace) -> int:
 
 
 async def _manifest(_: argparse.Namespace) -> int:
+    from peerbot.outside import load_outside  # noqa: PLC0415
     from peerbot.slack.manifest import as_yaml  # noqa: PLC0415
 
-    print(as_yaml(), end="")
+    print(as_yaml(load_outside().peerbot_public_url or ""), end="")
     return GOOD
 
 

@@ -9,7 +9,7 @@ from peerbot.settings import Settings, store_url
 
 
 class OutsideSettings(Environment):
-    """The few settings that it takes to read the journal, Slack and GitHub from outside.
+    """The few settings that it takes to read the journal, Slack and GitHub from outside, and to describe the app.
 
     Without its token, Slack or GitHub is not read.
     """
@@ -21,6 +21,7 @@ class OutsideSettings(Environment):
     gcs_bucket_name: str = Settings.model_fields["gcs_bucket_name"].default
     gcs_project_id: str | None = None
     peerbot_store: str | None = None
+    peerbot_public_url: str | None = None
 
     @property
     def store_url(self) -> str:

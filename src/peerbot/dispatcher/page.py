@@ -8,13 +8,16 @@ from contextlib import AsyncExitStack
 import aiohttp
 
 from peerbot.conversation.documents import Input
+from peerbot.dispatcher.serve import Server
 from peerbot.dispatcher.services import Services
 from peerbot.environment import listed
+from peerbot.journal.journal import Journal
 from peerbot.settings import Settings
 from peerbot.slack.readers import Readers
 from peerbot.slack.sign_in import SignIn, issuer_of
 from peerbot.slack.text import mentioned_users, readable
 from peerbot.slack.words import how_it_ended, note_words
+from peerbot.web.health import health_app
 from peerbot.web.overview import Words
 from peerbot.web.session_page import SessionPage
 
@@ -41,6 +44,17 @@ async def open_page(settings: Settings, services: Services, stack: AsyncExitStac
     )
     stack.push_async_callback(page.close)
     return page
+
+
+async def serve_front(server: Server, settings: Settings, journal: Journal, page: SessionPage | None, most: int) -> int:
+    """Serve `/health`, `/ready` and the page, for up to `most` connections; returns the port."""
+    app = health_app(journal)
+    if page:
+        page.add_to(app)
+    _, port = await server.serve(app, settings.port, "PORT", most)
+    if page:
+        page.listening(port)
+    return port
 
 
 def _words(services: Services) -> Words:

@@ -22,7 +22,7 @@ from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.choices import Choices
 from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.front import make_desk
-from peerbot.dispatcher.page import open_page
+from peerbot.dispatcher.page import open_page, serve_front
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
 from peerbot.dispatcher.reconcile import Reconciler
@@ -62,7 +62,6 @@ from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
 from peerbot.turns.turns import Turns
 from peerbot.web.connections import MOST
-from peerbot.web.health import health_app
 from peerbot.web.session_page import SessionPage
 
 log = logger(__name__)
@@ -178,12 +177,7 @@ class Wire:
         log.info("file_limit", files=files)
         # A quarter of the files for workers, and as many for what we relay to; an eighth for probes.
         server = Server(self.stack, settings)
-        front = health_app(journal)
-        if page:
-            page.add_to(front)
-        _, health_port = await server.serve(front, settings.port, "PORT", min(MOST, files) // 8)
-        if page:
-            page.listening(health_port)
+        health_port = await serve_front(server, settings, journal, page, min(MOST, files) // 8)
         gateway_server, gateway_port = await server.serve(
             gateway.app(), settings.gateway_port, "GATEWAY_PORT", min(MOST, files // 4)
         )

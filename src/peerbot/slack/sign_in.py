@@ -22,8 +22,10 @@ from peerbot.logs import logger
 
 log = logger(__name__)
 
-SCOPES = ("openid", "profile")
-"""The user scopes: who somebody is, and in which workspace."""
+_SCOPES = "openid profile"  # as the manifest asks for them
+
+BACK = "/sessions/sign-in/back"
+"""The path to which Slack sends people back: a redirect URL of the app ends with it."""
 
 _SECONDS = 10.0
 _LEEWAY_SECONDS = 30
@@ -67,7 +69,7 @@ class SignIn:
         """Where a person signs in. Slack always gets a nonce: without one it writes an empty one."""
         asked = {
             "response_type": "code",
-            "scope": " ".join(SCOPES),
+            "scope": _SCOPES,
             "client_id": self._client_id,
             "redirect_uri": back,
             "state": state,
@@ -90,6 +92,20 @@ class SignIn:
         if not reply.get("ok") or not isinstance(token, str):
             raise Refused(f"Slack did not confirm who you are ({_word(reply.get('error'))}). Sign in again.")
         return _person(await self._claims(token), nonce)
+
+    async def try_app(self, back: str) -> str:
+        """Ask Slack about a code that there is not; returns Slack's word for what is wrong, `invalid_code` if all is well.
+
+        Raises `Unavailable`.
+        """
+        form = {
+            "grant_type": "authorization_code",
+            "code": "none",
+            "client_id": self._client_id,
+            "client_secret": self._secret,
+            "redirect_uri": back,
+        }
+        return _word((await self._ask("POST", "/api/openid.connect.token", data=form)).get("error"))
 
     async def _claims(self, token: str) -> Mapping[str, Any]:
         try:

@@ -33,7 +33,7 @@ from peerbot.errors import Busy, PeerBotError, Refused, Unavailable, Unreadable
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.slack.readers import Readers
-from peerbot.slack.sign_in import SignIn
+from peerbot.slack.sign_in import BACK, SignIn
 from peerbot.web.assets import PAGE_HEADERS, Assets, guarded
 from peerbot.web.browsers import SESSION_SECONDS, SIGN_IN_SECONDS, Browser, Cookies, SigningIn
 from peerbot.web.connections import known
@@ -46,9 +46,6 @@ from peerbot.web.watching import Viewer, Watching
 log = logger(__name__)
 
 ROOT = "/sessions"
-BACK = f"{ROOT}/sign-in/back"
-"""The path to which Slack sends people back after they signed in: the redirect URL ends with it."""
-
 _MOST_TEXT = 20_000_000
 _CHUNK = 256 * 1024
 
