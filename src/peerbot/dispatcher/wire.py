@@ -137,8 +137,7 @@ class Wire:
 
         Raises `PeerBotError` if something can't be opened.
         """
-        settings = self.settings
-        journal = await self._journal()
+        settings, journal = self.settings, await self._journal()
         services = await open_services(settings, journal, self.stack)
         money = self._money(journal, services.chosen.limits)
         page = await open_page(settings, services, self.stack)

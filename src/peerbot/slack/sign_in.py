@@ -44,6 +44,12 @@ class Person:
     user: str
 
 
+def brought_back(query: Mapping[str, str]) -> tuple[str, str]:
+    """Read what a person brings back from Slack: the state, and the code (empty if they did not sign in)."""
+    code = query.get("code", "")
+    return query.get("state", ""), code if len(code) < 1000 else ""
+
+
 def issuer_of(api_url: str) -> str:
     """Name the issuer of a Slack whose Web API is at this address: `https://slack.com` for Slack's own."""
     return api_url.rstrip("/").removesuffix("/api")

@@ -33,7 +33,7 @@ from peerbot.errors import Busy, PeerBotError, Refused, Unavailable, Unreadable
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.slack.readers import Readers
-from peerbot.slack.sign_in import BACK, SignIn
+from peerbot.slack.sign_in import BACK, SignIn, brought_back
 from peerbot.web.assets import PAGE_HEADERS, Assets, guarded
 from peerbot.web.browsers import SESSION_SECONDS, SIGN_IN_SECONDS, Browser, Cookies, SigningIn
 from peerbot.web.connections import known
@@ -233,14 +233,13 @@ class SessionPage:
 
     async def _from_slack(self, request: web.Request) -> web.Response:
         signing = self._cookies.read(request, SigningIn)
-        given = request.query.get("state", "")
-        if signing is None or not hmac.compare_digest(given.encode(), signing.state.encode()):
+        state, code = brought_back(request.query)
+        if signing is None or not hmac.compare_digest(state.encode(), signing.state.encode()):
             return self._failed("This sign-in took too long, or another one began since then.", "")
-        code = request.query.get("code", "")
-        if not code or len(code) > 1000:
+        if not code:
             return self._failed("You did not sign in.", signing.to)
         try:
-            person = await self._sign_in.who(code[:1000], nonce=signing.nonce, back=self._url + BACK)
+            person = await self._sign_in.who(code, nonce=signing.nonce, back=self._url + BACK)
         except (Refused, Unavailable) as error:
             return self._failed(str(error), signing.to)
         if person.team != self._readers.team:
@@ -256,7 +255,7 @@ class SessionPage:
             "PeerBot sign-in",
             "session/main.js",
             styles=["session/session.css"],
-            told={"failed": words, "to": to},
+            told={"refusal": words, "to": to},
             status=403,
         )
         self._cookies.drop(reply, SigningIn)

@@ -24,7 +24,7 @@ import { dollars, Turn } from "./turn.js";
 const about = told();
 
 function Page() {
-  if (about.failed) return html`<${Notice} title="You are not signed in" words=${about.failed} to=${about.to} again />`;
+  if (about.refusal) return html`<${Notice} title="You are not signed in" words=${about.refusal} to=${about.to} again />`;
   if (base === "/sessions") {
     return html`<${Notice} title="Sessions" words="Open a session from its thread in Slack: View session." />`;
   }
@@ -159,4 +159,4 @@ function Held({ usd }) {
 }
 
 show(html`<${Page} />`);
-if (!about.failed && base !== "/sessions") begin();
+if (!about.refusal && base !== "/sessions") begin();
