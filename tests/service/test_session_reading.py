@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 BOB = "U0BOB000001"
 TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
 PRINTS = f"run `echo {TOKEN}; printf '\\033[31m\\377\\n'; echo '<script>alert(1)</script>' > made.html; git add -A; "
-PRINTS += "git commit -qm made; seq 1 30000`"
+PRINTS += "git commit -qm made; seq 1 4500`"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -97,7 +97,7 @@ async def test_what_tools_print_is_bounded_and_masked_here_and_in_downloads(
     assert "\x1b" not in printed["text"]
     status, whole = await ada.get(f"/sessions/{conversation}/turns/1/steps/{printed['id']}")
     assert status == 200
-    assert b"\n29000\n" in whole or b"truncated" in whole
+    assert b"\n4499\n" in whole
     status, lines = await ada.get(f"/sessions/{conversation}/turns/1/transcript.jsonl")
     assert status == 200
     entries = [json.loads(line) for line in lines.splitlines()]
