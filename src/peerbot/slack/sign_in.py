@@ -100,7 +100,7 @@ class SignIn:
         return _person(await self._claims(token), nonce)
 
     async def try_app(self, back: str) -> str:
-        """Ask Slack about a code that there is not; returns Slack's word for what is wrong, `invalid_code` if all is well.
+        """Ask Slack about a code that there is not; returns its word for what is wrong: `invalid_code` if all is well.
 
         Raises `Unavailable`.
         """

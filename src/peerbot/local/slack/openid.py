@@ -117,7 +117,7 @@ class OpenId:
         back = urlsplit(asked.get("redirect_uri", ""))
         if asked.get("client_id") != self.client_id or back.hostname not in ("127.0.0.1", "localhost"):
             return _page("This app is not known here", "<p>The address or the app is wrong.</p>", 400)
-        if not self._page.knows(request):
+        if not self._page.is_open_to(request):
             return _page("Is it you?", _ASK_KEY, 401)
         chosen = self._world.users.get(request.query.get("user", ""))
         if chosen is not None and not chosen["is_bot"]:
@@ -180,6 +180,7 @@ _ASK_KEY = (
 def _page(title: str, body: str, status: int) -> web.Response:
     text = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<link rel="icon" href="data:,">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"></head>'
         f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>\n"

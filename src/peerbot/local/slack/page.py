@@ -1,7 +1,7 @@
 """The chat page: the local Slack as people see it, in a browser on this machine.
 
-Whoever has the page's key may be anybody of the workspace there. The agent's sandbox reaches loopback, too, so the key is
-what keeps it out: it is in the address that a person's terminal prints, and then in a cookie.
+Whoever has the page's key may be anybody of the workspace there. The agent's sandbox reaches loopback, too, so the key
+is what keeps it out: it is in the address that a person's terminal prints, and then in a cookie.
 """
 
 import contextlib
@@ -39,10 +39,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Page:
-    """The page's addresses: `/`, `/archives/…` (a message's own), `/static/…`, and `/page/…` for what the page asks for.
+    """The page's addresses: `/`, `/archives/…` (a message's own), `/static/…`, and `/page/…` for what the page asks.
 
-    `about` is what the page says of the world around it; `hood` looks under the hood of a thread. Who runs the world sets
-    them.
+    `about` is what the page says of the world around it; `hood` looks under the hood of a thread. Who runs the world
+    sets them.
     """
 
     def __init__(self, slack: "LocalSlack", world: World, files: Files, changes: Changes, store: Store) -> None:
@@ -75,13 +75,17 @@ class Page:
         """The key. The agent must never see it."""
         return self._key
 
-    def knows(self, request: web.Request) -> bool:
+    def is_open_to(self, request: web.Request) -> bool:
         """Whether the browser of a request has the key."""
         return hmac.compare_digest(request.cookies.get(self._cookie, "").encode(), self._key.encode())
 
     def let_in(self, reply: web.StreamResponse) -> None:
         """Give a browser the key."""
         reply.set_cookie(self._cookie, self._key, httponly=True, samesite="Strict", path="/")
+
+    def knows(self, user: str) -> bool:
+        """Whether there is such a person in the workspace."""
+        return user in self._world.users
 
     def close(self) -> None:
         """End the streams, which would keep the server from stopping."""
@@ -115,7 +119,7 @@ class Page:
 
     def _guarded(self, handler: Handler, *, open_to_all: bool = False) -> Handler:
         async def known(request: web.Request) -> web.StreamResponse:
-            if not open_to_all and not self.knows(request):
+            if not open_to_all and not self.is_open_to(request):
                 return _refused(
                     401, "no_key", "This page was opened without its key. Open the address in your terminal."
                 )
@@ -144,11 +148,10 @@ class Page:
         given = request.query.get("key")
         if given is not None and hmac.compare_digest(given.encode(), self._key.encode()):
             # Away from the address bar, where people copy it, and the history.
-            seen = web.HTTPSeeOther("/")
+            seen = web.Response(status=303, headers={"Location": "/", **_MORE})
             self.let_in(seen)
-            seen.headers.update(_MORE)
             return seen
-        known = self.knows(request)
+        known = self.is_open_to(request)
         try:
             page = self._loaded().page
         except SettingsError as error:

@@ -24,7 +24,9 @@ import { dollars, Turn } from "./turn.js";
 const about = told();
 
 function Page() {
-  if (about.refusal) return html`<${Notice} title="You are not signed in" words=${about.refusal} to=${about.to} again />`;
+  if (about.refusal) {
+    return html`<${Notice} title="You are not signed in" words=${about.refusal} to=${about.to} again />`;
+  }
   if (base === "/sessions") {
     return html`<${Notice} title="Sessions" words="Open a session from its thread in Slack: View session." />`;
   }

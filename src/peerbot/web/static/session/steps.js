@@ -10,7 +10,8 @@ import { base, search } from "./state.js";
 
 /** @typedef {import("./state.js").Step} Step */
 
-const A_BLOCK = 40;
+const A_BLOCK = 12;
+const A_ROW = 27; // pixels, about
 const LANGUAGES = /** @type {Record<string, string>} */ ({ Bash: "bash" });
 
 /**
@@ -56,7 +57,8 @@ class Block extends Component {
   /** @override */
   render() {
     const { turn, steps } = /** @type {any} */ (this.props);
-    return html`<div class="block">${
+    const size = { containIntrinsicBlockSize: `auto ${steps.length * A_ROW}px` };
+    return html`<div class="block" style=${size}>${
       steps.map((/** @type {Step} */ step) => h(OneStep, { key: step.key, turn, step }))
     }</div>`;
   }
