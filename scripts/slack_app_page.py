@@ -52,9 +52,9 @@ that are missing. It can't see which events the app is subscribed to.
 ```
 
 The redirect URL has to begin with `https://`. It has to be reachable for your people's browsers, and not for Slack.
-**Do not switch on PKCE** in the app's settings: the app would become a public client, which can't be undone, and PeerBot
-has a secret instead. **Basic Information → App Credentials** shows the Client ID and the Client Secret: they are your
-`SLACK_CLIENT_ID` and `SLACK_CLIENT_SECRET`.
+**Do not switch on PKCE** in the app's settings: the app would become a public client, which can't be undone, and
+PeerBot has a secret instead. **Basic Information → App Credentials** shows the Client ID and the Client Secret: they
+are your `SLACK_CLIENT_ID` and `SLACK_CLIENT_SECRET`.
 
 ## Scopes
 

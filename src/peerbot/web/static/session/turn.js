@@ -138,7 +138,9 @@ function clockOf(at) {
 function Did({ turn, newest }) {
   const steps = stepsOf(turn.number);
   const [open, setOpen] = useState(newest);
-  const shown = steps.shown.value;
+  const all = steps.shown.value;
+  const last = all.at(-1);
+  const shown = last?.kind === "said" && last.text.trim() === turn.words.trim() ? all.slice(0, -1) : all; // the answer
   const state = steps.state.value;
   useEffect(() => {
     if ((open || search.value) && !streamed(turn.number)) load(turn.number);
