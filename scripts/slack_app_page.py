@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from peerbot.slack.manifest import APP_SCOPE, as_yaml, events_table, scopes_table
+from peerbot.slack.manifest import APP_SCOPE, as_yaml, events_table, scopes_table, sign_in_yaml
 
 PAGE = Path(__file__).parents[1] / "docs" / "slack-app.md"
 TEXT = f"""\
@@ -42,6 +42,20 @@ Open it at <https://api.slack.com/apps>, replace the manifest under **App Manife
 Reinstall to Workspace**. If you do not reinstall, the token keeps its old scopes. `peerbot doctor` names the scopes
 that are missing. It can't see which events the app is subscribed to.
 
+## Session pages
+
+[Session pages](sessions.md) need a few lines more: people sign in to them with Slack. With `PEERBOT_PUBLIC_URL` set,
+`peerbot manifest` prints them, too:
+
+```yaml
+{{sign_in}}
+```
+
+The redirect URL has to begin with `https://`. It has to be reachable for your people's browsers, and not for Slack.
+**Do not switch on PKCE** in the app's settings: the app would become a public client, which can't be undone, and
+PeerBot has a secret instead. **Basic Information → App Credentials** shows the Client ID and the Client Secret: they
+are your `SLACK_CLIENT_ID` and `SLACK_CLIENT_SECRET`.
+
 ## Scopes
 
 The scopes are the bot token's rights. No scope lets the bot into a channel: it hears and writes only in channels
@@ -60,7 +74,12 @@ The events are the messages that Slack sends to the bot. If you leave out a scop
 def main() -> int:
     """Write the page, or compare it; returns the exit code."""
     indented = "".join(f"   {line}\n" for line in as_yaml().splitlines()).rstrip("\n")
-    page = TEXT.format(manifest=indented, scopes=scopes_table(), events=events_table())
+    page = TEXT.format(
+        manifest=indented,
+        sign_in=sign_in_yaml("https://peerbot.example.com").rstrip("\n"),
+        scopes=scopes_table(),
+        events=events_table(),
+    )
     if "--check" not in sys.argv:
         PAGE.write_text(page)
     elif PAGE.read_text() != page:

@@ -103,7 +103,7 @@ async def _dispatcher(options: argparse.Namespace) -> int:
 
 
 async def _verify(options: argparse.Namespace) -> int:
-    from peerbot.settings import load_outside  # noqa: PLC0415
+    from peerbot.outside import load_outside  # noqa: PLC0415
     from peerbot.verify.app import verify  # noqa: PLC0415
 
     settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
@@ -117,7 +117,7 @@ async def _verify(options: argparse.Namespace) -> int:
 async def _cost(options: argparse.Namespace) -> int:
     from peerbot.costs.app import cost  # noqa: PLC0415
     from peerbot.costs.report import By  # noqa: PLC0415
-    from peerbot.settings import load_outside  # noqa: PLC0415
+    from peerbot.outside import load_outside  # noqa: PLC0415
 
     settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
     logs.configure("ERROR", readable=sys.stderr.isatty())
@@ -127,8 +127,8 @@ async def _cost(options: argparse.Namespace) -> int:
 
 
 async def _session_pull(options: argparse.Namespace) -> int:
+    from peerbot.outside import load_outside  # noqa: PLC0415
     from peerbot.sessions.pull import pull  # noqa: PLC0415
-    from peerbot.settings import load_outside  # noqa: PLC0415
 
     settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
     logs.configure("ERROR", readable=sys.stderr.isatty())
@@ -149,9 +149,10 @@ async def _doctor(options: argparse.Namespace) -> int:
 
 
 async def _manifest(_: argparse.Namespace) -> int:
+    from peerbot.outside import load_outside  # noqa: PLC0415
     from peerbot.slack.manifest import as_yaml  # noqa: PLC0415
 
-    print(as_yaml(), end="")
+    print(as_yaml(load_outside().peerbot_public_url or ""), end="")
     return GOOD
 
 

@@ -20,8 +20,11 @@ _BRANCH_PART = re.compile(r"(?!.*(?:\.\.|\.lock$|\.$))[A-Za-z0-9_][A-Za-z0-9._-]
 
 _IDS = {
     "peerbot_allowed_users": (re.compile(r"[UWS][A-Z0-9]{1,30}"), "people (U…) and user groups (S…)"),
+    "peerbot_session_operators": (re.compile(r"[UW][A-Z0-9]{1,30}"), "people (U…)"),
     "peerbot_allowed_channels": (re.compile(r"[CG][A-Z0-9]{1,30}"), "channels (C…)"),
 }
+
+_PUBLIC = re.compile(r"(https://[A-Za-z0-9.-]+|http://(127\.0\.0\.1|localhost))(:\d{1,5})?/?")
 
 _APP = re.compile(r"B[A-Z0-9]{1,30}(=\d{1,9}(\.\d{1,2})?)?")
 
@@ -86,6 +89,14 @@ class Settings(Environment):
         default=True, description="Whether the progress message is edited while the agent works."
     )
     slack_api_url: str = Field(default="https://slack.com/api/", description="The address of Slack's Web API.")
+
+    slack_client_id: str | None = Field(
+        default=None, description="The Slack app's client ID, with which people sign in to see sessions."
+    )
+    slack_client_secret: SecretStr | None = Field(
+        default=None,
+        description="The Slack app's client secret. A new one signs everybody out of the session pages.",
+    )
 
     github_token: SecretStr = Field(
         description="A GitHub token that may create repositories, push and open pull requests."
@@ -191,7 +202,18 @@ class Settings(Environment):
         default=None,
         description="The address at which workers reach the gateway. If it is not set: `http://127.0.0.1:GATEWAY_PORT`.",
     )
-    port: Port = Field(default=3000, description="The port for `/health` and `/ready`.")
+    port: Port = Field(default=3000, description="The port for `/health`, `/ready` and the session pages.")
+    peerbot_public_url: str | None = Field(
+        default=None,
+        description="The address at which people reach `PORT`, as `https://peerbot.example.com`. Then messages link to "
+        "session pages, which people see after they signed in with Slack. It needs `SLACK_CLIENT_ID` and "
+        "`SLACK_CLIENT_SECRET`. If it is not set, there are no session pages.",
+    )
+    peerbot_session_operators: str = Field(
+        default="",
+        description="The people who may see all sessions, whichever channels they may read: their ids (`U…`), with "
+        "commas between them.",
+    )
     gateway_port: Port = Field(default=3001, description="The gateway's port, which only workers use.")
 
     peerbot_drain_seconds: float = Field(
@@ -272,7 +294,7 @@ class Settings(Environment):
             raise ValueError("it takes `owner/name` and `owner/*`, with commas between them")
         return value
 
-    @field_validator("peerbot_allowed_users", "peerbot_allowed_channels")
+    @field_validator("peerbot_allowed_users", "peerbot_allowed_channels", "peerbot_session_operators")
     @classmethod
     def _ids(cls, value: str, info: ValidationInfo) -> str:
         wanted, named = _IDS[str(info.field_name)]
@@ -286,6 +308,22 @@ class Settings(Environment):
         if value is not None:
             raise ValueError("PeerBot does not support subscription tokens yet: use ANTHROPIC_API_KEY instead")
 
+    @field_validator("peerbot_public_url")
+    @classmethod
+    def _reachable(cls, value: str | None) -> str | None:
+        if value is not None and not _PUBLIC.fullmatch(value):
+            raise ValueError(
+                "it takes an address without a path, as https://peerbot.example.com (http:// only for 127.0.0.1)"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _all_for_pages(self) -> Self:
+        needed = {"SLACK_CLIENT_ID": self.slack_client_id, "SLACK_CLIENT_SECRET": self.slack_client_secret}
+        if self.peerbot_public_url and (missing := [name for name, value in needed.items() if value is None]):
+            raise ValueError(f"PEERBOT_PUBLIC_URL needs {' and '.join(missing)}, which Slack shows on the app's page")
+        return self
+
     @model_validator(mode="after")
     def _all_for_kubernetes(self) -> Self:
         if self.peerbot_runtime is Runtime.KUBERNETES:
@@ -297,7 +335,7 @@ class Settings(Environment):
     @property
     def store_url(self) -> str:
         """The journal's URL."""
-        return _store_url(self.peerbot_store, self.gcs_bucket_name)
+        return store_url(self.peerbot_store, self.gcs_bucket_name)
 
     @property
     def allowed_users(self) -> frozenset[str]:
@@ -343,26 +381,6 @@ class Settings(Environment):
         return listed(self.peerbot_server_tools)
 
 
-class OutsideSettings(Environment):
-    """The few settings that it takes to read the journal, Slack and GitHub from outside.
-
-    Without its token, Slack or GitHub is not read.
-    """
-
-    slack_bot_token: SecretStr | None = None
-    slack_api_url: str = Settings.model_fields["slack_api_url"].default
-    github_token: SecretStr | None = None
-    github_api_url: str = Settings.model_fields["github_api_url"].default
-    gcs_bucket_name: str = Settings.model_fields["gcs_bucket_name"].default
-    gcs_project_id: str | None = None
-    peerbot_store: str | None = None
-
-    @property
-    def store_url(self) -> str:
-        """The journal's URL."""
-        return _store_url(self.peerbot_store, self.gcs_bucket_name)
-
-
 def load(**values: Any) -> Settings:
     """Read the settings from the environment; `values` (by field name) win over it.
 
@@ -371,12 +389,8 @@ def load(**values: Any) -> Settings:
     return read(Settings, values, Settings.model_fields)
 
 
-def load_outside(**values: Any) -> OutsideSettings:
-    """Read `OutsideSettings` in the same way as `load`."""
-    return read(OutsideSettings, values, Settings.model_fields)
-
-
-def _store_url(store: str | None, bucket: str) -> str:
+def store_url(store: str | None, bucket: str) -> str:
+    """Choose the journal's URL."""
     return store or f"gs://{bucket}"
 
 

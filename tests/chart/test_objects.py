@@ -257,6 +257,43 @@ def test_no_token_is_in_any_object_but_the_secret(example: Path) -> None:
         }
 
 
+def test_a_session_page_gets_its_settings_its_secret_and_a_way_in_for_its_two_paths() -> None:
+    page = {
+        "publicUrl": "https://peerbot.example.com",
+        "slackClientId": "1.2",
+        "operators": ["U1", "U2"],
+        "ingress": {"enabled": True, "className": "nginx", "annotations": {"a/b": "c"}, "tlsSecretName": "tls"},
+        "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway", "namespace": "infra"}]},
+    }
+    off = render({"sessionPage": {"operators": ["U1"]}})
+    made = render({"sessionPage": page}, sets={**TOKENS, "secrets.slackClientSecret": "planted-5"})
+    ingress, route = made.one("Ingress", "peerbot-sessions"), made.one("HTTPRoute", "peerbot-sessions")
+
+    assert not off.kinds() & {"Ingress", "HTTPRoute"}
+    assert not {"PEERBOT_PUBLIC_URL", "SLACK_CLIENT_ID", "PEERBOT_SESSION_OPERATORS"} & off.environment().keys()
+    assert "slack-client-secret" not in off.secret()
+    assert made.environment().items() >= {
+        ("PEERBOT_PUBLIC_URL", "https://peerbot.example.com"),
+        ("SLACK_CLIENT_ID", "1.2"),
+        ("PEERBOT_SESSION_OPERATORS", "U1,U2"),
+    }
+    assert made.secret()["slack-client-secret"] == "planted-5"
+    assert {item["name"] for item in made.container()["env"] if "valueFrom" in item} >= {"SLACK_CLIENT_SECRET"}
+    (rule,) = ingress["spec"]["rules"]
+    assert rule["host"] == "peerbot.example.com"
+    backends = {path["path"]: path["backend"]["service"] for path in rule["http"]["paths"]}
+    service = {"name": "peerbot-dispatcher", "port": {"name": "health"}}
+    assert backends == {"/sessions": service, "/static": service}
+    assert ingress["spec"]["ingressClassName"] == "nginx"
+    assert ingress["spec"]["tls"] == [{"hosts": ["peerbot.example.com"], "secretName": "tls"}]
+    assert ingress["metadata"]["annotations"] == {"a/b": "c"}
+    (rule,) = route["spec"]["rules"]
+    assert [match["path"]["value"] for match in rule["matches"]] == ["/sessions", "/static"]
+    assert rule["backendRefs"] == [{"name": "peerbot-dispatcher", "port": 3000}]
+    assert route["spec"]["hostnames"] == ["peerbot.example.com"]
+    assert route["spec"]["parentRefs"] == [{"name": "gateway", "namespace": "infra"}]
+
+
 def test_helm_test_asks_the_doctor_with_the_dispatchers_own_settings_and_rights() -> None:
     made = render()
     doctor = made.one("Pod", "peerbot-doctor")

@@ -43,6 +43,31 @@ WRONG = {
         TOKENS,
         "autoscaling.minReplicas (5) is above autoscaling.maxReplicas (4).",
     ),
+    "a session page to which nobody could sign in": (
+        {"sessionPage": {"publicUrl": "https://peerbot.example.com"}},
+        {**TOKENS, "secrets.slackClientSecret": "planted"},
+        "sessionPage.slackClientId is not: nobody could sign in.",
+    ),
+    "a session page without its secret": (
+        {"sessionPage": {"publicUrl": "https://peerbot.example.com", "slackClientId": "1.2"}},
+        TOKENS,
+        "Not set: secrets.slackClientSecret",
+    ),
+    "a session page that is not safe on its way": (
+        {"sessionPage": {"publicUrl": "http://peerbot.example.com", "slackClientId": "1.2"}},
+        TOKENS,
+        "at '/sessionPage/publicUrl'",
+    ),
+    "a route to nowhere": (
+        {"sessionPage": {"ingress": {"enabled": True}}},
+        TOKENS,
+        "sessionPage.publicUrl is empty",
+    ),
+    "a route of no gateway": (
+        {"sessionPage": {"publicUrl": "https://a.b", "slackClientId": "1.2", "httpRoute": {"enabled": True}}},
+        {**TOKENS, "secrets.slackClientSecret": "planted"},
+        "sessionPage.httpRoute.parentRefs is empty",
+    ),
     "a budget that blocks every drain": (
         {"dispatcher": {"replicaCount": 1}, "podDisruptionBudget": {"enabled": True}},
         TOKENS,
@@ -181,6 +206,7 @@ def test_the_schema_closes_every_object_but_those_whose_keys_are_not_the_charts(
 
     assert open_maps(json.loads((CHART / "values.schema.json").read_text())) == [
         ".serviceAccount.annotations",
+        ".sessionPage.ingress.annotations",
         ".dispatcher.nodeSelector",
         ".dispatcher.affinity",
         ".worker.labels",

@@ -18,7 +18,7 @@ from peerbot.costs.report import By
 from peerbot.journal import paths
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
-from peerbot.settings import OutsideSettings
+from peerbot.outside import OutsideSettings
 
 SCRIPT = "Create a simple Python script that prints the first ten primes, and run it"
 NOVEMBER = datetime(2026, 11, 10, tzinfo=UTC)

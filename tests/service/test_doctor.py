@@ -119,6 +119,29 @@ async def test_without_model_claude_is_not_asked(system: System) -> None:
     assert system.model.requests == before
 
 
+async def test_a_session_page_is_looked_at_as_people_reach_it(system: System) -> None:
+    page = {
+        "SLACK_CLIENT_ID": system.slack.openid.client_id,
+        "SLACK_CLIENT_SECRET": system.slack.openid.client_secret,
+    }
+    dispatcher = await system.start(**page, PEERBOT_PUBLIC_URL="http://127.0.0.1:0")
+    try:
+        address = f"http://127.0.0.1:{await system.port()}"
+        _, found = await findings(system.environment | page | {"PEERBOT_PUBLIC_URL": address})
+        marks = {finding.check: finding.outcome for finding in found}
+        assert (marks["session_page"], marks["slack_sign_in"]) == ("good", "good")
+    finally:
+        await system.end(dispatcher)
+    wrong_page = page | {"PEERBOT_PUBLIC_URL": system.slack.url.rstrip("/"), "SLACK_CLIENT_SECRET": SECRET}
+    faults = {fault.check: fault for fault in await wrong(system.environment | wrong_page)}
+    assert faults.keys() == {"session_page", "slack_sign_in"}
+    assert "something else answers" in faults["session_page"].said
+    assert "not the app's client secret" in faults["slack_sign_in"].said
+    (fault,) = await wrong(system.environment | {"PEERBOT_PUBLIC_URL": "https://peerbot.example.com"})
+    assert fault.said.startswith("PEERBOT_PUBLIC_URL needs SLACK_CLIENT_ID and SLACK_CLIENT_SECRET")
+    assert fault.fix == "Set SLACK_CLIENT_ID and SLACK_CLIENT_SECRET."
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "check", "said", "fix"),
     [

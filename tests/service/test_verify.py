@@ -20,7 +20,7 @@ from system import System, eventually
 from peerbot.conversation.documents import Input, Marker, Posted, Run, RunStarted, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
 from peerbot.local.slack import Fault, LocalSlack
-from peerbot.settings import OutsideSettings
+from peerbot.outside import OutsideSettings
 from peerbot.verify.app import verify
 from peerbot.verify.report import Kind, Name, Report
 

@@ -35,10 +35,15 @@ ALLOWED = {
     "logs.py": {"event"},  # a line of our log
     "doctor/workflows.py": {"name", "type"},  # GitHub's
     "protocol/sessions.py": {"type"},  # a transcript of Claude Code
-    "sessions/pull.py": {"type"},  # a transcript of Claude Code
+    "protocol/session_files.py": {"type"},  # a transcript of Claude Code
     "runs/processes/sandbox.py": {"user"},  # a namespace of the kernel
     "environment.py": {"type"},  # pydantic's
+    "dispatcher/raising.py": {"nonce"},  # of a document of the journal
+    "web/assets.py": {"name"},  # a part of our own path
+    "web/downloads.py": {"type", "text", "message"},  # a transcript of Claude Code
     "web/health.py": {"status", "reason"},  # ours
+    "web/session_page.py": {"name", "team", "channel"},  # parts of our own paths
+    "web/steps.py": {"id", "text", "command", "type", "input"},  # a transcript of Claude Code
 }
 
 

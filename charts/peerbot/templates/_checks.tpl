@@ -1,7 +1,7 @@
 {{/* Checks of the values that a schema can't make. Each mistake has its own message. */}}
 {{- define "peerbot.checks" -}}
 {{- $v := .Values -}}
-{{- $own := compact (list $v.secrets.slackBotToken $v.secrets.slackAppToken $v.secrets.githubToken $v.secrets.anthropicApiKey) -}}
+{{- $own := compact (list $v.secrets.slackBotToken $v.secrets.slackAppToken $v.secrets.githubToken $v.secrets.anthropicApiKey $v.secrets.slackClientSecret) -}}
 {{- if and $v.secrets.existingSecret $v.externalSecret.enabled }}
 {{- fail "Set secrets.existingSecret or externalSecret.enabled, not both: the tokens come from one place." }}
 {{- end }}
@@ -14,6 +14,16 @@
 {{- if and $token (not (hasPrefix $prefix $token)) }}
 {{- fail (printf "secrets.%s is the wrong kind of token: set the one that begins with %s." $name $prefix) }}
 {{- end }}
+{{- end }}
+{{- $page := $v.sessionPage -}}
+{{- if and $page.publicUrl (not $page.slackClientId) }}
+{{- fail "sessionPage.publicUrl is set, and sessionPage.slackClientId is not: nobody could sign in. Slack shows it under Basic Information." }}
+{{- end }}
+{{- if and (or $page.ingress.enabled $page.httpRoute.enabled) (not $page.publicUrl) }}
+{{- fail "sessionPage.ingress or sessionPage.httpRoute is enabled, and sessionPage.publicUrl is empty: set the address, as https://peerbot.example.com." }}
+{{- end }}
+{{- if and $page.httpRoute.enabled (not $page.httpRoute.parentRefs) }}
+{{- fail "sessionPage.httpRoute.parentRefs is empty: name the gateway that the route belongs to." }}
 {{- end }}
 {{- if not (or $v.config.store $v.config.gcsBucketName) }}
 {{- fail "config.gcsBucketName and config.store are both empty: name a bucket, where PeerBot keeps conversations." }}
@@ -40,10 +50,15 @@ is no cluster to ask (helm template, GitOps tools), `lookup` finds nothing.
     "slack-app-token" "slackAppToken"
     "github-token" "githubToken"
     "anthropic-api-key" "anthropicApiKey"
+    "slack-client-secret" "slackClientSecret"
 -}}
 {{- $data := dict -}}
 {{- $missing := list -}}
-{{- range $key := list "slack-bot-token" "slack-app-token" "github-token" "anthropic-api-key" }}
+{{- $keys := list "slack-bot-token" "slack-app-token" "github-token" "anthropic-api-key" -}}
+{{- if .Values.sessionPage.publicUrl }}
+{{- $keys = append $keys "slack-client-secret" }}
+{{- end -}}
+{{- range $key := $keys }}
 {{- $value := index $values $key }}
 {{- with index $.Values.secrets $value }}
 {{- $_ := set $data $key (b64enc .) }}

@@ -58,6 +58,9 @@ SLACK_BOT_TOKEN: slack-bot-token
 SLACK_APP_TOKEN: slack-app-token
 GITHUB_TOKEN: github-token
 ANTHROPIC_API_KEY: anthropic-api-key
+{{- if .Values.sessionPage.publicUrl }}
+SLACK_CLIENT_SECRET: slack-client-secret
+{{- end }}
 {{- end -}}
 
 {{- define "peerbot.settings" -}}
@@ -115,6 +118,13 @@ SESSION_TIMEOUT_MINUTES: {{ .Values.config.sessionTimeoutMinutes | quote }}
 PEERBOT_QUESTION_MINUTES: {{ .Values.config.questionMinutes | quote }}
 {{- end }}
 PEERBOT_QUESTIONS_FOR: {{ .Values.config.questionsFor | quote }}
+{{- with .Values.sessionPage.publicUrl }}
+PEERBOT_PUBLIC_URL: {{ . | quote }}
+SLACK_CLIENT_ID: {{ $.Values.sessionPage.slackClientId | quote }}
+{{- with $.Values.sessionPage.operators }}
+PEERBOT_SESSION_OPERATORS: {{ join "," . | quote }}
+{{- end }}
+{{- end }}
 LOG_LEVEL: {{ .Values.config.logLevel | quote }}
 PEERBOT_RUNTIME: "kubernetes"
 PEERBOT_WORKER_POD: "/etc/peerbot/worker-pod.json"

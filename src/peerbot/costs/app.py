@@ -17,7 +17,7 @@ from peerbot.costs.report import By, Report, Row
 from peerbot.errors import PeerBotError
 from peerbot.github.client import GitHub
 from peerbot.journal.open import must_exist, open_storage
-from peerbot.settings import OutsideSettings
+from peerbot.outside import OutsideSettings
 
 QUIET_SECONDS = 2.0
 """It shows progress if it takes longer than this, and again each time that as much has gone by."""

@@ -106,6 +106,8 @@ class Dispatcher:
         await self._loops.close(0)
         await self._parts.reconciler.close()
         self._parts.gateway.end()
+        if self._parts.page:
+            self._parts.page.end()
         await self._runs.close()
         await asyncio.gather(self._tasks.close(self._drain_seconds), self._parts.gateway_server.cleanup())
 

@@ -22,6 +22,7 @@ from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.choices import Choices
 from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.front import make_desk
+from peerbot.dispatcher.page import open_page, serve_front
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
 from peerbot.dispatcher.pulls import Pulls
@@ -53,6 +54,7 @@ from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
 from peerbot.thread.present import Presenter, Style
 from peerbot.thread.questions import Questions
+from peerbot.thread.session_link import no_page
 from peerbot.thread.status import Status
 from peerbot.turns.back import Back
 from peerbot.turns.begin import Beginning
@@ -62,7 +64,7 @@ from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
 from peerbot.turns.turns import Turns
 from peerbot.web.connections import MOST
-from peerbot.web.health import health_app
+from peerbot.web.session_page import SessionPage
 
 log = logger(__name__)
 
@@ -103,6 +105,7 @@ class Parts:
     gateway: Gateway
     gateway_server: web.AppRunner
     ports: Ports
+    page: SessionPage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,10 @@ class Wire:
 
         Raises `PeerBotError` if something can't be opened.
         """
-        settings = self.settings
-        journal = await self._journal()
+        settings, journal = self.settings, await self._journal()
         services = await open_services(settings, journal, self.stack)
         money = self._money(journal, services.chosen.limits)
+        page = await open_page(settings, services, self.stack)
 
         async def admits(item: Input) -> bool:  # the inbox needs what looks back, and that needs the recorder
             return await inbox.admits(item)
@@ -169,14 +172,14 @@ class Wire:
             chosen=services.chosen,
         )
         questions = self._questions(services, inbox)
-        presenter = self._presenter(services, money)
+        presenter = self._presenter(services, money, page)
         gateway = await self._gateway(services, money, inbox, questions, presenter, path)
         return_large_blocks()
         files = raise_file_limit()
         log.info("file_limit", files=files)
         # A quarter of the files for workers, and as many for what we relay to; an eighth for probes.
         server = Server(self.stack, settings)
-        _, health_port = await server.serve(health_app(journal), settings.port, "PORT", min(MOST, files) // 8)
+        health_port = await serve_front(server, settings, journal, page, min(MOST, files) // 8)
         gateway_server, gateway_port = await server.serve(
             gateway.app(), settings.gateway_port, "GATEWAY_PORT", min(MOST, files // 4)
         )
@@ -191,6 +194,7 @@ class Wire:
             gateway=gateway,
             gateway_server=gateway_server,
             ports=ports,
+            page=page,
         )
 
     def _desk(self, services: Services, money: _Money, path: Path, inbox: Callable[[], Inbox]) -> Desk:
@@ -236,7 +240,7 @@ class Wire:
         self.stack.push_async_callback(accounts.close)  # after the gateway's streams, before the journal
         return _Money(chains, limits, accounts)
 
-    def _presenter(self, services: Services, money: _Money) -> Presenter:
+    def _presenter(self, services: Services, money: _Money, page: SessionPage | None) -> Presenter:
         settings = self.settings
         return Presenter(
             journal=services.journal,
@@ -249,6 +253,7 @@ class Wire:
                 limit_minutes=settings.session_timeout_minutes,
                 card_seconds=self.card_seconds,
                 watching=settings.peerbot_pull_request_seconds > 0,
+                session_url=page.address if page else no_page,
             ),
             spent=money.accounts.spent,
             status=Status(journal=services.journal, outbound=services.outbound),

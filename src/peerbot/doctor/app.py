@@ -12,6 +12,7 @@ from functools import partial
 from peerbot.doctor.claude import look_at_key
 from peerbot.doctor.github import look_at_organization, look_at_token
 from peerbot.doctor.known import Known, read
+from peerbot.doctor.page import look_at_page
 from peerbot.doctor.report import Finding, Outcome, Report, skipped, wrong
 from peerbot.doctor.sandbox import look_at_sandbox
 from peerbot.doctor.slack import look_at_app_token, look_at_bot_token
@@ -70,6 +71,13 @@ def checks(*, model: bool) -> list[Check]:
             ("anthropic_api_key", "anthropic_base_url"),
             network,
             seconds=30.0,  # a model takes its time
+        ),
+        Check(
+            "session_page",
+            look_at_page,
+            ("peerbot_public_url", "slack_client_id", "slack_client_secret", *slack),
+            network,
+            seconds=30.0,  # two calls
         ),
     ]
 

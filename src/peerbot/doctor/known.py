@@ -70,7 +70,7 @@ def _fix(name: str, problem: str) -> str:
         return f"Remove {name}, or correct its name: docs/settings.md lists all settings."
     if " is missing" in problem:
         return f"Set {name}."
-    if (needs := problem.partition(" needs ")[2]) and name == "PEERBOT_RUNTIME":
+    if (needs := problem.partition(" needs ")[2]) and name in ("PEERBOT_RUNTIME", "PEERBOT_PUBLIC_URL"):
         return f"Set {needs.partition(',')[0]}."
     return f"Correct {name}."
 

@@ -26,6 +26,7 @@ from peerbot.local.slack import LocalSlack
 from peerbot.runs.open import open_processes
 from peerbot.settings import Settings, load
 from peerbot.tasks import undisturbed
+from peerbot.web.assets import pages_installed
 
 CARD_SECONDS = 0.3
 """How often a card may change. The local Slack has no rate budget, so this is faster than in a real workspace."""
@@ -127,6 +128,13 @@ class World:
             "port": 0,
             "gateway_port": 0,
         }
+        if pages_installed():
+            # Port 0 is any free one: the dispatcher puts the one that it got into its links.
+            values |= {
+                "peerbot_public_url": "http://127.0.0.1:0",
+                "slack_client_id": self.slack.openid.client_id,
+                "slack_client_secret": self.slack.openid.client_secret,
+            }
         if self.model:
             values |= {"anthropic_api_key": self.model.api_key, "anthropic_base_url": self.model.url}
         if self._unsafe_no_sandbox:

@@ -1,18 +1,15 @@
 """`peerbot session pull`: puts the agent's newest transcript where Claude Code on this machine looks for it.
 
 Claude Code keeps the transcripts of a directory below `~/.claude/projects` (or `CLAUDE_CONFIG_DIR`), in a folder whose
-name its SDK makes from the directory's path. The agent may have written anything into a transcript, so nothing in it
-decides about a path.
+name its SDK makes from the directory's path.
 """
 
 import asyncio
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, SettingsError
@@ -21,15 +18,11 @@ from peerbot.journal.journal import Journal
 from peerbot.journal.memory import Memory
 from peerbot.journal.open import must_exist, open_storage
 from peerbot.journal.storage import Storage
+from peerbot.outside import OutsideSettings
 from peerbot.protocol.documents import SessionPart
+from peerbot.protocol.session_files import files_of, lines_of, main_of
 from peerbot.protocol.sessions import WORKSPACE, unpack
-from peerbot.settings import OutsideSettings
 from peerbot.slack.addresses import thread_at
-
-_SUBPATH = re.compile(r"[A-Za-z0-9_-]{1,80}(?:/[A-Za-z0-9_-]{1,80}){0,5}")
-_METADATA = "agent_metadata"  # of a subagent; the SDK keeps it in a file beside its transcript
-
-Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,27 +106,16 @@ def _project(directory: Path) -> str:
 
 
 def _write(folder: Path, session: str, parts: Sequence[SessionPart], force: bool) -> Path:
-    """Write a session's transcripts; returns the main one's file.
-
-    The main one comes last: with it the session is there.
-    """
+    """Write a session's transcripts; returns the main one's file."""
     main = folder / f"{session}.jsonl"
-    entries = next((part.entries for part in parts if not part.subpath), [])
     before = main.read_text(encoding="utf-8", errors="replace").splitlines() if main.exists() else []
-    lines = _lines(entries)
-    if not force and (more := len(_ids(before) - _ids(lines))):
+    if not force and (more := len(_ids(before) - _ids(lines_of(main_of(parts))))):
         raise PeerBotError(
             f"The session on this machine has {more} entries that the journal does not have, so nothing was changed: "
             f"{main}. Use --force to overwrite it with the journal's."
         )
-    for part in parts:
-        if part.subpath and _SUBPATH.fullmatch(part.subpath):
-            file = folder / session / f"{part.subpath}.jsonl"
-            _put(file, _lines(entry for entry in part.entries if entry.get("type") != _METADATA))
-            if told := [entry for entry in part.entries if entry.get("type") == _METADATA]:
-                known = {key: value for key, value in told[-1].items() if key != "type"}
-                _put(file.with_suffix(".meta.json"), [json.dumps(known)])
-    _put(main, lines)
+    for file in files_of(session, parts):
+        _put(folder / file.path, file.lines)
     return main
 
 
@@ -144,13 +126,6 @@ def _put(file: Path, lines: Sequence[str]) -> None:
     part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     part.chmod(0o600)
     part.replace(file)
-
-
-def _lines(entries: Iterable[Entry]) -> list[str]:
-    # Claude Code looks for `{"type":` at the beginning of a line.
-    return [
-        json.dumps({"type": entry.get("type"), **entry}, ensure_ascii=False, separators=(",", ":")) for entry in entries
-    ]
 
 
 def _ids(lines: Iterable[str]) -> set[str]:

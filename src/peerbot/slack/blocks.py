@@ -44,6 +44,11 @@ def link(url: str, label: str) -> str:
     return f"<{escaped(address)}|{shown}>"
 
 
+def session_link(url: str) -> list[str]:
+    """Link to the page that shows the session, if there is one."""
+    return [link(url, "View session")] if url else []
+
+
 def fit(lines: Sequence[str], limit_chars: int) -> str:
     """Keep as many of the lines as there is room for; at least a part of the first."""
     if not lines:

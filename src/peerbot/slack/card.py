@@ -18,6 +18,7 @@ from peerbot.slack.blocks import (
     line,
     link,
     mrkdwn,
+    session_link,
 )
 from peerbot.slack.controls import stop_button
 from peerbot.slack.cost_words import cost
@@ -68,12 +69,14 @@ def card_message(  # noqa: PLR0913 - a card shows this much
     note: str = "",
     spent: Sequence[Spent] = (),
     moved_at: float = 0,
+    session_url: str = "",
 ) -> Rendered:
     """Show how far a turn is.
 
     `requester` is a name (it pings nobody), `place` counts from 1 while `queued`, and `note` is a sentence of ours that
     says what the turn waits for, or why it was interrupted. `spent` is what it has used up to now, and `moved_at` the
     time (seconds since 1970) of its last progress. A button stops `turn`, as long as there is something to stop.
+    `session_url` is the page that shows the session; empty if there is none.
     """
     title = _card_title(progress, state, place)
     steps = _shown_steps(progress, state)
@@ -90,6 +93,7 @@ def card_message(  # noqa: PLR0913 - a card shows this much
         facts.append(f"last moved {ago(moved_at)}")
     facts += cost(spent)
     facts.append(f"limit {limit_minutes:g} min")
+    facts += session_link(session_url)
     blocks: list[Block] = [{"type": "plan", "title": title, "tasks": [_task(i, step) for i, step in enumerate(steps)]}]
     narration = progress.narration.strip() if progress is not None and state == "working" else ""
     said = harmless_markdown(shorten(narration, 600, "…") or shorten(note, 600, "…"))

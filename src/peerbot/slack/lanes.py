@@ -51,6 +51,7 @@ _METHOD_TIERS = {
     "reactions.remove": 2,
     "usergroups.users.list": 2,
     "users.info": 4,
+    "conversations.members": 4,
     "chat.postEphemeral": 4,
     "files.getUploadURLExternal": 4,
     "files.completeUploadExternal": 4,

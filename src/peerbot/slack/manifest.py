@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peerbot.slack.controls import COMMAND
+from peerbot.slack.sign_in import BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Event:
 
 
 _HISTORY = ("conversations.history", "conversations.replies")
-_READ = ("conversations.info", "users.conversations")
+_READ = ("conversations.info", "conversations.members", "users.conversations")
 _PRIVATE, _DIRECT = "slack_allow_private_channels", "slack_allow_direct_messages"
 
 SCOPES = (
@@ -95,6 +96,12 @@ SCOPES = (
     ),
 )
 
+USER_SCOPES = {
+    "openid": "lets people sign in to session pages",
+    "profile": "tells their name, and which workspace it is",
+}
+"""The rights that somebody grants who signs in. Nothing is done in their name."""
+
 EVENTS = (
     Event("agent_session_stopped", "assistant:write", "somebody pressed Slack's own Stop"),
     Event("app_mention", "app_mentions:read", "a mention, wherever the bot is a member"),
@@ -113,8 +120,15 @@ NO_SCOPE = ("auth.test", "chat.getPermalink", "views.open", "views.publish", "vi
 """The methods that we call and that every bot token may call."""
 
 
-def manifest() -> dict[str, Any]:
-    """Make the manifest as a document, in version 2 of Slack's schema."""
+def manifest(public_url: str = "") -> dict[str, Any]:
+    """Make the manifest as a document, in version 2 of Slack's schema.
+
+    `public_url` is where people reach session pages: with it the app lets them sign in.
+    """
+    scopes: dict[str, Any] = {"bot": [scope.name for scope in SCOPES]}
+    oauth: dict[str, Any] = {"scopes": scopes}
+    if public_url:
+        oauth = {"redirect_urls": [public_url.rstrip("/") + BACK], "scopes": {"user": list(USER_SCOPES), **scopes}}
     return {
         "_metadata": {"major_version": 2, "minor_version": 1},
         "display_information": {
@@ -138,7 +152,7 @@ def manifest() -> dict[str, Any]:
                 }
             ],
         },
-        "oauth_config": {"scopes": {"bot": [scope.name for scope in SCOPES]}},
+        "oauth_config": oauth,
         "settings": {
             "event_subscriptions": {"bot_events": [event.name for event in EVENTS]},
             "interactivity": {"is_enabled": True},
@@ -152,6 +166,7 @@ def manifest() -> dict[str, Any]:
 _REASONS = {
     **{scope.name: scope.reason for scope in SCOPES},
     **{event.name: event.reason for event in EVENTS},
+    **USER_SCOPES,
     "display_name": "what people mention; the trigger phrase is @peerbotai too",
     "agent_description": "makes it an agent: Slack shows that it works, with a Stop of its own",
     "home_tab_enabled": "people's work, settings and budgets",
@@ -162,9 +177,16 @@ _REASONS = {
 }
 
 
-def as_yaml() -> str:
+def as_yaml(public_url: str = "") -> str:
     """Write the manifest for Slack's page “From a manifest”, each scope and event with its reason behind it."""
-    return "\n".join(_lines(manifest())) + "\n"
+    return "\n".join(_lines(manifest(public_url))) + "\n"
+
+
+def sign_in_yaml(public_url: str) -> str:
+    """Write the part of the manifest that lets people sign in to session pages."""
+    oauth = manifest(public_url)["oauth_config"]
+    part = {"redirect_urls": oauth["redirect_urls"], "scopes": {"user": oauth["scopes"]["user"]}}
+    return "\n".join(_lines({"oauth_config": part})) + "\n"
 
 
 def _lines(section: Mapping[str, Any], indent: str = "") -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The facts about people and channels that decide whether to admit somebody, and people's names.
 
-It keeps answers for five minutes, but no failures. A failure comes out as None, which admits nobody.
+It keeps answers for a while, but no failures. A failure comes out as None, which admits nobody.
 """
 
 import asyncio
@@ -27,9 +27,10 @@ _T = TypeVar("_T")
 
 
 class _Recent(Generic[_T]):
-    """The look-ups of the last five minutes. If there are too many, the oldest goes first."""
+    """The last look-ups. If there are too many, the oldest goes first."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._kept: OrderedDict[str, tuple[float, _T]] = OrderedDict()
 
     def get(self, key: str) -> _T | None:
@@ -37,20 +38,20 @@ class _Recent(Generic[_T]):
         return value if until > time.monotonic() else None
 
     def keep(self, key: str, value: _T) -> None:
-        self._kept[key] = (time.monotonic() + _KEPT_SECONDS, value)
+        self._kept[key] = (time.monotonic() + self._seconds, value)
         self._kept.move_to_end(key)
         while len(self._kept) > _KEPT_MOST:
             self._kept.popitem(last=False)
 
 
 class People:
-    """Looks up people and channels of one workspace."""
+    """Looks up people and channels of one workspace. An answer holds for `kept_seconds`."""
 
-    def __init__(self, outbound: Outbound) -> None:
+    def __init__(self, outbound: Outbound, *, kept_seconds: float = _KEPT_SECONDS) -> None:
         self._outbound = outbound
-        self._users: _Recent[Mapping[str, Any]] = _Recent()
-        self._channels: _Recent[Channel] = _Recent()
-        self._groups: _Recent[frozenset[str]] = _Recent()
+        self._users: _Recent[Mapping[str, Any]] = _Recent(kept_seconds)
+        self._channels: _Recent[Channel] = _Recent(kept_seconds)
+        self._groups: _Recent[frozenset[str]] = _Recent(kept_seconds)
 
     async def person(self, user: str, team: str, *, groups: Iterable[str] = ()) -> Person | None:
         """Find out who `user` is, seen from workspace `team`, and in which of these groups; None if that fails."""

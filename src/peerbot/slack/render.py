@@ -25,6 +25,7 @@ from peerbot.slack.blocks import (
     link,
     mrkdwn,
     section,
+    session_link,
 )
 from peerbot.slack.card import task_lines
 from peerbot.slack.controls import as_buttons, choices
@@ -77,6 +78,7 @@ def answer(
     missed: str = "",
     with_file: bool = True,
     pull: PullState | None = None,
+    session_url: str = "",
 ) -> Answer:
     """Show a turn's result: the answer, the changes and their place, the time and the cost.
 
@@ -84,6 +86,7 @@ def answer(
     more than three messages goes on in a file, or without `with_file` in as many messages as it takes; each message has
     the same words either way. `seconds` is the time that people waited; if it is None, the turn's own time. `missed` is
     a sentence about the answer before this one. `pull`: how its pull request stands, if somebody has looked.
+    `session_url` is the page that shows the session; empty if there is none.
     """
     words = visible(turn_words(turn.text, turn.notes)) or "The turn ended without an answer in words."
     if turn.deferred:
@@ -97,7 +100,7 @@ def answer(
     links = _links(turn, repository_url, branch_url, pull)
     if len(links) > _LINKS_LIMIT:
         links = fit([_links(turn, "", "", pull)], _LINKS_LIMIT)
-    footer = _footer(turn, turn.seconds if seconds is None else seconds)
+    footer = _footer(turn, turn.seconds if seconds is None else seconds, session_url)
     changes = _changes(turn.files)
     below: list[Block] = [section(fit(changes, SECTION_LIMIT))] if changes else []
     # The end of a part must not depend on GitHub's answers of today: another poster may go on with this answer.
@@ -197,7 +200,7 @@ def _links(turn: Turn, repository_url: str, branch_url: str, pull: PullState | N
     return " · ".join(parts)
 
 
-def _footer(turn: Turn, seconds: float | None) -> str:
+def _footer(turn: Turn, seconds: float | None, session_url: str) -> str:
     parts = []
     if seconds is not None:
         parts.append(duration(seconds))
@@ -206,6 +209,7 @@ def _footer(turn: Turn, seconds: float | None) -> str:
         parts.append("demo model")
     if turn.status is not TurnStatus.REFUSED:
         parts.append(f"turn {turn.k}")
+        parts += session_link(session_url)
     return " · ".join(parts)
 
 

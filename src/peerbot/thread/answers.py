@@ -33,6 +33,7 @@ from peerbot.slack.marks import Mark
 from peerbot.slack.post import Poster
 from peerbot.slack.render import Answer, answer
 from peerbot.slack.words import GONE, missed
+from peerbot.thread.session_link import SessionUrl, no_page
 
 log = logger(__name__)
 
@@ -56,13 +57,21 @@ class Answers:
     """
 
     def __init__(
-        self, *, journal: Journal, poster: Poster, repositories: Repositories, watching: bool = True, tries: int = 4
+        self,
+        *,
+        journal: Journal,
+        poster: Poster,
+        repositories: Repositories,
+        watching: bool = True,
+        tries: int = 4,
+        session_url: SessionUrl = no_page,
     ) -> None:
         self._watching = watching
         self._tries = tries
         self._journal = journal
         self._poster = poster
         self._repositories = repositories
+        self._session_url = session_url
 
     async def until_it_is_next(self, conversation: Conversation, k: int) -> None:
         """Wait until the answer before turn `k`'s has its receipt. The caller sets the deadline."""
@@ -218,6 +227,7 @@ class Answers:
             missed=missed(before) if before else "",
             with_file=with_file,
             pull=pull,
+            session_url=self._session_url(conversation),
         )
         button = allow_more_button(
             turn.notes, channel=conversation.channel, payer=await self._payer(conversation, turn)

@@ -34,6 +34,7 @@ from peerbot.slack.words import delayed, unreadable
 from peerbot.tasks import Spawn
 from peerbot.thread.answers import Answers
 from peerbot.thread.live import Face, Live
+from peerbot.thread.session_link import SessionUrl, no_page
 from peerbot.thread.status import Status
 
 log = logger(__name__)
@@ -54,7 +55,8 @@ SpentOf = Callable[[Conversation, int], Awaitable[Sequence[Spent]]]
 class Style:
     """Say how much people see. `card_seconds` is the least time between two edits of one card.
 
-    `watching`: whether answers say how their pull request stands.
+    `watching`: whether answers say how their pull request stands. `session_url` makes the address of the page that
+    shows a session.
     """
 
     reactions: bool
@@ -62,6 +64,7 @@ class Style:
     limit_minutes: float
     card_seconds: float = 3.0
     watching: bool = True
+    session_url: SessionUrl = no_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,13 @@ class Presenter:
     ) -> None:
         self._journal = journal
         self._poster = poster
-        self._answers = Answers(journal=journal, poster=poster, repositories=repositories, watching=style.watching)
+        self._answers = Answers(
+            journal=journal,
+            poster=poster,
+            repositories=repositories,
+            watching=style.watching,
+            session_url=style.session_url,
+        )
         self._repositories = repositories
         self._people = people
         self._style = style
@@ -374,6 +383,7 @@ class Presenter:
             spent=spent,
             moved_at=face.moved_at,
             requester=await self.name(facts.requester),
+            session_url=self._style.session_url(conversation),
         )
 
     async def _quietly(self, drawing: Coroutine[object, object, None]) -> None:

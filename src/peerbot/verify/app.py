@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from peerbot.conversation.documents import now
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.journal.open import must_exist, open_storage
-from peerbot.settings import OutsideSettings
+from peerbot.outside import OutsideSettings
 from peerbot.slack.api import open_client
 from peerbot.slack.outbound import Outbound
 from peerbot.verify.judge import judge

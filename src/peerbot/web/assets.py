@@ -45,7 +45,7 @@ class Assets:
     """The files of `static/`, read once. Raises `SettingsError` if those of others are missing: nothing would run."""
 
     def __init__(self) -> None:
-        if not (_STATIC / "vendor/manifest.json").is_file():
+        if not pages_installed():
             raise SettingsError(
                 "What the pages need from npm is not installed. Run `make web` where npm's registry can be reached."
             )
@@ -114,6 +114,11 @@ class Assets:
             content = self._zipped.get(name) or self._zipped.setdefault(name, gzip.compress(content, 9, mtime=0))
             headers["Content-Encoding"] = "gzip"
         return web.Response(body=content, content_type=kind, headers=headers)
+
+
+def pages_installed() -> bool:
+    """Whether what the pages load of others is there."""
+    return (_STATIC / "vendor/manifest.json").is_file()
 
 
 def guarded(hosts: Collection[str]) -> Callable[[web.Request, _Handler], Awaitable[web.StreamResponse]]:

@@ -231,7 +231,7 @@ class ServerLog(logging.LoggerAdapter[logging.Logger]):
 
 def known(request: web.Request) -> None:
     """Say that we know a request's caller, whose other limits bound it: the request may take its time."""
-    connections = request.app.get(_KEY)
+    connections = next((app[_KEY] for app in request.match_info.apps if _KEY in app), None)
     if connections and (connection := connections.of(request)):
         connection.known()
 

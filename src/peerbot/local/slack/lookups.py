@@ -81,6 +81,20 @@ def conversations_info(world: World, args: Arguments) -> Object:
     return {"channel": shown}
 
 
+def conversations_members(world: World, args: Arguments) -> Object:
+    """`conversations.members`: the bot sees those of each channel that it sees."""
+    members = world.channel(args.text("channel"), seen_by=BOT_USER)["members"]
+    limit, cursor = args.number("limit", 100), args.text("cursor")
+    if limit < 1 or limit > PAGE_LIMIT:
+        raise NotOk("invalid_limit")
+    start = members.index(name) if (name := _decoded(cursor).removeprefix("user:")) in members else 0
+    if cursor and not start:
+        raise NotOk("invalid_cursor")
+    rest = members[start + limit :]
+    after = base64.b64encode(f"user:{rest[0]}".encode()).decode() if rest else ""
+    return {"members": members[start : start + limit], "response_metadata": {"next_cursor": after}}
+
+
 def users_conversations(world: World, args: Arguments) -> Object:
     """`users.conversations`: the channels that the bot is a member of. If the caller names no types, public ones."""
     types = (args.text("types") or "public_channel").split(",")
@@ -195,6 +209,7 @@ METHODS: dict[str, Method] = {
     "users.conversations": users_conversations,
     "usergroups.users.list": usergroups_users_list,
     "conversations.info": conversations_info,
+    "conversations.members": conversations_members,
     "conversations.replies": conversations_replies,
     "conversations.history": conversations_history,
 }

@@ -70,6 +70,19 @@ class Page:
         self._loaded()
         return f"{self._slack.url}?key={self._key}"
 
+    @property
+    def key(self) -> str:
+        """The key. The agent must never see it."""
+        return self._key
+
+    def is_open_to(self, request: web.Request) -> bool:
+        """Whether the browser of a request has the key."""
+        return hmac.compare_digest(request.cookies.get(self._cookie, "").encode(), self._key.encode())
+
+    def let_in(self, reply: web.StreamResponse) -> None:
+        """Give a browser the key."""
+        reply.set_cookie(self._cookie, self._key, httponly=True, samesite="Strict", path="/")
+
     def knows(self, user: str) -> bool:
         """Whether there is such a person in the workspace."""
         return user in self._world.users
@@ -106,8 +119,7 @@ class Page:
 
     def _guarded(self, handler: Handler, *, open_to_all: bool = False) -> Handler:
         async def known(request: web.Request) -> web.StreamResponse:
-            given = request.cookies.get(self._cookie, "").encode()
-            if not open_to_all and not hmac.compare_digest(given, self._key.encode()):
+            if not open_to_all and not self.is_open_to(request):
                 return _refused(
                     401, "no_key", "This page was opened without its key. Open the address in your terminal."
                 )
@@ -137,9 +149,9 @@ class Page:
         if given is not None and hmac.compare_digest(given.encode(), self._key.encode()):
             # Away from the address bar, where people copy it, and the history.
             seen = web.Response(status=303, headers={"Location": "/", **_MORE})
-            seen.set_cookie(self._cookie, self._key, httponly=True, samesite="Strict", path="/")
+            self.let_in(seen)
             return seen
-        known = hmac.compare_digest(request.cookies.get(self._cookie, "").encode(), self._key.encode())
+        known = self.is_open_to(request)
         try:
             page = self._loaded().page
         except SettingsError as error:

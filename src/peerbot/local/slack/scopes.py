@@ -24,6 +24,7 @@ _OF_METHOD = {
 }
 _OF_CONVERSATION = {
     "conversations.info": "read",
+    "conversations.members": "read",
     "conversations.history": "history",
     "conversations.replies": "history",
 }
