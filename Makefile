@@ -7,12 +7,13 @@ LINT := $(VENV)/lint/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test unit slow states crashes chaos debian-test cluster-test cluster-bench check bench install npm tools lock docs clean
+.PHONY: help run test unit slow states crashes chaos debian-test cluster-test cluster-bench check bench install web npm tools lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 run: $(VENV)/.local ## Start everything on this machine, play a first conversation, then chat
+	@$(BIN)/python scripts/web_modules.py || true  # it has said why, and the terminal does without
 	@$(BIN)/peerbot local $(ARGS)
 
 test: $(VENV)/.dev ## Run the whole test suite
@@ -45,6 +46,8 @@ cluster-bench: $(VENV)/.dev ## Measure what we add in a cluster, beside a bare p
 
 check: $(VENV)/.dev $(VENV)/.lint tools ## Lint, check types, layers and spelling, compare what is made from other things
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/python scripts/web_modules.py --check
+	@$(BIN)/deno fmt --check --quiet && $(BIN)/deno lint --quiet && $(BIN)/deno check --quiet $$(git ls-files 'src/peerbot/web/static/*.js')
 	@$(BIN)/mypy
 	@PYTHONPATH=src $(LINT)/lint-imports --no-logo
 	@$(LINT)/codespell . .ci .devcontainer .github
@@ -65,7 +68,10 @@ check: $(VENV)/.dev $(VENV)/.lint tools ## Lint, check types, layers and spellin
 bench: $(VENV)/.dev ## Measure what we add, beside the bare CLI, in one run
 	@$(BIN)/python -m bench $(ARGS)
 
-install: $(VENV)/.dev $(VENV)/.lint npm tools ## Install everything that tests, linters and benches need
+install: $(VENV)/.dev $(VENV)/.lint web npm tools ## Install everything that tests, linters and benches need
+
+web: $(VENV)/.local ## Put what the pages load of others into src/peerbot/web/static/vendor/ (from npm, without Node.js)
+	@$(BIN)/python scripts/web_modules.py
 
 npm: ## Install what some tests need from npm (Node.js 20); without it they are left out
 	@command -v npm >/dev/null 2>&1 || { echo "peerbot: Node.js is missing; the tests that need it are left out."; exit 0; }; \
@@ -81,10 +87,11 @@ lock: $(VENV)/.dev ## Make the lock files again from pyproject.toml
 		$(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-annotate --no-header --quiet -o requirements/$$extra.txt || exit 1; \
 	done
-	@$(BIN)/uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header --quiet -o requirements/build.txt
-	@$(BIN)/uv pip compile requirements/lint.in --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header --quiet -o requirements/lint.txt
+	@for other in build lint web; do \
+		$(BIN)/uv pip compile requirements/$$other.in --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-annotate --no-header --quiet -o requirements/$$other.txt || exit 1; \
+	done
+	@$(BIN)/deno install --frozen=false --quiet
 
 docs: $(VENV)/.dev ## Make again what is made from other things: pages of settings, values and the Slack app, the chart's schema and version
 	@$(BIN)/python scripts/version.py
@@ -93,16 +100,17 @@ docs: $(VENV)/.dev ## Make again what is made from other things: pages of settin
 	@$(BIN)/python scripts/slack_app_page.py
 
 clean: ## Remove what was installed and made here
-	rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/npm/*/node_modules
+	rm -rf $(VENV) .tools node_modules src/peerbot/web/static/vendor .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/npm/*/node_modules
 
 $(VENV)/bin/pip:
 	@scripts/preflight.sh $(PYTHON)
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.local: $(VENV)/bin/pip requirements/local.txt requirements/build.txt pyproject.toml
+$(VENV)/.local: $(VENV)/bin/pip requirements/local.txt requirements/build.txt requirements/web.txt pyproject.toml
 	@echo "Installing PeerBot and what it needs into $(VENV) (once; the Claude Code CLI alone is 170 MB) …"
 	@$(PIP) install --require-hashes -r requirements/build.txt
 	@$(PIP) install --require-hashes -r requirements/local.txt
+	@$(PIP) install --require-hashes -r requirements/web.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q src  # a sandboxed worker can't keep what it compiles
 	@touch $@

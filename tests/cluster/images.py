@@ -176,11 +176,13 @@ def _do(command: list[str], **environment: str) -> str:
 
 
 _SHARED = ("src", "pyproject.toml", "README.md", "LICENSE", "requirements/build.txt")
+_WEB = ("deno.json", "deno.lock", "scripts/web_modules.py")
 _RECIPES = {
     PAUSE: Recipe(_pause),
     DEBIAN: Recipe(_debian),
     DISPATCHER: Recipe(
-        _project("dispatcher", DISPATCHER), ("images/dispatcher", "requirements/dispatcher.txt", *_SHARED)
+        _project("dispatcher", DISPATCHER),
+        ("images/dispatcher", "requirements/dispatcher.txt", "requirements/web.txt", *_WEB, *_SHARED),
     ),
     WORKER: Recipe(_project("worker", WORKER), ("images/worker", "requirements/worker.txt", *_SHARED)),
 }
