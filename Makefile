@@ -7,7 +7,7 @@ LINT := $(VENV)/lint/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test unit slow states crashes chaos debian-test cluster-test cluster-bench check bench install web npm tools lock docs clean
+.PHONY: help run test unit slow states crashes chaos browser-test debian-test cluster-test cluster-bench check bench install web npm tools lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -34,6 +34,9 @@ crashes: $(VENV)/.dev ## End dispatchers and workers before and after each of th
 
 chaos: $(VENV)/.dev ## Hold 500 conversations while everything dies, and look from outside whether all ended well
 	@$(BIN)/python -m pytest tests/chaos -m chaos -s $(ARGS)
+
+browser-test: $(VENV)/.dev web ## Use the pages with Debian's Chromium (packages chromium and fonts-noto-color-emoji)
+	@$(BIN)/python -m pytest tests/browser -m browser $(ARGS)
 
 debian-test: ## Run `make run` and `make test` on a minimal Debian 12, as an ordinary user (root, debootstrap)
 	@$(PYTHON) tests/debian/check.py $(ARGS)

@@ -86,11 +86,13 @@ def _install() -> str:
         )
     except subprocess.TimeoutExpired:
         return f"it did not answer within {SECONDS:.0f} s"
-    return "" if done.returncode == 0 else " ".join(done.stderr.split())[:300] or f"exit code {done.returncode}"
+    return "" if done.returncode == 0 else " ".join(done.stderr.split())[:160] or f"exit code {done.returncode}"
 
 
 def _authority() -> dict[str, str]:
     """Return whom pip was told to trust, as deno takes it: behind a proxy that looks inside, both need to know it."""
+    if told := os.environ.get("PIP_CERT"):
+        return {"DENO_CERT": told}
     asked = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "get", "global.cert"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
     return {"DENO_CERT": done.stdout.strip()} if done.returncode == 0 and done.stdout.strip() else {}

@@ -37,7 +37,8 @@ const PURIFY = {
     "dir",
   ],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
-  ADD_ATTR: ["target"],
+  // Of these no value is an address; of the others each has to be one of the web's.
+  ADD_URI_SAFE_ATTR: ["target", "rel", "align", "start", "role", "tabindex", "aria-label", "dir"],
   ALLOW_DATA_ATTR: false,
   RETURN_TRUSTED_TYPE: true,
 };
