@@ -101,6 +101,13 @@ class Settings(Environment):
         "name, PeerBot adds a number to it there.",
     )
     github_api_url: str = Field(default="https://api.github.com", description="The address of GitHub's REST API.")
+    peerbot_pull_request_seconds: float = Field(
+        default=15.0,
+        ge=0,
+        description="How often PeerBot looks on GitHub how a new answer's pull request stands, to show that on the "
+        "answer, in seconds. It looks less and less often, in the end at 240 times this (an hour), and for 172,800 "
+        "times this (30 days). 0: it never looks.",
+    )
 
     anthropic_api_key: SecretStr = Field(description="The key for Claude's API. It stays in the dispatcher.")
     anthropic_base_url: str = Field(default="https://api.anthropic.com", description="The address of Claude's API.")

@@ -17,6 +17,7 @@
 5. `Presenter` (thread/present.py) shows the progress and posts the answer.
 6. `_watch` and `_sweep` in this module reconcile again when a run changes, and every minute.
 7. `CatchUp` (catchup.py) reads messages that people wrote while nobody listened, at start and after a gap.
+8. `Pulls` (pulls.py) keeps the state of pull requests current on the answers that name them.
 
 `wire.py` builds these parts and joins them. Everything in memory is a cache of the journal: any replica can serve any
 request, and nothing is lost if one is killed (decision 0001).
@@ -78,7 +79,7 @@ class Dispatcher:
         self._stack.push_async_callback(self._runs.close)
         self._parts = parts = await self._wire.build(self)
         self._stack.push_async_callback(self._drain)
-        for loop in (self._watch(), self._sweep(), self._close_dead_runs(), parts.catch_up.run()):
+        for loop in (self._watch(), self._sweep(), self._close_dead_runs(), parts.catch_up.run(), parts.pulls.run()):
             self._loops.spawn(loop)
         self._stack.push_async_callback(parts.receiver.close)  # before `_drain`: nothing is received from then on
         await parts.receiver.start()

@@ -7,6 +7,7 @@ import aiohttp
 
 from peerbot.conversation.policy import Admission
 from peerbot.github.client import GitHub
+from peerbot.github.pulls import PullStates
 from peerbot.github.refs import Refs
 from peerbot.github.repositories import Repositories
 from peerbot.journal.chosen_settings import ChosenSettings
@@ -33,6 +34,7 @@ class Services:
     people: People
     poster: Poster
     github: GitHub
+    pull_states: PullStates
     repositories: Repositories
     refs: Refs
     chosen: ChosenSettings
@@ -57,6 +59,9 @@ async def open_services(settings: Settings, journal: Journal, stack: AsyncExitSt
         people=people,
         poster=poster,
         github=github,
+        pull_states=PullStates(
+            session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url
+        ),
         repositories=Repositories(github),
         refs=Refs(session, github.api, github.git_authorization),
         chosen=chosen,

@@ -24,6 +24,7 @@ from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.front import make_desk
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
+from peerbot.dispatcher.pulls import Pulls
 from peerbot.dispatcher.reconcile import Reconciler
 from peerbot.dispatcher.record import Next, Recorder
 from peerbot.dispatcher.serve import Server
@@ -46,6 +47,7 @@ from peerbot.slack.files import SharedFiles
 from peerbot.slack.receive import Receiver
 from peerbot.tasks import Tasks
 from peerbot.thread.afford import Afford
+from peerbot.thread.answers import Answers
 from peerbot.thread.controls import Controls
 from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
@@ -97,6 +99,7 @@ class Parts:
     catch_up: CatchUp
     reconciler: Reconciler
     presenter: Presenter
+    pulls: Pulls
     gateway: Gateway
     gateway_server: web.AppRunner
     ports: Ports
@@ -184,6 +187,12 @@ class Wire:
             catch_up=catch_up,
             reconciler=self._reconciler(services, inbox, questions, presenter, catch_up, controls, ports),
             presenter=presenter,
+            pulls=Pulls(
+                journal,
+                services.pull_states,
+                Answers(journal=journal, poster=services.poster, repositories=services.repositories),
+                settings.peerbot_pull_request_seconds,
+            ),
             gateway=gateway,
             gateway_server=gateway_server,
             ports=ports,
@@ -244,6 +253,7 @@ class Wire:
                 progress=settings.slack_enable_progress_updates,
                 limit_minutes=settings.session_timeout_minutes,
                 card_seconds=self.card_seconds,
+                watching=settings.peerbot_pull_request_seconds > 0,
             ),
             spent=money.accounts.spent,
             status=Status(journal=services.journal, outbound=services.outbound),

@@ -7,7 +7,7 @@ again"). Only whole operations are retried, so a lost answer to a creation needs
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -15,6 +15,8 @@ import aiohttp
 import stamina
 from gidgethub import GitHubException, HTTPException, RedirectionException
 from gidgethub.aiohttp import GitHubAPI
+from gidgethub.sansio import RateLimit
+from pydantic import BaseModel, ConfigDict
 
 from peerbot.errors import PeerBotError, Refused, Unavailable
 
@@ -29,15 +31,45 @@ LATE_SECONDS = 10.0
 _TROUBLE = (GitHubException, aiohttp.ClientError, TimeoutError, ValueError)  # ValueError: an answer nobody can read
 
 
+class Answer(BaseModel):
+    """The part of a GitHub answer that we read. Values stay out of error messages: some answers hold credentials."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+
+class _Requests(GitHubAPI):
+    """Knows after every answer what is `left` of the rate limit: the library reads that from no 304 and no refusal."""
+
+    left: RateLimit | None = None
+
+    async def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        answer = await super()._request(method, url, headers, body)
+        self.left = RateLimit.from_http(answer[1]) or self.left
+        return answer
+
+
 class Api:
     """GitHub's REST API for one token. The owner of the session closes it.
 
-    `attempt_seconds` bounds one try of an operation.
+    `attempt_seconds` bounds one try of an operation, and there are `attempts`. `known` keeps answers with their ETags,
+    so that GitHub need not send them again.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, *, token: str, url: str, attempt_seconds: float) -> None:
-        self.requests = GitHubAPI(session, "peerbot", oauth_token=token, base_url=url)
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        token: str,
+        url: str,
+        attempt_seconds: float,
+        attempts: int = _ATTEMPTS,
+        known: MutableMapping[str, Any] | None = None,
+    ) -> None:
+        self.requests = _Requests(session, "peerbot", oauth_token=token, base_url=url, cache=known)
         self._attempt_seconds = attempt_seconds
+        self._attempts = attempts
 
     async def run(self, operation: Callable[[], Awaitable[T]], *, to: str, right: str) -> T:
         """Run `operation`, try it again while GitHub is busy or broken, and return its result.
@@ -47,7 +79,12 @@ class Api:
         """
         try:
             async for attempt in stamina.retry_context(
-                on=_again, attempts=_ATTEMPTS, timeout=_RETRY_SECONDS, wait_initial=0.2, wait_max=3.0, wait_jitter=0.3
+                on=_again,
+                attempts=self._attempts,
+                timeout=_RETRY_SECONDS,
+                wait_initial=0.2,
+                wait_max=3.0,
+                wait_jitter=0.3,
             ):
                 with attempt:
                     async with asyncio.timeout(self._attempt_seconds):

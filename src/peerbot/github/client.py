@@ -17,11 +17,11 @@ from typing import Any, Literal, TypeVar
 
 import aiohttp
 from gidgethub import BadRequest
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from peerbot.conversation.documents import PullRequest, now
 from peerbot.errors import Unavailable
-from peerbot.github.api import LATE_SECONDS, Api, NotShown, complaints, until_shown
+from peerbot.github.api import LATE_SECONDS, Answer, Api, NotShown, complaints, until_shown
 from peerbot.github.describe import one_line, with_section
 from peerbot.logs import logger
 
@@ -60,17 +60,11 @@ class Repository:
     sign_off: bool = False  # whether it wants each commit signed off
 
 
-class _Answer(BaseModel):
-    """The part of a GitHub answer that we read. Values stay out of error messages: some answers hold credentials."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-
-class _Account(_Answer):
+class _Account(Answer):
     login: str
 
 
-class _RepositoryAnswer(_Answer):
+class _RepositoryAnswer(Answer):
     id: int
     full_name: str
     description: str | None
@@ -81,29 +75,29 @@ class _RepositoryAnswer(_Answer):
     sign_off: bool = Field(default=False, alias="web_commit_signoff_required")
 
 
-class _Commit(_Answer):
+class _Commit(Answer):
     sha: str
 
 
-class _Ref(_Answer):
+class _Ref(Answer):
     object: _Commit
 
 
-class _File(_Answer):
+class _File(Answer):
     content: str
 
 
-class _NamedRef(_Answer):
+class _NamedRef(Answer):
     ref: str
 
 
-class _Pull(_Answer):
+class _Pull(Answer):
     number: int
     html_url: str
     body: str | None
 
 
-class _PullState(_Answer):
+class _PullState(Answer):
     state: Literal["open", "closed"]
     merged: bool
 

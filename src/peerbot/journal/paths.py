@@ -8,6 +8,7 @@ from peerbot.conversation.limits import Purse
 
 CONVERSATIONS = "conversations/"
 PENDING = "pending/"
+PULLS = "pulls/"
 CONVERSATION_DOCUMENT = "conversation.json"
 CLAIM = "repost-"
 USED = "used-"
@@ -15,6 +16,7 @@ _INPUT_ID = re.compile(r"\d{1,12}\.\d{6}-[a-z_]{1,30}")
 _PART = re.compile(r"/([1-9]\d{0,8})/part-(\d{6})\.json$")
 _WORK = re.compile(r"/work/([1-9]\d{0,8})/([1-9]\d{0,8})/(\d{1,9})\.bundle$")
 _QUESTION = re.compile(r"/questions/([1-9]\d{0,5})/([1-9]\d{0,2})\.([a-z]+)$")
+_WATCHED = re.compile(r"([1-9]\d{0,8})-([1-9]\d{0,8})-(\d{1,12}\.\d{6})(?:\.json|/(look|shown)-([1-9]\d{0,8}))")
 _NUMBERED = re.compile(r"([1-9]\d{0,8})\.([a-z]+(?:-[1-9]\d{0,8})?)")
 
 
@@ -218,6 +220,26 @@ def marker(conversation: Conversation, input_id: str) -> str:
     return f"{pending(conversation)}{_checked(input_id)}"
 
 
+def pulls(conversation: Conversation | None = None) -> str:
+    """Name the folder of the pull requests that are watched, in a conversation or everywhere."""
+    return f"{PULLS}{conversation}/" if conversation else PULLS
+
+
+def watched(conversation: Conversation, name: str) -> str:
+    """Name the document of a pull request that is watched."""
+    return f"{pulls(conversation)}{name}.json"
+
+
+def look(watched: str, slot: int) -> str:
+    """Name the claim to look at it for the `slot`th time."""
+    return f"{watched.removesuffix('.json')}/look-{slot}"
+
+
+def shown(watched: str, i: int) -> str:
+    """Name the note, the `i`th, of what its answer shows."""
+    return f"{watched.removesuffix('.json')}/shown-{i}"
+
+
 def repository(owner: str, name: str) -> str:
     """Name the owner of a repository's name. Lower case, since forges take `Ada` and `ada` for one name."""
     return f"repositories/{owner.lower()}/{name.lower()}.json"
@@ -242,6 +264,21 @@ def parse_marker(key: str) -> tuple[Conversation, str]:
     """Read a marker's key back; `ValueError` if it is none."""
     path, _, input_id = key.removeprefix(PENDING).rpartition("/")
     return Conversation.parse(path), _checked(input_id)
+
+
+def parse_watched(key: str) -> tuple[Conversation, int, int, str, str, int] | None:
+    """Read the key of anything about a watched pull request back: conversation, number, turn, `ts`, kind, which one.
+
+    Of the document itself the kind is empty. None for files that are not ours.
+    """
+    try:
+        team, channel, thread_ts, rest = key.removeprefix(PULLS).split("/", 3)
+        conversation = Conversation(team, channel, thread_ts)
+    except ValueError:
+        return None
+    if not (found := _WATCHED.fullmatch(rest)):
+        return None
+    return conversation, int(found[1]), int(found[2]), found[3], found[4] or "", int(found[5] or 0)
 
 
 def parse_input(key: str) -> str:

@@ -161,11 +161,18 @@ class Poster:
         await self._outbound.call("a file", "files.completeUploadExternal", Urgency.FINAL, shared)
 
     async def update(
-        self, channel: str, ts: str, rendered: Rendered | Newest, *, urgency: Urgency = Urgency.PROGRESS
+        self,
+        channel: str,
+        ts: str,
+        rendered: Rendered | Newest,
+        *,
+        urgency: Urgency = Urgency.PROGRESS,
+        whole: bool = False,
     ) -> None:
         """Put `rendered` in the place of one of our messages. Raises as `post` does. Doing it twice does no harm.
 
-        Cancelling this does not stop an edit that is on its way: it could land after a later one.
+        `whole`: if Slack takes no blocks, the message has all its words as text, as `post` makes it. Cancelling this
+        does not stop an edit that is on its way: it could land after a later one.
         """
 
         async def send(level: Level) -> None:
@@ -175,7 +182,8 @@ class Poster:
                     return None
                 shown = plain(newest) if level else newest
                 blocks = shown.blocks if level < Level.NONE else []
-                return {"channel": channel, "ts": ts, "text": shown.text, "blocks": blocks, "link_names": False}
+                text = words(newest) if whole and level == Level.NONE else shown.text
+                return {"channel": channel, "ts": ts, "text": text, "blocks": blocks, "link_names": False}
 
             await self._outbound.call("an edit of a message", "chat.update", urgency, edit)
 

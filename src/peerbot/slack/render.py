@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from peerbot.conversation.choices import offered
 from peerbot.conversation.documents import FileChange, Turn, TurnStatus
 from peerbot.conversation.notes import NewSession, Note
+from peerbot.conversation.pulls import PullState
 from peerbot.slack.blocks import (
     SECTION_LIMIT,
     TEXT_LIMIT,
@@ -30,6 +31,7 @@ from peerbot.slack.controls import as_buttons, choices
 from peerbot.slack.cost_words import turn_cost
 from peerbot.slack.markdown import as_mrkdwn, harmless_markdown
 from peerbot.slack.parts import blocks_in, break_markdown, split_markdown
+from peerbot.slack.pull_words import pull_words
 from peerbot.slack.question_words import WAITS
 from peerbot.slack.text import escaped, harmless, visible
 from peerbot.slack.words import note_words
@@ -50,6 +52,7 @@ class Answer:
 
     messages: list[Rendered]
     file: str = ""  # Markdown
+    end: str = ""  # the words of the last message, as they were cut
 
     @property
     def parts(self) -> int:
@@ -73,13 +76,14 @@ def answer(
     seconds: float | None,
     missed: str = "",
     with_file: bool = True,
+    pull: PullState | None = None,
 ) -> Answer:
     """Show a turn's result: the answer, the changes and their place, the time and the cost.
 
     One message if that is enough; otherwise several, of which the last shows the changes and their place. An answer of
     more than three messages goes on in a file, or without `with_file` in as many messages as it takes; each message has
     the same words either way. `seconds` is the time that people waited; if it is None, the turn's own time. `missed` is
-    a sentence about the answer before this one.
+    a sentence about the answer before this one. `pull`: how its pull request stands, if somebody has looked.
     """
     words = visible(turn_words(turn.text, turn.notes)) or "The turn ended without an answer in words."
     if turn.deferred:
@@ -90,9 +94,9 @@ def answer(
         words = f"⚠️ {words}"
     if missed:
         words = f"_{missed}_\n\n{words}"
-    links = _links(turn, repository_url, branch_url)
+    links = _links(turn, repository_url, branch_url, pull)
     if len(links) > _LINKS_LIMIT:
-        links = fit([_links(turn, "", "")], _LINKS_LIMIT)
+        links = fit([_links(turn, "", "", pull)], _LINKS_LIMIT)
     footer = _footer(turn, turn.seconds if seconds is None else seconds)
     changes = _changes(turn.files)
     below: list[Block] = [section(fit(changes, SECTION_LIMIT))] if changes else []
@@ -117,7 +121,7 @@ def answer(
         else:
             more = [context(f"part {i} · goes on in the file below")] if file else []
             shown.append(_part(text, head, [*more, *below], tail))
-    return Answer(shown, file)
+    return Answer(shown, file, end=messages[-1])
 
 
 def _part(words: str, head: str, below: Sequence[Block], tail: str) -> Rendered:
@@ -179,10 +183,11 @@ def _changes(files: Sequence[FileChange]) -> list[str]:
     return lines
 
 
-def _links(turn: Turn, repository_url: str, branch_url: str) -> str:
+def _links(turn: Turn, repository_url: str, branch_url: str, pull: PullState | None) -> str:
     parts = []
     if turn.pull_request is not None:
-        parts.append(f"*{link(turn.pull_request.url, f'Pull request #{turn.pull_request.number}')}*")
+        named = f"*{link(turn.pull_request.url, f'Pull request #{turn.pull_request.number}')}*"
+        parts.append(f"{named}: {pull_words(pull)}" if pull else named)
     if turn.branch and (turn.commit or turn.pull_request):  # otherwise the branch may not exist
         parts.append(link(branch_url, turn.branch))
     if turn.repository:

@@ -1,12 +1,16 @@
 """A turn's answer on its way to Slack: each part arrives once, then comes the receipt (decision 0003).
 
+If the answer names a pull request, its last message is drawn again whenever that stands otherwise (decision 0031).
+
 A message carries its turn and part in its metadata, a file (which takes no metadata) in its name. So a dispatcher that
 goes on after a poster that died finds the parts that are there, and posts only the missing ones, in order.
 """
 
 import asyncio
+import hashlib
 import re
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -14,12 +18,16 @@ import stamina
 
 from peerbot.conversation.documents import Posted, Turn
 from peerbot.conversation.keys import Conversation, input_ts
-from peerbot.errors import PeerBotError, Refused
+from peerbot.conversation.pulls import PullState, Watched
+from peerbot.errors import Conflict, PeerBotError, Refused
+from peerbot.github.client import Repository
 from peerbot.github.repositories import Repositories, branch_url
+from peerbot.journal import pulls
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.slack.allow_more import allow_more_button
 from peerbot.slack.api import came_at_once, is_for_the_operator, refusal_code
+from peerbot.slack.blocks import Rendered
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.marks import Mark
 from peerbot.slack.post import Poster
@@ -43,10 +51,14 @@ _LOOKS = 4
 class Answers:
     """Posts answers. It holds nothing: Slack has the messages, and the journal has the receipts.
 
-    `tries`: how often it asks if Slack fails at once. It reads the thread before each new try.
+    `watching`: whether pull requests are watched. `tries`: how often it asks if Slack fails at once. It reads the
+    thread before each new try.
     """
 
-    def __init__(self, *, journal: Journal, poster: Poster, repositories: Repositories, tries: int = 4) -> None:
+    def __init__(
+        self, *, journal: Journal, poster: Poster, repositories: Repositories, watching: bool = True, tries: int = 4
+    ) -> None:
+        self._watching = watching
         self._tries = tries
         self._journal = journal
         self._poster = poster
@@ -70,7 +82,7 @@ class Answers:
                 on=came_at_once, attempts=self._tries, timeout=None, wait_initial=3.0, wait_max=10.0
             ):
                 with attempt:
-                    stamps = await self._post_missing(conversation, turn, again=claim > 0 or attempt.num > 1)
+                    found, shown = await self._post_missing(conversation, turn, again=claim > 0 or attempt.num > 1)
         except Refused as refused:
             code = refusal_code(refused)
             if code not in GONE and (is_for_the_operator(refused) or claim < LET_GO_AT):
@@ -78,14 +90,53 @@ class Answers:
             log.error("answer_refused", turn=turn.k, code=code, reason=str(refused))
             await self._journal.write_posted(conversation, turn.k, Posted(ts=[], refused=code))
             return
+        stamps = found.stamps
+        await self._watch(conversation, turn, shown, found)
         await self._journal.write_posted(conversation, turn.k, Posted(ts=stamps))
         took = round(time.monotonic() - started, 3)
         log.info("answer_posted", turn=turn.k, status=turn.status.value, parts=len(stamps), seconds=took)
 
-    async def _post_missing(self, conversation: Conversation, turn: Turn, *, again: bool) -> list[str]:
-        """Post the missing parts; returns the `ts` of all, in order."""
+    async def redraw(
+        self, watch: pulls.Watch, document: Watched, state: PullState | None, still: Callable[[], Awaitable[bool]]
+    ) -> bool:
+        """Show how a pull request stands in the last message of the answer that names it; None: its number alone.
+
+        The message is made when Slack has room for the edit, and only if `still` is true then. Returns False if it was
+        not made. Raises what GitHub, Slack and the journal raise, and `Conflict` if another release posted the answer,
+        which cut it at other places.
+        """
+        conversation = watch.conversation
+        turn = await self._journal.turn(conversation, watch.turn)
+        repository = await self._repositories.find(document.repository)
+        shown = await self._shown(conversation, turn, repository, document.with_file, state) if turn else Answer([])
+        if len(shown.messages) != document.messages or (document.messages > 1 and _hash(shown.end) != document.end):
+            raise Conflict("Another release posted this answer, and cut it at other places.")
+        drawn = False
+
+        async def newest() -> Rendered | None:
+            nonlocal drawn
+            drawn = await still()
+            return shown.messages[-1] if drawn else None
+
+        await self._poster.update(conversation.channel, watch.ts, newest, urgency=Urgency.COMFORT, whole=True)
+        return drawn
+
+    async def _watch(self, conversation: Conversation, turn: Turn, shown: Answer, found: "_Found") -> None:
+        """Have the answer's pull request watched. This comes before the receipt: nobody would do it afterwards."""
+        messages = len(shown.messages)
+        if not (self._watching and turn.pull_request and turn.repository) or max(found.messages) != messages:
+            return  # what is in the thread may be of another release, which cut it otherwise
+        watch = pulls.Watch(conversation, turn.pull_request.number, turn.k, found.messages[messages])
+        document = Watched(
+            repository=turn.repository, messages=messages, with_file=bool(shown.file), end=_hash(shown.end)
+        )
+        await pulls.begin(self._journal, watch, document)
+
+    async def _post_missing(self, conversation: Conversation, turn: Turn, *, again: bool) -> tuple["_Found", Answer]:
+        """Post the missing parts; returns where all of them are, and the answer as it is in the thread."""
         found = await self._found(conversation, turn) if again else _Found()
-        shown = await self._shown(conversation, turn)
+        repository = await self._repositories.known(turn.repository)
+        shown = await self._shown(conversation, turn, repository)
         file = ""
         if shown.file and not found.file:
             # Uploaded before the first message, which says something else if Slack takes no files. If the thread has
@@ -93,7 +144,7 @@ class Answers:
             if max(found.messages, default=0) <= len(shown.messages):
                 file = await self._uploaded(turn, shown)
             if not file:
-                shown = await self._shown(conversation, turn, with_file=False)
+                shown = await self._shown(conversation, turn, repository, with_file=False)
         await self._post_messages(conversation, turn, shown, found)
         if file:
             try:
@@ -103,12 +154,11 @@ class Answers:
                 if refusal_code(refused) in GONE:
                     raise
                 log.warning("file_refused", turn=turn.k, reason=str(refused))
-                shown = await self._shown(conversation, turn, with_file=False)
+                shown = await self._shown(conversation, turn, repository, with_file=False)
                 await self._post_messages(conversation, turn, shown, found)
             else:
                 found.file = await self._shared(conversation, turn)
-        messages = [found.messages[part] for part in sorted(found.messages)]
-        return [*messages, found.file] if found.file else messages
+        return found, shown
 
     async def _post_messages(self, conversation: Conversation, turn: Turn, shown: Answer, found: "_Found") -> None:
         for part, message in enumerate(shown.messages, start=1):
@@ -151,8 +201,14 @@ class Answers:
                     found.file = message.ts
         return found
 
-    async def _shown(self, conversation: Conversation, turn: Turn, *, with_file: bool = True) -> Answer:
-        repository = await self._repositories.known(turn.repository)
+    async def _shown(
+        self,
+        conversation: Conversation,
+        turn: Turn,
+        repository: Repository | None,
+        with_file: bool = True,
+        pull: PullState | None = None,
+    ) -> Answer:
         before = await self._journal.posted(conversation, turn.k - 1) if turn.k > 1 else None
         shown = answer(
             turn,
@@ -161,6 +217,7 @@ class Answers:
             seconds=turn.seconds,
             missed=missed(before) if before else "",
             with_file=with_file,
+            pull=pull,
         )
         button = allow_more_button(
             turn.notes, channel=conversation.channel, payer=await self._payer(conversation, turn)
@@ -183,6 +240,12 @@ class _Found:
     messages: dict[int, str] = field(default_factory=dict)
     file: str = ""
 
+    @property
+    def stamps(self) -> list[str]:
+        """The `ts` of all, in order."""
+        messages = [self.messages[part] for part in sorted(self.messages)]
+        return [*messages, self.file] if self.file else messages
+
 
 def turn_metadata(conversation: Conversation, turn: int, part: int = 1) -> Mark:
     """Make the mark of a message that is a part of a turn's answer, so that it is found again (decision 0003).
@@ -195,6 +258,10 @@ def turn_metadata(conversation: Conversation, turn: int, part: int = 1) -> Mark:
 def file_name(turn: int, part: int) -> str:
     """Name the file with an answer's rest, so that it is found again."""
     return f"answer-turn-{turn}-part-{part}.md"
+
+
+def _hash(words: str) -> str:
+    return hashlib.sha256(words.encode(errors="replace")).hexdigest()[:16]
 
 
 def is_file_of_an_answer(name: str) -> bool:

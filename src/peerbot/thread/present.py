@@ -52,12 +52,16 @@ SpentOf = Callable[[Conversation, int], Awaitable[Sequence[Spent]]]
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Say how much people see. `card_seconds` is the least time between two edits of one card."""
+    """Say how much people see. `card_seconds` is the least time between two edits of one card.
+
+    `watching`: whether answers say how their pull request stands.
+    """
 
     reactions: bool
     progress: bool
     limit_minutes: float
     card_seconds: float = 3.0
+    watching: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class Presenter:
     ) -> None:
         self._journal = journal
         self._poster = poster
-        self._answers = Answers(journal=journal, poster=poster, repositories=repositories)
+        self._answers = Answers(journal=journal, poster=poster, repositories=repositories, watching=style.watching)
         self._repositories = repositories
         self._people = people
         self._style = style

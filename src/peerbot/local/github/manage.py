@@ -57,6 +57,8 @@ async def merge(
         record, pull = await _changeable(state, full_name, number)
         if pull.state != "open":
             raise Refused(_not_open(pull, "merge"))
+        if pull.draft:
+            raise Refused(f"Pull request #{number} is a draft. Say that it is ready, then merge it.")
         if seen not in (None, pull.head_sha):
             raise Refused(f"{pull.head} has new commits since you looked. Look at them, then merge.")
         path, merging = state.path(full_name), await tried(state, record, pull)
@@ -115,6 +117,14 @@ async def comment(state: State, full_name: str, number: int, *, by: str, body: s
         pull.updated_at = made.created_at
         state.save(record)
         return made
+
+
+async def draft(state: State, full_name: str, number: int, *, draft: bool) -> None:
+    """Make a pull request a draft, or say that it is ready for review. Raises `Refused` if there is none."""
+    async with state.lock(full_name):
+        record, pull = await _changeable(state, full_name, number)
+        pull.draft = draft
+        state.save(record)
 
 
 async def rename_branch(state: State, full_name: str, old: str, new: str) -> None:

@@ -34,7 +34,7 @@ _READ = (
     f"{_REPOSITORY}/{{pull:pull|issues}}/{{number:[0-9]{{1,9}}}}",
     f"{_REPOSITORY}/pull/{{number:[0-9]{{1,9}}}}/{{tab:files|commits}}",
 )
-_ACT = f"{_REPOSITORY}/pull/{{number:[0-9]{{1,9}}}}/{{action:merge|close|reopen|comments}}"
+_ACT = f"{_REPOSITORY}/pull/{{number:[0-9]{{1,9}}}}/{{action:merge|close|reopen|ready|comments}}"
 
 
 class Pages:
@@ -150,6 +150,8 @@ class Pages:
                 await manage.close(self._state, full_name, number, by=self._person)
             case "reopen":
                 await manage.reopen(self._state, full_name, number)
+            case "ready":
+                await manage.draft(self._state, full_name, number, draft=False)
             case _:
                 body = str(wanted.get("body", ""))
                 await manage.comment(self._state, full_name, number, by=self._person, body=body)

@@ -2,19 +2,22 @@
 
 Every answer to a classic token names the token's scopes in the header `X-OAuth-Scopes`
 (https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps). Answers to other tokens have no
-such header.
+such header. Every answer says how many calls are left in this hour, and a document that did not change is not sent
+again to a client that has it (https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api).
 """
 
+import hashlib
 import hmac
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from aiohttp import web
 
 from peerbot.errors import Conflict, PeerBotError, Refused
-from peerbot.local.github import pulls
+from peerbot.local.github import checks, pulls
 from peerbot.local.github.compare import compared
 from peerbot.local.github.contents import contents
 from peerbot.local.github.late import Late
@@ -22,6 +25,9 @@ from peerbot.local.github.shapes import Json, Shapes, problem
 from peerbot.local.github.state import RepositoryRecord, State
 
 _T = TypeVar("_T")
+
+CALLS_AN_HOUR = 5_000
+_CHECKS = {"check-runs": checks.check_runs, "status": checks.combined_status}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -55,6 +61,7 @@ class Rest:
     def __init__(self, state: State, shapes: Shapes, late: Late, *, token: str) -> None:
         self.scopes: str | None = "repo"
         self.member: bool | None = True
+        self.calls_left = CALLS_AN_HOUR  # it does not count them: a test sets it
         self._state = state
         self._shapes = shapes
         self._late = late
@@ -80,6 +87,7 @@ class Rest:
                     web.get(repository, self._repository),
                     web.get(repository + "/contents/{path:.*}", self._contents),
                     web.get(repository + "/compare/{span:.+}", self._compare),
+                    web.get(repository + "/commits/{ref:.+}/{what:check-runs|status}", self._checks),
                     web.get(repository + "/git/ref/heads/{branch:.+}", self._reference),
                     web.get(repository + "/git/matching-refs/{prefix:.+}", self._matching_references),
                     web.delete(repository + "/git/refs/{ref:.+}", self._delete_reference),
@@ -99,8 +107,12 @@ class Rest:
         except Problem as error:
             return web.json_response(error.document, status=error.status)
         response = await self._answer(request, handler)
+        response = _unless_known(request, response)
         if self.scopes is not None:
             response.headers["X-OAuth-Scopes"] = self.scopes
+        response.headers["x-ratelimit-limit"] = str(CALLS_AN_HOUR)
+        response.headers["x-ratelimit-remaining"] = str(self.calls_left)
+        response.headers["x-ratelimit-reset"] = str(int(time.time()) + 3600)
         return response
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -191,6 +203,13 @@ class Rest:
         if found is None:
             raise Problem(404, "Not Found")
         return web.json_response(found)
+
+    async def _checks(self, request: web.Request) -> web.Response:
+        record, ref = await self._shown(request), request.match_info["ref"]
+        sha = (await self._late.heads(record.full_name)).get(ref, ref)
+        if not await self._state.has_commit(record.full_name, sha):
+            raise Problem(422, f"No commit found for SHA: {ref}")
+        return web.json_response(_CHECKS[request.match_info["what"]](self._shapes, record, sha, _slice(request)))
 
     async def _reference(self, request: web.Request) -> web.Response:
         record, branch = await self._shown(request), request.match_info["branch"]
@@ -311,10 +330,27 @@ class Rest:
             raise Problem(404, "Not Found")
 
 
+def _slice(request: web.Request) -> slice:
+    """Say which part of a list the request asks for."""
+    size, page = min(int(request.query.get("per_page", 30)), 100), int(request.query.get("page", 1))
+    return slice((page - 1) * size, page * size)
+
+
 def _page(request: web.Request, found: list[_T]) -> list[_T]:
     """Return the page of `found` that the request asks for."""
-    size, page = min(int(request.query.get("per_page", 30)), 100), int(request.query.get("page", 1))
-    return found[(page - 1) * size : page * size]
+    return found[_slice(request)]
+
+
+def _unless_known(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Give a document its ETag, and send it only if the client does not have it."""
+    if request.method != "GET" or response.status != 200 or not isinstance(response, web.Response):
+        return response
+    assert isinstance(response.body, bytes)
+    etag = f'W/"{hashlib.sha256(response.body).hexdigest()}"'
+    if request.headers.get("If-None-Match") == etag:
+        response = web.Response(status=304)
+    response.headers["ETag"] = etag
+    return response
 
 
 async def _body(request: web.Request) -> Json:

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.errors import Refused
-from peerbot.local.github import imports, manage, pulls
+from peerbot.local.github import checks, imports, manage, pulls
 from peerbot.local.github.door import Door
 from peerbot.local.github.faults import Call, Fault, Faults
 from peerbot.local.github.git import UNHEARD, Git, Rules
@@ -129,6 +129,11 @@ class LocalGitHub:
         assert self._rest is not None, "start first"
         self._rest.scopes, self._rest.member = scopes, may_create
 
+    def calls_left(self, number: int) -> None:
+        """Set how many calls GitHub says are left in this hour, of 5,000."""
+        assert self._rest is not None, "start first"
+        self._rest.calls_left = number
+
     def repository_path(self, full_name: str) -> Path:
         """Return the path of the bare repository on disk."""
         return self._opened.path(full_name)
@@ -149,6 +154,18 @@ class LocalGitHub:
     async def close_pull_request(self, full_name: str, number: int) -> None:
         """Close a pull request as a person does."""
         await manage.close(self._opened, full_name, number, by=self.person)
+
+    async def draft(self, full_name: str, number: int, *, draft: bool = True) -> None:
+        """Make a pull request a draft as a person does, or say that it is ready for review."""
+        await manage.draft(self._opened, full_name, number, draft=draft)
+
+    async def check(self, full_name: str, number: int, name: str, state: checks.CheckState) -> None:
+        """Say how a check run goes on the newest commit of a pull request, as CI does."""
+        await checks.report(self._opened, full_name, number, name, state, is_status=False)
+
+    async def status(self, full_name: str, number: int, context: str, state: checks.StatusState) -> None:
+        """Set a commit status on the newest commit of a pull request, as older CI does."""
+        await checks.report(self._opened, full_name, number, context, state, is_status=True)
 
     async def rename_branch(self, full_name: str, old: str, new: str) -> None:
         """Rename a branch as a person does, and change all that names it."""

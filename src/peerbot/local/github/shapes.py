@@ -220,7 +220,7 @@ class Shapes:
             **dict.fromkeys(("assignee", "milestone", "auto_merge")),
             **{key: [] for key in ("labels", "assignees", "requested_reviewers", "requested_teams")},
             "locked": False,
-            "draft": False,
+            "draft": pull.draft,
             "merge_commit_sha": None,
             "created_at": pull.created_at,
             "updated_at": pull.updated_at,

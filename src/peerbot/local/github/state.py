@@ -57,6 +57,7 @@ class Pull(BaseModel):
     head_sha: str  # as last seen: somebody may delete a branch
     base_sha: str
     state: str = "open"
+    draft: bool = False
     created_at: str = Field(default_factory=moment)
     updated_at: str = Field(default_factory=moment)
     closed_at: str | None = None
@@ -64,6 +65,19 @@ class Pull(BaseModel):
     merge_sha: str | None = None  # the commit on the base that a merge here made
     ended_by: str | None = None  # who closed or merged it, if somebody did so here
     comments: list[Comment] = Field(default_factory=list)
+
+
+class Check(BaseModel):
+    """What CI says of a commit: a check run (of an App, as Actions is one), or the newest status of a context."""
+
+    number: int
+    sha: str
+    name: str
+    state: str  # of a check run that goes on: its status; of one that ended: its conclusion
+    ended: bool
+    is_status: bool = False
+    created_at: str = Field(default_factory=moment)
+    updated_at: str = Field(default_factory=moment)
 
 
 class RepositoryRecord(BaseModel):
@@ -81,6 +95,7 @@ class RepositoryRecord(BaseModel):
     created_at: str = Field(default_factory=moment)
     pushed_at: str = Field(default_factory=moment)
     pulls: list[Pull] = Field(default_factory=list)
+    checks: list[Check] = Field(default_factory=list)
 
     @property
     def id(self) -> int:
@@ -197,6 +212,12 @@ class State:
         """List all of the repository's refs by their full names, and the object that each points to."""
         listed = await self.git.run("-C", self.path(full_name), "for-each-ref", "--format=%(objectname) %(refname)")
         return {ref: sha for sha, ref in (line.split(" ", 1) for line in listed.splitlines())}
+
+    async def has_commit(self, full_name: str, sha: str) -> bool:
+        """Say whether the repository has a commit of this name."""
+        if not re.fullmatch("[0-9a-f]{40}", sha):
+            return False
+        return await self.git.ask("-C", self.path(full_name), "cat-file", "-e", f"{sha}^{{commit}}") is not None
 
     async def delete_ref(self, full_name: str, ref: str) -> bool:
         """Delete a ref by its full name; False if there is none."""

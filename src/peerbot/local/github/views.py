@@ -10,7 +10,7 @@ from peerbot.local.github import browse, diffs, history, manage, pulls
 from peerbot.local.github.browse import At
 from peerbot.local.github.names import quoted, shown
 from peerbot.local.github.shapes import Json
-from peerbot.local.github.state import Pull, RepositoryRecord, State
+from peerbot.local.github.state import Check, Pull, RepositoryRecord, State
 
 MOST_COMMITS = 40
 MOST_COMMITS_OF_A_CHANGE = 250
@@ -155,10 +155,11 @@ async def pull(state: State, record: RepositoryRecord, number: int) -> Json | No
             "changed_files": stat.changed_files,
             "merge_sha": found.merge_sha,
             "conflicts": [shown(name) for name in merging.conflicts] if merging else [],
-            "can_merge": bool(merging and merging.tree and not record.archived),
+            "can_merge": bool(merging and merging.tree and not record.archived and not found.draft),
             "can_reopen": may_return,
         },
         "commits": listed,
+        "checks": [_check(each) for each in record.checks if each.sha == found.head_sha],
         "comments": [comment.model_dump() for comment in found.comments],
     }
 
@@ -233,6 +234,7 @@ def _short(state: State, pull: Pull) -> Json:
         "number": pull.number,
         "title": pull.title,
         "state": "merged" if pull.merged_at else pull.state,
+        "draft": pull.draft,
         "author": state.login,
         "head": shown(pull.head),
         "head_href": quoted(pull.head),
@@ -245,3 +247,9 @@ def _short(state: State, pull: Pull) -> Json:
         "ended_by": pull.ended_by,
         "comments": len(pull.comments),
     }
+
+
+def _check(check: Check) -> Json:
+    good, neutral = check.state == "success", check.state in ("neutral", "skipped")
+    kind = "running" if not check.ended else "good" if good else "other" if neutral else "bad"
+    return {"name": shown(check.name), "kind": kind, "words": check.state.replace("_", " ")}

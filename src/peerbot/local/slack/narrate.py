@@ -72,16 +72,25 @@ class Narrator:
             self._once(change, "title", f"   {blocks['plan']['title']}")
 
     def _answer(self, change: Change) -> None:
-        lines = []
-        for block in change.message.get("blocks", []):
-            match block:
-                case {"type": "markdown", "text": text}:
-                    lines += ["", text, ""]
-                case {"type": "section", "text": {"text": text}}:
-                    lines += [f"   {line}" for line in _plain(text).splitlines()]
-                case {"type": "context", "elements": [{"text": text}, *_]}:
-                    lines.append(f"   {_plain(text)}")
-        self._once(change, "answer", "\n".join(lines))
+        lines = _answer_lines(change.message)
+        if change.previous:  # only how its pull request stands is drawn again
+            before = _answer_lines(change.previous)
+            lines = [line for line in lines if line not in before]
+        if lines:
+            self._once(change, "answer", "\n".join(lines))
+
+
+def _answer_lines(message: dict[str, Any]) -> list[str]:
+    lines = []
+    for block in message.get("blocks", []):
+        match block:
+            case {"type": "markdown", "text": text}:
+                lines += ["", text, ""]
+            case {"type": "section", "text": {"text": text}}:
+                lines += [f"   {line}" for line in _plain(text).splitlines()]
+            case {"type": "context", "elements": [{"text": text}, *_]}:
+                lines.append(f"   {_plain(text)}")
+    return lines
 
 
 def answered_turn(message: dict[str, Any]) -> tuple[Conversation, int] | None:

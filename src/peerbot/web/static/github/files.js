@@ -155,13 +155,13 @@ function Folder({ found: { repository, at, entries, more, readme } }) {
 
 /** @param {{repository: any, at: any, file: File}} props */
 function Readme({ repository, at, file }) {
-  const folder = at.path.length ? `${at.path.at(-1).href}/` : "";
-  const base = `${location.origin}/${repository.full_name}/blob/${at.ref_href}/${folder}`;
+  const root = `${location.origin}/${repository.full_name}/blob/${at.ref_href}/`;
+  const base = { root, folder: root + (at.path.length ? `${at.path.at(-1).href}/` : "") };
   return html`<section class="card readme" aria-label=${file.name}>
     <h2 class="small dim">${file.name}</h2>
     ${
     file.text === undefined || file.text.length > 200_000
-      ? html`<p class="dim">It is too long to show here: <a href=${base + file.name}>open it</a>.</p>`
+      ? html`<p class="dim">It is too long to show here: <a href=${root + file.href}>open it</a>.</p>`
       : /\.(md|markdown)$/i.test(file.name)
       ? h(Markdown, { text: file.text, base })
       : html`<pre class="message">${file.text}</pre>`
@@ -171,9 +171,8 @@ function Readme({ repository, at, file }) {
 /** @param {{repository: any, at: any, file: File}} props */
 function FileView({ repository, at, file }) {
   const [source, setSource] = useState(!/\.(md|markdown)$/i.test(file.name) || location.hash.startsWith("#L"));
-  const base = `${location.origin}/${repository.full_name}/blob/${at.ref_href}/${
-    at.path.length > 1 ? `${at.path.at(-2).href}/` : ""
-  }`;
+  const root = `${location.origin}/${repository.full_name}/blob/${at.ref_href}/`;
+  const base = { root, folder: root + (at.path.length > 1 ? `${at.path.at(-2).href}/` : "") };
   const markdown = file.text !== undefined && file.text.length <= 200_000 && /\.(md|markdown)$/i.test(file.name);
   const lines = file.text?.split("\n").length || 0;
   const count = file.text === undefined ? "" : counted(file.text.endsWith("\n") ? lines - 1 : lines, "line");
@@ -196,7 +195,7 @@ function FileView({ repository, at, file }) {
   </section>`;
 }
 
-/** @param {{file: File, rendered: boolean, base: string}} props */
+/** @param {{file: File, rendered: boolean, base: import("../markdown.js").Base}} props */
 function Body({ file, rendered, base }) {
   if (file.type === "submodule") {
     return html`<p class="said">Another repository, at its commit <code>${file.commit}</code>.</p>`;

@@ -81,7 +81,9 @@ export function PullPage({ document: first }) {
   return html`<${Frame} owner=${repository.owner} repository=${repository} tab="pulls" wide=${tab === "files"}>
     <div class="pull-head">
       <h1 dir="auto">${pull.title} <span class="dim">#${pull.number}</span></h1>
-      <p class="facts"><${State} state=${pull.state} /> <${Story} repository=${repository} pull=${pull} /></p>
+      <p class="facts"><${State} state=${pull.state} /> ${
+    pull.draft && pull.state === "open" && html`<span class="badge">draft</span>`
+  } <${Story} repository=${repository} pull=${pull} /></p>
     </div>
     <nav class="tabs inside" aria-label="Pull request">${
     tabs.map(([name, words, href, count]) =>
@@ -229,6 +231,7 @@ function Merging({ repository, pull, at, changed }) {
         <label class="small check"><input type="checkbox" checked=${squash}
           onChange=${(/** @type {any} */ event) => setSquash(event.currentTarget.checked)} /> as one commit</label>`
     }
+      ${pull.draft && button("ready", "Ready for review", "")}
       <span class="grow"></span>
       ${button("close", "Close without merging", "danger")}
     </div>`
@@ -250,6 +253,9 @@ function Verdict({ repository, pull }) {
     return html`<strong>Closed without merging.</strong> ${!pull.head_there && "Its branch is gone."}`;
   }
   if (repository.archived) return html`<strong>This repository is archived</strong>, so nothing in it can be changed.`;
+  if (pull.draft && !pull.conflicts.length) {
+    return html`<strong>This is a draft.</strong> It can be merged when it is ready.`;
+  }
   if (pull.can_merge) return html`<strong>No conflicts with <bdi>${pull.base}</bdi>.</strong>`;
   return html`<strong>This can't be merged as it is.</strong> ${
     pull.conflicts.length
