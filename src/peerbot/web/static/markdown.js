@@ -53,6 +53,7 @@ const marked = new Marked({
   breaks: false,
   renderer: {
     html({ text, block }) {
+      if (here && /^<!--[^]*-->\s*$/.test(text)) return ""; // nobody is meant to read these in a file
       return block ? `<p>${escaped(text)}</p>` : escaped(text);
     },
     image({ href, text }) {

@@ -37,7 +37,7 @@ export function Changes({ repository, changed, sha }) {
   };
   if (!changed.changed_files) return html`<${Empty} title="No file differs" />`;
   const left = changed.changed_files - changed.files.length;
-  return html`<section aria-label="Changes">
+  return html`<section class="stack" aria-label="Changes">
     <div class="bar">
       <h2 class="grow">${counted(changed.changed_files, "file")} changed <${Lines} of=${changed} /></h2>
       <div class="choice" role="group" aria-label="How to show the lines">
@@ -70,6 +70,7 @@ export function Changes({ repository, changed, sha }) {
 
 /** @param {{of: {additions: number, deletions: number}}} props */
 export function Lines({ of }) {
+  if (!of.additions && !of.deletions) return null;
   return html`<span class="lines"><span class="more">+${number(of.additions)}</span> <span class="less">−${
     number(of.deletions)
   }</span></span>`;
@@ -96,7 +97,7 @@ function OneFile({ id, file, beside, sha, repository }) {
     file.status !== "removed" && !file.submodule &&
     html`
       <a class="open" href=${`/${repository.full_name}/blob/${sha}/${file.href}`}
-        aria-label=${`The whole of ${file.filename}`}>Whole file</a>
+        aria-label=${`Whole file ${file.filename}`}>Whole file</a>
     `
   }
     <//>

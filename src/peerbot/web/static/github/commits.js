@@ -20,7 +20,9 @@ export function CommitsPage({ document: found }) {
   }
   return html`<${Frame} owner=${repository.owner} repository=${repository} tab="commits">
     <h1 class="hidden">Commits of ${at.ref}</h1>
-    <div class="bar"><${RefPicker} found=${found} kind="commits" /><${Path} repository=${repository} at=${at} /></div>
+    <div class="bar"><${RefPicker} found=${found} kind="commits" />${
+    at.path.length > 0 && html`<${Path} repository=${repository} at=${at} />`
+  }</div>
     ${!commits.length && html`<${Commits} repository=${repository} commits=${[]} />`}
     ${
     [...days].map(([name, some]) =>

@@ -33,7 +33,7 @@ export function Tree({ document: found }) {
     ${root && html`<${Description} repository=${repository} />`}
     <div class="bar">
       <${RefPicker} found=${found} kind="tree" />
-      <${Path} repository=${repository} at=${at} />
+      ${!root && html`<${Path} repository=${repository} at=${at} />`}
     </div>
     ${root && html`<${Beside} found=${found} />`}
     ${

@@ -21,7 +21,7 @@ function Page() {
   const read = async () => {
     setRefusal(null);
     try {
-      const found = await asked(location.pathname + location.search);
+      const found = await asked(location.pathname.replace(/(\/pull\/\d+)\/(files|commits)$/, "$1") + location.search);
       if (found.moved) location.replace(`/${found.moved}${location.pathname.slice(`/${owner}/${name}`.length)}`);
       else setDocument(found);
     } catch (error) {

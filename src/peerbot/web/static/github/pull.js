@@ -76,7 +76,7 @@ export function PullPage({ document: first }) {
   const tabs = [
     ["", "Conversation", at, pull.comments],
     ["commits", "Commits", `${at}/commits`, pull.commits],
-    ["files", "Files changed", `${at}/files`, pull.changed_files],
+    ["files", "Files", `${at}/files`, pull.changed_files],
   ];
   return html`<${Frame} owner=${repository.owner} repository=${repository} tab="pulls" wide=${tab === "files"}>
     <div class="pull-head">
@@ -149,12 +149,15 @@ function Files({ repository, at, sha }) {
 /** @param {{found: any, at: string, changed: (found: any) => void}} props */
 function Talk({ found, at, changed }) {
   const { repository, pull, comments } = found;
-  return html`<div class="talk">
-    <${Said} author=${pull.author} when=${pull.created_at} text=${pull.body} />
+  const root = `${location.origin}/${repository.full_name}/blob/${pull.head_sha}/`;
+  const base = { root, folder: root };
+  return html`<div class="stack">
+    <${Said} base=${base} author=${pull.author} when=${pull.created_at} text=${pull.body} />
     ${
     comments.map((/** @type {any} */ each) =>
       html`
-        <${Said} key=${each.id} id=${`issuecomment-${each.id}`} author=${each.author} when=${each.created_at}
+        <${Said} key=${each.id} base=${base} id=${`issuecomment-${each.id}`} author=${each.author} when=${each
+          .created_at}
           text=${each.body} />
       `
     )
@@ -165,11 +168,11 @@ function Talk({ found, at, changed }) {
   </div>`;
 }
 
-/** @param {{id?: string, author: string, when: string, text: string}} props */
-function Said({ id, author, when, text }) {
+/** @param {{id?: string, author: string, when: string, text: string, base: import("../markdown.js").Base}} props */
+function Said({ id, author, when, text, base }) {
   return html`<article class="card said-by" id=${id} aria-label=${`${author} wrote`}>
     <header class="small"><bdi class="strong">${author}</bdi> <span class="dim"><${When} at=${when} /></span></header>
-    ${text.trim() ? h(Markdown, { text }) : html`<p class="dim">No description.</p>`}
+    ${text.trim() ? h(Markdown, { text, base }) : html`<p class="dim">No description.</p>`}
   </article>`;
 }
 
