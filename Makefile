@@ -47,7 +47,7 @@ cluster-test: $(VENV)/.dev ## Start a Kubernetes cluster of our own (root, Go 1.
 cluster-bench: $(VENV)/.dev ## Measure what we add in a cluster, beside a bare pod (as cluster-test)
 	@$(BIN)/python tests/cluster/run.py --bench $(ARGS)
 
-check: $(VENV)/.dev $(VENV)/.lint tools ## Lint, check types, layers and spelling, compare what is made from other things
+check: $(VENV)/.dev $(VENV)/.lint web tools ## Lint, check types, layers and spelling, compare what is made from other things
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/python scripts/web_modules.py --check
 	@$(BIN)/deno fmt --check --quiet && $(BIN)/deno lint --quiet && $(BIN)/deno check --quiet $$(git ls-files 'src/peerbot/web/static/*.js')

@@ -59,7 +59,7 @@ class Assets:
 
     def routes(self) -> list[web.RouteDef]:
         """The path of the files."""
-        return [web.get("/static/{version}/{name:.+}", self._file)]
+        return [web.get("/static/{version}/{name:.+}", self.file)]
 
     def address(self, name: str) -> str:
         """Where a file of `static/` is. Raises `KeyError` if there is no such file."""
@@ -95,7 +95,8 @@ class Assets:
         lines += ["<noscript>This page needs JavaScript.</noscript>", "</body>", "</html>", ""]
         return web.Response(text="\n".join(lines), content_type="text/html", headers=PAGE_HEADERS, status=status)
 
-    async def _file(self, request: web.Request) -> web.Response:
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request for a file."""
         name = request.match_info["name"]
         content = self._files.get(name)
         if content is None:

@@ -1,12 +1,16 @@
 """Watchers of the local Slack's world: the terminal's live view, and tests that wait for a change."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from weakref import WeakSet
 
 T = TypeVar("T")
+
+KEPT = 2_000
+"""How many of the last changes are kept for a page that was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,16 @@ class Changes:
     def __init__(self) -> None:
         self._watches: WeakSet[Watch] = WeakSet()  # nobody holds this watcher any more, so nobody has to close it
         self._waiting: set[asyncio.Event] = set()
+        self.count = 0
+        """How many changes there were: the number of the last one."""
+        self._last: deque[Change] = deque(maxlen=KEPT)
+
+    def since(self, number: int) -> list[tuple[int, Change]] | None:
+        """List the changes after one, with their numbers; None if not all of them are kept any more."""
+        first = self.count - len(self._last)
+        if not first <= number <= self.count:
+            return None
+        return [(first + 1 + i, change) for i, change in enumerate(self._last) if first + i >= number]
 
     def watch(self) -> Watch:
         """Listen from now on."""
@@ -58,6 +72,8 @@ class Changes:
 
     def publish(self, change: Change) -> None:
         """Tell the watchers of a change."""
+        self.count += 1
+        self._last.append(change)
         for watch in list(self._watches):
             watch.put(change)
         self.touch()

@@ -184,6 +184,14 @@ class Files:
             raise NotOk("file_not_found")
         return base64.b64decode(kept["content"])
 
+    def opened(self, identity: str) -> tuple[str, str, bytes]:
+        """Return a shared file's type, name and content, for a person. Raises `NotOk` if there is no such file."""
+        kept = self._store.all("file").get(identity)
+        if kept is None or kept.get("deleted"):
+            raise NotOk("file_not_found")
+        data = base64.b64decode(kept["content"])
+        return str(kept["shown"].get("mimetype", "")), str(kept["shown"].get("name", "file")), data
+
     def _shown(self, identity: str, name: str, user: str, channel: str, size: int) -> Object:
         mimetype, filetype, pretty = _kind(name)
         kind = self._world.channel(channel, seen_by=BOT_USER)["kind"] if channel else ""

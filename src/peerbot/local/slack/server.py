@@ -18,6 +18,7 @@ from peerbot.local.slack.client import Client
 from peerbot.local.slack.door import Door
 from peerbot.local.slack.faults import Call, Faults
 from peerbot.local.slack.files import FilePart, Files
+from peerbot.local.slack.page import Page
 from peerbot.local.slack.shapes import BOT_USER, ChannelKind, Object, UserKind
 from peerbot.local.slack.socketmode import Ack, SocketMode
 from peerbot.local.slack.store import Store
@@ -58,6 +59,7 @@ class LocalSlack:
         self._files.may_read = self._api.may_read_files
         self.client = Client(self._world, self._sockets, self.views, self.send_event)
         self._door = Door(self)
+        self.page = Page(self, self._world, self._files, self._changes, self._store)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -70,6 +72,7 @@ class LocalSlack:
                 web.post("/upload/v1/{ticket}", self._files.receive),
                 web.get("/files-pri/{file}/{name:.*}", self._files.download),
                 *self._door.routes(),
+                *self.page.routes(),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -86,6 +89,7 @@ class LocalSlack:
     async def close(self) -> None:
         """Stop. Events on their way are sent when a world with the same directory starts. Idempotent."""
         await self._sockets.close()
+        self.page.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -393,6 +397,10 @@ class LocalSlack:
     def silence_sockets(self) -> None:
         """Keep every connection open but pass nothing on, as a network that loses packets does."""
         self._sockets.silence()
+
+    def touch(self) -> None:
+        """Let everybody who waits look again: something other than a message has changed."""
+        self._changes.touch()
 
     def _changed(self, change: Change) -> None:
         for payload in events.payloads(change, self._world.channel(change.channel), self._world.new_ts):

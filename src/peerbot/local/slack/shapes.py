@@ -6,7 +6,7 @@ Field names and types are Slack's; `tests/service/test_local_slack_shapes.py` co
 from typing import Any, Literal
 
 Object = dict[str, Any]
-UserKind = Literal["member", "guest", "bot", "external", "deactivated"]
+UserKind = Literal["member", "admin", "guest", "bot", "external", "deactivated"]
 ChannelKind = Literal["public", "private", "im", "mpim"]
 
 TEAM = "T0LOCAL0001"
@@ -51,7 +51,7 @@ def user(identity: str, name: str, kind: UserKind, created: int) -> Object:
             "avatar_hash": "g0000000000",
             "team": team,
         },
-        "is_admin": False,
+        "is_admin": kind == "admin",
         "is_owner": False,
         "is_primary_owner": False,
         "is_restricted": kind == "guest",

@@ -1,0 +1,63 @@
+"""What the chat page shows of the local Slack's world, as documents."""
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from peerbot.local.slack import shapes
+from peerbot.local.slack.changes import Change
+from peerbot.local.slack.shapes import Object
+from peerbot.local.slack.world import NotOk, World
+
+if TYPE_CHECKING:
+    from peerbot.local.slack.server import LocalSlack
+
+FIRST = 60
+"""How many messages of a channel come at first; the others when somebody scrolls up."""
+
+
+def workspace(world: World, slack: "LocalSlack", user: str) -> Object:
+    """Everything that `user` sees when they open the workspace, but for the Home tab and modals."""
+    seen = [kept for kept in world.channels.values() if kept["kind"] == "public" or user in kept["members"]]
+    return {
+        "me": user,
+        "people": {identity: person(each) for identity, each in world.users.items()},
+        "channels": [channel(kept) for kept in seen],
+        "messages": {kept["id"]: history(world, kept["id"]) for kept in seen},
+        "whispers": slack.whispers(user),
+    }
+
+
+def person(user: Object) -> Object:
+    """Somebody of the workspace."""
+    kind = "bot" if user["is_bot"] else "guest" if user["is_restricted"] else "admin" if user["is_admin"] else "member"
+    if user["team_id"] != shapes.TEAM:
+        kind = "external"
+    return {"id": user["id"], "name": user["real_name"], "handle": user["name"], "kind": kind}
+
+
+def channel(kept: Object) -> Object:
+    """A channel."""
+    return {name: kept[name] for name in ("id", "name", "kind", "members", "shared", "archived")}
+
+
+def history(world: World, channel: str, *, before: str = "") -> Object:
+    """The last messages of a channel before one, oldest first, and whether there are earlier ones."""
+    found = [message for message in world.history(channel) if not before or message["ts"] < before]
+    return {"messages": found[-FIRST:], "more": len(found) > FIRST}
+
+
+def change(world: World, changed: Change) -> Object:
+    """A change, and what the message at the thread's top says of its replies now."""
+    told: Object = {"kind": changed.kind, "channel": changed.channel, "ts": changed.ts, "message": changed.message}
+    told["thread_ts"] = changed.thread_ts
+    if changed.thread_ts and changed.thread_ts != changed.ts:
+        try:
+            told["parent"] = world.message(changed.channel, changed.thread_ts)
+        except NotOk:
+            told["parent"] = None
+    return told
+
+
+def quoted(name: str) -> str:
+    """A file's name for a header."""
+    return quote(name, safe="")

@@ -1,0 +1,31 @@
+// Slack's short names of emoji. The table comes when the page stands; until then a name is shown as it is written.
+import { signal } from "../vendor/signals.mjs";
+import { html } from "../html.js";
+
+/** @type {import("../vendor/signals.mjs").Signal<Record<string, string>>} */
+const table = signal({});
+fetch(new URL("../vendor/emoji.json", import.meta.url))
+  .then((answer) => answer.json())
+  .then((found) => (table.value = found))
+  .catch(() => {});
+
+/** The signs that one puts on a message most often. */
+export const USUAL = ["+1", "eyes", "white_check_mark", "tada", "heart", "question", "x", "octagonal_sign"];
+
+/**
+ * @param {string} name without colons; with a skin tone perhaps
+ * @returns {string} empty if there is none of this name
+ */
+export function character(name) {
+  const [plain, tone] = name.split("::");
+  const found = table.value[plain] || "";
+  return found + ((found && tone && table.value[tone]) || "");
+}
+
+/** @param {{name: string}} props */
+export function Emoji({ name }) {
+  const found = character(name);
+  return found
+    ? html`<span role="img" aria-label=${name.replaceAll("_", " ")} title=${`:${name}:`}>${found}</span>`
+    : html`<span>:${name}:</span>`;
+}

@@ -1,0 +1,100 @@
+// Under the hood of a thread: the way of a message with its times, the journal's documents, and switches for trouble.
+import { signal } from "../vendor/signals.mjs";
+import { useEffect, useState } from "../vendor/hooks.mjs";
+import { html } from "../html.js";
+import { Code } from "../markdown.js";
+import { ask } from "../page.js";
+import { counted } from "../text.js";
+import { clock, full, lasted } from "../time.js";
+import { about, place, say, threadKey } from "./state.js";
+
+/** Whether it is open. */
+export const hood = signal(false);
+
+export function Hood() {
+  const [seen, setSeen] = useState(/** @type {any} */ (null));
+  const [words, setWords] = useState("");
+  const { channel, thread } = place.value;
+  useEffect(() => {
+    setSeen(null);
+    if (!thread) return;
+    let over = false;
+    const look = async () => {
+      try {
+        const found = await ask(`/page/hood?${new URLSearchParams({ channel, thread_ts: thread })}`);
+        if (!over) setSeen(found);
+      } catch (error) {
+        if (!over) setWords(error instanceof Error ? error.message : "");
+      }
+    };
+    look();
+    const timer = setInterval(() => document.hidden || look(), 1000);
+    return () => {
+      over = true;
+      clearInterval(timer);
+    };
+  }, [threadKey.value]);
+  /** @param {string} name */
+  const cause = async (name) => {
+    try {
+      setWords((await ask(`/page/trouble/${name}`, {})).words);
+    } catch (error) {
+      say(error);
+    }
+  };
+  return html`
+    <aside class="hood" aria-label="Under the hood">
+      <header class="top"><h2>Under the hood</h2>
+          <button type="button" class="button quiet close" aria-label="Close" onClick=${() => (hood.value =
+            false)}>✕</button></header>
+      <div class="log" tabindex="0" role="region" aria-label="What happened">
+          ${!thread && html`<p class="dim">Open a thread to see what happened to its messages.</p>`}
+          ${thread && !seen && html`<p><span class="spinner"></span> Reading the journal …</p>`}
+          ${(seen?.turns || []).map((/** @type {any} */ turn) => html`<${Turn} key=${turn.n} turn=${turn} />`)}
+          ${seen && html`<${Documents} documents=${seen.documents} />`}
+          <h3>Trouble</h3>
+          <p class="dim small">Each does what it says, once. The answer still comes, once.</p>
+          <ul class="troubles">${(about.value.troubles || []).map((/** @type {any} */ each) =>
+            html`<li><button type="button" class="button" onClick=${() =>
+              cause(each.name)}>${each.title}</button> <span class="small">${each.words}</span></li>`
+          )}</ul>
+          <p role="status" class="small">${words}</p>
+        </div>
+    </aside>
+  `;
+}
+
+/** @param {{turn: any}} props */
+function Turn({ turn }) {
+  const first = turn.steps[0]?.at;
+  return html`
+    <section class="turn">
+      <h3>${turn.title}</h3>
+      <ol class="way">${turn.steps.map((/** @type {any} */ step) =>
+        html`<li class=${step.at ? "" : "to-come"}><b>${step.name}</b> <span class="dim">${step.words}</span>
+        ${
+          step.at &&
+          html`<time class="small" title=${full(step.at)} datetime=${new Date(step.at).toISOString()}>${
+            clock(step.at)
+          }${step.at > first ? `, +${lasted((step.at - first) / 1000)}` : ""}</time>`
+        }</li>`
+      )}</ol>
+    </section>
+  `;
+}
+
+/** @param {{documents: {name: string, text: string}[]}} props */
+function Documents({ documents }) {
+  return html`<details class="documents"><summary>${counted(documents.length, "object")} in the journal</summary>
+    ${
+    documents.map((each) =>
+      html`
+        <details key=${each.name}>
+          <summary><code>${each.name}</code></summary>
+          <${Code} text=${each.text} language="json" label=${each.name} />
+        </details>
+      `
+    )
+  }
+  </details>`;
+}
