@@ -21,6 +21,7 @@ from peerbot.conversation.documents import Turn
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import paths
 from peerbot.journal.open import open_storage
+from peerbot.journal.pulls import all_watched
 from peerbot.thread.present import CARD_EVENT
 
 SETTLED_SECONDS = 180.0
@@ -119,12 +120,15 @@ class Lane:
         else:
             self._people += 1
             user = self.system.add_person(f"U{self._people:09d}", f"person-{self._people}")
-            self.trap.set(plan)
+            self.trap.set([] if scenario.then else plan)
             began = await scenario.begin(self.system, self._storage, user)
             self.going = began.conversation if scenario is FIRST_TURN else None
         asked = self._asked.setdefault(began.conversation, [])
         if began.identity:
             asked.append((began.identity, scenario.ending))
+        if scenario.then:
+            self.trap.set(plan)
+            await scenario.then(self.system, began.conversation)
         await self._start()
         problems = await self._well(began.conversation)
         if problems:
@@ -233,7 +237,7 @@ class Lane:
             found.append(f"run {newest.n} is not closed")
         if pids := system.worker_pids():
             found.append(f"workers still run: {pids}")
-        return found or await self._work(conversation)
+        return found or [*await self._work(conversation), *await self._shown(conversation)]
 
     def _answers(self, conversation: Conversation, turns: list[int]) -> list[str]:
         """Every part of every answer is in the thread once, in order, and its file after it."""
@@ -268,6 +272,17 @@ class Lane:
         wanted = {"white_check_mark" if ending.status == "done" else "warning"}
         if (names := self.system.reactions(conversation, identity)) != wanted:
             found.append(f"{identity} has the reactions {sorted(names)}")
+        return found
+
+    async def _shown(self, conversation: Conversation) -> list[str]:
+        """List the problems of what answers show of their pull requests."""
+        found = []
+        for message, k in self.system.answers(conversation):
+            shows = self._asked[conversation][k - 1][1].shows
+            if shows not in message["text"]:
+                found.append(f"the answer of turn {k} does not show {shows!r}: {message['text'][-300:]}")
+            if shows and (left := await all_watched(self.system.journal, conversation)):
+                found.append(f"still watched: {left}")
         return found
 
     async def _work(self, conversation: Conversation) -> list[str]:

@@ -186,6 +186,8 @@ _JOURNAL_KEYS = [
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/work/\d+/\d+/\d+\.bundle"), STATE),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/spent/\d+/\d+\.([a-z]+)(-\d+)?"), r"spent/{k}/{i}.\1"),
     (re.compile(r"spent-by/([a-z]+)/.+"), r"spent-by/\1/…"),
+    (re.compile(r"pulls/[^/]+/[^/]+/[^/]+/[^/]+/(look|shown)-\d+"), r"pulls/…/\1"),
+    (re.compile(r"pulls/.+"), "pulls/…"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/settled/.+"), "settled/{id}.json"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/(.+)"), r"\1"),
 ]
@@ -234,7 +236,10 @@ def slack_write(request: web.Request, body: bytes) -> str | None:
         return method
     if method == "chat.postMessage":
         return f"{method} ({'card' if CARD_EVENT in str(_arguments(request, body)['metadata']) else 'answer'})"
-    return "chat.update (card)" if method == "chat.update" else None
+    if method == "chat.update":
+        drawn = "answer" if "Pull request #" in str(_arguments(request, body)["text"]) else "card"
+        return f"{method} ({drawn})"
+    return None
 
 
 def _arguments(request: web.Request, body: bytes) -> dict[str, object]:
@@ -297,6 +302,7 @@ class CrashSystem(System):
             "GITHUB_API_URL": f"{github.url}/api/v3",
             "PEERBOT_GATEWAY_URL": gateway.url,
             "GATEWAY_PORT": str(port),
+            "PEERBOT_PULL_REQUEST_SECONDS": "86400",  # otherwise every scenario writes now and then
         }
         # A new dispatcher is there within seconds on a busy machine; Slack's tries come after 3 s and after a minute.
         self.slack.faults.retry_scale = 2.0

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Literal
 
 from crash_points import CHECKPOINT, GATEWAY, STATE, Point, Strike, Write
-from system import System
+from system import ANSWER_SECONDS, System, eventually
 
 from peerbot.conversation.documents import Input, Marker, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
@@ -23,7 +23,10 @@ Status = Literal["done", "failed", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one message ends. `answers`: its turn; none if nothing is left to answer. `file`: it is on the branch."""
+    """How one message ends. `answers`: its turn; none if nothing is left to answer. `file`: it is on the branch.
+
+    `shows`: what its answer says of its pull request.
+    """
 
     status: Status = "done"
     says: str = ""
@@ -31,6 +34,7 @@ class Ending:
     messages: int = 1
     files: int = 0  # shared with the answer
     file: str = ""
+    shows: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +51,24 @@ Begin = Callable[[System, Storage, str], Awaitable[Began]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scenario:
-    """`planted`: it begins while no dispatcher is there. `settings`: of its dispatchers."""
+    """`planted`: it begins while no dispatcher is there. `settings`: of its dispatchers.
+
+    `then`: what people do once it has begun; the writes from there on are crashed.
+    """
 
     name: str
     begin: Begin
     ending: Ending
     first: tuple[Strike, ...] = ()
     planted: bool = False
+    then: "Callable[[System, Conversation], Awaitable[None]] | None" = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name
 
 
+PRIMES = "Create a simple Python script that prints the first ten primes, and run it"
 FOLLOW_UP = "what is in this repository?"
 LONG = "\n\n".join(f"Paragraph {i}. {'word ' * 60}".strip() for i in range(200))  # three messages and a file
 WORK = """run ```
@@ -130,6 +139,21 @@ async def answered_before(system: System, _storage: Storage, user: str) -> Began
     return Began(conversation, item.id)
 
 
+async def shown_as_open(system: System, _storage: Storage, user: str) -> Began:
+    """An answer shows how its pull request stands."""
+    conversation, identity = await system.say(PRIMES, user=user)
+    await eventually(lambda: "🟢 open" in str(system.answers(conversation)), 2 * ANSWER_SECONDS)
+    return Began(conversation, identity)
+
+
+async def merge(system: System, conversation: Conversation) -> None:
+    """Somebody merges the pull request of the first turn."""
+    turn = await system.journal.turn(conversation, 1)
+    assert turn
+    assert turn.pull_request
+    await system.github.merge(turn.repository or "", turn.pull_request.number)
+
+
 def _input(conversation: Conversation, user: str, text: str) -> Input:
     ts = conversation.thread_ts
     return Input(
@@ -143,7 +167,7 @@ def _ends_three_workers() -> tuple[Strike, ...]:
 
 FIRST_TURN = Scenario(
     "a first turn",
-    said("Create a simple Python script that prints the first ten primes, and run it"),
+    said(PRIMES),
     Ending(file="primes.py"),
 )
 FOLLOWING_TURN = Scenario("a follow-up", said(FOLLOW_UP), Ending(file="primes.py"))  # in a conversation that exists
@@ -165,6 +189,13 @@ OTHERS = (
     ),
     Scenario(
         "three workers killed", said("hello"), Ending("failed", "several times", run=False), _ends_three_workers()
+    ),
+    Scenario(
+        "a pull request that somebody merges",
+        shown_as_open,
+        Ending(file="primes.py", shows="🔀 merged"),
+        then=merge,
+        settings={"PEERBOT_PULL_REQUEST_SECONDS": "0.5"},
     ),
     Scenario(
         "a long answer posted by another",

@@ -205,5 +205,5 @@ def _must_come(case: Case) -> bool:
     varies = ("chat.update (card)", "create sessions/…/part", "progress", "keep a part of the session")
     checkpoints = (CHECKPOINT, f"create {STATE}", STATE_BEFORE, STATE_AT_END)
     if write.what in checkpoints:
-        return write.number == 1 and bool(scenario.settings)
+        return write.number == 1 and "PEERBOT_CHECKPOINT_SECONDS" in scenario.settings
     return write.number == 1 and (write.what not in varies or scenario in (FIRST_TURN, FOLLOWING_TURN))

@@ -18,7 +18,9 @@ import pytest
 from github_world import AUTHOR, World, commit, git, world
 from jsonschema import Draft4Validator, ValidationError
 
+from peerbot.conversation.pulls import Checks, PullState
 from peerbot.errors import PeerBotError
+from peerbot.github.pulls import PullStates
 from peerbot.github.refs import Refs
 from peerbot.local.github import Call
 
@@ -47,16 +49,14 @@ class Described:
     def check(self, call: Call) -> None:
         """Raise `ValidationError` if an exchange is not as described."""
         path = call.path.removeprefix("/api/v3")
-        operation = next(
-            (
-                item[call.method.lower()]
-                for pattern, item in self._paths.items()
-                if pattern.fullmatch(path) and call.method.lower() in item
-            ),
-            None,
-        )
-        if operation is None:
+        found = [
+            (pattern.groups, -len(pattern.pattern), item[call.method.lower()])
+            for pattern, item in self._paths.items()
+            if pattern.fullmatch(path) and call.method.lower() in item
+        ]
+        if not found:
             raise ValidationError(f"GitHub has no {call.method} {path}")
+        operation = min(found, key=lambda each: each[:2])[2]  # the one that says most: a ref may be anything
         self._check_query(operation, call.query)
         self._check_request(operation, call.request)
         self._check_response(operation, call)
@@ -160,6 +160,7 @@ async def conversation_with(github: World, directory: Path) -> None:
     github.server.faults.add("/git/refs/", method="DELETE", status=422, message="Reference does not exist")
     assert await client.pull_request_state(repository.full_name, 1) == "open"
     assert await client.pull_request_state(repository.full_name, 9) is None
+    await how_it_stands(github, repository.full_name)
     await github.server.archive(repository.full_name)
     with pytest.raises(PeerBotError):
         await client.ensure_pull_request(repository, **opening, body="three")
@@ -193,6 +194,31 @@ async def conversation_with(github: World, directory: Path) -> None:
     await client.delete_refs(repository.full_name, "peerbot/y/")
     listed = await git("ls-remote", moved.clone_url, "refs/peerbot/y/*", login=client)
     assert listed == ""
+
+
+async def how_it_stands(github: World, full_name: str) -> None:
+    """Look at a pull request as its checks go on, and once more: then GitHub need not send it again."""
+    states = PullStates(github.session, token=github.server.token, api_url=github.server.api_url)
+    assert await states.of(full_name, 9) is None
+    assert await states.of(full_name, 1) == PullState(standing="open")
+    await github.server.check(full_name, 1, "build", "in_progress")
+    await github.server.status(full_name, 1, "ci/old", "failure")
+    failed = PullState(standing="open", checks=Checks(outcome="failed", failed=1, total=2))
+    assert await states.of(full_name, 1) == failed
+    before = len(github.server.calls)
+    assert await states.of(full_name, 1) == failed
+    assert {call.status for call in list(github.server.calls)[before:]} == {304}
+    assert states.leave_alone_seconds() == 0
+    github.server.calls_left(2_500)
+    assert await states.of(full_name, 1) == failed
+    assert 0 < states.leave_alone_seconds() <= 3_600
+    github.server.calls_left(5_000)
+    await github.server.check(full_name, 1, "build", "neutral")
+    await github.server.status(full_name, 1, "ci/old", "success")
+    for number in range(100):
+        await github.server.check(full_name, 1, f"part {number}", "success")
+    passed = PullState(standing="open", checks=Checks(outcome="passed", total=102))
+    assert await states.of(full_name, 1) == passed
 
 
 async def what_the_token_may(github: World) -> None:
@@ -249,7 +275,9 @@ async def what_is_in_the_repository(github: World, full_name: str, checkout: Pat
 
 
 def _undescribed(call: Call) -> bool:
-    """Whether this is a redirect of a renamed repository that GitHub's description leaves out, as it does most."""
+    """Whether GitHub's description leaves this out: most redirects of a renamed repository, and most 304s."""
+    if call.status == 304:
+        return True
     of_the_repository = call.path.count("/") == 5
     return call.path.startswith("/api/v3/repositories/") or (call.status in (301, 307) and not of_the_repository)
 
@@ -292,6 +320,8 @@ def test_every_exchange_is_as_github_describes_it(calls: list[Call]) -> None:
         ("DELETE", "1", 422),
         ("GET", "1", 200),
         ("GET", "9", 404),
+        ("GET", "check-runs", 200),
+        ("GET", "status", 200),
         ("GET", "docs", 200),
         ("GET", "docs", 404),
         ("GET", "link", 200),
@@ -314,6 +344,8 @@ def test_every_exchange_is_as_github_describes_it(calls: list[Call]) -> None:
         ("GET", "/user", 200, "response", ["created_at"], 0),
         ("GET", "/pulls", 200, "response", [0, "state"], 1),
         ("POST", "/repos", 201, "request", ["auto_init"], "true"),
+        ("GET", "/check-runs", 200, "response", ["total_count"], "1"),
+        ("GET", "/status", 200, "response", ["sha"], None),
     ],
 )
 def test_an_exchange_with_a_wrong_type_in_it_is_found_out(

@@ -74,13 +74,13 @@ def summed(*, passed: int, failed: int, running: int, unread: int = 0) -> Checks
 
 
 def slot_at(age: float) -> int:
-    """Say which look is due at an age of the answer: 0 before the first."""
-    slot, since = 0, 0
+    """Say which look is due at an age of the answer: 0 before the first. It has no end."""
+    slot, since, every = 0, 0, 1
     for until, every in _STEPS:
         if age < until:
-            return slot + int((age - since) // every) if age > since else slot
+            break
         slot, since = slot + (until - since) // every, until
-    return slot
+    return slot + max(0, int((age - since) // every))
 
 
 def lateness(looked: int, age: float) -> float:
@@ -88,14 +88,9 @@ def lateness(looked: int, age: float) -> float:
 
     Below 0: it is not due. So a look that people wait for comes before one that nobody would miss.
     """
-    begins, every = _begins(looked + 1)
-    return (age - begins) / every
-
-
-def _begins(slot: int) -> tuple[int, int]:
-    since = 0
+    slot, since, every = looked + 1, 0, 1
     for until, every in _STEPS:
         if slot <= (looks := (until - since) // every):
-            return since + slot * every, every
+            break
         slot, since = slot - looks, until
-    return since + slot * every, every
+    return (age - since - slot * every) / every

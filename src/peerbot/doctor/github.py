@@ -94,7 +94,8 @@ def _refused(answer: Answer) -> Finding:
 def _scopes(told: str | None) -> list[Finding]:
     if told is None:
         needed = "Administration, Contents and Pull requests (read and write), and not Workflows"
-        return [skipped(_RIGHTS, f"GitHub does not show the rights of a fine-grained token; it needs {needed}")]
+        said = f"GitHub does not show the rights of a fine-grained token; it needs {needed}. It can't read checks"
+        return [skipped(_RIGHTS, said)]
     granted = {scope.strip() for scope in told.split(",")} - {""}
     found = []
     if "repo" not in granted:

@@ -27,10 +27,10 @@ _REPOSITORY = "/{owner}/{name}"
 _READ = (
     "/{owner}",
     _REPOSITORY,
-    *(f"{_REPOSITORY}/{kind}/{{rest:.*}}" for kind in ("tree", "blob", "raw", "commits")),
+    *(f"{_REPOSITORY}/{kind}/{{rest:(?s:.*)}}" for kind in ("tree", "blob", "raw", "commits")),
     *(f"{_REPOSITORY}/{kind}" for kind in ("tree", "commits", "pulls")),
     f"{_REPOSITORY}/commit/{{sha}}",
-    f"{_REPOSITORY}/compare/{{rest:.+}}",
+    f"{_REPOSITORY}/compare/{{rest:(?s:.+)}}",
     f"{_REPOSITORY}/{{pull:pull|issues}}/{{number:[0-9]{{1,9}}}}",
     f"{_REPOSITORY}/pull/{{number:[0-9]{{1,9}}}}/{{tab:files|commits}}",
 )
