@@ -57,9 +57,10 @@ async def _until_signalled(work: Coroutine[object, object, int]) -> int:
 
 
 async def _local(options: argparse.Namespace) -> int:
-    from peerbot.local.chat import chat  # noqa: PLC0415 — a dispatcher's image has no agent to import
+    from peerbot.local.chat import Wanted, chat  # noqa: PLC0415 — a dispatcher's image has no agent to import
 
-    await chat(options.directory, repository=options.repo, unsafe_no_sandbox=options.unsafe_no_sandbox, tell=_tell_out)
+    wanted = Wanted(options.directory, options.repo, options.unsafe_no_sandbox, options.terminal, options.browse)
+    await chat(wanted, _tell_out)
     return GOOD
 
 
@@ -159,7 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"peerbot {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    local = commands.add_parser("local", help="run the whole product on this machine: play a conversation, then chat")
+    local = commands.add_parser("local", help="run the whole product on this machine, and chat with it on a page")
+    local.add_argument("--terminal", action="store_true", help="play a conversation in the terminal, and chat there")
+    local.add_argument("--no-open", dest="browse", action="store_false", help="do not open the page in your browser")
     _add_world(local)
     local.set_defaults(command=_local)
 

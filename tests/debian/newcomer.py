@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 ANSWER = "2 3 5 7 11 13 17 19 23 29"
 CHAT = "/quit (or Ctrl-C) ends"  # told when the answer is there and the terminal is ours
+PAGE = re.compile(r"Chat: (http://127\.0\.0\.1:\d+/)\?key=\S+")
 INSTALLED_SECONDS, ANSWER_SECONDS, END_SECONDS, TEST_SECONDS = 600.0, 60.0, 5.0, 2700.0
 # `--quick` runs these alone: a Python's version, or a machine, changes their results most easily.
 QUICK = 'tests/unit -m "not machine" ' + " ".join(
@@ -30,14 +32,18 @@ def main(user: str, quick: bool) -> int:
     """Do all of it, or with `quick` a part; returns the exit code. Raises `AssertionError` with the first fault."""
     tell(f"{sys.version.split()[0]} is the Python here; installing, and running `make run` in a terminal …")
     began = time.monotonic()
-    run = Run(user)
+    run = Run(user, "ARGS=--terminal")
     run.read_until(lambda: CHAT in run.said and run.waits(), INSTALLED_SECONDS, "an answer, and a worker that waits")
     assert ANSWER in run.said, "the answer is not the first ten primes"
     tell(f"it answered {time.monotonic() - began:.0f} s after the newcomer typed `make run`")
     run.ends("Ctrl-C", lambda: os.write(run.terminal, b"\x03"))
     if not quick:
         run = Run(user)
-        run.read_until(lambda: CHAT in run.said and run.waits(), ANSWER_SECONDS, "an answer, and a worker that waits")
+        run.read_until(lambda: bool(PAGE.search(run.said)), ANSWER_SECONDS, "an address of the page")
+        page = PAGE.search(run.said)
+        assert page
+        with urllib.request.urlopen(page[0].removeprefix("Chat: "), timeout=10) as answer:
+            assert b"chat/app.js" in answer.read(), "the page does not load its modules"
         run.ends("SIGTERM", lambda: os.killpg(run.pid, signal.SIGTERM))
     tell("installing bubblewrap, and running `make test` …")
     subprocess.run(["sh", "-c", "dpkg -i /var/cache/apt/archives/bubblewrap_*.deb"], check=True, timeout=60)
@@ -53,12 +59,12 @@ def tell(text: str) -> None:
 class Run:
     """`make run` in a terminal of its own, as the newcomer."""
 
-    def __init__(self, user: str) -> None:
+    def __init__(self, user: str, *more: str) -> None:
         self.said = ""
         self.user = user
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
-            become(user, ["make", "run"])
+            become(user, ["make", "run", *more])
 
     def waits(self) -> bool:
         """Whether the one worker has done its first turn: it then waits for the next message."""

@@ -255,6 +255,7 @@ async def test_local_without_a_terminal_plays_and_stays_up_until_it_is_ended(tmp
         assert process.stdout
         told = await asyncio.wait_for(process.stdout.readuntil(b"staying up"), 40)
         assert b"2 3 5 7 11 13 17 19 23 29" in told
+        assert b"Chat: http://127.0.0.1:" in told
         children = psutil.Process(process.pid).children(recursive=True)
 
         process.send_signal(signal.SIGTERM)
@@ -265,7 +266,7 @@ async def test_local_without_a_terminal_plays_and_stays_up_until_it_is_ended(tmp
 
 async def test_local_in_a_terminal_chats_in_the_same_thread_and_in_new_ones(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
-    command = (sys.executable, "-m", "peerbot", "local", "--in", str(tmp_path))
+    command = (sys.executable, "-m", "peerbot", "local", "--terminal", "--in", str(tmp_path))
     async with started(*command, stdin=follower, stdout=-1) as process:
         os.close(follower)
         assert process.stdout

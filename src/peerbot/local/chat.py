@@ -1,42 +1,88 @@
-"""`peerbot local`: plays a first conversation live in the terminal, then stays up so that a person can chat."""
+"""`peerbot local`: the chat page; or a first conversation that plays live in the terminal, and a chat there."""
 
 import asyncio
 import sys
+import webbrowser
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from peerbot.conversation.keys import Conversation
-from peerbot.errors import PeerBotError
+from peerbot.errors import PeerBotError, SettingsError
+from peerbot.local.hood import Hood
 from peerbot.local.slack import Change
 from peerbot.local.slack.narrate import Narrator
 from peerbot.local.talk import answer_to, introduce, say
+from peerbot.local.workspace import about, furnish
 from peerbot.local.world import World
 
 FIRST_MESSAGE = "Create a simple Python script that prints the first ten primes, and run it"
 HELP = "Write here to go on in this thread. /new begins another thread, /quit (or Ctrl-C) ends."
 
 
-async def chat(
-    directory: Path | None, *, repository: Path | None, unsafe_no_sandbox: bool, tell: Callable[[str], None]
-) -> None:
-    """Play, then chat until the person ends it (or, without a terminal, until cancelled).
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The command line's options. `terminal`: chat there; `browse`: open the page in the person's browser."""
+
+    directory: Path | None
+    repository: Path | None
+    unsafe_no_sandbox: bool
+    terminal: bool
+    browse: bool
+
+
+async def chat(wanted: Wanted, tell: Callable[[str], None]) -> None:
+    """Serve the page until the person ends it, or chat in the terminal; without one, play, and stay up.
 
     Raises `SettingsError` if the world can't be started.
     """
-    async with World(directory, repository=repository, unsafe_no_sandbox=unsafe_no_sandbox) as world:
+    there = sys.stdin.isatty()
+    async with World(
+        wanted.directory, repository=wanted.repository, unsafe_no_sandbox=wanted.unsafe_no_sandbox
+    ) as world:
         introduce(world, tell)
-        tell(f"Local Slack {world.slack.url} · local GitHub {world.github.url} · log {world.log_file}")
-        changes = world.slack.watch()
-        tell(f"\nAda> @peerbot {FIRST_MESSAGE}")
-        conversation, identity = await say(world, FIRST_MESSAGE, None)
-        narrator = Narrator(world.slack.bot_user, tell)
-        await answer_to(world, changes, conversation, identity, narrator)
-        narrating = asyncio.create_task(_narrate(changes, narrator))
-        try:
-            await _converse(world, conversation, tell)
-        finally:
-            narrating.cancel()
-            await asyncio.wait([narrating])
+        page = None if wanted.terminal else await serve_page(world, tell)
+        if page and there:
+            tell("Ctrl-C ends everything.")
+            if wanted.browse:
+                await asyncio.to_thread(webbrowser.open, page)
+            await asyncio.Event().wait()
+        await _play(world, tell)
+
+
+async def serve_page(world: World, tell: Callable[[str], None]) -> str | None:
+    """Make the page ready, and tell where it is; None if what it needs is not installed, which is told."""
+    try:
+        address = world.slack.page.address
+    except SettingsError as error:
+        tell(f"There is no page, and the chat is here: {error}")
+        return None
+    furnish(world.slack)
+    hood = Hood(world)
+    world.at_end(hood.close)
+    page = world.slack.page
+    page.hood = hood.look
+    page.troubles = {name: cause for name, (_, _, cause) in hood.troubles().items()}
+    troubles = [{"name": name, "title": title, "words": words} for name, (title, words, _) in hood.troubles().items()]
+    page.about = about(world) | {"troubles": troubles}
+    tell(f"Chat: {address}")
+    return address
+
+
+async def _play(world: World, tell: Callable[[str], None]) -> None:
+    """Play the first conversation in the terminal, then take the person's lines."""
+    tell(f"Local Slack {world.slack.url} · local GitHub {world.github.url} · log {world.log_file}")
+    changes = world.slack.watch()
+    tell(f"\nAda> @peerbot {FIRST_MESSAGE}")
+    conversation, identity = await say(world, FIRST_MESSAGE, None)
+    narrator = Narrator(world.slack.bot_user, tell)
+    await answer_to(world, changes, conversation, identity, narrator)
+    narrating = asyncio.create_task(_narrate(changes, narrator))
+    try:
+        await _converse(world, conversation, tell)
+    finally:
+        narrating.cancel()
+        await asyncio.wait([narrating])
 
 
 async def _converse(world: World, conversation: Conversation, tell: Callable[[str], None]) -> None:

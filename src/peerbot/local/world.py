@@ -6,6 +6,7 @@ If there is no key, the demo model takes Claude's place. The production code is 
 import os
 import shutil
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Literal, Self
@@ -100,6 +101,10 @@ class World:
         dispatcher = Dispatcher(self.settings, runs, model_kind=self.model_kind, card_seconds=CARD_SECONDS)
         await dispatcher.start()
         self._stack.push_async_callback(dispatcher.close)
+
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Close something when the world ends, before its parts are closed."""
+        self._stack.push_async_callback(close)
 
     def _directory(self) -> Path:
         if self._kept is None:

@@ -70,6 +70,10 @@ class Page:
         self._loaded()
         return f"{self._slack.url}?key={self._key}"
 
+    def knows(self, user: str) -> bool:
+        """Whether there is such a person in the workspace."""
+        return user in self._world.users
+
     def close(self) -> None:
         """End the streams, which would keep the server from stopping."""
         self._closing = True
@@ -132,9 +136,8 @@ class Page:
         given = request.query.get("key")
         if given is not None and hmac.compare_digest(given.encode(), self._key.encode()):
             # Away from the address bar, where people copy it, and the history.
-            seen = web.HTTPSeeOther("/")
+            seen = web.Response(status=303, headers={"Location": "/", **_MORE})
             seen.set_cookie(self._cookie, self._key, httponly=True, samesite="Strict", path="/")
-            seen.headers.update(_MORE)
             return seen
         known = hmac.compare_digest(request.cookies.get(self._cookie, "").encode(), self._key.encode())
         try:

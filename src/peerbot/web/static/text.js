@@ -44,12 +44,12 @@ export function shortened(text, most) {
 }
 
 /**
- * Only addresses of the web: any other becomes nothing, so that a link of it leads nowhere.
+ * Only whole addresses of the web: any other becomes nothing, so that a link of it leads nowhere.
  * @param {string} address
  */
 export function webAddress(address) {
   try {
-    const url = new URL(address, location.href);
+    const url = new URL(address);
     return url.protocol === "https:" || url.protocol === "http:" || url.protocol === "mailto:" ? url.href : "";
   } catch {
     return "";

@@ -1,7 +1,6 @@
 // The chat page: a workspace of people, channels and threads, on the local Slack.
 import { useEffect, useLayoutEffect, useRef } from "../vendor/hooks.mjs";
 import { signal } from "../vendor/signals.mjs";
-import "../vendor/signals.mjs";
 import { h, html } from "../html.js";
 import { show, told } from "../page.js";
 import { day } from "../time.js";
@@ -95,7 +94,7 @@ function Side() {
         <ul>${channels.value.filter((each) => each.kind !== "im").map((each) =>
           entry(
             each.id,
-            each.kind === "private" ? "🔒︎" : "#",
+            each.kind === "private" ? html`<${Lock} />` : "#",
             each.name,
             each.shared ? "shared" : each.kind === "private" ? "private" : "",
           )
@@ -120,6 +119,15 @@ function Side() {
         <${About} />
       </footer>
     </nav>
+  `;
+}
+
+function Lock() {
+  return html`
+    <svg viewBox="0 0 16 16" width="13" height="13">
+      <path d="M4.500 7V5a3.500 3.500 0 0 1 7 0v2" fill="none" stroke="currentColor" stroke-width="1.600" />
+      <rect x="3" y="7" width="10" height="7" rx="1.500" fill="currentColor" />
+    </svg>
   `;
 }
 

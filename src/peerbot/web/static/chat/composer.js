@@ -169,7 +169,7 @@ export function Composer({ channel, thread = "", name, closed = "" }) {
           }}></textarea>
         <div class="composer-bar">
           <button type="button" class="button quiet" aria-label="Add files" title="Add files" onClick=${() =>
-            picker.current?.click()}>＋</button>
+            picker.current?.click()}>+</button>
           <input type="file" multiple hidden ref=${picker} aria-label="Files" onChange=${(
             /** @type {any} */ event,
           ) => (add(event.currentTarget.files), event.currentTarget.value = "")} />

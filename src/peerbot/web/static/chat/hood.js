@@ -71,7 +71,7 @@ function Turn({ turn }) {
     <section class="turn">
       <h3>${turn.title}</h3>
       <ol class="way">${turn.steps.map((/** @type {any} */ step) =>
-        html`<li class=${step.at ? "" : "to-come"}><b>${step.name}</b> <span class="dim">${step.words}</span>
+        html`<li class=${step.done ? "" : "to-come"}><b>${step.name}</b> <span class="dim">${step.words}</span>
         ${
           step.at &&
           html`<time class="small" title=${full(step.at)} datetime=${new Date(step.at).toISOString()}>${

@@ -103,7 +103,7 @@ function Input({ block, error, value, change }) {
   return html`<div class="input">
     <label for=${id} id=${`${id}-label`}>${words(block.label)}${
     block.optional && html`
-      <span class="dim small">(optional)</span>
+      <span class="dim small optional">(optional)</span>
     `
   }</label>
     <${Field} id=${id} element=${block.element} value=${value} change=${change} hint=${hint} wrong=${Boolean(error)} />

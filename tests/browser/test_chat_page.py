@@ -1,0 +1,196 @@
+"""The chat page as a person uses it, with the real dispatcher, worker and Claude Code, and the demo model."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from browsing import Browser, Page, chromium, stumbles, visiting
+from playwright.async_api import expect
+
+from peerbot.local.chat import serve_page
+from peerbot.local.workspace import ADMIN, GUEST
+from peerbot.local.world import World
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+
+ANSWER = 90_000.0  # milliseconds
+RED = re.compile(r"\bRed\b")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with World(tmp_path_factory.mktemp("world")) as world:
+        assert await serve_page(world, lambda _: None)
+        yield world
+
+
+async def begin(page: Page, text: str, channel: str = "general") -> None:
+    """Write to the bot in a channel; the thread opens."""
+    await page.get_by_role("button", name=re.compile(rf"^{channel}")).click()
+    await page.get_by_role("combobox", name=re.compile("^Message")).fill(f"@peerbot {text}")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("region", name="Thread").wait_for()
+
+
+def thread(page: Page) -> "Page":
+    return page.get_by_role("region", name="Thread")  # type: ignore[return-value]
+
+
+async def test_a_first_conversation_from_a_suggestion_to_a_pull_request(browser: Browser, world: World) -> None:
+    async with visiting(browser, world.slack.page.address) as page:
+        assert "key=" not in page.url
+        await expect(page.get_by_role("heading", name="Ask PeerBot in #general")).to_be_visible()
+        await expect(page.get_by_text("The demo model answers").first).to_be_visible()
+        assert await stumbles(page) == []
+
+        await page.get_by_role("button", name="Write a script").click()
+
+        await expect(thread(page).get_by_text("Check out the repository")).to_be_visible(timeout=ANSWER)
+        link = thread(page).get_by_role("link", name=re.compile("Pull request #"))
+        await expect(link).to_be_visible(timeout=ANSWER)
+        await expect(thread(page).get_by_text("2 3 5 7 11 13 17 19 23 29")).to_be_visible()
+        assert str(await link.get_attribute("href")).startswith(world.github.url)
+        assert await stumbles(page) == []
+
+        await page.keyboard.press("Alt+u")
+        hood = page.get_by_role("complementary", name="Under the hood")
+        for step in ("receive", "record", "place", "work", "present", "keep", "answer", "watch"):
+            await expect(hood.get_by_text(step, exact=True)).to_be_visible()
+        await hood.get_by_text(re.compile("objects in the journal")).click()
+        await hood.get_by_text("turns/1.json").click()
+        await expect(hood.get_by_text('"status": "done"')).to_be_visible()
+        assert await stumbles(page) == []
+
+
+async def test_a_question_is_answered_by_its_button(browser: Browser, world: World) -> None:
+    async with visiting(browser, world.slack.page.address, theme="dark") as page:
+        await begin(page, "ask me which colour")
+        choice = thread(page).get_by_role("button", name=RED)
+        await choice.first.wait_for(timeout=ANSWER)
+        assert await stumbles(page) == []
+        await choice.first.click()
+        await expect(thread(page).get_by_text("I got an answer")).to_be_visible(timeout=ANSWER)
+
+
+async def test_stop_ends_the_work_and_a_page_that_is_loaded_again_goes_on(browser: Browser, world: World) -> None:
+    async with visiting(browser, world.slack.page.address) as page:
+        await begin(page, "take 60 seconds")
+        await expect(thread(page).get_by_text("PeerBot is at work")).to_be_visible(timeout=ANSWER)
+        await thread(page).get_by_role("combobox").fill("a draft")
+        await page.reload()
+        assert await thread(page).get_by_role("combobox").input_value() == "a draft"
+        working = thread(page).locator(".working")
+        await expect(working).to_be_visible(timeout=ANSWER)
+        await working.get_by_role("button", name="Stop").click()
+        await expect(thread(page).get_by_text(re.compile("topped by Ada|Ada Lovelace stopped")).first).to_be_visible(
+            timeout=ANSWER
+        )
+
+
+async def test_a_file_goes_to_the_agent_and_can_be_opened(browser: Browser, world: World, tmp_path: Path) -> None:
+    name = "a <b>bold</b> name.txt"
+    (tmp_path / "note.txt").write_text("The door is green.\n")
+    async with visiting(browser, world.slack.page.address) as page:
+        await page.get_by_role("button", name="general").click()
+        area = page.get_by_role("combobox", name=re.compile("^Message"))
+        dropped = await page.evaluate_handle(
+            "([name, text]) => { const d = new DataTransfer(); d.items.add(new File([text], name)); return d; }",
+            [name, "The door is green.\n"],
+        )
+        await area.dispatch_event("drop", {"dataTransfer": dropped})
+        await expect(page.locator(".chosen-files").get_by_text(name)).to_be_visible()
+        await area.fill("@peerbot what is in the file?")
+        await page.keyboard.press("Enter")
+        link = thread(page).get_by_role("link", name=name)
+        await expect(link).to_be_visible()
+        got = await page.request.get(world.slack.url.rstrip("/") + str(await link.get_attribute("href")))
+        assert await got.body() == b"The door is green.\n"
+        assert "attachment" in got.headers["content-disposition"]
+
+
+async def test_a_guest_is_refused_with_a_sentence_and_others_see_their_own(browser: Browser, world: World) -> None:
+    async with visiting(browser, world.slack.page.address) as page:
+        who = page.get_by_label("You write as")
+        await who.select_option(GUEST)
+        await expect(page.get_by_role("button", name="founders")).to_have_count(0)
+        await page.get_by_role("button", name="general").click()
+        await page.get_by_role("combobox", name=re.compile("^Message")).fill("@peerbot hello")
+        await page.keyboard.press("Enter")
+        refusal = page.get_by_text(re.compile("guest", re.IGNORECASE)).filter(has_not_text="Charles")
+        await expect(refusal.last).to_be_visible(timeout=ANSWER)
+        await who.select_option(ADMIN)
+        await expect(page.get_by_role("button", name="founders")).to_be_visible()
+
+
+async def test_everything_by_the_keyboard_alone(browser: Browser, world: World) -> None:
+    async with visiting(browser, world.slack.page.address) as page:
+        area = page.get_by_role("combobox", name=re.compile("^Message"))
+        for _ in range(60):
+            await page.keyboard.press("Tab")
+            if await area.evaluate("element => element === document.activeElement"):
+                break
+        await page.keyboard.type("@pe")
+        await expect(page.get_by_role("option", name="peerbot")).to_be_visible()
+        await page.keyboard.press("Enter")
+        await page.keyboard.type("hello there")
+        assert await area.input_value() == "@peerbot hello there"
+        await page.keyboard.press("Enter")
+        await expect(thread(page).get_by_text("I am PeerBot's demo model")).to_be_visible(timeout=ANSWER)
+        await thread(page).get_by_role("combobox").focus()
+        await page.keyboard.type("a plain line")
+        await page.keyboard.press("Enter")
+        await expect(thread(page).get_by_role("article").filter(has_text="a plain line")).to_be_visible()
+        await page.keyboard.press("ArrowUp")
+        edit = thread(page).get_by_role("textbox", name="Edit your message")
+        await edit.wait_for()
+        await page.keyboard.type(", edited")
+        await page.keyboard.press("Enter")
+        await expect(thread(page).get_by_text("a plain line, edited")).to_be_visible()
+        await expect(thread(page).get_by_text("(edited)")).to_be_visible()
+
+
+async def test_the_home_tab_a_form_and_a_command(browser: Browser, world: World) -> None:
+    async with visiting(browser, world.slack.page.address, expected=("400",)) as page:
+        await page.get_by_role("button", name="Home").click()
+        await page.get_by_role("button", name="Edit").first.click()
+        form = page.get_by_role("dialog", name="Your settings")
+        await form.get_by_label(re.compile("^Instructions")).fill("Be brief.")
+        assert await stumbles(page) == []
+        await form.get_by_label(re.compile("^Budget")).fill("-1")
+        await form.get_by_role("button", name="Save").click()
+        await expect(form.locator(".wrong")).to_be_visible()
+        await form.get_by_label(re.compile("^Budget")).fill("12")
+        await form.get_by_role("button", name="Save").click()
+        await expect(form).to_have_count(0)
+        await expect(page.get_by_text("Be brief.")).to_be_visible()
+        assert await stumbles(page) == []
+
+        await page.get_by_role("button", name="general").click()
+        area = page.get_by_role("combobox", name=re.compile("^Message"))
+        await area.fill("/peerbot help")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("Only you see this").first).to_be_visible()
+        await area.fill("/nothing")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert").get_by_text("/nothing is not a command here")).to_be_visible()
+
+
+async def test_a_worker_that_is_killed_by_the_switch_answers_once_all_the_same(browser: Browser, world: World) -> None:
+    async with visiting(browser, world.slack.page.address) as page:
+        await begin(page, "take 8 seconds")
+        await expect(thread(page).get_by_text("PeerBot is at work")).to_be_visible(timeout=ANSWER)
+        await expect(thread(page).locator(".task.in_progress").first).to_be_visible(timeout=ANSWER)
+        await page.keyboard.press("Alt+u")
+        hood = page.get_by_role("complementary", name="Under the hood")
+        await hood.get_by_role("button", name="Kill the worker").click()
+        await expect(hood.get_by_text(re.compile("^Killed 1 worker|^Killed 2 workers"))).to_be_visible()
+        await expect(thread(page).locator(".working")).to_have_count(0, timeout=ANSWER)
+        await expect(hood.get_by_text(re.compile("^Turn 1: "))).to_be_visible()
