@@ -221,7 +221,7 @@ class Shapes:
             **{key: [] for key in ("labels", "assignees", "requested_reviewers", "requested_teams")},
             "locked": False,
             "draft": pull.draft,
-            "merge_commit_sha": None,
+            "merge_commit_sha": pull.merge_sha,
             "created_at": pull.created_at,
             "updated_at": pull.updated_at,
             "closed_at": pull.closed_at,
