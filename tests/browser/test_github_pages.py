@@ -57,9 +57,14 @@ class Place:
         """The address of a page of the repository, with the key."""
         return f"{self.repository.html_url}{path}#key={self.github.server.door_secret}"
 
+    async def checkout(self, branch: str) -> None:
+        """Begin a branch at what main is now."""
+        await git("-C", self.work, "fetch", "--quiet", "origin", login=self.github.client)
+        await git("-C", self.work, "checkout", "--quiet", "-B", branch, "origin/main")
+
     async def pull_request(self, branch: str, files: dict[str, str], *, title: str = "Primes", body: str = "") -> int:
         """Push a branch that begins at main, and open its pull request."""
-        await git("-C", self.work, "checkout", "--quiet", "-B", branch, "origin/main")
+        await self.checkout(branch)
         for name, content in files.items():
             path = self.work / name
             path.parent.mkdir(exist_ok=True)
@@ -142,7 +147,7 @@ async def test_every_page_is_whole_and_nothing_in_it_runs(
         "/blob/main/docs/how.md": "How",
         "/blob/main/%FF%FE.txt": "turn the direction of writing",
         "/commits/main": "Add primes.py",
-        f"/commit/{place.sha}": "2 files changed",
+        f"/commit/{place.sha}": "7 files changed",
         f"/compare/main...{branch.removeprefix('/tree/')}": "Unified",
         "/pulls": EVIL,
         "/pull/1": "No conflicts with main.",
@@ -193,7 +198,7 @@ async def test_both_ways_to_show_lines_and_it_is_remembered(browser: Browser, pl
 
 
 async def test_a_comment_a_close_and_a_conflict_by_the_keyboard(browser: Browser, place: Place) -> None:
-    number = await place.pull_request("peerbot/y", {"primes.py": "theirs\n"}, title="Other primes")
+    number = await place.pull_request("peerbot/y", {"clash.py": "theirs\n"}, title="Clash")
     async with visiting(browser, place.at(f"/pull/{number}"), expected=("409",)) as page:
         await page.get_by_label("Write a comment").fill(f"Looks **good** {EVIL}")
         await page.keyboard.press("Control+Enter")
@@ -205,13 +210,12 @@ async def test_a_comment_a_close_and_a_conflict_by_the_keyboard(browser: Browser
         await page.get_by_role("button", name="Open again").press("Enter")
         merge = page.get_by_role("button", name="Merge", exact=True)
         await merge.wait_for()
-        await git("-C", place.work, "checkout", "--quiet", "-B", "main", "origin/main")
-        await commit(place.work, "primes.py", "ours\n")
+        await place.checkout("main")
+        await commit(place.work, "clash.py", "ours\n")
         await git("-C", place.work, "push", "--quiet", "origin", "main", login=place.github.client)
-        await git("-C", place.work, "fetch", "--quiet", "origin", login=place.github.client)
         before = await main_of(place)
         await merge.press("Enter")
-        await expect(page.get_by_role("alert")).to_contain_text("change the same lines in primes.py")
+        await expect(page.get_by_role("alert")).to_contain_text("change the same lines in clash.py")
         await expect(merge).to_have_count(0)
         assert await main_of(place) == before
         assert await stumbles(page) == []

@@ -53,12 +53,13 @@ export function CommitPage({ document: { repository, commit, diff } }) {
             · committed by <bdi>${commit.committer}</bdi>
           `}</p>
           <p class="small dim facts"><span>Commit <code>${commit.sha}</code></span>
-            <span>${commit.parents.length ? counted(commit.parents.length, "parent") : "No parent"}${commit.parents.map(
-              (/** @type {string} */ sha) =>
-                html`
-                  <${Hash} key=${sha} repository=${repository} sha=${sha} />
-                `,
-            )}</span>
+            <span>${commit.parents.length ? `${counted(commit.parents.length, "parent")} ` : "No parent"}${commit
+              .parents.map(
+                (/** @type {string} */ sha) =>
+                  html`
+                    <${Hash} key=${sha} repository=${repository} sha=${sha} />
+                  `,
+              )}</span>
             <a href=${`/${repository.full_name}/tree/${commit.sha}`}>Files at this commit</a></p>
           ${commit.parents.length > 1 &&
             html`<p class="small dim">A merge: this is what it brought to its first parent.</p>`}
