@@ -35,7 +35,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 async def begin(page: Page, text: str, channel: str = "general") -> None:
     """Write to the bot in a channel; the thread opens."""
     await page.get_by_role("button", name=re.compile(rf"^{channel}")).click()
-    await page.get_by_role("combobox", name=re.compile("^Message")).fill(f"@peerbot {text}")
+    await page.get_by_role("textbox", name=re.compile("^Message")).fill(f"@peerbot {text}")
     await page.keyboard.press("Enter")
     await page.get_by_role("region", name="Thread").wait_for()
 
@@ -53,7 +53,7 @@ async def test_a_first_conversation_from_a_suggestion_to_a_pull_request(browser:
 
         await page.get_by_role("button", name="Write a script").click()
 
-        await expect(thread(page).get_by_text("Check out the repository")).to_be_visible(timeout=ANSWER)
+        await expect(thread(page).get_by_text("Check out the repository").last).to_be_visible(timeout=ANSWER)
         link = thread(page).get_by_role("link", name=re.compile("Pull request #"))
         await expect(link).to_be_visible(timeout=ANSWER)
         await expect(thread(page).get_by_text("2 3 5 7 11 13 17 19 23 29")).to_be_visible()
@@ -84,9 +84,9 @@ async def test_stop_ends_the_work_and_a_page_that_is_loaded_again_goes_on(browse
     async with visiting(browser, world.slack.page.address) as page:
         await begin(page, "take 60 seconds")
         await expect(thread(page).get_by_text("PeerBot is at work")).to_be_visible(timeout=ANSWER)
-        await thread(page).get_by_role("combobox").fill("a draft")
+        await thread(page).get_by_role("textbox", name="Reply …").fill("a draft")
         await page.reload()
-        assert await thread(page).get_by_role("combobox").input_value() == "a draft"
+        assert await thread(page).get_by_role("textbox", name="Reply …").input_value() == "a draft"
         working = thread(page).locator(".working")
         await expect(working).to_be_visible(timeout=ANSWER)
         await working.get_by_role("button", name="Stop").click()
@@ -100,7 +100,7 @@ async def test_a_file_goes_to_the_agent_and_can_be_opened(browser: Browser, worl
     (tmp_path / "note.txt").write_text("The door is green.\n")
     async with visiting(browser, world.slack.page.address) as page:
         await page.get_by_role("button", name="general").click()
-        area = page.get_by_role("combobox", name=re.compile("^Message"))
+        area = page.get_by_role("textbox", name=re.compile("^Message"))
         dropped = await page.evaluate_handle(
             "([name, text]) => { const d = new DataTransfer(); d.items.add(new File([text], name)); return d; }",
             [name, "The door is green.\n"],
@@ -122,7 +122,7 @@ async def test_a_guest_is_refused_with_a_sentence_and_others_see_their_own(brows
         await who.select_option(GUEST)
         await expect(page.get_by_role("button", name="founders")).to_have_count(0)
         await page.get_by_role("button", name="general").click()
-        await page.get_by_role("combobox", name=re.compile("^Message")).fill("@peerbot hello")
+        await page.get_by_role("textbox", name=re.compile("^Message")).fill("@peerbot hello")
         await page.keyboard.press("Enter")
         refusal = page.get_by_text(re.compile("guest", re.IGNORECASE)).filter(has_not_text="Charles")
         await expect(refusal.last).to_be_visible(timeout=ANSWER)
@@ -132,7 +132,7 @@ async def test_a_guest_is_refused_with_a_sentence_and_others_see_their_own(brows
 
 async def test_everything_by_the_keyboard_alone(browser: Browser, world: World) -> None:
     async with visiting(browser, world.slack.page.address) as page:
-        area = page.get_by_role("combobox", name=re.compile("^Message"))
+        area = page.get_by_role("textbox", name=re.compile("^Message"))
         for _ in range(60):
             await page.keyboard.press("Tab")
             if await area.evaluate("element => element === document.activeElement"):
@@ -144,7 +144,7 @@ async def test_everything_by_the_keyboard_alone(browser: Browser, world: World) 
         assert await area.input_value() == "@peerbot hello there"
         await page.keyboard.press("Enter")
         await expect(thread(page).get_by_text("I am PeerBot's demo model")).to_be_visible(timeout=ANSWER)
-        await thread(page).get_by_role("combobox").focus()
+        await thread(page).get_by_role("textbox", name="Reply …").focus()
         await page.keyboard.type("a plain line")
         await page.keyboard.press("Enter")
         await expect(thread(page).get_by_role("article").filter(has_text="a plain line")).to_be_visible()
@@ -174,7 +174,7 @@ async def test_the_home_tab_a_form_and_a_command(browser: Browser, world: World)
         assert await stumbles(page) == []
 
         await page.get_by_role("button", name="general").click()
-        area = page.get_by_role("combobox", name=re.compile("^Message"))
+        area = page.get_by_role("textbox", name=re.compile("^Message"))
         await area.fill("/peerbot help")
         await page.keyboard.press("Enter")
         await expect(page.get_by_text("Only you see this").first).to_be_visible()
@@ -191,6 +191,6 @@ async def test_a_worker_that_is_killed_by_the_switch_answers_once_all_the_same(b
         await page.keyboard.press("Alt+u")
         hood = page.get_by_role("complementary", name="Under the hood")
         await hood.get_by_role("button", name="Kill the worker").click()
-        await expect(hood.get_by_text(re.compile("^Killed 1 worker|^Killed 2 workers"))).to_be_visible()
+        await expect(hood.get_by_text(re.compile(r"^Killed \d+ worker"))).to_be_visible()
         await expect(thread(page).locator(".working")).to_have_count(0, timeout=ANSWER)
         await expect(hood.get_by_text(re.compile("^Turn 1: "))).to_be_visible()

@@ -117,7 +117,7 @@ export function DiffOfFile({ file, beside = false, children }) {
       ${children}
     </header>
     ${!file.hunks.length && html`<div class="diff-note">${file.notes.join(" · ") || "No lines to show."}</div>`}
-    <div class="diff-body" ref=${place} tabindex="0" role="region" aria-label=${`Lines of ${name}`}></div>
+    <div class="diff-body" ref=${place} tabindex="0" role="group" aria-label=${`Lines of ${name}`}></div>
   </section>`;
 }
 

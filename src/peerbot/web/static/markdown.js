@@ -66,7 +66,7 @@ const marked = new Marked({
       const language = (lang || "").trim().split(/\s+/)[0];
       const coloured = language ? highlighter.value?.colours(text, language) : null;
       if (language && !highlighter.value) wantColours();
-      return `<div class="scroller" tabindex="0" role="region" aria-label="Code"><pre>${
+      return `<div class="scroller" tabindex="0" role="group" aria-label="Code"><pre>${
         coloured ?? escaped(text)
       }</pre></div>`;
     },
@@ -77,7 +77,7 @@ const marked = new Marked({
       const head = header.map((cell) => cellOf("th", cell)).join("");
       const body = rows.map((row) => `<tr>${row.map((cell) => cellOf("td", cell)).join("")}</tr>`).join("");
       const table = `<table><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table>`;
-      return `<div class="scroller" tabindex="0" role="region" aria-label="Table">${table}</div>`;
+      return `<div class="scroller" tabindex="0" role="group" aria-label="Table">${table}</div>`;
     },
     checkbox({ checked }) {
       return `<span class="task" role="img" aria-label="${checked ? "done" : "to do"}">${checked ? "☑" : "☐"}</span> `;
@@ -154,5 +154,5 @@ export function Code({ text, language = "", label = "Code" }) {
   const name = module && language.includes(".") ? module.languageOf(language) : language;
   const coloured = module && name ? module.colours(text, name) : null;
   const inner = coloured ? h("pre", { dangerouslySetInnerHTML: { __html: purified(coloured) } }) : h("pre", null, text);
-  return h("div", { class: "scroller", tabIndex: 0, role: "region", "aria-label": label }, inner);
+  return h("div", { class: "scroller", tabIndex: 0, role: "group", "aria-label": label }, inner);
 }

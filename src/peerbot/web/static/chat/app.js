@@ -26,8 +26,11 @@ function App() {
     hood.value ? "with-hood" : ""
   }`}>
     <${Side} />
-    ${channel === state.HOME ? html`<${Home} />` : html`<${Channel} key=${channel} />`}
-    ${thread && html`<${Thread} key=${thread} />`}
+    <main class="columns">
+      <h1 class="hidden">PeerBot on this machine</h1>
+      ${channel === state.HOME ? html`<${Home} />` : html`<${Channel} key=${channel} />`}
+      ${thread && html`<${Thread} key=${thread} />`}
+    </main>
     ${hood.value && html`<${Hood} />`}
     <${Modals} />
     <${Notices} />
@@ -43,16 +46,12 @@ function Gone() {
 }
 
 function Notices() {
-  const { connection, spoken, trouble, views } = state;
+  const { connection, spoken, trouble } = state;
   return html`
     <div class="notices">
       <p class="hidden" aria-live="polite">${spoken.value}</p>
       <div role="status">${connection.value === "waiting" &&
-        html`<p class="notice warning"><span class="spinner"></span> Not connected. Trying again …</p>`}${connection
-            .value === "open" && !views.value.hears && html`
-        <p
-          class="notice warning">The bot is not connected to Slack at the moment. What you write is kept, and it catches up.</p>
-      `}</div>
+        html`<p class="notice warning"><span class="spinner"></span> Not connected. Trying again …</p>`}</div>
       <div role="alert">${trouble.value && html`<p class="notice error">${trouble.value}
       <button type="button" class="button quiet" aria-label="Dismiss" onClick=${() => (trouble.value =
         "")}>✕</button></p>`}</div>
@@ -134,12 +133,17 @@ function Lock() {
 
 function About() {
   const { model } = state.about.value;
-  return html`<div class="about">
-    ${model && html`<p class="about-model">${model.name}</p>`}
-    <button type="button" class="entry small" onClick=${theme}>Light or dark</button>
-    <button type="button" class="entry small" aria-keyshortcuts="Alt+U" onClick=${() => (hood.value = !hood
-    .value)}>Under the hood <kbd>Alt U</kbd></button>
-  </div>`;
+  return html`
+    <div class="about">
+      <p class="about-model" role="status">${state.views.value.hears
+        ? model?.name
+        : "The bot is not connected. What you write is kept, and it catches up."}</p>
+      <button type="button" class="entry small" onClick=${theme}>Light or dark</button>
+      <button type="button" class="entry small" aria-keyshortcuts="Alt+U"
+        onClick=${() => (hood.value = !hood
+          .value)}>Under the hood <kbd>Alt U</kbd></button>
+    </div>
+  `;
 }
 
 function theme() {
@@ -181,9 +185,9 @@ function Channel() {
     : `${here.members.length} members`;
   return html`
     <section class="main" aria-label=${name}>
-      <header class="top"><${Menu} /><h1>${here.kind === "im"
+      <header class="top"><${Menu} /><h2>${here.kind === "im"
         ? ""
-        : html`<span class="dim" aria-hidden="true">#</span>`}${here.kind === "im" ? name : here.name}</h1>
+        : html`<span class="dim" aria-hidden="true">#</span>`}${here.kind === "im" ? name : here.name}</h2>
           <span class="dim small">${kind}</span></header>
       <${Log} label=${`Messages in ${name}`} messages=${all} channel=${here.id} more=${more}>
           ${all.length === 0 && html`<${Welcome} channel=${here} />`}

@@ -40,7 +40,7 @@ export function Block({ block, on }) {
         block.elements.map((/** @type {any} */ each) => html`<${Element} element=${each} on=${on} />`)
       }</div>`;
     case "header":
-      return html`<h3 class="headline">${words(block.text)}</h3>`;
+      return html`<h2 class="headline">${words(block.text)}</h2>`;
     case "divider":
       return html`<hr class="divider" />`;
     case "plan":
@@ -151,7 +151,7 @@ function richPart(part) {
       return html`<blockquote>${part.elements.map(leaf)}</blockquote>`;
     case "rich_text_preformatted":
       return html`
-        <div class="scroller" tabindex="0" role="region" aria-label="Code">
+        <div class="scroller" tabindex="0" role="group" aria-label="Code">
           <pre>${part.elements.map(leaf)}</pre>
         </div>
       `;

@@ -1,6 +1,6 @@
 // Where one writes: Enter sends, Shift+Enter begins a line, @ completes names, ↑ edits one's last message, files are dropped.
 import { signal } from "../vendor/signals.mjs";
-import { useRef, useState } from "../vendor/hooks.mjs";
+import { useLayoutEffect, useRef, useState } from "../vendor/hooks.mjs";
 import { html } from "../html.js";
 import { ask } from "../page.js";
 import { size } from "../text.js";
@@ -55,8 +55,14 @@ export function Composer({ channel, thread = "", name, closed = "" }) {
   const [chosen, setChosen] = useState(0);
   const [place, setPlace] = useState(-1);
   const area = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
+  const caret = useRef(-1);
   const picker = useRef(/** @type {HTMLInputElement | null} */ (null));
   const id = useRef(`composer-${composers++}`);
+  useLayoutEffect(() => {
+    if (caret.current < 0) return;
+    area.current?.setSelectionRange(caret.current, caret.current);
+    caret.current = -1;
+  });
   if (closed) return html`<p class="composer closed dim">${closed}</p>`;
 
   const typed = place < 0 ? null : /(?:^|\s)@([a-z0-9._-]*)$/i.exec(text.slice(0, place));
@@ -90,7 +96,7 @@ export function Composer({ channel, thread = "", name, closed = "" }) {
     const before = text.slice(0, place).replace(/@[a-z0-9._-]*$/i, `@${person.handle} `);
     draft(key, before + text.slice(place));
     setPlace(-1);
-    requestAnimationFrame(() => area.current?.setSelectionRange(before.length, before.length));
+    caret.current = before.length;
     area.current?.focus();
   };
   /** @param {KeyboardEvent} event */
@@ -118,7 +124,7 @@ export function Composer({ channel, thread = "", name, closed = "" }) {
       event.preventDefault();
       submit();
     } else if (event.key === "ArrowUp" && !text) {
-      const log = area.current?.closest("section")?.querySelectorAll(".message .tools .edit");
+      const log = area.current?.closest(".main, .thread")?.querySelectorAll(".message .tools .edit");
       const last = log?.[log.length - 1];
       if (last instanceof HTMLElement) {
         event.preventDefault();
@@ -157,7 +163,7 @@ export function Composer({ channel, thread = "", name, closed = "" }) {
             )
           }</ul>`}
         <textarea rows="1" ref=${area} dir="auto" placeholder=${name} aria-label=${name} value=${text} maxlength="40000"
-          role="combobox" aria-autocomplete="list" aria-expanded=${matches.length > 0} aria-controls=${bar}
+          aria-autocomplete="list" aria-haspopup="listbox" aria-controls=${bar}
           aria-activedescendant=${matches.length ? `${id.current}-${now}` : undefined}
           onKeyDown=${press} onBlur=${() => setPlace(-1)}
           onPaste=${(/** @type {ClipboardEvent} */ event) =>

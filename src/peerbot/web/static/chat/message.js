@@ -184,9 +184,10 @@ function Signs({ message, channel }) {
       const mine = sign.users.includes(me.value);
       return html`
         <button key=${sign.name} type="button" class=${mine ? "sign-button mine" : "sign-button"} aria-pressed=${mine}
-          title=${`${who}: :${sign.name}:`} aria-label=${`${sign.name.replaceAll("_", " ")}, by ${who}`}
+          title=${`${who}: :${sign.name}:`}
           onClick=${() => act("react", { channel, ts: message.ts, name: sign.name }).catch(say)}>
-                <${Emoji} name=${sign.name} /> <span>${sign.users.length}</span></button>
+                <${Emoji} name=${sign.name} /> <span>${sign.users
+                  .length}</span><span class="hidden">, by ${who}</span></button>
       `;
     })
   }</div>`;

@@ -31,7 +31,7 @@ function blocks(text) {
   const before = text.slice(0, fence.index);
   const after = text.slice(fence.index + fence[0].length).replace(/^\n/, "");
   const code = html`
-    <div class="scroller" tabindex="0" role="region" aria-label="Code">
+    <div class="scroller" tabindex="0" role="group" aria-label="Code">
       <pre>${plain(fence[1])}</pre>
     </div>
   `;

@@ -15,7 +15,7 @@ export function Home() {
   const view = views.value.home;
   return html`
     <section class="main" aria-label="Home">
-      <header class="top"><h1>Home</h1><span class="dim small">What PeerBot shows you alone</span></header>
+      <header class="top"><h2>Home</h2><span class="dim small">What PeerBot shows you alone</span></header>
       <div class="log home-tab" tabindex="0" role="region" aria-label="The app's Home tab">
           ${view
             ? html`<${Blocks} blocks=${view.blocks} use=${pressing(view.id)} />`
