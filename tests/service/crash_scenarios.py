@@ -4,6 +4,7 @@ Most scenarios crash at writes of their own way. If a process is ended `first`, 
 that is the second crash.
 """
 
+import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -143,6 +144,9 @@ async def shown_as_open(system: System, _storage: Storage, user: str) -> Began:
     """An answer shows how its pull request stands."""
     conversation, identity = await system.say(PRIMES, user=user)
     await eventually(lambda: "🟢 open" in str(system.answers(conversation)), 2 * ANSWER_SECONDS)
+    async with asyncio.timeout(60):  # until the writes of its run are over
+        while (run := await system.journal.newest_run(conversation)) is None or run.closed is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     return Began(conversation, identity)
 
 

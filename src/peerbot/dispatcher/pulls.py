@@ -83,21 +83,26 @@ class Pulls:
             return
         try:
             with bound_contextvars(conversation=str(watch.conversation), pull_request=watch.number):
-                await self._bring_up_to_date(watch)
+                await self._bring_up_to_date(watch, slot)
         except Unavailable:
             await pulls.give_back(self.journal, watch, slot)
             raise
         except PeerBotError as error:  # it would be the same at once; the next look tries again
             log.warning("pull_request_not_seen", conversation=str(watch.conversation), reason=str(error))
 
-    async def _bring_up_to_date(self, watch: Watch) -> None:
-        """Look at a pull request, and draw its answer again if that shows something else."""
+    async def _bring_up_to_date(self, watch: Watch, slot: int) -> None:
+        """Look at a pull request, and draw its answer again if that shows something else.
+
+        If we are so slow that another replica has claimed the next look, it is that replica's to draw.
+        """
         for _ in range(_DRAWINGS):
             there = await pulls.all_watched(self.journal, watch.conversation)
             state = there.get(watch, State())
             document = await pulls.document(self.journal, watch) if state.there else None
             if document is None:
                 return await pulls.end(self.journal, watch, state)
+            if max(state.looks, default=0) > slot:
+                return None
             of_it = sorted(other for other, its in there.items() if its.there and other.number == watch.number)
             if of_it[-1] != watch:
                 return None  # a later answer names it by now
@@ -123,10 +128,10 @@ class Pulls:
             return True
 
         async def still() -> bool:
-            """Whether nobody has drawn since, and no later answer names the pull request."""
+            """Whether nobody has drawn or looked since, and no later answer names the pull request."""
             there = await pulls.all_watched(self.journal, watch.conversation)
             newest = max(other for other in there if other.number == watch.number) if watch in there else None
-            return newest == watch and there[watch].shown == state.shown
+            return newest == watch and (there[watch].shown, there[watch].looks) == (state.shown, state.looks)
 
         try:
             if not await self.answers.redraw(watch, document, seen, still):

@@ -187,12 +187,7 @@ class Wire:
             catch_up=catch_up,
             reconciler=self._reconciler(services, inbox, questions, presenter, catch_up, controls, ports),
             presenter=presenter,
-            pulls=Pulls(
-                journal,
-                services.pull_states,
-                Answers(journal=journal, poster=services.poster, repositories=services.repositories),
-                settings.peerbot_pull_request_seconds,
-            ),
+            pulls=self._pulls(services),
             gateway=gateway,
             gateway_server=gateway_server,
             ports=ports,
@@ -259,6 +254,10 @@ class Wire:
             status=Status(journal=services.journal, outbound=services.outbound),
             spawn=self.loops.spawn,
         )
+
+    def _pulls(self, services: Services) -> Pulls:
+        answers = Answers(journal=services.journal, poster=services.poster, repositories=services.repositories)
+        return Pulls(services.journal, services.pull_states, answers, self.settings.peerbot_pull_request_seconds)
 
     def _questions(self, services: Services, inbox: Inbox) -> Questions:
         return Questions(
