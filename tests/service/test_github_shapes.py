@@ -161,6 +161,7 @@ async def conversation_with(github: World, directory: Path) -> None:
     assert await client.pull_request_state(repository.full_name, 1) == "open"
     assert await client.pull_request_state(repository.full_name, 9) is None
     await how_it_stands(github, repository.full_name)
+    await what_is_said(github, repository.full_name)
     await github.server.archive(repository.full_name)
     with pytest.raises(PeerBotError):
         await client.ensure_pull_request(repository, **opening, body="three")
@@ -219,6 +220,19 @@ async def how_it_stands(github: World, full_name: str) -> None:
         await github.server.check(full_name, 1, f"part {number}", "success")
     passed = PullState(standing="open", checks=Checks(outcome="passed", total=102))
     assert await states.of(full_name, 1) == passed
+
+
+async def what_is_said(github: World, full_name: str) -> None:
+    """Write comments below a pull request, and read them."""
+    comments = f"{github.server.api_url}/repos/{full_name}/issues/1/comments"
+    login = {"Authorization": f"Bearer {github.server.token}"}
+    for body, status in (("Thanks", 201), ("", 422), ("x" * 65_537, 422)):
+        async with github.session.post(comments, json={"body": body}, headers=login) as response:
+            assert response.status == status
+    async with github.session.get(f"{comments}?per_page=100", headers=login) as response:
+        assert [each["body"] for each in await response.json()] == ["Thanks"]
+    async with github.session.get(comments.replace("/1/", "/9/"), headers=login) as response:
+        assert response.status == 404
 
 
 async def what_the_token_may(github: World) -> None:

@@ -396,27 +396,3 @@ async def test_a_client_that_leaves_in_the_middle_of_a_push_leaves_no_process(gi
     with pytest.raises((asyncio.CancelledError, aiohttp.ClientError)):
         await pushing
     await until(lambda: not git_processes())
-
-
-async def test_the_links_in_an_answer_open_for_a_person_with_the_token(github: World, tmp_path: Path) -> None:
-    repository = await github.repository()
-    await github.pushed_branch(repository, tmp_path / "work", "peerbot/x")
-    pull = await github.client.ensure_pull_request(
-        repository, head="peerbot/x", base="main", title="Primes", body="As asked"
-    )
-    assert pull is not None
-    login = {"Authorization": github.client.git_authorization()}
-    for address, shown in (
-        (repository.html_url, ["peerbot/x", "#1  open  Primes"]),
-        (f"{repository.html_url}/tree/peerbot/x", ["Add primes.py", "README.md"]),
-        (pull.url, ["Primes", "As asked", "peerbot/x into main", "1 file changed", "+print(2, 3, 5)"]),
-    ):
-        async with github.session.get(address, headers=login) as response:
-            page = await response.text()
-            assert response.content_type == "text/plain"
-            assert [words for words in shown if words not in page] == []
-        async with github.session.get(address) as response:
-            assert response.status == 401
-    for address in (f"{repository.html_url}/pull/2", f"{repository.html_url}/tree/none", f"{github.server.url}/a/b"):
-        async with github.session.get(address, headers=login) as response:
-            assert response.status == 404

@@ -135,10 +135,12 @@ async def test_an_answer_follows_its_pull_request_from_open_to_merged(system: Sy
     assert len(one.edits()) == 5, "an edit for each change, and none besides"
     await system.github.draft(one.full_name, one.number)
     await one.shows("📝 draft, ✅ 3 checks passed")
+    await system.github.draft(one.full_name, one.number, draft=False)
+    await one.shows("🟢 open, ✅ 3 checks passed")
     await system.github.merge(one.full_name, one.number)
     await one.shows("🔀 merged")
     await one.is_watched_no_more()
-    assert len(one.edits()) == 7
+    assert len(one.edits()) == 8
 
     after = answer_of(system, one.conversation, 1)
     assert controls(system, one.conversation, 1) == buttons

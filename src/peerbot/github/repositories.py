@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime
+from urllib.parse import quote
 
 from peerbot.errors import PeerBotError, Refused
 from peerbot.github.client import GitHub, Repository
@@ -57,4 +58,4 @@ class Repositories:
 
 def branch_url(repository: Repository | None, branch: str | None) -> str:
     """Make the address of a branch's page; empty if the repository or the branch is unknown."""
-    return f"{repository.html_url}/tree/{branch}" if repository and branch else ""
+    return f"{repository.html_url}/tree/{quote(branch)}" if repository and branch else ""

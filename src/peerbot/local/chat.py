@@ -71,7 +71,8 @@ async def serve_page(world: World, tell: Callable[[str], None]) -> str | None:
 
 async def _play(world: World, tell: Callable[[str], None]) -> None:
     """Play the first conversation in the terminal, then take the person's lines."""
-    tell(f"Local Slack {world.slack.url} · local GitHub {world.github.url} · log {world.log_file}")
+    github = f"{world.github.url}/#key={world.github.door_secret}"
+    tell(f"Local Slack {world.slack.url} · local GitHub {github} · log {world.log_file}")
     changes = world.slack.watch()
     tell(f"\nAda> @peerbot {FIRST_MESSAGE}")
     conversation, identity = await say(world, FIRST_MESSAGE, None)

@@ -57,5 +57,6 @@ def about(world: World) -> Object:
     return {
         "model": model,
         "notes": notes,
+        "github": {"address": world.github.url, "key": world.github.door_secret},
         "suggestions": [{"title": title, "text": text} for title, text in suggestions],
     }

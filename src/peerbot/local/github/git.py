@@ -74,7 +74,11 @@ _DECLINE = '#!/bin/sh\nprintf "%s\\n" "$PEERBOT_DECLINE" >&2\nexit 1\n'
 
 
 class GitFailed(PeerBotError):
-    """A git command of the local GitHub failed."""
+    """A git command of the local GitHub failed. `printed` is what it said on its standard output all the same."""
+
+    def __init__(self, message: str, printed: bytes = b"") -> None:
+        super().__init__(message)
+        self.printed = printed
 
 
 @dataclass(slots=True)
@@ -150,8 +154,36 @@ class Git:
         finally:
             await _end(process)
         if process.returncode != 0:
-            raise GitFailed(complained.decode(errors="replace").strip() or f"git ended with {process.returncode}")
+            words = complained.decode(errors="replace").strip() or f"git ended with {process.returncode}"
+            raise GitFailed(words, printed)
         return printed
+
+    async def first(self, *arguments: str | Path, most: int) -> tuple[bytes, bool]:
+        """Run `git …`; returns at most `most` bytes of its output, and whether there is more. Raises `GitFailed`."""
+        process = await asyncio.create_subprocess_exec(
+            *("git", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=self.environment,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        printed = bytearray()
+        try:
+            async with asyncio.timeout(_COMMAND_SECONDS):
+                while len(printed) <= most and (chunk := await process.stdout.read(_CHUNK_BYTES)):
+                    printed += chunk
+                if len(printed) > most:
+                    return bytes(printed[:most]), True
+                code = await process.wait()
+        except TimeoutError as error:
+            raise Unavailable(f"git took longer than {_COMMAND_SECONDS:.0f} s.") from error
+        finally:
+            await _end(process)
+        if code != 0:
+            raise GitFailed(f"git ended with {code}")
+        return bytes(printed), False
 
     async def ask(self, *arguments: str | Path) -> str | None:
         """Run a `git …` command whose failure is an answer, too; returns None if it fails."""

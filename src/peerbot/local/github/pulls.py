@@ -30,14 +30,15 @@ async def refreshed(state: State, full_name: str) -> RepositoryRecord:
         if pull.head not in heads or pull.base not in heads:
             set_state(pull, "closed")
             continue
-        now = heads[pull.head], heads[pull.base]
-        if now != (pull.head_sha, pull.base_sha):
-            back = now[1] == pull.base_sha  # somebody put the branch back: that merges nothing
+        was, now = pull.base_sha, (heads[pull.head], heads[pull.base])
+        if now != (pull.head_sha, was):
             pull.head_sha, pull.base_sha = now
             pull.updated_at = moment()
             if await _commits(state, record, pull) == 0:
                 set_state(pull, "closed")
-                pull.merged_at = None if back else pull.closed_at
+                # If only the branch moved, somebody put it back: that merges nothing.
+                pull.merged_at = None if now[1] == was else pull.closed_at
+                pull.base_sha = was  # what it changed is counted and shown beside this
     if record != before:
         state.save(record)
     return record
@@ -63,10 +64,11 @@ async def opened(
     return pull
 
 
-def set_state(pull: Pull, wanted: Literal["open", "closed"]) -> None:
+def set_state(pull: Pull, wanted: Literal["open", "closed"], *, by: str | None = None) -> None:
     """Close or reopen a pull request."""
     if pull.state != wanted:
         pull.state = wanted
+        pull.ended_by = by if wanted == "closed" else None
         pull.updated_at = moment()
         pull.closed_at = pull.updated_at if wanted == "closed" else None
 

@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from peerbot.errors import Conflict, PeerBotError, Refused
-from peerbot.local.github import checks, pulls
+from peerbot.local.github import checks, manage, pulls
 from peerbot.local.github.compare import compared
 from peerbot.local.github.contents import contents
 from peerbot.local.github.late import Late
+from peerbot.local.github.problems import Problem, invalid
 from peerbot.local.github.shapes import Json, Shapes, problem
-from peerbot.local.github.state import RepositoryRecord, State
+from peerbot.local.github.state import Pull, RepositoryRecord, State
 
 _T = TypeVar("_T")
 
@@ -30,24 +31,6 @@ CALLS_AN_HOUR = 5_000
 _CHECKS = {"check-runs": checks.check_runs, "status": checks.combined_status}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Problem(Exception):
-    """GitHub's refusal of a request: a status and an error document."""
-
-    def __init__(
-        self, status: int, message: str, errors: list[Json] | None = None, *, location: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = {"Location": location} if location else {}
-        self.document = problem(status, message, errors)
-
-
-def invalid(resource: str, code: str, *, field: str | None = None, message: str | None = None) -> Problem:
-    """A 422: GitHub understood the request and can't do it."""
-    error = {"resource": resource, "code": code, "field": field, "message": message}
-    return Problem(422, "Validation Failed", [{key: value for key, value in error.items() if value is not None}])
 
 
 class Rest:
@@ -95,6 +78,8 @@ class Rest:
                     web.post(repository + "/pulls", self._open_pull),
                     web.get(repository + "/pulls/{number:[0-9]+}", self._pull),
                     web.patch(repository + "/pulls/{number:[0-9]+}", self._change_pull),
+                    web.get(repository + "/issues/{number:[0-9]+}/comments", self._list_comments),
+                    web.post(repository + "/issues/{number:[0-9]+}/comments", self._comment),
                 ]
             )
         return application
@@ -249,9 +234,7 @@ class Rest:
 
     async def _pull(self, request: web.Request) -> web.Response:
         record = await self._shown(request)
-        pull = pulls.numbered(record, int(request.match_info["number"]))
-        if pull is None:
-            raise Problem(404, "Not Found")
+        pull = _numbered(record, request)
         return web.json_response(self._shapes.pull(record, pull, await pulls.stat(self._state, record, pull)))
 
     async def _open_pull(self, request: web.Request) -> web.Response:
@@ -280,9 +263,7 @@ class Rest:
         await self._late.write(full_name)
         async with self._state.lock(full_name):
             record = await pulls.refreshed(self._state, full_name)
-            pull = pulls.numbered(record, int(request.match_info["number"]))
-            if pull is None:
-                raise Problem(404, "Not Found")
+            pull = _numbered(record, request)
             if "title" in wanted:
                 pull.title = _text(wanted, "title", "PullRequest")
             if "body" in wanted:
@@ -294,6 +275,21 @@ class Rest:
             self._state.save(record)
             stat = await pulls.stat(self._state, record, pull)
         return web.json_response(self._shapes.pull(record, pull, stat))
+
+    async def _list_comments(self, request: web.Request) -> web.Response:
+        record = await self._shown(request)
+        pull = _numbered(record, request)
+        return web.json_response([self._shapes.comment(record, pull, each) for each in pull.comments[_slice(request)]])
+
+    async def _comment(self, request: web.Request) -> web.Response:
+        record, body = self._record(request), _text(await _body(request), "body", "IssueComment")
+        pull = _numbered(record, request)
+        await self._late.write(record.full_name)
+        try:
+            made = await manage.comment(self._state, record.full_name, pull.number, by=self._shapes.login, body=body)
+        except Refused as error:
+            raise invalid("IssueComment", "custom", field="body", message=str(error)) from error
+        return web.json_response(self._shapes.comment(record, pull, made), status=201)
 
     async def _shown(self, request: web.Request) -> RepositoryRecord:
         """The repository as readers see it."""
@@ -351,6 +347,13 @@ def _unless_known(request: web.Request, response: web.StreamResponse) -> web.Str
         response = web.Response(status=304)
     response.headers["ETag"] = etag
     return response
+
+
+def _numbered(record: RepositoryRecord, request: web.Request) -> Pull:
+    pull = pulls.numbered(record, int(request.match_info["number"]))
+    if pull is None:
+        raise Problem(404, "Not Found")
+    return pull
 
 
 async def _body(request: web.Request) -> Json:

@@ -22,10 +22,12 @@ from aiohttp import web
 
 from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.errors import Refused
-from peerbot.local.github import checks, imports, manage, pages, pulls
+from peerbot.local.github import checks, imports, manage, pulls
+from peerbot.local.github.door import Door
 from peerbot.local.github.faults import Call, Fault, Faults
 from peerbot.local.github.git import UNHEARD, Git, Rules
 from peerbot.local.github.late import Late
+from peerbot.local.github.pages import Pages
 from peerbot.local.github.rest import Rest
 from peerbot.local.github.shapes import Shapes, problem
 from peerbot.local.github.state import State, moment
@@ -40,11 +42,12 @@ class LocalGitHub:
     """A GitHub with one organization and one token, which is new at each start.
 
     Keeps everything in `directory`, and finds it there again. Without a directory it uses a temporary one, and `close`
-    removes that. `port` 0 takes any free port. `api_url`, `url` and `token` are known after `start`.
+    removes that. `port` 0 takes any free port. `api_url`, `url`, `token` and `door_secret` are known after `start`.
     """
 
     organization = "peerbot-community"
     login = "peerbot"
+    person = "ada"
 
     def __init__(self, directory: Path | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.url = ""
@@ -60,11 +63,18 @@ class LocalGitHub:
         self._state: State | None = None
         self._late: Late | None = None
         self._rest: Rest | None = None
+        self._door: Door | None = None
 
     @property
     def api_url(self) -> str:
         """The base URL of the REST API, for `GITHUB_API_URL`."""
         return self.url + _API
+
+    @property
+    def door_secret(self) -> str:
+        """What lets a browser in: `…#key={door_secret}` behind a page's address. The agent must never see it."""
+        assert self._door is not None, "start first"
+        return self._door.secret
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -84,6 +94,8 @@ class LocalGitHub:
         self.url = f"http://{self._host}:{listening.getsockname()[1]}"
         self.token = secrets.token_urlsafe(24)
         shapes = Shapes(self.url, self.login, self.organization)
+        self._door = Door(directory / "door")
+        shown = Pages(self._state, shapes, self._door, person=self.person, host=self._host)
         application = web.Application(middlewares=[self._watched])
         self._late = Late(self._state, self.faults)
         self._rest = Rest(self._state, shapes, self._late, token=self.token)
@@ -92,9 +104,7 @@ class LocalGitHub:
             [
                 web.get("/{owner}/{name}/info/refs", self._git),
                 web.post("/{owner}/{name}/{service:git-(?:upload|receive)-pack}", self._git),
-                web.get("/{owner}/{name}", self._page),
-                web.get("/{owner}/{name}/tree/{branch:.+}", self._page),
-                web.get("/{owner}/{name}/pull/{number:[0-9]+}", self._page),
+                *shown.routes(),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
@@ -138,11 +148,12 @@ class LocalGitHub:
 
     async def merge(self, full_name: str, number: int, *, squash: bool = False, delete_branch: bool = False) -> str:
         """Merge a pull request as a person does; returns the commit on the base."""
-        return await manage.merge(self._opened, full_name, number, squash=squash, delete_branch=delete_branch)
+        state, by = self._opened, self.person
+        return await manage.merge(state, full_name, number, by=by, squash=squash, delete_branch=delete_branch)
 
     async def close_pull_request(self, full_name: str, number: int) -> None:
         """Close a pull request as a person does."""
-        await manage.close(self._opened, full_name, number)
+        await manage.close(self._opened, full_name, number, by=self.person)
 
     async def draft(self, full_name: str, number: int, *, draft: bool = True) -> None:
         """Make a pull request a draft as a person does, or say that it is ready for review."""
@@ -256,13 +267,6 @@ class LocalGitHub:
             return web.Response(status=404, text="Repository not found.\n")
         tail = request.raw_path.split("/", 3)[3]
         return web.Response(status=301, headers={"Location": f"{self.url}/{moved.full_name}.git/{tail}"})
-
-    async def _page(self, request: web.Request) -> web.Response:
-        """Serve the page that a link in an answer leads to: plain text, and only for clients that have the token."""
-        if not self._may(request):
-            return _challenge()
-        text = await pages.page(self._opened, **request.match_info)
-        return web.Response(status=404 if text is None else 200, text=text or "Not Found\n")
 
     def _may(self, request: web.Request) -> bool:
         """Whether the request brings the token as the password of Basic authentication, under any name."""

@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from peerbot.local.github.state import Pull, RepositoryRecord
+from peerbot.local.github.state import Comment, Pull, RepositoryRecord
 
 Json = dict[str, Any]
 
@@ -221,7 +221,7 @@ class Shapes:
             **{key: [] for key in ("labels", "assignees", "requested_reviewers", "requested_teams")},
             "locked": False,
             "draft": pull.draft,
-            "merge_commit_sha": None,
+            "merge_commit_sha": pull.merge_sha,
             "created_at": pull.created_at,
             "updated_at": pull.updated_at,
             "closed_at": pull.closed_at,
@@ -229,14 +229,30 @@ class Shapes:
         }
         return document if stat is None else {**document, **self._rest_of_pull(pull, stat)}
 
+    def comment(self, record: RepositoryRecord, pull: Pull, comment: Comment) -> Json:
+        """Describe a comment: GET /repos/…/issues/{number}/comments."""
+        repository, page = f"{self.api}/repos/{record.full_name}", f"{self.url}/{record.full_name}/pull/{pull.number}"
+        return {
+            "id": comment.id,
+            "node_id": _node("IssueComment", f"{record.full_name}#{comment.id}"),
+            "url": f"{repository}/issues/comments/{comment.id}",
+            "html_url": f"{page}#issuecomment-{comment.id}",
+            "issue_url": f"{repository}/issues/{pull.number}",
+            "user": self.account(comment.author),
+            "author_association": "MEMBER",
+            "body": comment.body,
+            "created_at": comment.created_at,
+            "updated_at": comment.created_at,
+        }
+
     def _rest_of_pull(self, pull: Pull, stat: Stat) -> Json:
         return {
             "merged": pull.merged_at is not None,
-            "merged_by": self.account(self.login) if pull.merged_at else None,
+            "merged_by": self.account(pull.ended_by or self.login) if pull.merged_at else None,
             "mergeable": None,
             "mergeable_state": "unknown",
             "maintainer_can_modify": False,
-            "comments": 0,
+            "comments": len(pull.comments),
             "review_comments": 0,
             "commits": stat.commits,
             "additions": stat.additions,

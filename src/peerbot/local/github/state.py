@@ -37,6 +37,15 @@ def moment() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+class Comment(BaseModel):
+    """What somebody wrote below a pull request."""
+
+    id: int
+    author: str
+    body: str
+    created_at: str = Field(default_factory=moment)
+
+
 class Pull(BaseModel):
     """A pull request, within its repository."""
 
@@ -53,6 +62,9 @@ class Pull(BaseModel):
     updated_at: str = Field(default_factory=moment)
     closed_at: str | None = None
     merged_at: str | None = None
+    merge_sha: str | None = None  # the commit on the base that a merge here made
+    ended_by: str | None = None  # who closed or merged it, if somebody did so here
+    comments: list[Comment] = Field(default_factory=list)
 
 
 class Check(BaseModel):
@@ -109,7 +121,7 @@ class State:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self.git = git
-        self._login = login
+        self.login = login
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def lock(self, full_name: str) -> asyncio.Lock:
@@ -182,7 +194,7 @@ class State:
             if first_commit:
                 readme = f"# {record.name}\n\n{record.description or ''}".rstrip() + "\n"
                 stream = _FIRST_COMMIT.format(
-                    login=self._login,
+                    login=self.login,
                     seconds=int(datetime.now(UTC).timestamp()),
                     length=len(readme.encode()),
                     readme=readme,

@@ -98,9 +98,9 @@ export function Diff({ text, beside = false }) {
 
 /**
  * One file's part of a diff.
- * @param {{file: FileDiff, beside?: boolean}} props
+ * @param {{file: FileDiff, beside?: boolean, children?: import("./html.js").Children}} props `children`: more for its head
  */
-export function DiffOfFile({ file, beside = false }) {
+export function DiffOfFile({ file, beside = false, children }) {
   const place = useRef(/** @type {HTMLDivElement | null} */ (null));
   useLayoutEffect(() => {
     place.current?.replaceChildren(...file.hunks.map((hunk) => (beside ? besideHunk(hunk) : unifiedHunk(hunk))));
@@ -114,6 +114,7 @@ export function DiffOfFile({ file, beside = false }) {
       ${kind && html`<span class="badge">${kind}</span>`}
       <span class="added" aria-label=${`${counted(file.added, "line")} added`}>+${file.added}</span>
       <span class="removed" aria-label=${`${counted(file.removed, "line")} removed`}>−${file.removed}</span>
+      ${children}
     </header>
     ${!file.hunks.length && html`<div class="diff-note">${file.notes.join(" · ") || "No lines to show."}</div>`}
     <div class="diff-body" ref=${place} tabindex="0" role="group" aria-label=${`Lines of ${name}`}></div>

@@ -53,6 +53,7 @@ const marked = new Marked({
   breaks: false,
   renderer: {
     html({ text, block }) {
+      if (here && /^<!--[^]*-->\s*$/.test(text)) return ""; // nobody is meant to read these in a file
       return block ? `<p>${escaped(text)}</p>` : escaped(text);
     },
     image({ href, text }) {
@@ -84,9 +85,28 @@ const marked = new Marked({
   },
 });
 
+/** Where the text that is being drawn comes from. @type {Base | undefined} */
+let here;
+
+/**
+ * @typedef {object} Base
+ * @property {string} folder the address of the folder that the text lies in, with a slash at its end
+ * @property {string} root the address of the repository's own files, likewise
+ */
+
+/** The address that a link leads to: in a repository's text a path leads to a file there. @param {string} href */
+function whole(href) {
+  if (!here || /^[a-z][a-z0-9+.-]*:/i.test(href) || href.startsWith("//") || href.startsWith("#")) return href;
+  try {
+    return new URL(href.replace(/^\//, ""), href.startsWith("/") ? here.root : here.folder).href;
+  } catch {
+    return "";
+  }
+}
+
 /** @param {string} href @param {string} content */
 function link(href, content) {
-  return `<a href="${escaped(href)}" target="_blank" rel="noopener noreferrer">${content}</a>`;
+  return `<a href="${escaped(whole(href))}" target="_blank" rel="noopener noreferrer">${content}</a>`;
 }
 
 /** @type {Map<string, {coloured: boolean, made: any}>} */
@@ -104,15 +124,17 @@ export function purified(text) {
 
 /**
  * Markdown as a node.
- * @param {{text: string, class?: string}} props
+ * @param {{text: string, class?: string, base?: Base}} props `base`: what its relative links are relative to
  */
-export function Markdown({ text, class: kind = "" }) {
+export function Markdown({ text, class: kind = "", base }) {
   const coloured = highlighter.value !== null;
-  let known = drawn.get(text);
+  const name = base ? `${base.folder}\n${text}` : text;
+  let known = drawn.get(name);
   if (!known || (known.coloured !== coloured && text.includes("```"))) {
+    here = base;
     known = { coloured, made: purified(/** @type {string} */ (marked.parse(text))) };
-    drawn.delete(text);
-    drawn.set(text, known);
+    drawn.delete(name);
+    drawn.set(name, known);
     if (drawn.size > MOST_DRAWN) drawn.delete(/** @type {string} */ (drawn.keys().next().value));
   }
   return h("div", {

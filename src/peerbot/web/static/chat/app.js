@@ -10,6 +10,7 @@ import { Avatar, Mark, MessageRow, milliseconds } from "./message.js";
 import * as state from "./state.js";
 import { Home, Modals } from "./views.js";
 import { Welcome } from "./welcome.js";
+import { bringKey } from "../github/links.js";
 
 /** On a phone: whether the list of channels is shown. */
 const drawer = signal(false);
@@ -319,6 +320,8 @@ addEventListener("keydown", (event) => {
     hood.value = !hood.value;
   }
 });
+
+bringKey(() => state.about.value.github);
 
 const { known, person, bot } = told();
 state.bot.value = bot;
