@@ -1,5 +1,6 @@
 """Judges the evidence of a chaos run. Pure: it reads nothing but the evidence, and each fault has a name."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,12 @@ class Name(StrEnum):
     LOST = "a message has no answer"
     DOUBLED = "an answer is in Slack twice"
     ANSWERED_TWICE = "a message is answered by two turns"
-    IGNORED = "a stop, an edit or a deletion has neither an effect nor a reason"
+    IGNORED = "something that somebody did has neither an effect nor a reason"
+    NOT_TOLD = "somebody was not told why what they did had no effect"
+    PRESS_LOST = "a press or an answer without an error is not in the journal"
+    ASKED_TWICE = "the agent has asked the same twice"
+    SETTLED_TWICE = "one question has the effect of two answers, or one answer two effects"
+    OPEN = "a question is not settled, or its message does not show that"
     ELSEWHERE = "an answer says what another message was told"
     OUT_OF_ORDER = "answers are not in the order of the messages"
     UNRECORDED = "a message is not in the journal"
@@ -76,6 +82,7 @@ def failed_turns(evidence: Evidence) -> list[tuple[str, int, str]]:
 
 def _one(seen: Seen) -> Iterator[tuple[Name, str]]:
     yield from _answers(seen)
+    yield from _people(seen)
     yield from _order(seen)
     yield from _journal(seen)
     yield from _work(seen)
@@ -99,17 +106,85 @@ def _answers(seen: Seen) -> Iterator[tuple[Name, str]]:
             continue  # its author deleted it before anybody began
         if not any((k, 1) in parts for k in by):
             yield Name.LOST, f"{asked.token} ({asked.identity}): turns {by}"
-        telling = {shown.turn for shown in seen.shown if asked.told in shown.text} - _of_edits(seen, asked.identity)
-        done = {k for k in by if turns[k]["status"] == "done" and not _stopped(turns[k])}
-        if done and telling != done:
+        telling = {shown.turn for shown in seen.shown if asked.told in shown.text} - _repeats(seen, asked.identity)
+        done = {
+            k for k in by if turns[k]["status"] == "done" and not _stopped(turns[k]) and not turns[k].get("deferred")
+        }
+        if done and telling != done and asked.identity not in _deciding(seen):
             yield Name.ELSEWHERE, f"{asked.token} is answered by turns {by}, and told by {sorted(telling)}"
 
-    for act in seen.acts:
+
+def _people(seen: Seen) -> Iterator[tuple[Name, str]]:
+    """All that people did is recorded, and has one effect, or its author was told why not."""
+    turns = seen.documents("turns.json")
+    for act in sorted(seen.acts):
         by = [k for k, turn in turns.items() if act in turn["answers"]]
         if len(by) > 1:
             yield Name.ANSWERED_TWICE, f"{act} by turns {by}"
         if not by and act not in seen.settled:
             yield Name.IGNORED, act
+        if act.endswith("-answer") and (len(by) == 1) != (act in _deciding(seen)):
+            yield Name.SETTLED_TWICE, f"{act}: turns {by}, and settled {sorted(_deciding(seen))}"
+    reasons = [i for i in seen.settled if seen.objects[f"settled/{i}.json"]["why"] != "deleted"]
+    owed = Counter(str(seen.objects[f"inputs/{identity}.json"]["user"]) for identity in reasons)
+    told = Counter(user for user, _ in seen.whispers)
+    for user in owed:
+        if told[user] < owed[user]:
+            yield Name.NOT_TOLD, f"{user} {told[user]} times, of {owed[user]}: {sorted(reasons)}"
+    recorded = Counter((str(seen.objects[f"inputs/{i}.json"].get("user")), i.rpartition("-")[2]) for i in seen.acts)
+    for (user, kind), times in Counter((did.user, did.kind) for did in seen.did if not did.identity).items():
+        if recorded[user, kind] < times:
+            yield Name.PRESS_LOST, f"{user}: {kind} {recorded[user, kind]} times, of {times}"
+    for did in seen.did:
+        if did.identity and f"inputs/{did.identity}.json" not in seen.objects:
+            yield Name.PRESS_LOST, f"{did.identity}: {did.what}"
+    yield from _questions(seen)
+
+
+def _questions(seen: Seen) -> Iterator[tuple[Name, str]]:
+    """Each question is asked once, is settled, and says so; the agent has read what settled it."""
+    turns = seen.documents("turns.json")
+    for asked in seen.asked:
+        about = [question for question in seen.questions if asked.told in question.text]
+        again = [k for k in _repeats(seen, asked.identity) if not _settles(seen, turns[k])]
+        if len(about) > 1 + len(again):
+            yield Name.ASKED_TWICE, f"{asked.token}: {[question.id for question in about]}, turns again {again}"
+    for times in Counter(question.id for question in seen.questions).items():
+        if times[1] > 1:
+            yield Name.ASKED_TWICE, f"question {times[0]} is in the thread {times[1]} times"
+    for question in seen.questions:
+        settled = seen.answers.get(question.id)
+        if settled is None or question.open:
+            yield Name.OPEN, f"question {question.id}: {settled}, {'with' if question.open else 'without'} buttons"
+        elif settled["how"] == "answered":
+            for k, turn in turns.items():
+                if settled["input"] in turn["answers"] and turn["status"] == "done" and not _stopped(turn):
+                    said = "".join(shown.text for shown in seen.shown if shown.turn == k)
+                    wanted = [label for labels in settled["choices"] for label in labels] or [settled["words"]]
+                    if not all(json.dumps(each)[1:-1] in said for each in wanted):
+                        yield Name.ELSEWHERE, f"turn {k} does not say {wanted}, the answer to {question.id}"
+
+
+def _deciding(seen: Seen) -> set[str]:
+    """List the inputs that settled a question."""
+    return {str(settled["input"]) for settled in seen.answers.values() if settled["how"] == "answered"}
+
+
+def _settles(seen: Seen, turn: dict[str, Any]) -> bool:
+    """Whether a turn takes up an answer to what an earlier turn asked."""
+    return bool(_deciding(seen) & set(turn["answers"]))
+
+
+def _repeats(seen: Seen, identity: str) -> set[int]:
+    """List the turns that do the work of a message which another turn answered: after an edit, a retry, an answer."""
+    turns = seen.documents("turns.json")
+    by = {k for k, turn in turns.items() if identity in turn["answers"]}
+    again = {
+        k
+        for k, turn in turns.items()
+        if k not in by and (_settles(seen, turn) or any(i.endswith("-choice") for i in turn["answers"]))
+    }
+    return again | _of_edits(seen, identity)
 
 
 def _of_edits(seen: Seen, identity: str) -> set[int]:
@@ -165,11 +240,14 @@ def _journal(seen: Seen) -> Iterator[tuple[Name, str]]:
 
 
 def _work(seen: Seen) -> Iterator[tuple[Name, str]]:
-    """All that GitHub was given, or the journal as a checkpoint, is on the branch at the end, byte for byte."""
+    """All that GitHub was given, or the journal as a checkpoint, is on the branch at the end, byte for byte.
+
+    What people undid is on the branch that was made for it.
+    """
     lost: dict[str, str] = {}
     for save in seen.saves:
         for path, blob in save.files.items():
-            if seen.branch.get(path) != blob:
+            if blob not in [files.get(path) for files in (seen.branch, *seen.kept)]:
                 lost.setdefault(path, f"{path}, saved in {save.place}, is {_there(seen, path)} the branch")
     for told in lost.values():
         yield Name.WORK_LOST, told
@@ -186,7 +264,7 @@ def _model(seen: Seen) -> Iterator[tuple[Name, str]]:
     for k, turn in seen.documents("turns.json").items():
         mine = {tokens[identity] for identity in turn["answers"] if identity in tokens}
         ended = datetime.fromisoformat(str(turn["ended_at"])).timestamp()
-        mine_alone = {tokens[i] for i in turn["answers"] if i in tokens and not _of_edits(seen, i)}
+        mine_alone = {tokens[i] for i in turn["answers"] if i in tokens and not _repeats(seen, i)}
         late = [asked for asked in seen.requests if asked.now & mine_alone and asked.at > ended + GRACE_SECONDS]
         if late:
             yield Name.WORKED_AFTER, f"{sorted(mine)} {late[0].at - ended:.1f} s after turn {k}"

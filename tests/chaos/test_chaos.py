@@ -59,6 +59,7 @@ async def test_every_message_gets_one_answer_whatever_dies(chaos: ChaosSystem, r
         async with asyncio.timeout(option("--minutes") * 60):
             await chaos.play(plan)
             await chaos.blows.calm()
+            await chaos.answered()
             await chaos.settle()
     finally:
         telling.cancel()

@@ -16,6 +16,7 @@ class AskPeople:
     offer = "ask you something: “ask me which colour”, “ask me two things”, “ask me to choose several”"
 
     _wish = re.compile(r"\bask me\b", re.IGNORECASE)
+    _which = re.compile(r"\bask me which ([\w-]{1,40})", re.IGNORECASE)
 
     def fits(self, ask: str) -> bool:
         """Whether the message wants to be asked."""
@@ -25,7 +26,9 @@ class AskPeople:
         """Ask once, and quote what came back."""
         if "AskUserQuestion" not in tools:
             return "I have no tool to ask you with."
-        questions = [_question("Which colour?", "Colour", ("Red", "Green", "Blue"), several="several" in ask)]
+        thing = found[1] if (found := self._which.search(ask)) else "colour"
+        labels = ("Red", "Green", "Blue")
+        questions = [_question(f"Which {thing}?", thing[:12].capitalize(), labels, several="several" in ask)]
         if "two things" in ask:
             questions.append(_question("Which size?", "Size", ("Small", "Large"), several=False))
         [answer] = yield Reply("I'll ask you first.", (ToolCall("AskUserQuestion", {"questions": questions}),))
