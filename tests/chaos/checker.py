@@ -176,15 +176,26 @@ def _settles(seen: Seen, turn: dict[str, Any]) -> bool:
 
 
 def _repeats(seen: Seen, identity: str) -> set[int]:
-    """List the turns that do the work of a message which another turn answered: after an edit, a retry, an answer."""
+    """List the turns that do the work of a message which another turn answered.
+
+    That is after an edit, after somebody chose to do it again or to go on, and after an answer that came later.
+    """
     turns = seen.documents("turns.json")
     by = {k for k, turn in turns.items() if identity in turn["answers"]}
-    again = {
-        k
-        for k, turn in turns.items()
-        if k not in by and (_settles(seen, turn) or any(i.endswith("-choice") for i in turn["answers"]))
-    }
-    return again | _of_edits(seen, identity)
+    its = set(by)
+    for k, turn in turns.items():
+        if any(_about(seen, each) in its for each in turn["answers"]):
+            its.add(k)
+    return (its - by) | _of_edits(seen, identity)
+
+
+def _about(seen: Seen, identity: str) -> int | None:
+    """Say which turn's work an input goes on with."""
+    document = seen.objects.get(f"inputs/{identity}.json", {})
+    if document.get("act") in ("retry", "continue"):
+        return int(document["turn"])
+    asked = [question for question, settled in seen.answers.items() if settled.get("input") == identity]
+    return int(asked[0].partition(".")[0]) if asked else None
 
 
 def _of_edits(seen: Seen, identity: str) -> set[int]:
