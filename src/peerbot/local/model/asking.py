@@ -53,6 +53,7 @@ class PlanFirst:
         """Write the plan, show it, and do it if it is approved."""
         if "ExitPlanMode" not in tools:
             return "I have no tool to show you a plan with."
+        yield from self._enter(tools)
         script = script_for(ask)
         plan = f"# Plan\n\n1. Write `{script.file_name}`, which {script.does}.\n2. Run it.\n"
         yield Reply("I'll write my plan.", (ToolCall("Write", {"file_path": PLAN_FILE, "content": plan}),))
@@ -68,3 +69,25 @@ class PlanFirst:
         expect(written, f"I could not write `{script.file_name}`:")
         [ran] = yield Reply("", (bash(f"python3 {script.file_name}", f"Run {script.file_name}"),))
         return f"The plan was approved, and I did it. It printed:\n\n{fenced(ran.text)}"
+
+    def _enter(self, _tools: frozenset[str]) -> Steps:
+        """Do nothing: people asked for the plan, so Claude Code is in its plan mode already."""
+        yield from ()
+        return ""
+
+
+class PlanUnasked(PlanFirst):
+    """Decide by itself to plan the work, and then do as `PlanFirst` does."""
+
+    offer = "plan the same by myself: “do something large: a script that prints primes”"
+
+    def fits(self, ask: str) -> bool:
+        """Whether the message wants work that is worth a plan."""
+        return ask.lower().startswith("do something large:")
+
+    def _enter(self, tools: frozenset[str]) -> Steps:
+        """Enter Claude Code's plan mode."""
+        if "EnterPlanMode" in tools:
+            [entered] = yield Reply("This is large, so I plan it first.", (ToolCall("EnterPlanMode", {}),))
+            expect(entered, "I could not begin to plan:")
+        return ""
