@@ -146,7 +146,7 @@ def _questions(seen: Seen) -> Iterator[tuple[Name, str]]:
     turns = seen.documents("turns.json")
     for asked in seen.asked:
         about = [question for question in seen.questions if asked.told in question.text]
-        again = [k for k in _repeats(seen, asked.identity) if not _settles(seen, turns[k])]
+        again = [k for k in _repeats(seen, asked.identity) if _anew(seen, turns[k])]
         if len(about) > 1 + len(again):
             yield Name.ASKED_TWICE, f"{asked.token}: {[question.id for question in about]}, turns again {again}"
     for times in Counter(question.id for question in seen.questions).items():
@@ -170,9 +170,10 @@ def _deciding(seen: Seen) -> set[str]:
     return {str(settled["input"]) for settled in seen.answers.values() if settled["how"] == "answered"}
 
 
-def _settles(seen: Seen, turn: dict[str, Any]) -> bool:
-    """Whether a turn takes up an answer to what an earlier turn asked."""
-    return bool(_deciding(seen) & set(turn["answers"]))
+def _anew(seen: Seen, turn: dict[str, Any]) -> bool:
+    """Whether people wanted the work of an earlier turn again, so that the agent may ask again."""
+    wanted = [i for i in turn["answers"] if i.endswith("-edit") or seen.objects[f"inputs/{i}.json"].get("act")]
+    return bool(wanted)
 
 
 def _repeats(seen: Seen, identity: str) -> set[int]:

@@ -13,6 +13,7 @@ from plan import ACTS, ANSWERS, CHOICES, make_plan
 from peerbot.conversation.keys import Conversation
 
 ONE, TWO = "1700000001.000001-message", "1700000002.000002-message"
+AGAIN = "1700000014.500000-message"
 PRESSED, UNDO, TOO_LATE = "1700000001.500000-answer", "1700000013.000000-choice", "1700000014.000000-choice"
 ADA, BOB = "U1", "U2"
 HERE = Conversation("T1", "C1", "1700000001.000001")
@@ -261,5 +262,18 @@ def test_a_retry_does_the_same_work_again() -> None:
     seen.objects[f"inputs/{UNDO}.json"]["act"] = "retry"
     work_is_answered_again_unasked(seen)
     a_message_was_worked_on_again(seen)
+
+    assert judge(evidence) == []
+
+
+def test_a_retry_asks_the_same_again() -> None:
+    evidence = healthy()
+    [seen] = evidence.conversations
+    seen.objects[f"inputs/{UNDO}.json"] |= {"act": "retry", "turn": 1}
+    seen.objects["turns/3.json"]["answers"].append(AGAIN)
+    seen.objects[f"inputs/{AGAIN}.json"] = {"user": ADA}
+    seen.objects["questions/3/1.settled"] = {"how": "answered", "input": AGAIN, "choices": [], "words": "a warm one"}
+    seen.questions.append(Question("1700000014.000000", "3.1", "Which c001-m1?", open=False))
+    seen.shown[2] = Shown("1700000015.000000", 3, 1, "Which c001-m1? a warm one")
 
     assert judge(evidence) == []
