@@ -69,11 +69,8 @@ class Steering:
 
     async def _held(self, caller: Caller, have: Collection[str]) -> tuple[str, ...]:
         """Find messages that will settle the open question: they are its answer, and no further words."""
-        question = await self._questions.open_in(caller.conversation)
-        if question is None:
-            return ()
         waiting = [item for item in await unanswered(self._journal, caller.conversation) if item.id not in have]
-        return await self._questions.answers(caller.conversation, question, waiting)
+        return await self._questions.held(caller.conversation, waiting)
 
     async def _counts(self, stop: Input) -> bool:
         if await settled(self._journal, stop.conversation, stop.id):
