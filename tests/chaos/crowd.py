@@ -160,9 +160,13 @@ class Crowd(Hands):
         k = max(k for k, inputs in course.turns.items() if said.identity in inputs)
         shown = [message for message, turn in self.answers(course.conversation) if turn == k][-1]
         if await self.choose(course.conversation, shown, said.message, self.crowd):
-            while [i for i in await self.journal.pending_in(course.conversation) if input_kind(i) == "choice"]:
-                if not await self._waits(course):
-                    return
+            while await self._chosen_and_open(course.conversation) and await self._waits(course):
+                pass
+
+    async def _chosen_and_open(self, conversation: Conversation) -> bool:
+        """Whether a recorded choice has neither its effect nor its reason yet."""
+        chosen = [i for i in await self.journal.pending_in(conversation) if input_kind(i) == "choice"]
+        return any([await self.journal.input(conversation, identity) for identity in chosen])
 
     async def _press(self, user: str, conversation: Conversation) -> None:
         """Press the newest Stop as soon as there is one, and again if Slack shows an error, as people do."""
