@@ -276,6 +276,10 @@ def _model(seen: Seen) -> Iterator[tuple[Name, str]]:
     """The model works on no message that is answered, and knows what was said before."""
     tokens = {asked.identity: asked.token for asked in seen.asked}
     order = [asked.token for asked in seen.asked]
+    read = set().union(*(asked.now for asked in seen.requests))
+    stopped = {
+        tokens.get(i, "") for turn in seen.documents("turns.json").values() if _stopped(turn) for i in turn["answers"]
+    }
     for k, turn in seen.documents("turns.json").items():
         mine = {tokens[identity] for identity in turn["answers"] if identity in tokens}
         ended = datetime.fromisoformat(str(turn["ended_at"])).timestamp()
@@ -286,7 +290,7 @@ def _model(seen: Seen) -> Iterator[tuple[Name, str]]:
         if turn["status"] != "done" or not mine or _stopped(turn):
             continue
         asked_for = [asked for asked in seen.requests if mine <= asked.now]
-        dropped = {tokens[identity] for identity in seen.settled if identity in tokens}
+        dropped = {tokens[identity] for identity in seen.settled if identity in tokens} | (stopped - read)
         before = set(order[: min(order.index(token) for token in mine)]) - dropped
         if asked_for and not before <= asked_for[-1].known:
             yield Name.FORGOTTEN, f"turn {k} did not know {sorted(before - asked_for[-1].known)}"
