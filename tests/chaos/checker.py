@@ -1,5 +1,6 @@
 """Judges the evidence of a chaos run. Pure: it reads nothing but the evidence, and each fault has a name."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,12 @@ class Name(StrEnum):
     LOST = "a message has no answer"
     DOUBLED = "an answer is in Slack twice"
     ANSWERED_TWICE = "a message is answered by two turns"
-    IGNORED = "a stop, an edit or a deletion has neither an effect nor a reason"
+    IGNORED = "something that somebody did has neither an effect nor a reason"
+    NOT_TOLD = "somebody was not told why what they did had no effect"
+    PRESS_LOST = "a press or an answer without an error is not in the journal"
+    ASKED_TWICE = "the agent has asked the same twice"
+    SETTLED_TWICE = "one question has the effect of two answers, or one answer two effects"
+    OPEN = "a question is not settled, or its message does not show that"
     ELSEWHERE = "an answer says what another message was told"
     OUT_OF_ORDER = "answers are not in the order of the messages"
     UNRECORDED = "a message is not in the journal"
@@ -76,6 +82,7 @@ def failed_turns(evidence: Evidence) -> list[tuple[str, int, str]]:
 
 def _one(seen: Seen) -> Iterator[tuple[Name, str]]:
     yield from _answers(seen)
+    yield from _people(seen)
     yield from _order(seen)
     yield from _journal(seen)
     yield from _work(seen)
@@ -99,17 +106,97 @@ def _answers(seen: Seen) -> Iterator[tuple[Name, str]]:
             continue  # its author deleted it before anybody began
         if not any((k, 1) in parts for k in by):
             yield Name.LOST, f"{asked.token} ({asked.identity}): turns {by}"
-        telling = {shown.turn for shown in seen.shown if asked.told in shown.text} - _of_edits(seen, asked.identity)
-        done = {k for k in by if turns[k]["status"] == "done" and not _stopped(turns[k])}
-        if done and telling != done:
+        telling = {shown.turn for shown in seen.shown if asked.told in shown.text} - _repeats(seen, asked.identity)
+        done = {
+            k for k in by if turns[k]["status"] == "done" and not _stopped(turns[k]) and not turns[k].get("deferred")
+        }
+        if done and telling != done and asked.identity not in _deciding(seen):
             yield Name.ELSEWHERE, f"{asked.token} is answered by turns {by}, and told by {sorted(telling)}"
 
-    for act in seen.acts:
+
+def _people(seen: Seen) -> Iterator[tuple[Name, str]]:
+    """All that people did is recorded, and has one effect, or its author was told why not."""
+    turns = seen.documents("turns.json")
+    for act in sorted(seen.acts):
         by = [k for k, turn in turns.items() if act in turn["answers"]]
         if len(by) > 1:
             yield Name.ANSWERED_TWICE, f"{act} by turns {by}"
         if not by and act not in seen.settled:
             yield Name.IGNORED, act
+        if act.endswith("-answer") and (len(by) == 1) != (act in _deciding(seen)):
+            yield Name.SETTLED_TWICE, f"{act}: turns {by}, and settled {sorted(_deciding(seen))}"
+    reasons = [i for i in seen.settled if seen.objects[f"settled/{i}.json"]["why"] != "deleted"]
+    owed = Counter(str(seen.objects[f"inputs/{identity}.json"]["user"]) for identity in reasons)
+    told = Counter(user for user, _ in seen.whispers)
+    for user in owed:
+        if told[user] < owed[user]:
+            yield Name.NOT_TOLD, f"{user} {told[user]} times, of {owed[user]}: {sorted(reasons)}"
+    recorded = Counter((str(seen.objects[f"inputs/{i}.json"].get("user")), i.rpartition("-")[2]) for i in seen.acts)
+    for (user, kind), times in Counter((did.user, did.kind) for did in seen.did if not did.identity).items():
+        if recorded[user, kind] < times:
+            yield Name.PRESS_LOST, f"{user}: {kind} {recorded[user, kind]} times, of {times}"
+    for did in seen.did:
+        if did.identity and f"inputs/{did.identity}.json" not in seen.objects:
+            yield Name.PRESS_LOST, f"{did.identity}: {did.what}"
+    yield from _questions(seen)
+
+
+def _questions(seen: Seen) -> Iterator[tuple[Name, str]]:
+    """Each question is asked once, is settled, and says so; the agent has read what settled it."""
+    turns = seen.documents("turns.json")
+    for asked in seen.asked:
+        about = [question for question in seen.questions if asked.told in question.text]
+        again = [k for k in _repeats(seen, asked.identity) if _anew(seen, turns[k])]
+        if len(about) > 1 + len(again):
+            yield Name.ASKED_TWICE, f"{asked.token}: {[question.id for question in about]}, turns again {again}"
+    for times in Counter(question.id for question in seen.questions).items():
+        if times[1] > 1:
+            yield Name.ASKED_TWICE, f"question {times[0]} is in the thread {times[1]} times"
+    for question in seen.questions:
+        settled = seen.answers.get(question.id)
+        if settled is None or question.open:
+            yield Name.OPEN, f"question {question.id}: {settled}, {'with' if question.open else 'without'} buttons"
+        elif settled["how"] == "answered":
+            for k, turn in turns.items():
+                if settled["input"] in turn["answers"] and turn["status"] == "done" and not _stopped(turn):
+                    said = "".join(shown.text for shown in seen.shown if shown.turn == k)
+                    wanted = [label for labels in settled["choices"] for label in labels] or [settled["words"]]
+                    if not all(json.dumps(each)[1:-1] in said for each in wanted):
+                        yield Name.ELSEWHERE, f"turn {k} does not say {wanted}, the answer to {question.id}"
+
+
+def _deciding(seen: Seen) -> set[str]:
+    """List the inputs that settled a question."""
+    return {str(settled["input"]) for settled in seen.answers.values() if settled["how"] == "answered"}
+
+
+def _anew(seen: Seen, turn: dict[str, Any]) -> bool:
+    """Whether people wanted the work of an earlier turn again, so that the agent may ask again."""
+    wanted = [i for i in turn["answers"] if i.endswith("-edit") or seen.objects[f"inputs/{i}.json"].get("act")]
+    return bool(wanted)
+
+
+def _repeats(seen: Seen, identity: str) -> set[int]:
+    """List the turns that do the work of a message which another turn answered.
+
+    That is after an edit, after somebody chose to do it again or to go on, and after an answer that came later.
+    """
+    turns = seen.documents("turns.json")
+    by = {k for k, turn in turns.items() if identity in turn["answers"]}
+    its = set(by)
+    for k, turn in turns.items():
+        if any(_about(seen, each) in its for each in turn["answers"]):
+            its.add(k)
+    return (its - by) | _of_edits(seen, identity)
+
+
+def _about(seen: Seen, identity: str) -> int | None:
+    """Say which turn's work an input goes on with."""
+    document = seen.objects.get(f"inputs/{identity}.json", {})
+    if document.get("act") in ("retry", "continue"):
+        return int(document["turn"])
+    asked = [question for question, settled in seen.answers.items() if settled.get("input") == identity]
+    return int(asked[0].partition(".")[0]) if asked else None
 
 
 def _of_edits(seen: Seen, identity: str) -> set[int]:
@@ -153,8 +240,11 @@ def _journal(seen: Seen) -> Iterator[tuple[Name, str]]:
             yield Name.UNRECORDED, asked.token
         elif asked.identity not in answered | seen.settled and asked.identity not in seen.markers:
             yield Name.UNMARKED, asked.token
-    if seen.markers:
-        yield Name.MARKER_LEFT, ", ".join(seen.markers)
+    # A press whose dispatcher died while it recorded it leaves a marker alone for some minutes: Slack showed an error.
+    pressed = ("-answer", "-choice", "-stop")
+    left = [m for m in seen.markers if f"inputs/{m}.json" in seen.objects or not m.endswith(pressed)]
+    if left:
+        yield Name.MARKER_LEFT, ", ".join(left)
     for k in turns.keys() - receipts.keys():
         yield Name.NO_RECEIPT, f"turn {k}"
     for n in seen.documents("runs.json").keys() - seen.documents("runs.closed").keys():
@@ -165,11 +255,14 @@ def _journal(seen: Seen) -> Iterator[tuple[Name, str]]:
 
 
 def _work(seen: Seen) -> Iterator[tuple[Name, str]]:
-    """All that GitHub was given, or the journal as a checkpoint, is on the branch at the end, byte for byte."""
+    """All that GitHub was given, or the journal as a checkpoint, is on the branch at the end, byte for byte.
+
+    What people undid is on the branch that was made for it.
+    """
     lost: dict[str, str] = {}
     for save in seen.saves:
         for path, blob in save.files.items():
-            if seen.branch.get(path) != blob:
+            if blob not in [files.get(path) for files in (seen.branch, *seen.kept)]:
                 lost.setdefault(path, f"{path}, saved in {save.place}, is {_there(seen, path)} the branch")
     for told in lost.values():
         yield Name.WORK_LOST, told
@@ -183,17 +276,21 @@ def _model(seen: Seen) -> Iterator[tuple[Name, str]]:
     """The model works on no message that is answered, and knows what was said before."""
     tokens = {asked.identity: asked.token for asked in seen.asked}
     order = [asked.token for asked in seen.asked]
+    read = set().union(*(asked.now for asked in seen.requests))
+    stopped = {
+        tokens.get(i, "") for turn in seen.documents("turns.json").values() if _stopped(turn) for i in turn["answers"]
+    }
     for k, turn in seen.documents("turns.json").items():
         mine = {tokens[identity] for identity in turn["answers"] if identity in tokens}
         ended = datetime.fromisoformat(str(turn["ended_at"])).timestamp()
-        mine_alone = {tokens[i] for i in turn["answers"] if i in tokens and not _of_edits(seen, i)}
+        mine_alone = {tokens[i] for i in turn["answers"] if i in tokens and not _repeats(seen, i)}
         late = [asked for asked in seen.requests if asked.now & mine_alone and asked.at > ended + GRACE_SECONDS]
         if late:
             yield Name.WORKED_AFTER, f"{sorted(mine)} {late[0].at - ended:.1f} s after turn {k}"
         if turn["status"] != "done" or not mine or _stopped(turn):
             continue
         asked_for = [asked for asked in seen.requests if mine <= asked.now]
-        dropped = {tokens[identity] for identity in seen.settled if identity in tokens}
+        dropped = {tokens[identity] for identity in seen.settled if identity in tokens} | (stopped - read)
         before = set(order[: min(order.index(token) for token in mine)]) - dropped
         if asked_for and not before <= asked_for[-1].known:
             yield Name.FORGOTTEN, f"turn {k} did not know {sorted(before - asked_for[-1].known)}"

@@ -8,9 +8,10 @@ from html import escape
 from typing import Any, Protocol
 
 from doors import Notes
+from hands import PRESSES, Hands, buttons
 from plan import CHANNELS, PEOPLE, Act, Blow, Message, Plan, Talk
 
-from peerbot.conversation.keys import Conversation, input_id, input_ts
+from peerbot.conversation.keys import Conversation, input_id, input_kind, input_ts
 from peerbot.journal.answers import settled
 from peerbot.journal.journal import Journal
 from peerbot.local.slack import LocalSlack, NotOk
@@ -18,7 +19,7 @@ from peerbot.local.slack.narrate import answered_turn
 from peerbot.slack.controls import STOP
 
 CONVERSATIONS_AT_ONCE = 16
-PRESSES = 3
+CARD_SECONDS = 10.0  # people wait so long for a card with a button
 BOUND_SECONDS = 180.0
 """From the last fault until a conversation has ended: an answer whose poster died is followed after a minute, a sweep
 comes each minute, and a turn takes its time."""
@@ -41,7 +42,7 @@ class Course:
     conversation: Conversation | None = None
     said: list[Said] = field(default_factory=list)
     answered: dict[str, float] = field(default_factory=dict)  # by input's id: when its answer was seen
-    turns: set[int] = field(default_factory=set)  # whose answer was seen
+    turns: dict[int, set[str]] = field(default_factory=dict)  # whose answer was seen, and what they answer
     ended: float | None = None
     acts: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -57,7 +58,7 @@ class Strikes(Protocol):
         """Let a fault happen when it is due."""
 
 
-class Crowd:
+class Crowd(Hands):
     """People in their channels. A subclass brings `slack`, `journal` and `blows`, and runs `ring()` in a task."""
 
     slack: LocalSlack
@@ -65,6 +66,7 @@ class Crowd:
     blows: Strikes
 
     def __init__(self) -> None:
+        Hands.__init__(self)
         self.notes = Notes()
         self.courses: list[Course] = []
         self.channels = [f"C{number:09d}" for number in range(CHANNELS)]
@@ -118,8 +120,11 @@ class Crowd:
             self._bells.setdefault(course.conversation.thread_ts, asyncio.Event())
             said_now = Said(message, input_id(ts, "message"), time.time())
             course.said.append(said_now)
+            self.written[message.token] = message
             if message.act:
                 course.acts.append(asyncio.create_task(self._act(course, said_now, message.act, said)))
+            if message.choice:
+                course.acts.append(asyncio.create_task(self._choose(course, said_now)))
         await asyncio.gather(*course.acts)
         if await self._answered(course):
             course.ended = time.time()
@@ -144,15 +149,37 @@ class Crowd:
                     await self.slack.delete(user, channel, ts)
                     self._dropped.add(said.identity)
 
-    async def _press(self, user: str, conversation: Conversation) -> None:
-        """Press the newest Stop, and again if Slack shows an error, as people do."""
-        for message in reversed(self.slack.thread(conversation.channel, conversation.thread_ts)):
-            if any(block["type"] == "actions" for block in message.get("blocks", ())):
-                for _ in range(PRESSES):
-                    with contextlib.suppress(NotOk, LookupError):
-                        await self.slack.press_shown(user, conversation.channel, message, STOP)
-                        return
+    async def _choose(self, course: Course, said: Said) -> None:
+        """Press something below the answer to a message, and wait until that has had its effect, or its reason."""
+        assert course.conversation
+        while said.identity not in course.answered:
+            if said.identity in self._dropped or not await self._waits(course):
                 return
+            await self._look(course)
+        await asyncio.sleep(said.message.choice_seconds)
+        k = max(k for k, inputs in course.turns.items() if said.identity in inputs)
+        shown = [message for message, turn in self.answers(course.conversation) if turn == k][-1]
+        if await self.choose(course.conversation, shown, said.message, self.crowd):
+            while await self._chosen_and_open(course.conversation) and await self._waits(course):
+                pass
+
+    async def _chosen_and_open(self, conversation: Conversation) -> bool:
+        """Whether a recorded choice has neither its effect nor its reason yet."""
+        chosen = [i for i in await self.journal.pending_in(conversation) if input_kind(i) == "choice"]
+        return any([await self.journal.input(conversation, identity) for identity in chosen])
+
+    async def _press(self, user: str, conversation: Conversation) -> None:
+        """Press the newest Stop as soon as there is one, and again if Slack shows an error, as people do."""
+        until = time.monotonic() + CARD_SECONDS
+        while time.monotonic() < until:
+            for message in reversed(self.slack.thread(conversation.channel, conversation.thread_ts)):
+                if any(element["action_id"] == STOP for element in buttons(message)):
+                    for _ in range(PRESSES):
+                        with contextlib.suppress(NotOk, LookupError):
+                            await self.slack.press_shown(user, conversation.channel, message, STOP)
+                            return
+                    return
+            await asyncio.sleep(0.2)
 
     async def _moment(self, course: Course, message: Message) -> None:
         """Wait until it is time for a message."""
@@ -167,24 +194,38 @@ class Crowd:
 
     async def _answered(self, course: Course) -> bool:
         """Wait until all messages are answered in Slack; False if the time after the last fault is over."""
-        assert course.conversation
-        bell = self._bells[course.conversation.thread_ts]
         while True:
-            bell.clear()
-            for k in {k for _, k in self.answers(course.conversation)} - course.turns:
-                if turn := await self.journal.turn(course.conversation, k):
-                    course.turns.add(k)
-                    for identity in turn.inputs:
-                        course.answered.setdefault(identity, time.time())
+            await self._look(course)
             left_over = [said for said in course.said if said.identity not in course.answered]
             if not [said for said in left_over if not await self._is_dropped(course, said)]:
                 return True
-            last = max(self.blows.last_fault, course.said[-1].at)
-            left = last + BOUND_SECONDS - time.time()
-            if left <= 0:
+            if not await self._waits(course):
                 return False
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), min(left, 5))
+
+    async def _look(self, course: Course) -> None:
+        """Note which answers are in the thread."""
+        assert course.conversation
+        self._bells[course.conversation.thread_ts].clear()
+        for k in {k for _, k in self.answers(course.conversation)} - course.turns.keys():
+            if turn := await self.journal.turn(course.conversation, k):
+                course.turns[k] = set(turn.inputs)
+                for identity in turn.inputs:
+                    course.answered.setdefault(identity, time.time())
+
+    async def _waits(self, course: Course) -> bool:
+        """Wait until the thread changes, or for some seconds; False if the time after the last fault is over."""
+        assert course.conversation
+        left = self.since(course) + BOUND_SECONDS - time.time()
+        if left <= 0:
+            return False
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._bells[course.conversation.thread_ts].wait(), min(left, 2))
+        return True
+
+    def since(self, course: Course) -> float:
+        """Say from when on a conversation has its time to end: the last fault, or what people did last."""
+        did = [did.at for did in self.did if did.conversation == course.conversation]
+        return max([self.blows.last_fault, *(said.at for said in course.said), *did])
 
     async def _is_dropped(self, course: Course, said: Said) -> bool:
         """Whether its author took a message back before anybody began."""
@@ -194,7 +235,8 @@ class Crowd:
         return await settled(self.journal, course.conversation, said.identity) is not None
 
     async def ring(self) -> None:
-        """Tell a conversation that its thread has changed."""
+        """Tell a conversation that its thread has changed, and let people answer what the agent asks."""
         async for change in self.slack.watch():
             if change.kind == "posted" and (bell := self._bells.get(change.thread_ts or change.ts)):
                 bell.set()
+                self.asked(Conversation(self.slack.team, change.channel, change.thread_ts or change.ts), change.ts)

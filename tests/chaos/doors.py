@@ -174,10 +174,13 @@ class Notes:
 
 
 def _read(document: dict[str, Any]) -> str:
-    """Return all texts that the model reads: new messages, earlier ones, and others of the thread."""
+    """Return all texts that the model reads: new messages, earlier ones, others of the thread, and what tools say.
+
+    An answer in words to the agent's question is what a tool says.
+    """
     contents = [message["content"] for message in document["messages"] if message["role"] != "assistant"]
     blocks = [block for content in contents for block in ([{"text": content}] if isinstance(content, str) else content)]
-    return "\n".join(str(block.get("text", "")) for block in blocks)
+    return "\n".join(f"{block.get('text', '')}{block.get('content', '')}" for block in blocks)
 
 
 def _content(request: web.Request, body: bytes) -> bytes:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import aiohttp
 from crowd import BOUND_SECONDS, Course
 from doors import Asked, Notes, Push, State
+from hands import Did, buttons, is_question
 from saved_state import FILES, opened
 
 from peerbot.conversation.keys import Conversation
@@ -52,6 +53,16 @@ class Asking:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A message in Slack with which the agent asks people."""
+
+    ts: str
+    id: str
+    text: str
+    open: bool  # it has buttons
+
+
+@dataclass(frozen=True)
 class Save:
     """A commit for GitHub, or a state for the journal, with the conversation's own files in it."""
 
@@ -73,6 +84,10 @@ class Seen:
     branch: dict[str, str]  # blobs by path, at the end
     requests: list[Asked]
     waited: float | None  # seconds from the last fault, or from the last message after it, to the end; None: no end
+    kept: list[dict[str, str]] = field(default_factory=list)  # blobs by path, on the branches that an undo has left
+    questions: list[Question] = field(default_factory=list)
+    did: list[Did] = field(default_factory=list)  # answers and choices, as people made them
+    whispers: list[tuple[str, str]] = field(default_factory=list)  # what one person alone was told in the thread
 
     @property
     def settled(self) -> set[str]:
@@ -81,9 +96,18 @@ class Seen:
 
     @property
     def acts(self) -> set[str]:
-        """The recorded inputs that are no messages."""
+        """The recorded inputs besides the messages that ask for work."""
         inputs = {name.removeprefix("inputs/").removesuffix(".json") for name in self.objects if "inputs/" in name}
-        return {identity for identity in inputs if not identity.endswith("-message")}
+        return inputs - {asked.identity for asked in self.asked}
+
+    @property
+    def answers(self) -> dict[str, dict[str, Any]]:
+        """What settled the agent's questions, by the questions' ids."""
+        found = {}
+        for name, document in self.objects.items():
+            if name.startswith("questions/") and name.endswith(".settled"):
+                found[name.removeprefix("questions/").removesuffix(".settled").replace("/", ".")] = document
+        return found
 
     def documents(self, kind: str) -> dict[int, dict[str, Any]]:
         """The documents `turns/{n}.json` and the like, by number: `kind` is `turns.json`."""
@@ -125,7 +149,12 @@ class Scene(Protocol):
     bucket: str
     notes: Notes
     courses: list[Course]
+    crowd: list[str]
+    did: list[Did]
     died: list[str]
+
+    def since(self, course: Course) -> float:
+        """Say from when on a conversation has its time to end."""
 
     @property
     def blows(self) -> Story:
@@ -174,23 +203,45 @@ async def _seen(
         for state in states.get(str(conversation), ())
         if _could_be_found(state, objects.get(f"{folder}runs/{state.run + 1}.json"))
     ]
-    since = max([system.blows.last_fault, *(said.at for said in course.said)])
+    documents = {name.removeprefix(folder): found for name, found in objects.items() if name.startswith(folder)}
+    kept = [found["kept_on"] for name, found in documents.items() if name.startswith("back/") and found["kept_on"]]
+    thread = system.slack.thread(conversation.channel, conversation.thread_ts)
     return Seen(
         conversation=str(conversation),
         asked=[Asking(said.message.token, said.identity, said.message.told) for said in course.said],
         shown=[_shown(message, turn) for message, turn in system.answers(conversation)],
-        objects={name.removeprefix(folder): found for name, found in objects.items() if name.startswith(folder)},
+        objects=documents,
         markers=[name.removeprefix(pending) for name in objects if name.startswith(pending)],
         saves=sorted(saves, key=lambda save: save.at),
         branch=await _files(system, repository, branch, own) if repository else {},
         requests=[asked for asked in system.notes.asked if asked.known & tokens],
-        waited=None if course.ended is None else max(0.0, course.ended - since),
+        waited=None if course.ended is None else max(0.0, course.ended - system.since(course)),
+        kept=[await _files(system, repository, f"refs/heads/{name}", own) for name in kept],
+        questions=[_question(message) for message in thread if is_question(message)],
+        did=[did for did in system.did if did.conversation == conversation],
+        whispers=_whispers(system, conversation),
     )
 
 
 def _shown(message: dict[str, Any], turn: int) -> Shown:
     part = int(message["metadata"]["event_payload"]["part"])
     return Shown(message["ts"], turn, part, json.dumps(message.get("blocks", []), ensure_ascii=False))
+
+
+def _question(message: dict[str, Any]) -> Question:
+    text = json.dumps(message.get("blocks", []), ensure_ascii=False)
+    return Question(message["ts"], message["metadata"]["event_payload"]["question"], text, bool(buttons(message)))
+
+
+def _whispers(system: Scene, conversation: Conversation) -> list[tuple[str, str]]:
+    """List what single people were told in a thread."""
+    where = (conversation.channel, conversation.thread_ts)
+    return [
+        (user, str(message["text"]))
+        for user in system.crowd
+        for message in system.slack.whispers(user)
+        if (message["channel"], message.get("thread_ts")) == where
+    ]
 
 
 async def _files(system: Scene, repository: str, commit: str, own: str) -> dict[str, str]:

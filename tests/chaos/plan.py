@@ -5,14 +5,17 @@ same places.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
 When = Literal["first", "at once", "during", "after"]
-Work = Literal["talk", "write", "commit", "slow"]
+Work = Literal["talk", "write", "commit", "slow", "ask"]
 Act = Literal["stop: the word", "stop: the button", "stop: a sign", "edit", "delete"]
+Answer = Literal["a button", "a button, twice", "two people at once", "words", "words and a button at once"]
+Choice = Literal["continue", "retry", "undo", "new_session", "terminal", "good", "bad"]
+How = Literal["once", "twice", "two people at once"]
 
 PEOPLE = 25
 CHANNELS = 25  # Slack takes about one message a second in each
@@ -63,6 +66,35 @@ RATES = {
 }
 """How many of each kind a conversation meets, on average."""
 
+ACTS: dict[Act, float] = {
+    "stop: the word": 0.06,
+    "stop: the button": 0.06,
+    "stop: a sign": 0.04,
+    "edit": 0.08,
+    "delete": 0.04,
+}
+"""How many messages meet each, on average: what their author does with them afterwards …"""
+
+ANSWERS: dict[Answer, float] = {
+    "a button": 0.03,
+    "a button, twice": 0.03,
+    "two people at once": 0.03,
+    "words": 0.03,
+    "words and a button at once": 0.03,
+}
+"""… how people answer what the agent asks about them …"""
+
+CHOICES: dict[Choice, float] = {
+    "continue": 0.05,
+    "retry": 0.06,
+    "undo": 0.05,
+    "new_session": 0.04,
+    "terminal": 0.02,
+    "good": 0.03,
+    "bad": 0.03,
+}
+"""… and which button below its answer somebody presses."""
+
 SECONDS = {
     Kind.WORKER_FROZEN: (1.0, 8.0),
     # A poster that is frozen for longer than its claim holds is a known limit (docs/known-flaws.md): far from that.
@@ -87,6 +119,11 @@ class Message:
     work: Work
     act: Act | None = None  # what its author does with it afterwards
     act_seconds: float = 0.0  # how soon after the message
+    answer: Answer | None = None  # how people answer the agent's question about it
+    answer_seconds: float = 0.0  # how soon after the question
+    choice: Choice | None = None  # the button below its answer that somebody presses, if it is there
+    how: How = "once"
+    choice_seconds: float = 0.0  # how soon after the answer
 
     @property
     def text(self) -> str:
@@ -94,6 +131,8 @@ class Message:
 
         A file that is there already stays as it is. If work got lost and was done again, its file has other bytes.
         """
+        if self.work == "ask":
+            return f"ask me which {self.token}"
         lines = {
             "talk": [],
             "write": [_write(f"{self.token}.txt")],
@@ -106,7 +145,12 @@ class Message:
     @property
     def told(self) -> str:
         """Return the text that its final answer has, and no other message."""
-        return f"did:{self.token}"
+        return self.asks if self.work == "ask" else f"did:{self.token}"
+
+    @property
+    def asks(self) -> str:
+        """Return what the agent asks people about it."""
+        return f"Which {self.token}?"
 
 
 _WAIT = 'python3 -c "import time; time.sleep(3)"'
@@ -158,31 +202,59 @@ def make_plan(seed: int, conversations: int) -> Plan:
     """Decide everything. Talks and faults have a source of chance each, so that one can change without the other."""
     talks = random.Random(f"{seed} talks")
     faults = random.Random(f"{seed} faults")
-    acts = random.Random(f"{seed} acts")
+    people = random.Random(f"{seed} acts")
+    made = [_talk(talks, number) for number in range(1, conversations + 1)]
+    messages = {message.token: message for talk in made for message in talk.messages}
+    _with_answers(people, messages)
+    _with_acts(people, messages)
+    _with_choices(people, messages)
     return Plan(
         seed,
-        tuple(_with_acts(acts, _talk(talks, number)) for number in range(1, conversations + 1)),
+        tuple(Talk(talk.number, tuple(messages[message.token] for message in talk.messages)) for talk in made),
         tuple(_blows(faults, conversations)),
     )
 
 
-def _with_acts(chance: random.Random, talk: Talk) -> Talk:
+def _with_answers(chance: random.Random, messages: dict[str, Message]) -> None:
+    """Let some messages make the agent ask people."""
+    for answer, rate in ANSWERS.items():
+        for message in _some(chance, messages, rate, lambda m: m.answer is None):
+            asks = replace(message, work="ask", answer=answer, answer_seconds=chance.uniform(0.0, 3.0))
+            messages[message.token] = asks
+
+
+def _with_acts(chance: random.Random, messages: dict[str, Message]) -> None:
     """Let people stop, edit and delete some of their messages. The first of a thread stays: it carries the thread."""
-    messages = []
-    for message in talk.messages:
-        rates: dict[Act, float] = {
-            "stop: the word": 0.06,
-            "stop: the button": 0.06,
-            "stop: a sign": 0.04,
-            "edit": 0.08,
-            "delete": 0.04,
-        }
-        if message.when == "first":
-            del rates["delete"]
-        acts: list[Act | None] = [None, *rates]
-        [act] = chance.choices(acts, [1 - sum(rates.values()), *rates.values()])
-        messages.append(replace(message, act=act, act_seconds=chance.uniform(0.0, 6.0)))
-    return replace(talk, messages=tuple(messages))
+    for act, rate in ACTS.items():
+        for message in _some(chance, messages, rate, lambda m: not m.act and (act != "delete" or m.when != "first")):  # noqa: B023
+            messages[message.token] = replace(message, act=act, act_seconds=chance.uniform(0.0, 6.0))
+
+
+def _with_choices(chance: random.Random, messages: dict[str, Message]) -> None:
+    """Let people press something below some answers. Continue needs work that was stopped, Undo work that is kept."""
+
+    def fits(message: Message) -> bool:
+        if message.choice or message.act == "delete":
+            return False
+        if choice == "continue":
+            return bool(message.act and message.act.startswith("stop"))
+        return choice != "undo" or message.work in ("write", "commit", "slow")
+
+    for choice, rate in CHOICES.items():
+        for message in _some(chance, messages, rate, fits):
+            how: How = chance.choices(("once", "twice", "two people at once"), (50, 25, 25))[0]
+            seconds = chance.uniform(0.0, 2.0)
+            work: Work = "slow" if choice == "continue" and message.work != "ask" else message.work
+            chosen = replace(message, work=work, choice=choice, how=how, choice_seconds=seconds)
+            messages[message.token] = chosen
+
+
+def _some(
+    chance: random.Random, messages: dict[str, Message], rate: float, fits: Callable[[Message], bool]
+) -> list[Message]:
+    """Choose messages: as many as the rate says, and at least one, so that a short run has each kind, too."""
+    found = [message for message in messages.values() if fits(message)]
+    return chance.sample(found, min(len(found), max(1, round(rate * len(messages)))))
 
 
 def _talk(chance: random.Random, number: int) -> Talk:

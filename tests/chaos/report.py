@@ -70,8 +70,9 @@ def report_of(system: ChaosSystem, plan: Plan, evidence: Evidence, problems: lis
         "messages": sum(len(seen.asked) for seen in evidence.conversations),
         "faults": system.blows.counts.total(),
         "turns": sum(len(seen.documents("turns.json")) for seen in evidence.conversations),
-        "stops, edits and deletions that were recorded": sum(len(seen.acts) for seen in evidence.conversations),
+        "what people did besides": sum(len(seen.acts) for seen in evidence.conversations),
         "… that had no effect, and a reason": sum(len(seen.acts & seen.settled) for seen in evidence.conversations),
+        **_kinds(evidence),
         "turns that were stopped": sum(
             any(note["kind"] == "stopped_by" for note in turn.get("notes", ()))
             for seen in evidence.conversations
@@ -104,6 +105,21 @@ def report_of(system: ChaosSystem, plan: Plan, evidence: Evidence, problems: lis
     )
 
 
+def _kinds(evidence: Evidence) -> dict[str, int]:
+    """Count what people did, what the agent asked, and what single people were told."""
+    acts = Counter(act.partition("-")[2] for seen in evidence.conversations for act in seen.acts)
+    did = Counter(did.what for seen in evidence.conversations for did in seen.did)
+    ends = Counter(settled["how"] for seen in evidence.conversations for settled in seen.answers.values())
+    return {
+        **{f"… of kind {kind}": times for kind, times in sorted(acts.items())},
+        **{f"… {what}": times for what, times in sorted(did.items())},
+        "questions": sum(len(seen.questions) for seen in evidence.conversations),
+        **{f"… that ended so: {how}": times for how, times in sorted(ends.items())},
+        "told to one person": sum(len(seen.whispers) for seen in evidence.conversations),
+        "branches that keep what was undone": sum(len(seen.kept) for seen in evidence.conversations),
+    }
+
+
 def _waits(course: Course) -> list[float]:
     return [course.answered[said.identity] - said.at for said in course.said if said.identity in course.answered]
 
@@ -127,6 +143,7 @@ def write_stories(system: ChaosSystem, evidence: Evidence, report: Report, direc
             *(f"{name}: {json.dumps(found)[:600]}" for name, found in sorted(seen.objects.items())),
         ]
         lines += [f"marker {marker}" for marker in seen.markers]
+        lines += ["", "## people", *map(str, seen.did), *map(str, seen.questions), *map(str, seen.whispers)]
         lines += ["", "## saves", *map(str, seen.saves), f"branch: {seen.branch}"]
         lines += ["", "## model", *(f"{a.at:.3f} now {sorted(a.now)} known {sorted(a.known)}" for a in seen.requests)]
         lines += ["", "## log", *system.logged_of(seen.conversation)]

@@ -59,6 +59,7 @@ async def test_every_message_gets_one_answer_whatever_dies(chaos: ChaosSystem, r
         async with asyncio.timeout(option("--minutes") * 60):
             await chaos.play(plan)
             await chaos.blows.calm()
+            await chaos.answered()
             await chaos.settle()
     finally:
         telling.cancel()
@@ -75,7 +76,8 @@ async def test_every_message_gets_one_answer_whatever_dies(chaos: ChaosSystem, r
 async def _tell_how_far(chaos: ChaosSystem, messages: int) -> None:
     while True:
         await asyncio.sleep(15)
-        answered, faults = sum(len(course.answered) for course in chaos.courses), chaos.blows.counts.total()
+        answered = sum(said.identity in course.answered for course in chaos.courses for said in course.said)
+        faults = chaos.blows.counts.total()
         _tell(f"{answered} of {messages} messages answered, {faults} faults, {len(chaos.workers())} workers")
 
 

@@ -6,29 +6,48 @@ from typing import Any
 import pytest
 from checker import Name, judge
 from doors import Asked
-from evidence import Asking, Evidence, Save, Seen, Shown
-from plan import make_plan
+from evidence import Asking, Evidence, Question, Save, Seen, Shown
+from hands import Did
+from plan import ACTS, ANSWERS, CHOICES, make_plan
+
+from peerbot.conversation.keys import Conversation
 
 ONE, TWO = "1700000001.000001-message", "1700000002.000002-message"
+AGAIN = "1700000014.500000-message"
+PRESSED, UNDO, TOO_LATE = "1700000001.500000-answer", "1700000013.000000-choice", "1700000014.000000-choice"
+ADA, BOB = "U1", "U2"
+HERE = Conversation("T1", "C1", "1700000001.000001")
 PUSHED, CHECKPOINT = {"c001-m1.txt": "a" * 40}, {"c001-m2.txt": "c" * 40}
 
 
 def healthy() -> Evidence:
-    """A conversation of two messages, as it should be when it has ended."""
-    objects: dict[str, dict[str, Any]] = {f"inputs/{identity}.json": {} for identity in (ONE, TWO)}
-    for k, identity in ((1, ONE), (2, TWO)):
+    """A conversation of two messages and an undo, as it should be when it has ended. The first makes the agent ask."""
+    objects: dict[str, dict[str, Any]] = {f"inputs/{identity}.json": {"user": ADA} for identity in (ONE, TWO)}
+    objects |= {f"inputs/{identity}.json": {"user": ADA} for identity in (PRESSED, UNDO)}
+    objects[f"inputs/{UNDO}.json"] |= {"act": "undo", "turn": 2}
+    objects |= {f"inputs/{TOO_LATE}.json": {"user": BOB}, f"settled/{TOO_LATE}.json": {"why": "chosen"}}
+    objects |= {"questions/1/1.settled": {"how": "answered", "input": PRESSED, "choices": [["Red"]], "words": ""}}
+    for k, answers in ((1, [ONE, PRESSED]), (2, [TWO]), (3, [UNDO])):
         ended = f"2023-11-14T22:14:{k:02d}Z"
-        objects[f"turns/{k}.json"] = {"answers": [identity], "status": "done", "text": "", "ended_at": ended}
+        objects[f"turns/{k}.json"] = {"answers": answers, "status": "done", "text": "", "ended_at": ended}
         objects[f"turns/{k}.posted"] = {}
     objects |= {"runs/1.json": {}, "runs/1.closed": {"reason": "finished"}}
     seen = Seen(
         conversation="T1/C1/1700000001.000001",
-        asked=[Asking("c001-m1", ONE, "did:c001-m1"), Asking("c001-m2", TWO, "did:c001-m2")],
-        shown=[Shown("1700000011.000000", 1, 1, "did:c001-m1"), Shown("1700000012.000000", 2, 1, "did:c001-m2")],
+        asked=[Asking("c001-m1", ONE, "Which c001-m1?"), Asking("c001-m2", TWO, "did:c001-m2")],
+        shown=[
+            Shown("1700000011.000000", 1, 1, "Which c001-m1? Red"),
+            Shown("1700000012.000000", 2, 1, "did:c001-m2"),
+            Shown("1700000015.000000", 3, 1, "undone"),
+        ],
         objects=objects,
         markers=[],
         saves=[Save(1.0, "refs/heads/peerbot/abc", PUSHED), Save(2.0, "work/2/1/1.bundle", CHECKPOINT)],
-        branch=PUSHED | CHECKPOINT,
+        branch=PUSHED,
+        kept=[PUSHED | CHECKPOINT],
+        questions=[Question("1700000001.400000", "1.1", "Which c001-m1?", open=False)],
+        did=[Did(HERE, ADA, "answer", "", 0.0), Did(HERE, ADA, "choice", "", 0.0), Did(HERE, BOB, "choice", "", 0.0)],
+        whispers=[(BOB, "Ada had already pressed Undo.")],
         requests=[
             Asked(1_700_000_035.0, frozenset({"c001-m1"}), frozenset({"c001-m1"})),
             Asked(1_700_000_036.0, frozenset({"c001-m2"}), frozenset({"c001-m1", "c001-m2"})),
@@ -39,7 +58,7 @@ def healthy() -> Evidence:
 
 
 def an_answer_is_lost(seen: Seen) -> None:
-    seen.shown.pop()
+    seen.shown.pop(1)
 
 
 def an_answer_is_posted_twice(seen: Seen) -> None:
@@ -50,19 +69,22 @@ def an_input_is_answered_by_two_turns(seen: Seen) -> None:
     seen.objects["turns/2.json"]["answers"] = [ONE, TWO]
 
 
+def work_is_answered_again_unasked(seen: Seen) -> None:
+    seen.shown[2] = Shown("1700000015.000000", 3, 1, "did:c001-m2")
+
+
 def an_answer_is_anothers(seen: Seen) -> None:
-    seen.shown[1] = Shown("1700000012.000000", 2, 1, "did:c001-m1")
+    seen.shown[1] = Shown("1700000012.000000", 2, 1, "Which c001-m1? Red")
 
 
 def the_answers_are_swapped(seen: Seen) -> None:
-    seen.shown[0] = Shown("1700000013.000000", 1, 1, "did:c001-m1")
+    seen.shown[0] = Shown("1700000013.000000", 1, 1, "Which c001-m1? Red")
 
 
 def the_inputs_are_swapped(seen: Seen) -> None:
-    for name in ("answers",):
-        first, second = seen.objects["turns/1.json"], seen.objects["turns/2.json"]
-        first[name], second[name] = second[name], first[name]
-    seen.shown = [Shown("1700000011.000000", 1, 1, "did:c001-m2"), Shown("1700000012.000000", 2, 1, "did:c001-m1")]
+    seen.objects["turns/1.json"]["answers"], seen.objects["turns/2.json"]["answers"] = [TWO], [ONE, PRESSED]
+    seen.shown[0] = Shown("1700000011.000000", 1, 1, "did:c001-m2")
+    seen.shown[1] = Shown("1700000012.000000", 2, 1, "Which c001-m1? Red")
     seen.requests = []
 
 
@@ -76,7 +98,41 @@ def a_marker_was_skipped(seen: Seen) -> None:
 
 
 def a_stop_is_ignored(seen: Seen) -> None:
-    seen.objects["inputs/1700000002.500000-stop.json"] = {}
+    seen.objects["inputs/1700000002.500000-stop.json"] = {"user": BOB}
+
+
+def nobody_was_told(seen: Seen) -> None:
+    seen.whispers.clear()
+
+
+def a_press_is_lost(seen: Seen) -> None:
+    seen.did.append(Did(HERE, BOB, "choice", "", 0.0))
+
+
+def words_are_lost(seen: Seen) -> None:
+    seen.did.append(Did(HERE, BOB, "message", "", 0.0, "1700000001.600000-message"))
+
+
+def a_question_is_asked_again(seen: Seen) -> None:
+    seen.questions.append(Question("1700000001.450000", "1.2", "Which c001-m1?", open=False))
+    seen.objects["questions/1/2.settled"] = {"how": "ended"}
+
+
+def a_question_is_posted_twice(seen: Seen) -> None:
+    seen.questions.append(Question("1700000001.450000", "1.1", "Which", open=False))
+
+
+def a_second_answer_has_an_effect(seen: Seen) -> None:
+    seen.objects["inputs/1700000001.600000-answer.json"] = {"user": BOB}
+    seen.objects["turns/2.json"]["answers"].append("1700000001.600000-answer")
+
+
+def a_question_keeps_its_buttons(seen: Seen) -> None:
+    seen.questions[0] = Question("1700000001.400000", "1.1", "Which c001-m1?", open=True)
+
+
+def the_agent_read_another_answer(seen: Seen) -> None:
+    seen.shown[0] = Shown("1700000011.000000", 1, 1, "Which c001-m1? Green")
 
 
 def a_marker_is_left(seen: Seen) -> None:
@@ -96,15 +152,19 @@ def a_run_was_refused(seen: Seen) -> None:
 
 
 def a_push_was_dropped(seen: Seen) -> None:
-    del seen.branch["c001-m1.txt"]
+    seen.branch, seen.kept = {}, [CHECKPOINT]
 
 
 def a_checkpoint_was_dropped(seen: Seen) -> None:
-    del seen.branch["c001-m2.txt"]
+    seen.kept = [PUSHED]
 
 
 def work_was_done_again(seen: Seen) -> None:
-    seen.branch["c001-m2.txt"] = "b" * 40
+    seen.kept = [PUSHED | {"c001-m2.txt": "b" * 40}]
+
+
+def the_branch_of_an_undo_is_gone(seen: Seen) -> None:
+    seen.kept.clear()
 
 
 def a_message_was_worked_on_again(seen: Seen) -> None:
@@ -127,12 +187,21 @@ PLANTED: dict[Callable[[Seen], None], set[Name]] = {
     an_answer_is_lost: {Name.LOST, Name.ELSEWHERE},
     an_answer_is_posted_twice: {Name.DOUBLED},
     an_input_is_answered_by_two_turns: {Name.ANSWERED_TWICE, Name.ELSEWHERE},
+    work_is_answered_again_unasked: {Name.ELSEWHERE},
     an_answer_is_anothers: {Name.ELSEWHERE},
     the_answers_are_swapped: {Name.OUT_OF_ORDER},
     the_inputs_are_swapped: {Name.OUT_OF_ORDER},
     an_input_is_not_recorded: {Name.UNRECORDED},
     a_marker_was_skipped: {Name.UNMARKED, Name.LOST},
     a_stop_is_ignored: {Name.IGNORED},
+    nobody_was_told: {Name.NOT_TOLD},
+    a_press_is_lost: {Name.PRESS_LOST},
+    words_are_lost: {Name.PRESS_LOST},
+    a_question_is_asked_again: {Name.ASKED_TWICE},
+    a_question_is_posted_twice: {Name.ASKED_TWICE},
+    a_second_answer_has_an_effect: {Name.SETTLED_TWICE},
+    a_question_keeps_its_buttons: {Name.OPEN},
+    the_agent_read_another_answer: {Name.ELSEWHERE},
     a_marker_is_left: {Name.MARKER_LEFT},
     a_receipt_is_missing: {Name.NO_RECEIPT},
     a_run_is_open: {Name.RUN_OPEN},
@@ -140,6 +209,7 @@ PLANTED: dict[Callable[[Seen], None], set[Name]] = {
     a_push_was_dropped: {Name.WORK_LOST},
     a_checkpoint_was_dropped: {Name.WORK_LOST},
     work_was_done_again: {Name.WORK_LOST},
+    the_branch_of_an_undo_is_gone: {Name.WORK_LOST},
     a_message_was_worked_on_again: {Name.WORKED_AFTER},
     the_session_was_lost: {Name.FORGOTTEN},
     it_ended_late: {Name.NOT_ENDED},
@@ -176,3 +246,34 @@ def test_the_same_seed_makes_the_same_plan_and_another_one_another() -> None:
     assert make_plan(3, 40) == make_plan(3, 40)
     assert make_plan(3, 40) != make_plan(4, 40)
     assert {len(talk.messages) for talk in make_plan(3, 40).talks} == {1, 2, 3, 4}
+
+
+def test_a_short_run_has_each_kind_of_act_answer_and_choice() -> None:
+    messages = [message for talk in make_plan(1, 12).talks for message in talk.messages]
+
+    assert {message.act for message in messages} == {None, *ACTS}
+    assert {message.answer for message in messages} == {None, *ANSWERS}
+    assert {message.choice for message in messages} == {None, *CHOICES}
+
+
+def test_a_retry_does_the_same_work_again() -> None:
+    evidence = healthy()
+    [seen] = evidence.conversations
+    seen.objects[f"inputs/{UNDO}.json"]["act"] = "retry"
+    work_is_answered_again_unasked(seen)
+    a_message_was_worked_on_again(seen)
+
+    assert judge(evidence) == []
+
+
+def test_a_retry_asks_the_same_again() -> None:
+    evidence = healthy()
+    [seen] = evidence.conversations
+    seen.objects[f"inputs/{UNDO}.json"] |= {"act": "retry", "turn": 1}
+    seen.objects["turns/3.json"]["answers"].append(AGAIN)
+    seen.objects[f"inputs/{AGAIN}.json"] = {"user": ADA}
+    seen.objects["questions/3/1.settled"] = {"how": "answered", "input": AGAIN, "choices": [], "words": "a warm one"}
+    seen.questions.append(Question("1700000014.000000", "3.1", "Which c001-m1?", open=False))
+    seen.shown[2] = Shown("1700000015.000000", 3, 1, "Which c001-m1? a warm one")
+
+    assert judge(evidence) == []

@@ -18,6 +18,7 @@ DISPATCHERS = 2
 SETTLE_SECONDS = 90.0  # more than the minute between two sweeps
 SETTINGS = {
     "PEERBOT_CHECKPOINT_SECONDS": "1",
+    "PEERBOT_QUESTIONS_FOR": "everyone",  # so that two people may answer at once
     "WORKER_IDLE_SECONDS": "3",  # some replies find a worker that waits, some come too late
     "WORKER_MAX_CONCURRENT": "9",
 }

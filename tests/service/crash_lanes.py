@@ -18,11 +18,12 @@ from system import START_SECONDS, eventually, full_text
 
 from peerbot.conversation.deadlines import REPOST_AFTER
 from peerbot.conversation.documents import Turn
-from peerbot.conversation.keys import Conversation
+from peerbot.conversation.keys import Conversation, input_kind, undone_branch
 from peerbot.journal import paths
 from peerbot.journal.open import open_storage
 from peerbot.journal.pulls import all_watched
 from peerbot.thread.present import CARD_EVENT
+from peerbot.thread.questions import QUESTION_EVENT
 
 SETTLED_SECONDS = 180.0
 """From a crash until all is well again, on a busy machine."""
@@ -120,17 +121,23 @@ class Lane:
         else:
             self._people += 1
             user = self.system.add_person(f"U{self._people:09d}", f"person-{self._people}")
-            self.trap.set([] if scenario.then else plan)
+            self.trap.set([] if scenario.later else plan)
             began = await scenario.begin(self.system, self._storage, user)
             self.going = began.conversation if scenario is FIRST_TURN else None
         asked = self._asked.setdefault(began.conversation, [])
         if began.identity:
             asked.append((began.identity, scenario.ending))
-        if scenario.then:
+        if scenario.later:
             self.trap.set(plan)
-            await scenario.then(self.system, began.conversation)
+            await scenario.later(self.system, began.conversation)
+        if scenario.after:
+            asked.append(("", scenario.after))
+        acting = asyncio.create_task(scenario.then(self.system, began.conversation, user)) if scenario.then else None
         await self._start()
         problems = await self._well(began.conversation)
+        if acting:
+            acting.cancel()
+            await asyncio.wait([acting])
         if problems:
             self.going = None
         runs = [run for run in await self.system.journal.runs(began.conversation) if began.identity in run.run.serves]
@@ -219,25 +226,35 @@ class Lane:
         """List the problems of a conversation, seen from outside: Slack, the journal, GitHub, the processes."""
         system, asked = self.system, self._asked[conversation]
         found = [] if self._up else ["no dispatcher is there"]
-        if left := await system.journal.pending_in(conversation):
+        if left := [
+            i for i in await system.journal.pending_in(conversation) if not await self._never_came(conversation, i)
+        ]:
             found.append(f"markers are left: {left}")
         turns = {
             files.k: turn
             for files in await system.journal.turn_files(conversation)
             if files.written and (turn := await system.journal.turn(conversation, files.k))
         }
-        if [turn.inputs for turn in turns.values()] != [[identity] for identity, _ in asked]:
+        if len(turns) != len(asked) or not all(
+            _names(turn, *each) for turn, each in zip(turns.values(), asked, strict=True)
+        ):
             found.append(f"turns answer {[turn.inputs for turn in turns.values()]}, asked was {asked}")
             return found
         found += self._answers(conversation, list(turns))
         for turn, (identity, ending) in zip(turns.values(), asked, strict=True):
             found += await self._turn(conversation, turn, identity, ending)
+        found += self._questions(conversation)
         newest = await system.journal.newest_run(conversation)
         if newest and newest.closed is None:
             found.append(f"run {newest.n} is not closed")
         if pids := system.worker_pids():
             found.append(f"workers still run: {pids}")
         return found or [*await self._work(conversation), *await self._shown(conversation)]
+
+    async def _never_came(self, conversation: Conversation, identity: str) -> bool:
+        """Whether a marker is of a press whose writer died before its input. Slack showed an error; sweeps mend it."""
+        pressed = input_kind(identity) in ("answer", "choice")
+        return pressed and await self.system.journal.input(conversation, identity) is None
 
     def _answers(self, conversation: Conversation, turns: list[int]) -> list[str]:
         """Every part of every answer is in the thread once, in order, and its file after it."""
@@ -270,7 +287,7 @@ class Lane:
         if not all(ended) or len(ended) > 1 or (ending.run and not ended):
             found.append(f"the cards of turn {turn.k} show {titles}")
         wanted = {"white_check_mark" if ending.status == "done" else "warning"}
-        if (names := self.system.reactions(conversation, identity)) != wanted:
+        if identity and (names := self.system.reactions(conversation, identity)) != wanted:
             found.append(f"{identity} has the reactions {sorted(names)}")
         return found
 
@@ -285,8 +302,20 @@ class Lane:
                 found.append(f"still watched: {left}")
         return found
 
+    def _questions(self, conversation: Conversation) -> list[str]:
+        """What the agent asked is in the thread once, and shows what somebody answered."""
+        thread = self.system.slack.thread(conversation.channel, conversation.thread_ts)
+        there = [m for m in thread if (m.get("metadata") or {}).get("event_type") == QUESTION_EVENT]
+        expected = sum(ending.asks for _, ending in self._asked[conversation])
+        found = [] if len(there) == expected else [f"the agent asks {len(there)} times, not {expected}"]
+        if [m for m in there if "Chosen by" not in str(m["blocks"]) or '"actions"' in json.dumps(m["blocks"])]:
+            found.append("a question does not show its answer")
+        return found
+
     async def _work(self, conversation: Conversation) -> list[str]:
         """List the problems of the work on GitHub."""
+        if any(ending.chosen for _, ending in self._asked[conversation]):
+            return await self._undone(conversation)
         wanted = {ending.file for _, ending in self._asked[conversation] if ending.file}
         if not wanted:
             return []
@@ -300,3 +329,25 @@ class Lane:
             if (await asyncio.to_thread(subprocess.run, command, capture_output=True)).returncode:
                 found.append(f"{file} is not on the branch")
         return found
+
+    async def _undone(self, conversation: Conversation) -> list[str]:
+        """The branch is as it was before the turn, and another has what was there."""
+        turn = await self.system.journal.turn(conversation, 1)
+        assert turn
+        assert turn.branch
+        path = self.system.github.repository_path(turn.repository or "")
+        found = []
+        for branch, wanted in ((turn.branch, turn.before), (undone_branch(turn.branch, 1), turn.commit)):
+            command = ["git", "-C", str(path), "rev-parse", f"refs/heads/{branch}"]
+            there = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+            if there.stdout.strip() != wanted:
+                found.append(f"{branch} is at {there.stdout.strip()}, not at {wanted}")
+        return found
+
+
+def _names(turn: Turn, identity: str, ending: Ending) -> bool:
+    """Whether a turn answers what it should, once."""
+    kinds = [input_kind(each) for each in turn.inputs]
+    if ending.chosen:
+        return kinds == ["choice"]
+    return turn.inputs[:1] == [identity] and kinds[1:] == ["answer"] * ending.asks

@@ -23,9 +23,12 @@ from multidict import CIMultiDict
 from system import System
 from yarl import URL
 
+from peerbot.conversation.keys import undone_branch
 from peerbot.thread.present import CARD_EVENT
+from peerbot.thread.questions import QUESTION_EVENT
 
 _HOP_BY_HOP = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
+_UNDONE = undone_branch("", 1).encode()
 _MAY_I = b"0000"  # git asks whether it may push
 GATEWAY = "gateway"
 CHECKPOINT = "keep a checkpoint"
@@ -179,7 +182,7 @@ _JOURNAL_KEYS = [
     (re.compile(r"pending/.+"), "marker"),
     (re.compile(r"repositories/[^/]+/[^/]+"), "repositories/{owner}/{name}.json"),
     (re.compile(r"repositories/.+"), "repositories/{owner}/{name}/{i}.json"),
-    (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/inputs/.+"), "inputs/{ts}-message.json"),
+    (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/inputs/[\d.]+-(.+)"), r"inputs/{ts}-\1"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/(runs|turns)/\d+\.(.+)"), r"\1/{n}.\2"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/sessions/\d+/\d+/part-\d+\.json"), "sessions/…/part"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/sessions/\d+/\d+/(whole.+)"), r"sessions/…/\1"),
@@ -189,6 +192,9 @@ _JOURNAL_KEYS = [
     (re.compile(r"pulls/[^/]+/[^/]+/[^/]+/[^/]+/(look|shown)-\d+"), r"pulls/…/\1"),
     (re.compile(r"pulls/.+"), "pulls/…"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/settled/.+"), "settled/{id}.json"),
+    (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/questions/\d+/\d+\.(.+)"), r"questions/{k}/{i}.\1"),
+    (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/chosen/\d+/\d+\.json"), "chosen/{k}/{i}.json"),
+    (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/back/\d+\.json"), "back/{k}.json"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/(.+)"), r"\1"),
 ]
 
@@ -235,11 +241,18 @@ def slack_write(request: web.Request, body: bytes) -> str | None:
     if method.startswith("files."):
         return method
     if method == "chat.postMessage":
-        return f"{method} ({'card' if CARD_EVENT in str(_arguments(request, body)['metadata']) else 'answer'})"
+        metadata = str(_arguments(request, body)["metadata"])
+        kinds = {CARD_EVENT: "card", QUESTION_EVENT: "question"}
+        return f"{method} ({next((kind for event, kind in kinds.items() if event in metadata), 'answer')})"
     if method == "chat.update":
-        drawn = "answer" if "Pull request #" in str(_arguments(request, body)["text"]) else "card"
-        return f"{method} ({drawn})"
-    return None
+        return f"{method} ({_drawn(_arguments(request, body))})"
+    return method if method == "chat.postEphemeral" else None
+
+
+def _drawn(arguments: dict[str, object]) -> str:
+    if "Chosen by" in str(arguments["blocks"]):
+        return "question"
+    return "answer" if "Pull request #" in str(arguments["text"]) else "card"
 
 
 def _arguments(request: web.Request, body: bytes) -> dict[str, object]:
@@ -252,7 +265,7 @@ def _arguments(request: web.Request, body: bytes) -> dict[str, object]:
 def github_write(request: web.Request, body: bytes) -> str | None:
     """A push, or a REST call that is no GET."""
     if request.path.endswith("/git-receive-pack"):
-        return None if body == _MAY_I else "push"
+        return None if body == _MAY_I else ("push (an undo)" if _UNDONE in body else "push")
     if request.method == "GET" or request.path.endswith("/git-upload-pack"):
         return None
     path = re.sub(r"/(orgs|repos)/[^/]+(/[^/]+/pulls)?", r"/\1/…\2", request.path.removeprefix("/api/v3"))
@@ -263,6 +276,7 @@ def github_write(request: web.Request, body: bytes) -> str | None:
 _CALLS = [
     (re.compile(r"POST start"), "start"),
     (re.compile(r"POST turns"), "begin a turn"),
+    (re.compile(r"POST turns/\d+/ask"), "ask people"),
     (re.compile(r"PUT turns/\d+/progress"), "progress"),
     (re.compile(r"PUT turns/\d+/session/\d+"), "keep a part of the session"),
     (re.compile(r"PUT turns/\d+/session"), "keep the session"),

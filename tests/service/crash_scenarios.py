@@ -6,18 +6,25 @@ that is the second crash.
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+import subprocess
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from crash_points import CHECKPOINT, GATEWAY, STATE, Point, Strike, Write
 from system import ANSWER_SECONDS, System, eventually
 
-from peerbot.conversation.documents import Input, Marker, Turn, TurnStatus, now
-from peerbot.conversation.keys import Conversation
+from peerbot.conversation.choices import Act
+from peerbot.conversation.documents import Input, Marker, Started, Turn, TurnStatus, now
+from peerbot.conversation.keys import AUTHOR, Conversation
 from peerbot.journal import paths
 from peerbot.journal.storage import Storage
+from peerbot.local.slack import NotOk
+from peerbot.slack.controls import CHOICE
+from peerbot.slack.questions import ANSWER
 
 Status = Literal["done", "failed", "refused"]
 
@@ -36,6 +43,8 @@ class Ending:
     files: int = 0  # shared with the answer
     file: str = ""
     shows: str = ""
+    asks: bool = False  # the agent asks, and somebody answers
+    chosen: bool = False  # it is no message but a choice below the answer before
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +59,16 @@ Begin = Callable[[System, Storage, str], Awaitable[Began]]
 """Lets a person (a user id) write something. `Storage` is the journal's, for objects that are there before."""
 
 
+Then = Callable[[System, Conversation, str], Coroutine[Any, Any, None]]
+"""Lets a person press something as soon as they see it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scenario:
     """`planted`: it begins while no dispatcher is there. `settings`: of its dispatchers.
 
-    `then`: what people do once it has begun; the writes from there on are crashed.
+    `then`: what somebody does meanwhile. `after`: how that ends, if it has a turn of its own. `later`: what happens once
+    it has begun; only the writes from there on are crashed.
     """
 
     name: str
@@ -62,8 +76,10 @@ class Scenario:
     ending: Ending
     first: tuple[Strike, ...] = ()
     planted: bool = False
-    then: "Callable[[System, Conversation], Awaitable[None]] | None" = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    then: Then | None = None
+    after: Ending | None = None
+    later: Callable[[System, Conversation], Awaitable[None]] | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -165,6 +181,61 @@ def _input(conversation: Conversation, user: str, text: str) -> Input:
     )
 
 
+async def worked_before(system: System, storage: Storage, user: str) -> Began:
+    """A turn has put a commit on its branch; its poster died over a minute ago, before it had posted anything."""
+    ts = await system.slack.remember(user, system.slack.general, f"{system.slack.mention()} hello", seconds_ago=120)
+    conversation = Conversation(system.slack.team, system.slack.general, ts)
+    repository, branch = f"somebody/{user.lower()}", f"refs/heads/{conversation.branch}"
+    source = system.directory / "sources" / user
+    source.mkdir(parents=True)
+    _git(source, "init", "--quiet")
+    _git(source, *_OURS, "commit", "--quiet", "--allow-empty", "-m", "Begin")
+    await system.github.import_repository(repository, source)
+    path = system.github.repository_path(repository)
+    before, tree = _git(path, "rev-parse", "HEAD"), _git(path, "rev-parse", "HEAD^{tree}")
+    commit = _git(path, *_OURS, "commit-tree", tree, "-p", before, "-m", "Work")
+    _git(path, "update-ref", branch, commit)
+    default = _git(path, "symbolic-ref", "--short", "HEAD")
+    item = _input(conversation, user, "hello")
+    await system.journal.mark(item)
+    await system.journal.record(item)
+    begun = Started(began_by=user, repository=repository, default_branch=default, branch=conversation.branch)
+    await storage.put_if_absent(paths.conversation_document(conversation), begun.model_dump_json().encode())
+    turn = Turn(
+        k=1, run=None, inputs=[item.id], status=TurnStatus.DONE, text="I did it.", repository=repository,
+        branch=conversation.branch, before=before, commit=commit, ended_at=now() - timedelta(seconds=61),
+    )  # fmt: skip
+    assert await system.journal.write_turn(conversation, turn)
+    return Began(conversation, item.id)
+
+
+_OURS = ("-c", f"user.name={AUTHOR[0]}", "-c", f"user.email={AUTHOR[1]}")
+
+
+def _git(path: Path, *arguments: str) -> str:
+    return subprocess.run(("git", "-C", path, *arguments), check=True, text=True, capture_output=True).stdout.strip()
+
+
+async def answers(system: System, conversation: Conversation, user: str) -> None:
+    """Somebody presses the first button of what the agent asks."""
+    await _presses(system, conversation, user, f"{ANSWER}_0")
+
+
+async def undoes(system: System, conversation: Conversation, user: str) -> None:
+    """Somebody presses Undo below the answer."""
+    await _presses(system, conversation, user, f"{CHOICE}{Act.UNDO}")
+
+
+async def _presses(system: System, conversation: Conversation, user: str, action: str) -> None:
+    """Press as soon as a message has the button, and again while Slack shows an error: the dispatcher was ended."""
+    while True:
+        for message in system.slack.thread(conversation.channel, conversation.thread_ts):
+            with suppress(LookupError, NotOk):
+                await system.slack.press_shown(user, conversation.channel, message, action)
+                return
+        await asyncio.sleep(0.2)
+
+
 def _ends_three_workers() -> tuple[Strike, ...]:
     return (Strike(Point(Write(GATEWAY, "start"), "after")),) * 3
 
@@ -191,6 +262,15 @@ OTHERS = (
         Ending(says="That is not among my pieces"),
         (Strike(Point(Write("journal", "create turns/{n}.json"), "after")),),
     ),
+    Scenario("a question", said("ask me which colour"), Ending(says="Red", asks=True), then=answers),
+    Scenario(
+        "an undo",
+        worked_before,
+        Ending(run=False),
+        planted=True,
+        then=undoes,
+        after=Ending(says="undid turn 1", run=False, chosen=True),
+    ),
     Scenario(
         "three workers killed", said("hello"), Ending("failed", "several times", run=False), _ends_three_workers()
     ),
@@ -198,7 +278,7 @@ OTHERS = (
         "a pull request that somebody merges",
         shown_as_open,
         Ending(file="primes.py", shows="🔀 merged"),
-        then=merge,
+        later=merge,
         settings={"PEERBOT_PULL_REQUEST_SECONDS": "0.5"},
     ),
     Scenario(

@@ -229,3 +229,15 @@ async def test_an_undo_and_a_message_in_the_same_moment_agree(system: System) ->
     assert head(system, second) == (first.commit if undone else second.commit)
     assert undone != bool(system.slack.whispers(system.slack.person))
     assert ("\ntwo.txt" in turn.text) != (undone and turn.k == 4)
+
+
+async def test_if_github_is_away_the_person_knows_and_it_goes_on_later(system: System) -> None:
+    conversation, first, second = await two_turns(system)
+    system.github.faults.add("", status=503, count=1000)
+    await press(system, conversation, 2, Act.UNDO)
+    assert "GitHub does not answer" in (await told(system, system.slack.person))[0]
+    system.github.faults.planned.clear()
+    said = await turn_after(system, conversation, 2)
+    assert "Ada Lovelace undid turn 2" in full_text(said)
+    assert head(system, second) == first.commit
+    assert len(system.slack.whispers(system.slack.person)) == 1, "once"

@@ -1,5 +1,6 @@
 """People approve a plan before the work: by a button, in words, the next day, or not at all."""
 
+import json
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -95,3 +96,41 @@ async def test_nothing_is_changed_before_the_plan_is_approved(system: System) ->
     turn = await system.ask("plan: nothing but run `touch early.txt`")
     assert not turn.files
     assert "approve a plan before you change anything" in turn.text
+
+
+UNASKED = "do something large: a script that prints primes"
+
+
+async def test_the_agent_plans_by_itself(system: System) -> None:
+    await system.start()
+    conversation, identity, message = await asked(system, UNASKED)
+    assert "Write `primes.py`" in str(message["blocks"])
+    assert f"<@{system.slack.person}>" in message["text"]
+    assert buttons(message) == [APPROVE, REJECT]
+    assert '"EnterPlanMode"' in json.dumps(system.model.seen[-1]["messages"])
+    assert not system.work_file("primes.py"), "nothing is changed before"
+    await press(system, message, APPROVE)
+    turn = await system.answer(conversation, identity)
+    assert PRIMES in turn.text, turn.text
+    assert [file.path for file in turn.files] == ["primes.py"]
+    assert len(questions(system, conversation)) == 1
+    await eventually(lambda: "Approved by Ada Lovelace" in str(now(system, conversation)["blocks"]))
+    turn = await system.ask("run `touch later.txt`", thread=conversation, mention=False)
+    assert [file.path for file in turn.files] == ["later.txt"], "the next turn may work again"
+
+
+async def test_what_the_agent_planned_by_itself_is_approved_the_next_day(system: System, tmp_path: Path) -> None:
+    at_once = {"PEERBOT_QUESTION_MINUTES": "0", "WORKER_IDLE_SECONDS": "0"}
+    dispatcher = await system.start(**at_once)
+    conversation, identity, message = await asked(system, UNASKED)
+    turn = await system.answer(conversation, identity)
+    assert turn.deferred
+    await eventually(lambda: not system.worker_pids())
+    await system.end(dispatcher, signal.SIGKILL)
+
+    await system.start(**at_once, PEERBOT_DATA_DIR=str(tmp_path / "fresh"))
+    await press(system, message, APPROVE)
+    turn = await turn_of(system, conversation, 2)
+    assert PRIMES in turn.text, turn.text
+    assert [file.path for file in turn.files] == ["primes.py"]
+    assert len(questions(system, conversation)) == 1

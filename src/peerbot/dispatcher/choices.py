@@ -4,7 +4,7 @@
 branches back, writes the turns that say so, and tells people why a choice had no effect.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from peerbot.conversation import steps
 from peerbot.conversation.choice_notes import SessionForgotten, Undone
@@ -15,14 +15,14 @@ from peerbot.conversation.keys import Conversation
 from peerbot.conversation.notes import Note
 from peerbot.dispatcher.answering import Answering
 from peerbot.dispatcher.record import Recorder
-from peerbot.errors import Refused
+from peerbot.errors import Refused, Unavailable
 from peerbot.github.repositories import Repositories
 from peerbot.journal import chosen
 from peerbot.journal.journal import Journal
 from peerbot.journal.memory import Memory
 from peerbot.logs import logger
 from peerbot.runs.port import Runs
-from peerbot.slack.choice_words import NO_SESSION, not_moved, terminal, thanks
+from peerbot.slack.choice_words import DELAYED, NO_SESSION, not_moved, terminal, thanks
 from peerbot.slack.controls import CHOICE
 from peerbot.slack.controls import chosen as read_value
 from peerbot.slack.events import Us
@@ -78,6 +78,7 @@ class Choices:
     controls: Controls
     repositories: Repositories
     back: Back
+    delayed: set[str] = field(default_factory=set)  # choices whose authors know that GitHub does not answer
 
     async def take(
         self, conversation: Conversation, step: steps.Choose | steps.CarryOut | steps.Show | steps.EndIdle
@@ -93,13 +94,17 @@ class Choices:
             return True
         choice = await self.journal.input(conversation, step.input)
         assert choice is not None, "the view has recorded inputs alone"
-        match step:
-            case steps.Choose():
+        if isinstance(step, steps.Show):
+            return await self._show(conversation, choice)
+        try:
+            if isinstance(step, steps.Choose):
                 return await self._choose(conversation, choice)
-            case steps.Show():
-                return await self._show(conversation, choice)
-            case steps.CarryOut(turn=turn):
-                return await self._carry_out(conversation, choice, turn)
+            return await self._carry_out(conversation, choice, step.turn)
+        except Unavailable:
+            if Act(choice.act).goes_back and choice.id not in self.delayed:
+                self.delayed.add(choice.id)
+                await self.controls.whisper(choice, DELAYED)
+            raise
 
     async def _choose(self, conversation: Conversation, choice: Input) -> bool:
         """Let a choice have the effect, if it can be carried out as far as anybody can see now."""

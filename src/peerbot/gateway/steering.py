@@ -53,9 +53,12 @@ class Steering:
             return Steer(over=True)
         if stop := await self._stop(caller, turn):
             return Steer(stop=stop)
+        have = {*asked.have, *await self._held(caller, asked.have)}
+        found = await self._inbox.waiting(caller.conversation, have=have)
+        # Read last: what settles a question while we look is its answer, and no further words.
         settled = await self._settled(caller, turn, set(asked.heard))
-        have = {*asked.have, *(each.input for each in settled.values()), *await self._held(caller, asked.have)}
-        inputs = await self._inbox.waiting(caller.conversation, have=have)
+        answers = {each.input for each in settled.values()}
+        inputs = [item for item in found if not answers.intersection(item.ids)]
         return Steer(inputs=inputs, settled=settled) if inputs or settled else None
 
     async def _settled(self, caller: Caller, turn: int, heard: set[str]) -> dict[str, QuestionSettled]:
@@ -69,11 +72,8 @@ class Steering:
 
     async def _held(self, caller: Caller, have: Collection[str]) -> tuple[str, ...]:
         """Find messages that will settle the open question: they are its answer, and no further words."""
-        question = await self._questions.open_in(caller.conversation)
-        if question is None:
-            return ()
         waiting = [item for item in await unanswered(self._journal, caller.conversation) if item.id not in have]
-        return await self._questions.answers(caller.conversation, question, waiting)
+        return await self._questions.held(caller.conversation, waiting)
 
     async def _counts(self, stop: Input) -> bool:
         if await settled(self._journal, stop.conversation, stop.id):

@@ -75,6 +75,7 @@ def no_effect(act: str, why: str, first: tuple[str, str] | None = None) -> str:
     return UNKNOWN_CONTROL
 
 
+DELAYED = "GitHub does not answer, or asks me to wait. I go on as soon as it does."
 NOTHING_TO_UNDO = "This turn put nothing on the branch, so there is nothing to undo."
 NOT_KNOWN = "I don't know where the work of this turn began, so I can't put the branch back."
 OTHER_BRANCH = (

@@ -77,12 +77,16 @@ class Controls:
         """
         if await self._settled(item, Settled(why=NoEffect.SHOWN.value)) is None:
             return False
+        await self.whisper(item, said, commands=commands)
+        await self._journal.unmark(item.conversation, item.id)
+        return True
+
+    async def whisper(self, item: Input, said: str, *, commands: bool = False) -> None:
+        """Tell an input's author something, and nobody else. A failure is only logged. `commands`: as of `show`."""
         try:
             await self._poster.whisper(item.channel, item.user, said, thread_ts=item.thread_ts, as_it_is=commands)
         except PeerBotError as error:
             log.warning("not_shown", conversation=str(item.conversation), input=item.id, reason=str(error))
-        await self._journal.unmark(item.conversation, item.id)
-        return True
 
     async def _settled(self, item: Input, wanted: Settled) -> Settled | None:
         """Settle an input; returns what holds, or None if another replica did so just now and is telling its author."""

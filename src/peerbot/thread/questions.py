@@ -7,8 +7,9 @@ of an open question is found by its mark, and a message that still has buttons i
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from peerbot.conversation.documents import Input
+from peerbot.conversation.documents import Input, now
 from peerbot.conversation.keys import Conversation, in_order
 from peerbot.conversation.notes import Refusal, Refused
 from peerbot.conversation.questions import (
@@ -22,6 +23,7 @@ from peerbot.conversation.steps import NoEffect
 from peerbot.conversation.view import Open
 from peerbot.errors import PeerBotError
 from peerbot.journal import questions as kept
+from peerbot.journal.answers import unanswered
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
 from peerbot.protocol.documents import AskRequest
@@ -37,6 +39,9 @@ log = logger(__name__)
 QUESTION_EVENT = "peerbot_question"
 _SKEW_SECONDS = 600.0
 """How far Slack's clock and ours are apart at most."""
+
+_ON_ITS_WAY = timedelta(seconds=60)
+"""Longer than a question is on its way into the thread: a worker asks again before that, or its agent goes on."""
 
 _RECENT = 8
 """How many of the newest questions an answer may be for: earlier ones are settled."""
@@ -82,6 +87,9 @@ class Questions:
             if files.id != question.id and not files.settled:
                 await self._settle(conversation, files.id, QuestionSettled(how="asked_again"))
         await self._post(conversation, question, again=again)
+        # People may have answered in words before the journal knew where the message is: nobody has looked since.
+        if early := await self.answers(conversation, question, await unanswered(self._journal, conversation)):
+            await self.settle(conversation, question.id, early[0])
         return question
 
     async def _known(self, conversation: Conversation, turn: int, wanted: AskRequest) -> Question | None:
@@ -180,6 +188,19 @@ class Questions:
             if counts and await self._read(question, item) and await self._refusal(question, item) is None:
                 found.append(item.id)
         return tuple(sorted(found, key=in_order))
+
+    async def held(self, conversation: Conversation, inputs: Sequence[Input]) -> tuple[str, ...]:
+        """Find which of these inputs are no further words for the agent: they answer its open question, or may do.
+
+        As long as a question is on its way, nobody knows which messages came after it. The agent waits in any case.
+        """
+        question = await self.open_in(conversation)
+        if question is None:
+            return ()
+        posted = await kept.question_posted(self._journal, conversation, question.id)
+        if posted is None and now() - question.asked_at < _ON_ITS_WAY:
+            return tuple(item.id for item in inputs)
+        return await self.answers(conversation, question, inputs)
 
     async def open_in(self, conversation: Conversation) -> Question | None:
         """Read the newest question that is not settled."""

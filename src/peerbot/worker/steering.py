@@ -50,8 +50,9 @@ class Steering:
         return await asyncio.shield(self._end(question))
 
     def settle(self, question: str, settled: QuestionSettled) -> None:
-        """Note what became of a question."""
+        """Note what became of a question. Words that answered it are no message for the agent besides."""
         if not self._end(question).done():
+            self._have += [settled.input] if settled.input else []
             self._end(question).set_result(settled)
 
     def _end(self, question: str) -> "asyncio.Future[QuestionSettled]":
@@ -71,7 +72,6 @@ class Steering:
                 return
             for question, settled in heard.settled.items():
                 log.info("question_settled", question=question, how=settled.how)
-                self._have += [settled.input] if settled.input else []
                 self.settle(question, settled)
             for item in heard.inputs:
                 self._have += item.ids

@@ -16,6 +16,7 @@ class AskPeople:
     offer = "ask you something: “ask me which colour”, “ask me two things”, “ask me to choose several”"
 
     _wish = re.compile(r"\bask me\b", re.IGNORECASE)
+    _which = re.compile(r"\bask me which ([\w-]{1,40})", re.IGNORECASE)
 
     def fits(self, ask: str) -> bool:
         """Whether the message wants to be asked."""
@@ -25,7 +26,9 @@ class AskPeople:
         """Ask once, and quote what came back."""
         if "AskUserQuestion" not in tools:
             return "I have no tool to ask you with."
-        questions = [_question("Which colour?", "Colour", ("Red", "Green", "Blue"), several="several" in ask)]
+        thing = found[1] if (found := self._which.search(ask)) else "colour"
+        labels = ("Red", "Green", "Blue")
+        questions = [_question(f"Which {thing}?", thing[:12].capitalize(), labels, several="several" in ask)]
         if "two things" in ask:
             questions.append(_question("Which size?", "Size", ("Small", "Large"), several=False))
         [answer] = yield Reply("I'll ask you first.", (ToolCall("AskUserQuestion", {"questions": questions}),))
@@ -50,6 +53,7 @@ class PlanFirst:
         """Write the plan, show it, and do it if it is approved."""
         if "ExitPlanMode" not in tools:
             return "I have no tool to show you a plan with."
+        yield from self._enter(tools)
         script = script_for(ask)
         plan = f"# Plan\n\n1. Write `{script.file_name}`, which {script.does}.\n2. Run it.\n"
         yield Reply("I'll write my plan.", (ToolCall("Write", {"file_path": PLAN_FILE, "content": plan}),))
@@ -65,3 +69,25 @@ class PlanFirst:
         expect(written, f"I could not write `{script.file_name}`:")
         [ran] = yield Reply("", (bash(f"python3 {script.file_name}", f"Run {script.file_name}"),))
         return f"The plan was approved, and I did it. It printed:\n\n{fenced(ran.text)}"
+
+    def _enter(self, _tools: frozenset[str]) -> Steps:
+        """Do nothing: people asked for the plan, so Claude Code is in its plan mode already."""
+        yield from ()
+        return ""
+
+
+class PlanUnasked(PlanFirst):
+    """Decide by itself to plan the work, and then do as `PlanFirst` does."""
+
+    offer = "plan the same by myself: “do something large: a script that prints primes”"
+
+    def fits(self, ask: str) -> bool:
+        """Whether the message wants work that is worth a plan."""
+        return ask.lower().startswith("do something large:")
+
+    def _enter(self, tools: frozenset[str]) -> Steps:
+        """Enter Claude Code's plan mode."""
+        if "EnterPlanMode" in tools:
+            [entered] = yield Reply("This is large, so I plan it first.", (ToolCall("EnterPlanMode", {}),))
+            expect(entered, "I could not begin to plan:")
+        return ""

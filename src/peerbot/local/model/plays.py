@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Generator
 from typing import Protocol
 
-from peerbot.local.model.asking import AskPeople, PlanFirst
+from peerbot.local.model.asking import AskPeople, PlanFirst, PlanUnasked
 from peerbot.local.model.plan import Plan
 from peerbot.local.model.replies import Reply, ToolCall
 from peerbot.local.model.requests import Result
@@ -285,6 +285,7 @@ _PLAYS: tuple[Play, ...] = (
     RunCommand(),
     WhatCanYouDo(),
     PlanFirst(),
+    PlanUnasked(),
     AskPeople(),
     AnswerQuestion(),
     MendTest(),
