@@ -67,8 +67,8 @@ Then = Callable[[System, Conversation, str], Coroutine[Any, Any, None]]
 class Scenario:
     """`planted`: it begins while no dispatcher is there. `settings`: of its dispatchers.
 
-    `then`: what somebody does meanwhile. `after`: how that ends, if it has a turn of its own. `later`: what happens once
-    it has begun; only the writes from there on are crashed.
+    `then`: what somebody does meanwhile. `after`: how that ends, if it has a turn of its own. `later`: what happens
+    once it has begun; only the writes from there on are crashed.
     """
 
     name: str
