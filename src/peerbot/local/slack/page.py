@@ -54,7 +54,7 @@ class Page:
         self._world = world
         self._files = files
         self._changes = changes
-        self._acts = Acts(slack, world)
+        self._acts = Acts(slack, world, changes.touch)
         self._boot = secrets.token_hex(4)
         self._closing = False
         self._assets: Assets | None = None
