@@ -108,7 +108,7 @@ function LetIn({ again }) {
       <form class="empty card" onSubmit=${submit}>
         <h1>This browser has not been let in yet</h1>
         <p>Programs on this machine reach these pages, too, the agent's among them. So each browser needs a key once. A link
-            in the chat page brings it, and so does the address of the local GitHub that <code>peerbot local</code> prints.</p>
+          in the chat page brings it, and so does the address that <code>peerbot local --terminal</code> prints.</p>
         <label for="key">Key, or that address</label>
         <p class="actions">
           <input id="key" class="field" ref=${field} type="password" autocomplete="off" required />
