@@ -121,7 +121,7 @@ async def test_slack_that_does_not_answer_lets_nobody_in(tmp_path: Path) -> None
 
 def _of(system: System, **changes: Any) -> Callable[[Claims], str]:
     def sign(claims: Claims) -> str:
-        return system.slack.openid.signed({k: v for k, v in (claims | changes).items() if v is not None})
+        return system.slack.page.openid.signed({k: v for k, v in (claims | changes).items() if v is not None})
 
     return sign
 
@@ -131,7 +131,7 @@ def _signed_otherwise(algorithm: str, key: Any, kid: str | None) -> Callable[[Cl
 
 
 async def test_a_token_that_proves_nothing_signs_nobody_in(system: System) -> None:
-    openid = system.slack.openid
+    openid = system.slack.page.openid
     kid = jwt.get_unverified_header(openid.signed({}))["kid"]
     another = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     past = int(time.time()) - 3600
@@ -171,14 +171,14 @@ async def test_a_token_that_proves_nothing_signs_nobody_in(system: System) -> No
 async def test_a_sign_in_belongs_to_the_browser_that_began_it_and_works_once(system: System) -> None:
     async with viewing(system) as mine, viewing(system) as other:
         asked = await mine.begin()
-        code = system.slack.openid.approve(BOB, asked["redirect_uri"], asked["nonce"])
+        code = system.slack.page.openid.approve(BOB, asked["redirect_uri"], asked["nonce"])
         assert (await other.back(asked, code=code, state=asked["state"]))[0] == 403, "no cookie"
         await other.begin()
         assert (await other.back(asked, code=code, state=asked["state"]))[0] == 403, "another's state"
         assert (await mine.back(asked, error="access_denied", state=asked["state"]))[0] == 403
         assert (await mine.back(asked, code=code, state=asked["state"]))[0] == 403, "the sign-in is over"
         asked = await mine.begin()
-        code = system.slack.openid.approve(BOB, asked["redirect_uri"], asked["nonce"])
+        code = system.slack.page.openid.approve(BOB, asked["redirect_uri"], asked["nonce"])
         assert (await mine.back(asked, code=code, state=asked["state"]))[0] == 303
         assert (await mine.back(asked, code=code, state=asked["state"]))[0] == 403, "the code is used"
 
@@ -228,7 +228,7 @@ async def test_a_new_client_secret_signs_everybody_out(tmp_path: Path) -> None:
             await system.start()
             viewer.base = f"http://127.0.0.1:{await system.port()}"
             assert await viewer.sees(conversation) == 200, "any replica takes it"
-            system.slack.openid.client_secret = "another"
+            system.slack.page.openid.client_secret = "another"
             await system.start(SLACK_CLIENT_SECRET="another")
             viewer.base = f"http://127.0.0.1:{await system.port()}"
             assert await viewer.sees(conversation) == 401

@@ -21,11 +21,10 @@ import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable
-from typing import IO, cast
+from typing import IO
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 from pydantic import BaseModel
 
 from peerbot.conversation.keys import Conversation
@@ -98,7 +97,7 @@ class SessionPage:
     def add_to(self, app: web.Application) -> None:
         """Serve the page with `app`."""
         app.add_routes(self._assets.routes())
-        guard = cast(Middleware, guarded([urlsplit(self._url).hostname or ""]))
+        guard = guarded([urlsplit(self._url).hostname or ""])
         ours = web.Application(middlewares=[guard, _told])
         one = "/{team:[A-Z][A-Z0-9]+}/{channel:[A-Z][A-Z0-9]+}/{thread:[0-9]+[.][0-9]+}"
         turn = one + "/turns/{turn:[1-9][0-9]{0,8}}"
