@@ -47,7 +47,8 @@ def thread(page: Page) -> Locator:
 async def test_a_first_conversation_from_a_suggestion_to_a_pull_request(browser: Browser, world: World) -> None:
     async with visiting(browser, world.slack.page.address) as page:
         assert "key=" not in page.url
-        await expect(page.get_by_role("heading", name="Ask PeerBot in #general")).to_be_visible()
+        await page.get_by_role("button", name="engineering").click()  # where no other test writes
+        await expect(page.get_by_role("heading", name="Ask PeerBot in #engineering")).to_be_visible()
         await expect(page.get_by_text("The demo model answers").first).to_be_visible()
         assert await stumbles(page) == []
 

@@ -35,6 +35,9 @@ PAGE_HEADERS = {
 }
 """For every page, and for what a page asks for."""
 
+FILES = "/static/{version}/{path:.+}"
+"""The path of the files, for a router."""
+
 _STATIC = Path(__file__).with_name("static")
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -60,7 +63,7 @@ class Assets:
 
     def routes(self) -> list[web.RouteDef]:
         """The path of the files."""
-        return [web.get("/static/{version}/{path:.+}", self.file)]
+        return [web.get(FILES, self.file)]
 
     def address(self, name: str) -> str:
         """Where a file of `static/` is. Raises `KeyError` if there is no such file."""

@@ -24,7 +24,7 @@ from peerbot.local.slack.shapes import Object
 from peerbot.local.slack.store import Store
 from peerbot.local.slack.world import NotOk, World
 from peerbot.logs import logger
-from peerbot.web.assets import PAGE_HEADERS, Assets, guarded
+from peerbot.web.assets import FILES, PAGE_HEADERS, Assets, guarded
 
 if TYPE_CHECKING:
     from peerbot.local.slack.server import LocalSlack
@@ -100,7 +100,7 @@ class Page:
             *self.openid.routes(),
             web.get("/", self._guarded(self._page, open_to_all=True)),
             web.get("/archives/{channel}/p{ts}", self._guarded(self._message)),
-            web.get("/static/{version}/{name:.+}", self._static),
+            web.get(FILES, self._static),
             web.get("/page/state", self._guarded(self._state)),
             web.get("/page/history", self._guarded(self._history)),
             web.get("/page/thread", self._guarded(self._thread)),
