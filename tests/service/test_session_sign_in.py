@@ -1,5 +1,6 @@
 """Who may see a session: people who signed in with Slack, and whom Slack lets read the channel. Nobody else."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,12 +10,14 @@ import aiohttp
 import jwt
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from session_viewers import viewing, with_page
 from system import System
 
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
+from peerbot.web.browsers import Browser, Cookies
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -215,6 +218,20 @@ async def test_a_cookie_that_was_changed_is_nobodys(system: System) -> None:
             async with aiohttp.ClientSession(cookies={name: forged}) as http:
                 reply = await http.get(f"{viewer.base}/sessions/{conversation}/overview")
                 assert reply.status == 401, forged[:40]
+
+
+async def test_a_stream_ends_with_its_sign_in(system: System) -> None:
+    conversation, given = await planted(system, OURS), web.Response()
+    soon = Browser(until=time.time() + 5, team=system.slack.team, user=BOB)
+    Cookies(system.slack.page.openid.client_secret, secure=False).put(given, soon)
+    (cookie,) = given.cookies.values()
+    address = f"http://127.0.0.1:{await system.port()}/sessions/{conversation}"
+    async with aiohttp.ClientSession(cookies={cookie.key: cookie.value}) as http, asyncio.timeout(90):
+        async with http.get(f"{address}/events") as reply:
+            assert reply.status == 200
+            assert b"event: over\n" in await reply.read()
+        async with http.get(f"{address}/events") as reply:
+            assert reply.status == 401
 
 
 async def test_a_new_client_secret_signs_everybody_out(tmp_path: Path) -> None:
