@@ -15,8 +15,8 @@ def with_page(system: System) -> System:
     """Give the system what its session page needs."""
     system.settings |= {
         "PEERBOT_PUBLIC_URL": "http://127.0.0.1:0",
-        "SLACK_CLIENT_ID": system.slack.openid.client_id,
-        "SLACK_CLIENT_SECRET": system.slack.openid.client_secret,
+        "SLACK_CLIENT_ID": system.slack.page.openid.client_id,
+        "SLACK_CLIENT_SECRET": system.slack.page.openid.client_secret,
     }
     return system
 
@@ -45,7 +45,7 @@ class Viewer:
     async def sign_in(self, user: str, to: str = "/sessions/") -> tuple[int, str]:
         """Sign in as somebody."""
         asked = await self.begin(to)
-        code = self.system.slack.openid.approve(user, asked["redirect_uri"], asked["nonce"])
+        code = self.system.slack.page.openid.approve(user, asked["redirect_uri"], asked["nonce"])
         return await self.back(asked, code=code, state=asked["state"])
 
     async def get(self, path: str, **headers: str) -> tuple[int, Any]:

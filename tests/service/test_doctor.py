@@ -121,8 +121,8 @@ async def test_without_model_claude_is_not_asked(system: System) -> None:
 
 async def test_a_session_page_is_looked_at_as_people_reach_it(system: System) -> None:
     page = {
-        "SLACK_CLIENT_ID": system.slack.openid.client_id,
-        "SLACK_CLIENT_SECRET": system.slack.openid.client_secret,
+        "SLACK_CLIENT_ID": system.slack.page.openid.client_id,
+        "SLACK_CLIENT_SECRET": system.slack.page.openid.client_secret,
     }
     dispatcher = await system.start(**page, PEERBOT_PUBLIC_URL="http://127.0.0.1:0")
     try:

@@ -1,5 +1,6 @@
 """Who may see a session: people who signed in with Slack, and whom Slack lets read the channel. Nobody else."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,12 +10,14 @@ import aiohttp
 import jwt
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from session_viewers import viewing, with_page
 from system import System
 
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation
+from peerbot.web.browsers import Browser, Cookies
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -121,7 +124,7 @@ async def test_slack_that_does_not_answer_lets_nobody_in(tmp_path: Path) -> None
 
 def _of(system: System, **changes: Any) -> Callable[[Claims], str]:
     def sign(claims: Claims) -> str:
-        return system.slack.openid.signed({k: v for k, v in (claims | changes).items() if v is not None})
+        return system.slack.page.openid.signed({k: v for k, v in (claims | changes).items() if v is not None})
 
     return sign
 
@@ -131,7 +134,7 @@ def _signed_otherwise(algorithm: str, key: Any, kid: str | None) -> Callable[[Cl
 
 
 async def test_a_token_that_proves_nothing_signs_nobody_in(system: System) -> None:
-    openid = system.slack.openid
+    openid = system.slack.page.openid
     kid = jwt.get_unverified_header(openid.signed({}))["kid"]
     another = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     past = int(time.time()) - 3600
@@ -171,14 +174,14 @@ async def test_a_token_that_proves_nothing_signs_nobody_in(system: System) -> No
 async def test_a_sign_in_belongs_to_the_browser_that_began_it_and_works_once(system: System) -> None:
     async with viewing(system) as mine, viewing(system) as other:
         asked = await mine.begin()
-        code = system.slack.openid.approve(BOB, asked["redirect_uri"], asked["nonce"])
+        code = system.slack.page.openid.approve(BOB, asked["redirect_uri"], asked["nonce"])
         assert (await other.back(asked, code=code, state=asked["state"]))[0] == 403, "no cookie"
         await other.begin()
         assert (await other.back(asked, code=code, state=asked["state"]))[0] == 403, "another's state"
         assert (await mine.back(asked, error="access_denied", state=asked["state"]))[0] == 403
         assert (await mine.back(asked, code=code, state=asked["state"]))[0] == 403, "the sign-in is over"
         asked = await mine.begin()
-        code = system.slack.openid.approve(BOB, asked["redirect_uri"], asked["nonce"])
+        code = system.slack.page.openid.approve(BOB, asked["redirect_uri"], asked["nonce"])
         assert (await mine.back(asked, code=code, state=asked["state"]))[0] == 303
         assert (await mine.back(asked, code=code, state=asked["state"]))[0] == 403, "the code is used"
 
@@ -217,6 +220,20 @@ async def test_a_cookie_that_was_changed_is_nobodys(system: System) -> None:
                 assert reply.status == 401, forged[:40]
 
 
+async def test_a_stream_ends_with_its_sign_in(system: System) -> None:
+    conversation, given = await planted(system, OURS), web.Response()
+    soon = Browser(until=time.time() + 5, team=system.slack.team, user=BOB)
+    Cookies(system.slack.page.openid.client_secret, secure=False).put(given, soon)
+    (cookie,) = given.cookies.values()
+    address = f"http://127.0.0.1:{await system.port()}/sessions/{conversation}"
+    async with aiohttp.ClientSession(cookies={cookie.key: cookie.value}) as http, asyncio.timeout(90):
+        async with http.get(f"{address}/events") as reply:
+            assert reply.status == 200
+            assert b"event: over\n" in await reply.read()
+        async with http.get(f"{address}/events") as reply:
+            assert reply.status == 401
+
+
 async def test_a_new_client_secret_signs_everybody_out(tmp_path: Path) -> None:
     async with System(tmp_path) as system:
         with_page(system)
@@ -228,7 +245,7 @@ async def test_a_new_client_secret_signs_everybody_out(tmp_path: Path) -> None:
             await system.start()
             viewer.base = f"http://127.0.0.1:{await system.port()}"
             assert await viewer.sees(conversation) == 200, "any replica takes it"
-            system.slack.openid.client_secret = "another"
+            system.slack.page.openid.client_secret = "another"
             await system.start(SLACK_CLIENT_SECRET="another")
             viewer.base = f"http://127.0.0.1:{await system.port()}"
             assert await viewer.sees(conversation) == 401

@@ -39,7 +39,6 @@ ALLOWED = {
     "runs/processes/sandbox.py": {"user"},  # a namespace of the kernel
     "environment.py": {"type"},  # pydantic's
     "dispatcher/raising.py": {"nonce"},  # of a document of the journal
-    "web/assets.py": {"name"},  # a part of our own path
     "web/downloads.py": {"type", "text", "message"},  # a transcript of Claude Code
     "web/health.py": {"status", "reason"},  # ours
     "web/session_page.py": {"name", "team", "channel"},  # parts of our own paths

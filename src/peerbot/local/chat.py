@@ -15,6 +15,7 @@ from peerbot.local.slack.narrate import Narrator
 from peerbot.local.talk import answer_to, introduce, say
 from peerbot.local.workspace import about, furnish
 from peerbot.local.world import World
+from peerbot.web.assets import pages_installed
 
 FIRST_MESSAGE = "Create a simple Python script that prints the first ten primes, and run it"
 HELP = "Write here to go on in this thread. /new begins another thread, /quit (or Ctrl-C) ends."
@@ -75,6 +76,8 @@ async def _play(world: World, tell: Callable[[str], None]) -> None:
     """Play the first conversation in the terminal, then take the person's lines."""
     github = f"{world.github.url}/#key={world.github.door_secret}"
     tell(f"Local Slack {world.slack.url} · local GitHub {github} · log {world.log_file}")
+    if pages_installed():
+        tell(f"To view sessions in a browser, open {world.slack.page.address} there first.")
     changes = world.slack.watch()
     tell(f"\nAda> @peerbot {FIRST_MESSAGE}")
     conversation, identity = await say(world, FIRST_MESSAGE, None)

@@ -132,8 +132,8 @@ class World:
             # Port 0 is any free one: the dispatcher puts the one that it got into its links.
             values |= {
                 "peerbot_public_url": "http://127.0.0.1:0",
-                "slack_client_id": self.slack.openid.client_id,
-                "slack_client_secret": self.slack.openid.client_secret,
+                "slack_client_id": self.slack.page.openid.client_id,
+                "slack_client_secret": self.slack.page.openid.client_secret,
             }
         if self.model:
             values |= {"anthropic_api_key": self.model.api_key, "anthropic_base_url": self.model.url}

@@ -12,16 +12,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from peerbot.local.slack.page import Page
 from peerbot.local.slack.shapes import TEAM, Object
 from peerbot.local.slack.world import World
 from peerbot.web.assets import PAGE_HEADERS
+
+if TYPE_CHECKING:
+    from peerbot.local.slack.page import Page
 
 CODE_SECONDS = 600.0
 TOKEN_SECONDS = 300
@@ -43,7 +46,7 @@ class _Code:
 class OpenId:
     """Slack's OpenID Connect, for the one app of this workspace. Its keys are new with each start."""
 
-    def __init__(self, world: World, page: Page) -> None:
+    def __init__(self, world: World, page: "Page") -> None:
         self.client_id = "1000000000001.1000000000002"
         self.client_secret = secrets.token_hex(16)
         self._world = world

@@ -19,6 +19,7 @@ from peerbot.local.slack import shown
 from peerbot.local.slack.acts import Acts
 from peerbot.local.slack.changes import Change, Changes
 from peerbot.local.slack.files import Files
+from peerbot.local.slack.openid import OpenId
 from peerbot.local.slack.shapes import Object
 from peerbot.local.slack.store import Store
 from peerbot.local.slack.world import NotOk, World
@@ -62,6 +63,7 @@ class Page:
         self._key = str(kept or secrets.token_urlsafe(24))
         if not kept:
             store.put("page", "key", {"key": self._key})
+        self.openid = OpenId(world, self)
         self._guard = guarded({"127.0.0.1", "localhost"})
 
     @property
@@ -95,6 +97,7 @@ class Page:
     def routes(self) -> list[web.RouteDef]:
         """The page's paths."""
         return [
+            *self.openid.routes(),
             web.get("/", self._guarded(self._page, open_to_all=True)),
             web.get("/archives/{channel}/p{ts}", self._guarded(self._message)),
             web.get(FILES, self._static),

@@ -18,7 +18,6 @@ from peerbot.local.slack.client import Client
 from peerbot.local.slack.door import Door
 from peerbot.local.slack.faults import Call, Faults
 from peerbot.local.slack.files import FilePart, Files
-from peerbot.local.slack.openid import OpenId
 from peerbot.local.slack.page import Page
 from peerbot.local.slack.shapes import BOT_USER, ChannelKind, Object, UserKind
 from peerbot.local.slack.socketmode import Ack, SocketMode
@@ -58,7 +57,6 @@ class LocalSlack:
         self.client = Client(self._world, self._sockets, self.views, self.send_event)
         self._door = Door(self)
         self.page = Page(self, self._world, self._files, self._changes, self._store)
-        self.openid = OpenId(self._world, self.page)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -66,12 +64,11 @@ class LocalSlack:
         app = web.Application()
         app.add_routes(
             [
-                *self.openid.routes(),
+                *self.page.routes(),
                 web.route("*", "/api/{method}", self._api.handle),
                 web.get("/link/", self._sockets.handle),
                 *self._files.routes(),
                 *self._door.routes(),
-                *self.page.routes(),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
