@@ -7,7 +7,7 @@ LINT := $(VENV)/lint/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM_TESTS := $(wildcard tests/npm/*/package.json)
 
-.PHONY: help run test unit slow states crashes chaos browser-test debian-test cluster-test cluster-bench check bench install web npm tools lock docs clean
+.PHONY: help run test unit slow states crashes chaos browser-test screenshots debian-test cluster-test cluster-bench check bench install web npm tools lock docs clean
 
 help: ## List what one can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -37,6 +37,9 @@ chaos: $(VENV)/.dev ## Hold 500 conversations while everything dies, and look fr
 
 browser-test: $(VENV)/.dev web ## Use the pages with Debian's Chromium (packages chromium and fonts-noto-color-emoji)
 	@$(BIN)/python -m pytest tests/browser -m browser $(ARGS)
+
+screenshots: $(VENV)/.dev web ## Make docs/pictures/ again (as browser-test): look at each before you commit it
+	@cd tests/browser && ../../$(BIN)/python screenshots.py
 
 debian-test: ## Run `make run` and `make test` on a minimal Debian 12, as an ordinary user (root, debootstrap)
 	@$(PYTHON) tests/debian/check.py $(ARGS)

@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from browsing import PHONE, Browser, Theme, chromium, stumbles, visiting
-from playwright.async_api import expect
+from browsing import PHONE, Theme, chromium, stumbles, visiting
+from playwright.async_api import Browser, expect
 
 from peerbot.local.slack import LocalSlack
 from peerbot.local.slack.files import FilePart

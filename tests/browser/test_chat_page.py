@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from browsing import Browser, Page, chromium, stumbles, visiting
-from playwright.async_api import expect
+from browsing import chromium, stumbles, visiting
+from playwright.async_api import Browser, Locator, Page, expect
 
 from peerbot.local.chat import serve_page
 from peerbot.local.workspace import ADMIN, GUEST
@@ -40,14 +40,15 @@ async def begin(page: Page, text: str, channel: str = "general") -> None:
     await page.get_by_role("region", name="Thread").wait_for()
 
 
-def thread(page: Page) -> "Page":
-    return page.get_by_role("region", name="Thread")  # type: ignore[return-value]
+def thread(page: Page) -> Locator:
+    return page.get_by_role("region", name="Thread")
 
 
 async def test_a_first_conversation_from_a_suggestion_to_a_pull_request(browser: Browser, world: World) -> None:
     async with visiting(browser, world.slack.page.address) as page:
         assert "key=" not in page.url
-        await expect(page.get_by_role("heading", name="Ask PeerBot in #general")).to_be_visible()
+        await page.get_by_role("button", name="engineering").click()  # where no other test writes
+        await expect(page.get_by_role("heading", name="Ask PeerBot in #engineering")).to_be_visible()
         await expect(page.get_by_text("The demo model answers").first).to_be_visible()
         assert await stumbles(page) == []
 

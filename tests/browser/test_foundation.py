@@ -7,7 +7,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from browsing import Browser, Page, chromium, stumbles, visiting
+from browsing import chromium, stumbles, visiting
+from playwright.async_api import Browser, Page
 
 from peerbot.web.assets import Assets, guarded
 

@@ -63,7 +63,9 @@ async def serve_page(world: World, tell: Callable[[str], None]) -> str | None:
     page = world.slack.page
     page.hood = hood.look
     page.troubles = {name: cause for name, (_, _, cause) in hood.troubles().items()}
-    troubles = [{"name": name, "title": title, "words": words} for name, (title, words, _) in hood.troubles().items()]
+    troubles = [
+        {"cause": name, "heading": title, "words": words} for name, (title, words, _) in hood.troubles().items()
+    ]
     page.about = about(world) | {"troubles": troubles}
     tell(f"Chat: {address}")
     return address

@@ -59,13 +59,13 @@ class Hood:
         steps.append(_answered(posted))
         if turn.pull_request:
             steps.append(_step("watch", f"Pull request #{turn.pull_request.number}", None, True))
-        return {"n": turn.k, "title": f"Turn {turn.k}: {turn.status.value}", "steps": steps}
+        return {"n": turn.k, "heading": f"Turn {turn.k}: {turn.status.value}", "steps": steps}
 
     async def _waiting(self, conversation: Conversation, said: Input) -> Object:
         newest = await self._world.journal.newest_run(conversation)
         steps = [*_received(said), *await self._run(conversation, newest.run.n if newest else None)]
         steps += [_step(name, "to come", None, False) for name in ("present", "keep", "answer")]
-        return {"n": said.id, "title": "At work", "steps": steps}
+        return {"n": said.id, "heading": "At work", "steps": steps}
 
     async def _run(self, conversation: Conversation, number: int | None) -> list[Object]:
         if number is None:
@@ -166,7 +166,7 @@ def _workers() -> list[int]:
 
 def _step(name: str, words: str, at: datetime | None, done: bool = True) -> Object:
     milliseconds = round(at.timestamp() * 1000) if at else None
-    return {"name": name, "words": words, "at": milliseconds, "done": done}
+    return {"step": name, "words": words, "at": milliseconds, "reached": done}
 
 
 def _received(said: Input | None) -> list[Object]:
@@ -195,14 +195,14 @@ async def _document(journal: Journal, conversation: Conversation, name: str) -> 
     try:
         data = await journal.get(name)
     except PeerBotError as error:
-        return {"name": short, "text": str(error)}
+        return {"path": short, "content": str(error)}
     if data is None:
-        return {"name": short, "text": "It is gone."}
+        return {"path": short, "content": "It is gone."}
     try:
         document = json.loads(data)
     except ValueError:
-        return {"name": short, "text": f"{len(data)} bytes that are no JSON."}
+        return {"path": short, "content": f"{len(data)} bytes that are no JSON."}
     for secret in ("secret_hash", "supervisor_hash", "agent_hash"):
         if isinstance(document, dict) and secret in document:
             document[secret] = "…"
-    return {"name": short, "text": json.dumps(document, indent=2, ensure_ascii=False)[:MOST_BYTES]}
+    return {"path": short, "content": json.dumps(document, indent=2, ensure_ascii=False)[:MOST_BYTES]}

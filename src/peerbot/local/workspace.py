@@ -37,7 +37,7 @@ def about(world: World) -> Object:
             "On Linux, “apt-get install bubblewrap” gives it one."
         )
     if world.model is None:
-        model = {"name": "Claude answers", "words": "With your ANTHROPIC_API_KEY."}
+        model = {"heading": "Claude answers", "words": "With your ANTHROPIC_API_KEY."}
         suggestions = [
             ("Look around", "what is in this repository?"),
             ("Write something", "write a small Python script that prints the first ten primes, and run it"),
@@ -45,7 +45,7 @@ def about(world: World) -> Object:
         ]
     else:
         model = {
-            "name": "The demo model answers",
+            "heading": "The demo model answers",
             "words": "It plays fixed pieces, and Claude Code does the work for real. To talk to Claude, end this with "
             "Ctrl-C, set ANTHROPIC_API_KEY, and start it again.",
         }
@@ -58,5 +58,5 @@ def about(world: World) -> Object:
         "model": model,
         "notes": notes,
         "github": {"address": world.github.url, "key": world.github.door_secret},
-        "suggestions": [{"title": title, "text": text} for title, text in suggestions],
+        "suggestions": [{"heading": title, "ask": text} for title, text in suggestions],
     }

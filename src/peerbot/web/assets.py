@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from peerbot.errors import SettingsError
 
@@ -33,6 +34,9 @@ PAGE_HEADERS = {
     "Cache-Control": "no-store",
 }
 """For every page, and for what a page asks for."""
+
+FILES = "/static/{version}/{path:.+}"
+"""The path of the files, for a router."""
 
 _STATIC = Path(__file__).with_name("static")
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
@@ -59,7 +63,7 @@ class Assets:
 
     def routes(self) -> list[web.RouteDef]:
         """The path of the files."""
-        return [web.get("/static/{version}/{name:.+}", self.file)]
+        return [web.get(FILES, self.file)]
 
     def address(self, name: str) -> str:
         """Where a file of `static/` is. Raises `KeyError` if there is no such file."""
@@ -97,7 +101,7 @@ class Assets:
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Answer a request for a file."""
-        name = request.match_info["name"]
+        name = request.match_info["path"]
         content = self._files.get(name)
         if content is None:
             raise web.HTTPNotFound
@@ -116,7 +120,7 @@ class Assets:
         return web.Response(body=content, content_type=kind, headers=headers)
 
 
-def guarded(hosts: Collection[str]) -> Callable[[web.Request, _Handler], Awaitable[web.StreamResponse]]:
+def guarded(hosts: Collection[str]) -> Middleware:
     """Make a middleware that answers only requests that a page of ours, or no page at all, has sent.
 
     `hosts` are the names under which people reach us, without ports: with another one somebody's page has had its own

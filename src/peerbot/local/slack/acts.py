@@ -23,8 +23,9 @@ class Acts:
     is empty).
     """
 
-    def __init__(self, slack: "LocalSlack", world: World) -> None:
+    def __init__(self, slack: "LocalSlack", world: World, touch: Callable[[], None]) -> None:
         self._slack = slack
+        self._touch = touch
         self._world = world
         self._all: dict[str, Callable[[str, Object], Awaitable[Object | None]]] = {
             "say": self._say,
@@ -117,7 +118,7 @@ class Acts:
 
     async def _close(self, user: str, asked: Object) -> None:
         self._slack.views.close(self._view(user, asked["view"]))
-        self._slack.touch()
+        self._touch()
 
     async def _home(self, user: str, _: Object) -> None:
         direct = self._world.direct(user)

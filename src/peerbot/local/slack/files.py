@@ -70,6 +70,13 @@ class Files:
         self.bearers: list[tuple[str, str]] = []
         """The `Authorization` header of each download, with the address."""
 
+    def routes(self) -> list[web.RouteDef]:
+        """Where bytes are sent, and fetched."""
+        return [
+            web.post("/upload/v1/{ticket}", self.receive),
+            web.get("/files-pri/{file}/{name:.*}", self.download),
+        ]
+
     def get_upload_url(self, args: Arguments) -> Object:
         """`files.getUploadURLExternal`."""
         name, length, snippet = args.text("filename"), args.number("length", 0), args.text("snippet_type")

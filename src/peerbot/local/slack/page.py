@@ -23,7 +23,7 @@ from peerbot.local.slack.shapes import Object
 from peerbot.local.slack.store import Store
 from peerbot.local.slack.world import NotOk, World
 from peerbot.logs import logger
-from peerbot.web.assets import PAGE_HEADERS, Assets, guarded
+from peerbot.web.assets import FILES, PAGE_HEADERS, Assets, guarded
 
 if TYPE_CHECKING:
     from peerbot.local.slack.server import LocalSlack
@@ -54,7 +54,7 @@ class Page:
         self._world = world
         self._files = files
         self._changes = changes
-        self._acts = Acts(slack, world)
+        self._acts = Acts(slack, world, changes.touch)
         self._boot = secrets.token_hex(4)
         self._closing = False
         self._assets: Assets | None = None
@@ -84,7 +84,7 @@ class Page:
         return [
             web.get("/", self._guarded(self._page, open_to_all=True)),
             web.get("/archives/{channel}/p{ts}", self._guarded(self._message)),
-            web.get("/static/{version}/{name:.+}", self._static),
+            web.get(FILES, self._static),
             web.get("/page/state", self._guarded(self._state)),
             web.get("/page/history", self._guarded(self._history)),
             web.get("/page/thread", self._guarded(self._thread)),

@@ -39,16 +39,13 @@ class LocalSlack:
     """
 
     team = shapes.TEAM
-    bot_user = BOT_USER
-    bot = shapes.BOT
+    bot_user, bot = BOT_USER, shapes.BOT
     person = shapes.PERSON
-    general = shapes.GENERAL
-    direct = shapes.DIRECT
+    general, direct = shapes.GENERAL, shapes.DIRECT
 
     def __init__(self, directory: Path | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.faults = Faults()
-        self._host = host
-        self._port = port
+        self._host, self._port = host, port
         self._changes = Changes()
         self._store = Store(directory)
         self._sockets = SocketMode(self._store, self.faults, self._changes.touch)
@@ -69,8 +66,7 @@ class LocalSlack:
             [
                 web.route("*", "/api/{method}", self._api.handle),
                 web.get("/link/", self._sockets.handle),
-                web.post("/upload/v1/{ticket}", self._files.receive),
-                web.get("/files-pri/{file}/{name:.*}", self._files.download),
+                *self._files.routes(),
                 *self._door.routes(),
                 *self.page.routes(),
             ]
@@ -397,10 +393,6 @@ class LocalSlack:
     def silence_sockets(self) -> None:
         """Keep every connection open but pass nothing on, as a network that loses packets does."""
         self._sockets.silence()
-
-    def touch(self) -> None:
-        """Let everybody who waits look again: something other than a message has changed."""
-        self._changes.touch()
 
     def _changed(self, change: Change) -> None:
         for payload in events.payloads(change, self._world.channel(change.channel), self._world.new_ts):

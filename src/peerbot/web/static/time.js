@@ -40,6 +40,14 @@ export function clock(at) {
 }
 
 /**
+ * The time of day to the second, "14:07:32".
+ * @param {number} at milliseconds
+ */
+export function precise(at) {
+  return new Date(at).toLocaleTimeString("en-GB");
+}
+
+/**
  * The day: "Today", "Yesterday", "Tuesday, 3 March".
  * @param {number} at milliseconds
  * @param {number} [from]

@@ -1,19 +1,16 @@
 // The chat page: a workspace of people, channels and threads, on the local Slack.
 import { useEffect, useLayoutEffect, useRef } from "../vendor/hooks.mjs";
-import { signal } from "../vendor/signals.mjs";
 import { h, html } from "../html.js";
 import { show, told } from "../page.js";
 import { day } from "../time.js";
 import { Composer } from "./composer.js";
+import { drawer, Menu } from "./drawer.js";
 import { Hood, hood } from "./hood.js";
 import { Avatar, Mark, MessageRow, milliseconds } from "./message.js";
 import * as state from "./state.js";
 import { Home, Modals } from "./views.js";
 import { Welcome } from "./welcome.js";
 import { bringKey } from "../github/links.js";
-
-/** On a phone: whether the list of channels is shown. */
-const drawer = signal(false);
 
 function App() {
   const { connection, place } = state;
@@ -136,7 +133,7 @@ function About() {
   return html`
     <div class="about">
       <p class="about-model" role="status">${state.views.value.hears
-        ? model?.name
+        ? model?.heading
         : "The bot is not connected. What you write is kept, and it catches up."}</p>
       <button type="button" class="entry small" onClick=${theme}>Light or dark</button>
       <button type="button" class="entry small" aria-keyshortcuts="Alt+U"
@@ -151,13 +148,6 @@ function theme() {
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark";
   document.cookie = `peerbot-theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
-}
-
-function Menu() {
-  return html`
-    <button type="button" class="button quiet menu-button" aria-label="Channels" aria-expanded=${drawer.value}
-      onClick=${() => (drawer.value = !drawer.value)}>☰</button>
-  `;
 }
 
 function Channel() {

@@ -5,7 +5,7 @@ import { html } from "../html.js";
 import { Code } from "../markdown.js";
 import { ask } from "../page.js";
 import { counted } from "../text.js";
-import { clock, full, lasted } from "../time.js";
+import { full, lasted, precise } from "../time.js";
 import { about, place, say, threadKey } from "./state.js";
 
 /** Whether it is open. */
@@ -56,7 +56,7 @@ export function Hood() {
           <p class="dim small">Each does what it says, once. The answer still comes, once.</p>
           <ul class="troubles">${(about.value.troubles || []).map((/** @type {any} */ each) =>
             html`<li><button type="button" class="button" onClick=${() =>
-              cause(each.name)}>${each.title}</button> <span class="small">${each.words}</span></li>`
+              cause(each.cause)}>${each.heading}</button> <span class="small">${each.words}</span></li>`
           )}</ul>
           <p role="status" class="small">${words}</p>
         </div>
@@ -69,13 +69,13 @@ function Turn({ turn }) {
   const first = turn.steps[0]?.at;
   return html`
     <section class="turn">
-      <h3>${turn.title}</h3>
+      <h3>${turn.heading}</h3>
       <ol class="way">${turn.steps.map((/** @type {any} */ step) =>
-        html`<li class=${step.done ? "" : "to-come"}><b>${step.name}</b> <span class="dim">${step.words}</span>
+        html`<li class=${step.reached ? "" : "to-come"}><b>${step.step}</b> <span class="dim">${step.words}</span>
         ${
           step.at &&
           html`<time class="small" title=${full(step.at)} datetime=${new Date(step.at).toISOString()}>${
-            clock(step.at)
+            precise(step.at)
           }${step.at > first ? `, +${lasted((step.at - first) / 1000)}` : ""}</time>`
         }</li>`
       )}</ol>
@@ -83,15 +83,15 @@ function Turn({ turn }) {
   `;
 }
 
-/** @param {{documents: {name: string, text: string}[]}} props */
+/** @param {{documents: {path: string, content: string}[]}} props */
 function Documents({ documents }) {
   return html`<details class="documents"><summary>${counted(documents.length, "object")} in the journal</summary>
     ${
     documents.map((each) =>
       html`
-        <details key=${each.name}>
-          <summary><code>${each.name}</code></summary>
-          <${Code} text=${each.text} language="json" label=${each.name} />
+        <details key=${each.path}>
+          <summary><code>${each.path}</code></summary>
+          <${Code} text=${each.content} language="json" label=${each.path} />
         </details>
       `
     )

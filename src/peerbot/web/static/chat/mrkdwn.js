@@ -1,7 +1,7 @@
 // Slack's own notation, as nodes: `*bold*`, `<@U…>`, `<https://…|label>`, `<!date^…>`. Nothing in it becomes HTML.
 import { html } from "../html.js";
 import { webAddress } from "../text.js";
-import { clock, day, full } from "../time.js";
+import { ago, clock, day, full, now } from "../time.js";
 import { Emoji } from "./emoji.js";
 import { channels, go, me, people } from "./state.js";
 
@@ -113,17 +113,24 @@ export function ChannelLink({ id, label }) {
 /** @param {string} target @param {string | undefined} label @returns {Children} */
 function special(target, label) {
   const [kind, ts, format] = target.split("^");
-  if (kind === "date" && Number(ts)) return date(Number(ts) * 1000, format || "{date} {time}");
+  if (kind === "date" && Number(ts)) {
+    return html`<${DateIn} at=${Number(ts) * 1000} format=${format || "{date} {time}"} />`;
+  }
   if (kind === "here" || kind === "channel" || kind === "everyone") {
     return html`<span class="mention mine">@${kind}</span>`;
   }
   return html`<span class="mention">${label ? plain(label) : `@${kind}`}</span>`;
 }
 
-/** @param {number} at @param {string} format */
-function date(at, format) {
+/** A time in the words that the app chose. @param {{at: number, format: string}} props */
+function DateIn({ at, format }) {
   /** @type {Record<string, () => string>} */
-  const parts = { time: () => clock(at), time_secs: () => new Date(at).toLocaleTimeString("en-GB") };
+  const parts = {
+    time: () => clock(at),
+    time_secs: () => new Date(at).toLocaleTimeString("en-GB"),
+    ago: () => ago(at, now.value),
+    date_num: () => new Date(at).toISOString().slice(0, 10),
+  };
   const words = plain(format).replace(/\{(\w+)\}/g, (_, name) => (parts[name] || (() => day(at)))());
   return html`<time datetime=${new Date(at).toISOString()} title=${full(at)}>${words}</time>`;
 }

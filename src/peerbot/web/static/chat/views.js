@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "../vendor/hooks.mjs";
 import { html } from "../html.js";
 import { Blocks } from "./blocks.js";
+import { Menu } from "./drawer.js";
 import { Unknown, words } from "./elements.js";
 import { plain } from "./mrkdwn.js";
 import { act, nameOf, people, say, views } from "./state.js";
@@ -15,7 +16,7 @@ export function Home() {
   const view = views.value.home;
   return html`
     <section class="main" aria-label="Home">
-      <header class="top"><h2>Home</h2><span class="dim small">What PeerBot shows you alone</span></header>
+      <header class="top"><${Menu} /><h2>Home</h2><span class="dim small">What PeerBot shows you alone</span></header>
       <div class="log home-tab" tabindex="0" role="region" aria-label="The app's Home tab">
           ${view
             ? html`<${Blocks} blocks=${view.blocks} use=${pressing(view.id)} />`

@@ -31,11 +31,11 @@ export function Welcome({ channel }) {
       <h3>Try one of these</h3>
       <ul class="suggestions">${suggestions.map((/** @type {any} */ each) =>
         html`<li><button type="button" class="card" onClick=${() =>
-          try_(each.text)}><b>${each.title}</b><span class="dim">${each.text}</span></button></li>`
+          try_(each.ask)}><b>${each.heading}</b><span class="dim">${each.ask}</span></button></li>`
       )}</ul>
     `
   }
-    ${model && html`<p class="notice"><b>${model.name}</b><br />${model.words}</p>`}
+    ${model && html`<p class="notice"><b>${model.heading}</b><br />${model.words}</p>`}
     ${notes.map((/** @type {string} */ note) => html`<p class="dim small">${note}</p>`)}
   </div>`;
 }
