@@ -121,7 +121,7 @@ async def test_from_a_thread_to_the_changes_to_a_merge_that_git_has(browser: Bro
             assert "key=" not in pull.url
             await expect(pull.get_by_text("What PeerBot writes")).to_have_count(0)
             await pull.get_by_role("link", name=re.compile("^Files \\d")).click()
-            await expect(pull.get_by_role("region", name=re.compile(r"Lines of .*\.py")).first).to_contain_text("+")
+            await expect(pull.get_by_role("group", name=re.compile(r"Lines of .*\.py")).first).to_contain_text("+")
             await pull.get_by_role("link", name=re.compile("^Conversation")).click()
             await pull.get_by_role("button", name="Merge", exact=True).click()
             await expect(pull.get_by_text("Merged into main.")).to_be_visible()
@@ -186,7 +186,7 @@ async def test_a_readme_s_links_lead_to_files_and_a_file_has_its_lines(browser: 
 
 async def test_both_ways_to_show_lines_and_it_is_remembered(browser: Browser, place: Place) -> None:
     async with visiting(browser, place.at("/pull/1/files")) as page:
-        lines = page.get_by_role("region", name="Lines of <img src=x onerror=alert(1)>.py")
+        lines = page.get_by_role("group", name="Lines of <img src=x onerror=alert(1)>.py")
         await expect(lines.locator(".diff-row.added")).to_have_text("+print('<script>alert(1)</script>')")
         await expect(lines.locator(".diff-row.removed")).to_contain_text("-access")
         await page.get_by_role("button", name="Side by side").press("Enter")
@@ -235,11 +235,11 @@ async def test_a_long_diff_is_laid_out_as_it_comes_into_view(browser: Browser, p
     long = "".join(f"line {n}\n" for n in range(4_000))
     number = await place.pull_request("peerbot/long", {"long.txt": long, "wide.js": "y" * 50_000}, title="Long")
     async with visiting(browser, place.at(f"/pull/{number}/files")) as page:
-        lines = page.get_by_role("region", name="Lines of long.txt")
+        lines = page.get_by_role("group", name="Lines of long.txt")
         await expect(lines.locator(".diff-row").first).to_be_visible()
         assert await lines.locator("*").count() < 3_010
         await expect(page.get_by_text("Cut here: this file has 4,000 changed lines.")).to_be_visible()
-        await expect(page.get_by_role("region", name="Lines of wide.js")).to_contain_text("(49,001 more characters)")
+        await expect(page.get_by_role("group", name="Lines of wide.js")).to_contain_text("(49,001 more characters)")
         hidden = await lines.locator(".diff-hunk").first.evaluate("e => getComputedStyle(e).contentVisibility")
         assert hidden == "auto"
 
