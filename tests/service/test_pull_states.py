@@ -15,6 +15,7 @@ from after import COMMIT, answer_of, controls, press, turn_after
 from aiohttp import web
 from relay_world import BODY, serve
 from scripted_api import Script, calls
+from session_viewers import with_page
 from system import System, below, eventually
 
 from peerbot.conversation.choices import Act
@@ -26,6 +27,7 @@ from peerbot.local.slack import Fault
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OFTEN = {"PEERBOT_PULL_REQUEST_SECONDS": "0.3"}
+STATE = re.compile(r"(Pull request #\d+>\*)(?:: ([^·\n]*[^·\n ]))?")
 HUGE = "\n\n".join(f"Paragraph {i}. {'word ' * 60}".strip() for i in range(200))  # three messages and a file
 
 
@@ -49,12 +51,11 @@ class Work:
     def line(self, k: int = 1) -> str:
         """What the answer of turn `k` says of the pull request, as blocks and as text."""
         message = answer_of(self.system, self.conversation, k)
-        pattern = re.compile(r"Pull request #\d+>\*(?:: ([^·\n]*[^·\n ]))?")
-        blocks = [pattern.search(block["elements"][0].get("text", "")) for block in message["blocks"] if context(block)]
-        [found] = [match[1] or "" for match in blocks if match]
-        said = pattern.search(message["text"])
+        blocks = [STATE.search(text) for text in small_print(message)]
+        [found] = [match[2] or "" for match in blocks if match]
+        said = STATE.search(message["text"])
         assert said
-        assert (said[1] or "") == found
+        assert (said[2] or "") == found
         return found
 
     async def shows(self, wanted: str, k: int = 1, seconds: float = 30) -> None:
@@ -93,10 +94,15 @@ def context(block: dict[str, Any]) -> bool:
     return str(block["type"]) == "context"
 
 
-def besides(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """All of a message but the small print."""
+def small_print(message: dict[str, Any]) -> list[str]:
+    return [block["elements"][0].get("text", "") for block in message["blocks"] if context(block)]
+
+
+def besides(message: dict[str, Any]) -> list[Any]:
+    """All of a message but how the pull request stands."""
     blocks = [block for block in message["blocks"] if not context(block)]
-    return [{key: value for key, value in block.items() if key != "block_id"} for block in blocks]
+    shown = [{key: value for key, value in block.items() if key != "block_id"} for block in blocks]
+    return [shown, *(STATE.sub(r"\1", text) for text in small_print(message))]
 
 
 async def work(system: System, name: str) -> Work:
@@ -112,7 +118,7 @@ async def work(system: System, name: str) -> Work:
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     """One replica, which looks often."""
     async with System(tmp_path_factory.mktemp("pulls"), dict(OFTEN)) as system:
-        await system.start()
+        await with_page(system).start()
         yield system
 
 
@@ -146,6 +152,7 @@ async def test_an_answer_follows_its_pull_request_from_open_to_merged(system: Sy
     assert controls(system, one.conversation, 1) == buttons
     assert {"undo", "retry", "good"} <= buttons
     assert after["metadata"] == before["metadata"]
+    assert "View session" in str(small_print(after))
     assert besides(after) == besides(before)
     looks = one.looks()
     await asyncio.sleep(1)  # three rounds

@@ -48,7 +48,6 @@ from peerbot.slack.files import SharedFiles
 from peerbot.slack.receive import Receiver
 from peerbot.tasks import Tasks
 from peerbot.thread.afford import Afford
-from peerbot.thread.answers import Answers
 from peerbot.thread.controls import Controls
 from peerbot.thread.files import Sending
 from peerbot.thread.inbox import Inbox
@@ -190,7 +189,7 @@ class Wire:
             catch_up=catch_up,
             reconciler=self._reconciler(services, inbox, questions, presenter, catch_up, controls, ports),
             presenter=presenter,
-            pulls=self._pulls(services),
+            pulls=Pulls(journal, services.pull_states, presenter.answers, settings.peerbot_pull_request_seconds),
             gateway=gateway,
             gateway_server=gateway_server,
             ports=ports,
@@ -259,10 +258,6 @@ class Wire:
             status=Status(journal=services.journal, outbound=services.outbound),
             spawn=self.loops.spawn,
         )
-
-    def _pulls(self, services: Services) -> Pulls:
-        answers = Answers(journal=services.journal, poster=services.poster, repositories=services.repositories)
-        return Pulls(services.journal, services.pull_states, answers, self.settings.peerbot_pull_request_seconds)
 
     def _questions(self, services: Services, inbox: Inbox) -> Questions:
         return Questions(

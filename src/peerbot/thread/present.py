@@ -90,7 +90,8 @@ def card_metadata(conversation: Conversation, turn: int) -> Mark:
 class Presenter:
     """Draws cards and posts answers. Memory holds only the cards under way; the rest is in the journal.
 
-    `spawn` starts the drawing of a card. It ends only when its owner, or the turn's answer, cancels it.
+    `spawn` starts the drawing of a card. It ends only when its owner, or the turn's answer, cancels it. `answers` posts
+    the answers: whatever draws one again takes it, so that an answer looks the same.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Presenter:
     ) -> None:
         self._journal = journal
         self._poster = poster
-        self._answers = Answers(
+        self.answers = Answers(
             journal=journal,
             poster=poster,
             repositories=repositories,
@@ -235,8 +236,8 @@ class Presenter:
             if await self._journal.posted(conversation, turn.k) is None:
                 try:
                     async with asyncio.timeout(POST_SECONDS):
-                        await self._answers.until_it_is_next(conversation, turn.k)
-                        await self._answers.post(conversation, turn, claim=claim)
+                        await self.answers.until_it_is_next(conversation, turn.k)
+                        await self.answers.post(conversation, turn, claim=claim)
                 except TimeoutError as error:
                     raise Unavailable("The answer could not be posted in time; it is posted later.") from error
         await self._show_end(conversation, turn, facts, live.newest.report if live else None)
