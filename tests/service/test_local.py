@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import gidgethub
 import psutil
 import pytest
@@ -282,6 +283,27 @@ async def test_local_in_a_terminal_chats_in_the_same_thread_and_in_new_ones(tmp_
     os.close(leader)
     conversations = list((tmp_path / "journal" / "conversations").glob("*/*/*"))
     assert len(conversations) == 2
+
+
+async def test_local_in_a_terminal_serves_the_page_until_ctrl_c(tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    command = (sys.executable, "-m", "peerbot", "local", "--no-open", "--in", str(tmp_path))
+    async with started(*command, stdin=follower, stdout=-1) as process:
+        os.close(follower)
+        assert process.stdout
+        told = await asyncio.wait_for(process.stdout.readuntil(b"Ctrl-C ends everything."), 40)
+        found = re.search(rb"Chat: (http://127\.0\.0\.1:\d+/)\?key=\S+", told)
+        assert found
+        address, home = found[0].decode().removeprefix("Chat: "), found[1].decode()
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as person:
+            async with person.get(address) as page:
+                assert page.status == 200
+                assert "chat/app.js" in await page.text()
+            async with person.get(f"{home}page/stream") as stream:
+                assert b"again" in await stream.content.readuntil(b"\n\n")
+                process.send_signal(signal.SIGINT)
+                assert await asyncio.wait_for(process.wait(), 10) == 130
+    os.close(leader)
 
 
 async def test_ctrl_c_ends_everything_cleanly(tmp_path: Path) -> None:
