@@ -40,6 +40,7 @@ async def _first_conversation(browser: Browser, world: World) -> None:
         await expect(thread.locator(".task.complete").first).to_be_visible(timeout=ANSWER)
         await _taken(page, "working")
         await expect(thread.get_by_role("link", name=re.compile("Pull request #"))).to_be_visible(timeout=ANSWER)
+        await expect(thread.get_by_text(re.compile("^Worked for"))).to_be_visible(timeout=ANSWER)
         await expect(thread.locator(".working")).to_have_count(0, timeout=ANSWER)
         await _taken(page, "finished")
         address = page.url
