@@ -39,7 +39,7 @@ browser-test: $(VENV)/.dev web ## Use the pages with Debian's Chromium (packages
 	@$(BIN)/python -m pytest tests/browser -m browser $(ARGS)
 
 screenshots: $(VENV)/.dev web ## Make docs/pictures/ again (as browser-test): look at each before you commit it
-	@cd tests/browser && ../../$(BIN)/python screenshots.py
+	@$(BIN)/python tests/browser/screenshots.py
 
 debian-test: ## Run `make run` and `make test` on a minimal Debian 12, as an ordinary user (root, debootstrap)
 	@$(PYTHON) tests/debian/check.py $(ARGS)

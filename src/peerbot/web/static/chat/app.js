@@ -238,12 +238,13 @@ function Thread() {
  */
 function Log({ label, messages, channel, more = false, inThread = false, children }) {
   const log = useRef(/** @type {HTMLDivElement | null} */ (null));
-  const atEnd = useRef(true);
+  const atEnd = useRef(messages.length > 0); // a welcome is read from its beginning
   const first = useRef("");
   const height = useRef(0);
   const place = () => {
     const element = log.current;
     if (!element) return;
+    if (!first.current && messages.length) atEnd.current = true;
     // Earlier messages came in above: what the person reads stays where it is.
     if (first.current && messages[0]?.ts < first.current) element.scrollTop += element.scrollHeight - height.current;
     else if (atEnd.current) element.lastElementChild?.scrollIntoView({ block: "end" });

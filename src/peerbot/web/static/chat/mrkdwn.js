@@ -7,6 +7,7 @@ import { channels, go, me, people } from "./state.js";
 
 /** @typedef {import("../html.js").Children} Children */
 
+const QUOTED = /^(?:&gt;|>) ?/; // apps write the second, too
 const FENCE = /```\n?([\s\S]*?)\n?```/;
 const TOKEN =
   /<([@#!]?)([^<>|]*)(?:\|([^<>]*))?>|`([^`\n]+)`|:([a-z0-9_+'-]+(?:::skin-tone-[2-6])?):|(?<![\p{L}\p{N}])(\*|_|~)(?=\S)(.*?\S)\6(?![\p{L}\p{N}])/u;
@@ -44,10 +45,10 @@ function quotes(text) {
   const found = [];
   const lines = text.split("\n");
   for (let n = 0; n < lines.length;) {
-    const quoted = lines[n].startsWith("&gt;");
+    const quoted = QUOTED.test(lines[n]);
     let end = n;
-    while (end < lines.length && lines[end].startsWith("&gt;") === quoted) end += 1;
-    const part = lines.slice(n, end).map((line) => (quoted ? line.replace(/^&gt; ?/, "") : line)).join("\n");
+    while (end < lines.length && QUOTED.test(lines[end]) === quoted) end += 1;
+    const part = lines.slice(n, end).map((line) => (quoted ? line.replace(QUOTED, "") : line)).join("\n");
     found.push(quoted ? html`<blockquote>${inline(part)}</blockquote>` : html`<p>${inline(part)}</p>`);
     n = end;
   }

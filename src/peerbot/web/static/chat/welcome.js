@@ -21,8 +21,9 @@ export function Welcome({ channel }) {
     }
   };
   return html`<div class="welcome">
-    <span class="avatar bot large"><${Mark} /></span>
-    <h2>${direct ? `Write to ${channelName(channel)}` : `Ask PeerBot in #${channel.name}`}</h2>
+    <div class="welcome-top"><span class="avatar bot"><${Mark} /></span><h2>${
+    direct ? `Write to ${channelName(channel)}` : `Ask PeerBot in #${channel.name}`
+  }</h2></div>
     <p>Everything here runs on this machine: the bot, its workers, a small Slack and a small GitHub. ${
     direct ? "Write" : html`Mention <span class="mention">@${handle}</span> with`
   } what you want done. It works in a thread, shows what it does, and opens a pull request.</p>
