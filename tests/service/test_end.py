@@ -5,9 +5,11 @@ Debian 12's own Python (3.11.2) once took half a minute for it.
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
@@ -49,8 +51,9 @@ async def _end(process: asyncio.subprocess.Process, signals: Sequence[Signals]) 
     ending = asyncio.create_task(process.wait())
     async with asyncio.timeout(END_SECONDS):
         for number in signals:
-            if process.returncode is None:
-                process.send_signal(number)
+            if process.returncode is None:  # `send_signal` would take the exit code away from asyncio (Python 3.11)
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
             await asyncio.wait([ending], timeout=0.002)
         code = await ending
     assert [one for one in below_it if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
