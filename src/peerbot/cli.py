@@ -54,6 +54,10 @@ async def _until_signalled(work: Coroutine[object, object, int]) -> int:
         if not caught:
             raise
         return GOOD if caught[0] == signal.SIGTERM else 128 + signal.SIGINT
+    finally:
+        if caught:  # all is closed: another SIGTERM must not make a failure of it, now that nothing handles it any more
+            loop.remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 async def _local(options: argparse.Namespace) -> int:

@@ -49,6 +49,22 @@ async def test_a_checkpoint_leaves_the_agents_index_and_refs_byte_for_byte(world
     assert world.git("for-each-ref", "--format=%(refname)") == "refs/heads/main"
 
 
+async def test_a_checkpoint_that_is_cut_short_is_in_no_other_ones_way(world: KeepWorld) -> None:
+    run = await world.begun()
+    await run.agent("mkdir many; for i in $(seq 5000); do echo $i > many/$i; done")
+    lock = Path(run.environment["HOME"]) / ".peerbot/git/index.lock"
+    saving = asyncio.create_task(run.save())
+    await eventually(lambda: lock.exists() or saving.done())
+    saving.cancel()
+    await asyncio.wait([saving])
+    assert saving.cancelled()
+    assert not lock.exists()
+
+    lock.touch()  # a git that was killed outright leaves it
+    await run.save()
+    assert saved(world) == ["1/1/1"]
+
+
 async def test_what_was_saved_is_uncommitted_work_in_the_next_run(world: KeepWorld) -> None:
     first = await world.begun()
     await first.agent(WORK)

@@ -220,7 +220,8 @@ class Planted(System):
                 ("POST", f"{self.slack.api_url}apps.connections.open"),
                 ("GET", f"{self.slack.url}link/?ticket=unknown"),
                 ("GET", f"{self.github.api_url}/repos/{REPOSITORY}"),
-                ("GET", f"{self.github.url}/{REPOSITORY}"),
+                ("GET", f"{self.slack.url}page/state"),
+                ("GET", f"{self.github.url}/-/data/{REPOSITORY}"),
                 ("GET", f"{self.github.url}/{REPOSITORY}.git/info/refs?service=git-upload-pack"),
                 ("POST", f"{self.model.url}/v1/messages"),
             ],
@@ -231,7 +232,9 @@ class Planted(System):
         files = ("journal", "slack", "github", "data", "home", "source", "dispatcher.log")
         hidden = [str(self.directory / name) for name in files]
         return {
-            "lengths": sorted({43, len(OTHERS_WORDS), *(len(value) for value in self.credentials.values())}),
+            "lengths": sorted(
+                {43, len(OTHERS_WORDS), len(self.slack.page.key), *(len(value) for value in self.credentials.values())}
+            ),
             "places": [*hidden, "/workspace", "/run"],
             "hidden": hidden,
             "other": run_path(other, 1),
@@ -269,7 +272,10 @@ class Planted(System):
         told = base64.b64encode(json.dumps(wanted).encode()).decode()
         _, text = await self.run(f"python3 probes.py look {told}", conversation)
         assert "That is all." in text, text
-        return self.report(conversation)
+        try:
+            return self.report(conversation)
+        except subprocess.CalledProcessError as error:
+            raise AssertionError(f"its report was not pushed: {error.stderr}\n{text}") from error
 
     async def first_run(self, conversation: Conversation) -> RunRecord:
         record = await self.journal.run(conversation, 1)
@@ -360,7 +366,8 @@ async def test_an_agent_that_tries_everything_finds_nothing_and_is_refused(syste
     assert {name for name in LAUNCHES if caught(name, report, run)} == set()
     others = await system.first_run(other)
     assert others.started
-    secret = {probes.digest(value.encode()) for value in system.credentials.values()}
+    keys = (system.slack.page.key, system.github.door_secret)  # of people's browsers
+    secret = {probes.digest(value.encode()) for value in (*system.credentials.values(), *keys)}
     secret |= {run.run.secret_hash, run.started.supervisor_hash}
     secret |= {others.run.secret_hash, others.started.supervisor_hash, others.started.agent_hash}
     assert hashes(report) & secret == set()

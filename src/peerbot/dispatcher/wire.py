@@ -170,8 +170,7 @@ class Wire:
             afford=Afford(money.chains, money.limits),
             chosen=services.chosen,
         )
-        questions = self._questions(services, inbox)
-        presenter = self._presenter(services, money, page)
+        questions, presenter = self._questions(services, inbox), self._presenter(services, money, page)
         gateway = await self._gateway(services, money, inbox, questions, presenter, path)
         return_large_blocks()
         files = raise_file_limit()

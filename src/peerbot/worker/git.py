@@ -21,6 +21,7 @@ from peerbot.errors import PeerBotError
 
 GIT_SECONDS = 300.0
 TRIES = 3
+_TERM_SECONDS = 1.0
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _AWAY = ("error: 5", "Try again", "Failed to connect", "Empty reply", "Recv failure", "hung up", "timed out")
 
@@ -96,10 +97,7 @@ class Git:
                 async with asyncio.timeout(GIT_SECONDS):
                     await process.wait()
             except BaseException as error:
-                if process.returncode is None:
-                    with suppress(ProcessLookupError):  # it has ended, and asyncio is about to hear of it
-                        os.killpg(process.pid, signal.SIGKILL)
-                    await process.wait()
+                await _killed(process)
                 if isinstance(error, TimeoutError):
                     raise GitFailed(f"`git {arguments[0]}` took longer than {GIT_SECONDS:.0f} seconds.") from error
                 raise
@@ -198,6 +196,16 @@ def _configured(settings: Mapping[str, str], *, first: int = 0) -> dict[str, str
     for number, (key, value) in enumerate(settings.items(), first):
         made |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return made
+
+
+async def _killed(process: asyncio.subprocess.Process) -> None:
+    """End git and what it started. On SIGTERM it takes its locks away, which would be in the next command's way."""
+    for number, seconds in ((signal.SIGTERM, _TERM_SECONDS), (signal.SIGKILL, None)):
+        if process.returncode is None:
+            with suppress(ProcessLookupError):  # it has ended, and asyncio is about to hear of it
+                os.killpg(process.pid, number)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), seconds)
 
 
 def _contents(file: IO[bytes]) -> bytes:

@@ -102,6 +102,7 @@ class Snapshots:
         self._read: tuple[tuple[int, int], _Staged] | None = None  # the agent's index when it was read last
         self._compared: tuple[_Staged, str | None] | None = None  # what the last look for hidden files compared
         self._tree: str | None = None  # of our index, if it is as it was written last
+        self._taking = asyncio.Lock()
 
     async def begin(self) -> None:
         """Begin in a fresh checkout. What differs from its commit now is not the agent's work. Raises `GitFailed`."""
@@ -114,7 +115,15 @@ class Snapshots:
             log.info("changed_by_the_checkout", files=len(self._before))
 
     async def take(self, head: str | None, *, largest_bytes: int = LARGEST_FILE_BYTES) -> Snapshot:
-        """Take a snapshot of files up to `largest_bytes` each, to compare with commit `head`. Raises `GitFailed`."""
+        """Take a snapshot of files up to `largest_bytes` each, to compare with commit `head`. Raises `GitFailed`.
+
+        One is taken at a time. So a lock that is there is of a git that was killed, in a checkpoint that was cut short.
+        """
+        async with self._taking:
+            (self._place / "index.lock").unlink(missing_ok=True)
+            return await self._take(head, largest_bytes)
+
+    async def _take(self, head: str | None, largest_bytes: int) -> Snapshot:
         await asyncio.to_thread(self._make_if_gone)
         staged = await self._staged()
         asked = ("ls-files", "-z", "--modified", "--others", "--exclude-standard")

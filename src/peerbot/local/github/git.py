@@ -215,8 +215,10 @@ class Git:
                 return await _relay(request, process)
         finally:
             feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
-            await _end(process)
+            try:
+                await asyncio.gather(feeding, return_exceptions=True)
+            finally:  # the server may be closed just now
+                await _end(process)
 
     def _hooks(self, decline: str | None, rules: "Rules") -> Mapping[str, str]:
         return {
