@@ -1,4 +1,4 @@
-"""Who may do anything on the chat page: whoever has its key. Neither the agent nor its servers on this machine get it."""
+"""Who may do anything on the chat page: whoever has its key. The agent's own servers on this machine do not get it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -66,7 +66,7 @@ def authorize(slack: LocalSlack, back: str) -> str:
 
 async def test_another_server_on_this_machine_gets_no_cookie_and_no_key(browser: Browser, slack: LocalSlack) -> None:
     async with thief() as (there, asked):
-        await slack.say(PERSON, GENERAL, f"look at {there}")
+        await slack.app_says(GENERAL, f"look at <{there}>")
         async with visiting(browser, slack.page.address, expected=(there,)) as page:
             link = page.get_by_role("link", name=there)
             async with page.context.expect_page() as opened:

@@ -189,7 +189,7 @@ class Page:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         user = self._person(request)
-        boot, _, number = (request.headers.get("Last-Event-ID") or request.query.get("after", "")).partition("-")
+        boot, _, number = request.query.get("after", "").partition("-")
         last = int(number) if boot == self._boot and number.isdigit() else None
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no", **_MORE})
         await response.prepare(request)
