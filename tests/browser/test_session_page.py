@@ -97,8 +97,8 @@ async def at(
     async with visiting(browser, address, theme=theme, size=size, expected=also) as page:
         await page.get_by_role("link", name="Sign in with Slack").click()
         await page.get_by_label("Key").fill(system.slack.page.key)
-        await page.get_by_role("button", name="Go on").click()
-        await page.get_by_role("link", name=name).click()
+        await page.get_by_role("button", name="Let me in").click()
+        await page.get_by_role("button", name=name).click()
         yield page
 
 

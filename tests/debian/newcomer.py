@@ -19,7 +19,7 @@ from typing import NoReturn
 
 ANSWER = "2 3 5 7 11 13 17 19 23 29"
 CHAT = "/quit (or Ctrl-C) ends"  # told when the answer is there and the terminal is ours
-PAGE = re.compile(r"Chat: (http://127\.0\.0\.1:\d+/)\?key=\S+")
+PAGE = re.compile(r"Chat: (http://127\.0\.0\.1:\d+/)#key=\S+")
 INSTALLED_SECONDS, ANSWER_SECONDS, END_SECONDS, TEST_SECONDS = 600.0, 60.0, 5.0, 2700.0
 # `--quick` runs these alone: a Python's version, or a machine, changes their results most easily.
 QUICK = 'tests/unit -m "not machine" ' + " ".join(

@@ -292,11 +292,11 @@ async def test_local_in_a_terminal_serves_the_page_until_ctrl_c(tmp_path: Path) 
         os.close(follower)
         assert process.stdout
         told = await asyncio.wait_for(process.stdout.readuntil(b"Ctrl-C ends everything."), 40)
-        found = re.search(rb"Chat: (http://127\.0\.0\.1:\d+/)\?key=\S+", told)
+        found = re.search(rb"Chat: (http://127\.0\.0\.1:\d+/)#key=(\S+)", told)
         assert found
-        address, home = found[0].decode().removeprefix("Chat: "), found[1].decode()
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as person:
-            async with person.get(address) as page:
+        home, key = found[1].decode(), found[2].decode()
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as person:
+            async with person.get(home) as page:
                 assert page.status == 200
                 assert "chat/app.js" in await page.text()
             async with person.get(f"{home}page/stream") as stream:

@@ -194,6 +194,7 @@ class Planted(System):
             "GitHub token as git sends it": basic,
             "model key": self.model.api_key,
             "the person's door": self.slack.door_secret,
+            "the chat page's key": self.slack.page.key,
         }
 
     def wanted(self, conversation: Conversation, other: Conversation) -> probes.Wanted:

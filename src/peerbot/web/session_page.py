@@ -180,7 +180,7 @@ class SessionPage:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         conversation, browser = await self._allowed(request)
-        after = str(request.query.get("after") or request.headers.get("Last-Event-ID") or "")
+        after = request.query.get("after", "")
         turn, _, place = after.partition(".")
         start = (int(turn), _place(place)) if place and turn.isdecimal() and len(turn) < 10 else None
         person = f"{browser.team}/{browser.user}"

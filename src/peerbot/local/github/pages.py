@@ -1,7 +1,7 @@
 """The pages that the local GitHub's links lead to, and what they ask for and do.
 
 A page at `/{owner}/{name}/…` is a shell that anybody may load, since nothing of a repository is in it. Its module asks
-for the document at `/-/data/{owner}/{name}/…` and acts by posting there. Both need the door's secret (`door.py`).
+for the document at `/-/data/{owner}/{name}/…` and acts by posting there. Both need the key (`local/key.py`).
 """
 
 import json
@@ -13,10 +13,10 @@ from aiohttp import web
 
 from peerbot.errors import PeerBotError, Refused, SettingsError
 from peerbot.local.github import manage, pulls, views
-from peerbot.local.github.door import Door
 from peerbot.local.github.names import unquoted
 from peerbot.local.github.shapes import Json, Shapes
 from peerbot.local.github.state import RepositoryRecord, State
+from peerbot.local.key import Key
 from peerbot.web.assets import PAGE_HEADERS, Assets, guarded
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,10 +40,10 @@ _ACT = f"{_REPOSITORY}/pull/{{number:[0-9]{{1,9}}}}/{{action:merge|close|reopen|
 class Pages:
     """The pages over `state`. `person` is who looks at them and acts."""
 
-    def __init__(self, state: State, shapes: Shapes, door: Door, *, person: str, host: str) -> None:
+    def __init__(self, state: State, shapes: Shapes, key: Key, *, person: str, host: str) -> None:
         self._state = state
         self._shapes = shapes
-        self._door = door
+        self._key = key
         self._person = person
         self._guard = guarded({host, "localhost"})
         self._files: Assets | None = None
@@ -87,7 +87,7 @@ class Pages:
 
     async def _answer(self, request: web.Request, ask: Callable[[web.Request], Awaitable[Json | None]]) -> web.Response:
         """Answer with a document, or with `{error}`: a sentence for the person."""
-        if not self._door.opens_for(request):
+        if not self._key.opens_for(request):
             return _said({"error": "This browser has not been let in yet."}, 401)
         try:
             document = await ask(request)

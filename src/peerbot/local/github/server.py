@@ -23,7 +23,6 @@ from aiohttp import web
 from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.errors import Refused
 from peerbot.local.github import checks, imports, manage, pulls
-from peerbot.local.github.door import Door
 from peerbot.local.github.faults import Call, Fault, Faults
 from peerbot.local.github.git import UNHEARD, Git, Rules
 from peerbot.local.github.late import Late
@@ -31,6 +30,7 @@ from peerbot.local.github.pages import Pages
 from peerbot.local.github.rest import Rest
 from peerbot.local.github.shapes import Shapes, problem
 from peerbot.local.github.state import State, moment
+from peerbot.local.key import Key
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -63,7 +63,7 @@ class LocalGitHub:
         self._state: State | None = None
         self._late: Late | None = None
         self._rest: Rest | None = None
-        self._door: Door | None = None
+        self._key: Key | None = None
 
     @property
     def api_url(self) -> str:
@@ -73,8 +73,8 @@ class LocalGitHub:
     @property
     def door_secret(self) -> str:
         """What lets a browser in: `…#key={door_secret}` behind a page's address. The agent must never see it."""
-        assert self._door is not None, "start first"
-        return self._door.secret
+        assert self._key is not None, "start first"
+        return self._key.secret
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -94,8 +94,8 @@ class LocalGitHub:
         self.url = f"http://{self._host}:{listening.getsockname()[1]}"
         self.token = secrets.token_urlsafe(24)
         shapes = Shapes(self.url, self.login, self.organization)
-        self._door = Door(directory / "door")
-        shown = Pages(self._state, shapes, self._door, person=self.person, host=self._host)
+        self._key = Key.kept_in(directory / "door")
+        shown = Pages(self._state, shapes, self._key, person=self.person, host=self._host)
         application = web.Application(middlewares=[self._watched])
         self._late = Late(self._state, self.faults)
         self._rest = Rest(self._state, shapes, self._late, token=self.token)

@@ -4,13 +4,12 @@ Loopback is no protection here, since the agent's sandbox reaches it, too. So ev
 only people's programs have that.
 """
 
-import hmac
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from peerbot.local.key import Key
 from peerbot.local.slack.shapes import Object
 from peerbot.local.slack.world import NotOk
 
@@ -32,8 +31,13 @@ class Door:
     """
 
     def __init__(self, slack: "LocalSlack") -> None:
-        self.secret = secrets.token_urlsafe(32)
+        self._key = Key()
         self._slack = slack
+
+    @property
+    def secret(self) -> str:
+        """The secret. The agent must never see it."""
+        return self._key.secret
 
     def routes(self) -> list[web.RouteDef]:
         """The door's paths."""
@@ -46,8 +50,7 @@ class Door:
 
     def _guarded(self, act: Callable[[web.Request], Awaitable[Object]]) -> Handler:
         async def handle(request: web.Request) -> web.Response:
-            given = request.headers.get("Authorization", "").encode()
-            if not hmac.compare_digest(given, f"Bearer {self.secret}".encode()):
+            if not self._key.opens_for(request):
                 return web.json_response({"error": "the door's secret is needed"}, status=401)
             try:
                 return web.json_response(await act(request))

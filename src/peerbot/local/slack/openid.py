@@ -1,7 +1,7 @@
 """The local Slack as an OpenID provider: who somebody is, for the session page (Sign in with Slack).
 
-Loopback is no protection, since the agent's sandbox reaches it, too. So a browser may say who it is only with the
-chat page's key: it has it in a cookie, or a person pastes it from the terminal.
+A browser may say who it is only with the chat page's key, which it has if a person has opened that page in it, or which
+they paste from the terminal (`local/key.py`). So what one comes to is a page of the chat's origin, and its module asks.
 """
 
 import base64
@@ -11,20 +11,16 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from peerbot.local.key import Key
 from peerbot.local.slack.shapes import TEAM, Object
 from peerbot.local.slack.world import World
 from peerbot.web.assets import PAGE_HEADERS
-
-if TYPE_CHECKING:
-    from peerbot.local.slack.page import Page
 
 CODE_SECONDS = 600.0
 TOKEN_SECONDS = 300
@@ -46,11 +42,12 @@ class _Code:
 class OpenId:
     """Slack's OpenID Connect, for the one app of this workspace. Its keys are new with each start."""
 
-    def __init__(self, world: World, page: "Page") -> None:
+    def __init__(self, world: World, key: Key, shell: Callable[[web.Request, str, str], web.Response]) -> None:
         self.client_id = "1000000000001.1000000000002"
         self.client_secret = secrets.token_hex(16)
         self._world = world
-        self._page = page
+        self._browsers_key = key
+        self._shell = shell
         self._codes: dict[str, _Code] = {}
         self._made: rsa.RSAPrivateKey | None = None
         self.sign: Callable[[Object], str] = self.signed
@@ -61,7 +58,7 @@ class OpenId:
         return [
             web.post("/api/openid.connect.token", self._token),
             web.get(_PATH, self._authorize),
-            web.post(_PATH, self._enter),
+            web.post(_PATH, self._answer),
             web.get("/openid/connect/keys", self._keys),
             web.get("/.well-known/openid-configuration", self._configuration),
         ]
@@ -116,32 +113,27 @@ class OpenId:
         }
 
     async def _authorize(self, request: web.Request) -> web.Response:
-        asked = {name: request.query[name] for name in _ASKED if name in request.query}
-        back = urlsplit(asked.get("redirect_uri", ""))
-        if asked.get("client_id") != self.client_id or back.hostname not in ("127.0.0.1", "localhost"):
-            return _page("This app is not known here", "<p>The address or the app is wrong.</p>", 400)
-        if not self._page.is_open_to(request):
-            return _page("Is it you?", _ASK_KEY, 401)
-        chosen = self._world.users.get(request.query.get("user", ""))
-        if chosen is not None and not chosen["is_bot"]:
-            code = self.approve(str(chosen["id"]), asked["redirect_uri"], asked.get("nonce", ""))
-            address = f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked.get('state', '')})}"
-            raise web.HTTPSeeOther(address)
-        people = [user for user in self._world.users.values() if not user["is_bot"] and not user["deleted"]]
-        rows = "".join(
-            f'<li><a href="{escape(_PATH)}?{escape(urlencode(asked | {"user": str(user["id"])}))}">'
-            f"{escape(str(user['real_name']))}</a>{' (guest)' if user['is_restricted'] else ''}</li>"
-            for user in people
-        )
-        return _page("Sign in as", f"<ul>{rows}</ul>", 200)
+        """The page to which an app sends a browser. Nothing of the workspace is in it."""
+        return self._shell(request, "Sign in", "chat/sign_in.js")
 
-    async def _enter(self, request: web.Request) -> web.Response:
-        given = str((await request.post()).get("key", "")).strip()
-        if not hmac.compare_digest(given.encode(), self._page.key.encode()):
-            return _page("This is not the key", _ASK_KEY, 401)
-        reply = web.Response(status=303, headers=PAGE_HEADERS | {"Location": request.path_qs})
-        self._page.let_in(reply)
-        return reply
+    async def _answer(self, request: web.Request) -> web.Response:
+        """Answer the page: with the people of the workspace, or, if it names one of them, where their browser goes."""
+        if not self._browsers_key.opens_for(request):
+            return _said({"error": "no_key", "words": "This is not the key."}, 401)
+        asked = {name: request.query[name] for name in _ASKED if name in request.query}
+        if asked.get("client_id") != self.client_id or not _is_here(asked.get("redirect_uri", "")):
+            words = "This app is not known here: its address or its ID is wrong."
+            return _said({"error": "unknown_app", "words": words}, 400)
+        people = {name: each for name, each in self._world.users.items() if not each["is_bot"] and not each["deleted"]}
+        user = await _chosen(request)
+        if user in people:
+            code = self.approve(user, asked["redirect_uri"], asked.get("nonce", ""))
+            back = urlencode({"code": code, "state": asked.get("state", "")})
+            return _said({"to": f"{asked['redirect_uri']}?{back}"}, 200)
+        listed = [
+            {"id": name, "name": each["real_name"], "guest": each["is_restricted"]} for name, each in people.items()
+        ]
+        return _said({"people": listed}, 200)
 
     async def _keys(self, _: web.Request) -> web.Response:
         public = jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
@@ -172,20 +164,19 @@ class OpenId:
         return f"local-{self._key.public_key().public_numbers().n % 10**12}"
 
 
-_ASK_KEY = (
-    "<p>Open the chat page in this browser first, by the address that the terminal shows. Or paste the key from it, "
-    "the part after “key=”. The agent does not have it.</p>"
-    '<form method="post"><label>Key <input name="key" type="password" autocomplete="off"></label> '
-    "<button>Go on</button></form>"
-)
+def _is_here(address: str) -> bool:
+    try:
+        return urlsplit(address).hostname in ("127.0.0.1", "localhost")
+    except ValueError:
+        return False
 
 
-def _page(title: str, body: str, status: int) -> web.Response:
-    text = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        '<link rel="icon" href="data:,">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"></head>'
-        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>\n"
-    )
-    return web.Response(text=text, content_type="text/html", headers=PAGE_HEADERS, status=status)
+async def _chosen(request: web.Request) -> str:
+    try:
+        return str((await request.json()).get("user", ""))
+    except (ValueError, AttributeError):
+        return ""
+
+
+def _said(document: Object, status: int) -> web.Response:
+    return web.json_response(document, headers=PAGE_HEADERS, status=status)

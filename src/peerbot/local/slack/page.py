@@ -1,12 +1,10 @@
 """The chat page: the local Slack as people see it, in a browser on this machine.
 
-Whoever has the page's key may be anybody of the workspace there. The agent's sandbox reaches loopback, too, so the key
-is what keeps it out: it is in the address that a person's terminal prints, and then in a cookie.
+Whoever has the page's key may be anybody of the workspace there. It is in the address that a person's terminal prints.
+The shell of the page holds nothing, so anybody may get it. Everything else needs the key (`local/key.py`).
 """
 
 import contextlib
-import hashlib
-import hmac
 import json
 import secrets
 from collections.abc import Awaitable, Callable
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from peerbot.errors import PeerBotError, SettingsError
+from peerbot.local.key import Key
 from peerbot.local.slack import shown
 from peerbot.local.slack.acts import Acts
 from peerbot.local.slack.changes import Change, Changes
@@ -60,30 +59,22 @@ class Page:
         self._closing = False
         self._assets: Assets | None = None
         kept = store.all("page").get("key", {}).get("key")
-        self._key = str(kept or secrets.token_urlsafe(24))
+        self._key = Key(str(kept or ""))
         if not kept:
-            store.put("page", "key", {"key": self._key})
-        self.openid = OpenId(world, self)
+            store.put("page", "key", {"key": self._key.secret})
+        self.openid = OpenId(world, self._key, self._shell)
         self._guard = guarded({"127.0.0.1", "localhost"})
 
     @property
     def address(self) -> str:
         """The page's address with its key. Raises `SettingsError` if what the page needs is not installed."""
         self._loaded()
-        return f"{self._slack.url}?key={self._key}"
+        return f"{self._slack.url}#key={self._key.secret}"
 
     @property
     def key(self) -> str:
         """The key. The agent must never see it."""
-        return self._key
-
-    def is_open_to(self, request: web.Request) -> bool:
-        """Whether the browser of a request has the key."""
-        return hmac.compare_digest(request.cookies.get(self._cookie, "").encode(), self._key.encode())
-
-    def let_in(self, reply: web.StreamResponse) -> None:
-        """Give a browser the key."""
-        reply.set_cookie(self._cookie, self._key, httponly=True, samesite="Strict", path="/")
+        return self._key.secret
 
     def knows(self, user: str) -> bool:
         """Whether there is such a person in the workspace."""
@@ -98,14 +89,14 @@ class Page:
         """The page's paths."""
         return [
             *self.openid.routes(),
-            web.get("/", self._guarded(self._page, open_to_all=True)),
-            web.get("/archives/{channel}/p{ts}", self._guarded(self._message)),
+            web.get("/", self._guarded(self._page, opens=_anybody)),
+            web.get(r"/archives/{channel}/p{ts:\d+}", self._guarded(self._message, opens=_anybody)),
             web.get(FILES, self._static),
             web.get("/page/state", self._guarded(self._state)),
             web.get("/page/history", self._guarded(self._history)),
             web.get("/page/thread", self._guarded(self._thread)),
             web.get("/page/stream", self._guarded(self._stream)),
-            web.get("/page/files/{file}", self._guarded(self._file)),
+            web.get("/page/files/{file}", self._guarded(self._file, opens=self._has_pass)),
             web.get("/page/hood", self._guarded(self._look)),
             web.post("/page/trouble/{name}", self._guarded(self._trouble)),
             web.post("/page/upload", self._guarded(self._upload)),
@@ -120,9 +111,11 @@ class Page:
     async def _static(self, request: web.Request) -> web.StreamResponse:
         return await self._guard(request, self._loaded().file)
 
-    def _guarded(self, handler: Handler, *, open_to_all: bool = False) -> Handler:
+    def _guarded(self, handler: Handler, *, opens: Callable[[web.Request], bool] | None = None) -> Handler:
+        may_come = opens or self._key.opens_for
+
         async def known(request: web.Request) -> web.StreamResponse:
-            if not open_to_all and not self.is_open_to(request):
+            if not may_come(request):
                 return _refused(
                     401, "no_key", "This page was opened without its key. Open the address in your terminal."
                 )
@@ -142,50 +135,45 @@ class Page:
 
         return handle
 
-    @property
-    def _cookie(self) -> str:
-        # A cookie is for a host whatever the port: another world on this machine has its own name.
-        return f"peerbot-{hashlib.sha256(self._key.encode()).hexdigest()[:12]}"
+    def _has_pass(self, request: web.Request) -> bool:
+        return self._key.passes(request.query.get("pass", ""), request.match_info["file"])
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
-        given = request.query.get("key")
-        if given is not None and hmac.compare_digest(given.encode(), self._key.encode()):
-            # Away from the address bar, where people copy it, and the history.
-            seen = web.Response(status=303, headers={"Location": "/", **_MORE})
-            self.let_in(seen)
-            return seen
-        known = self.is_open_to(request)
+        return self._shell(request, "PeerBot", "chat/app.js")
+
+    def _shell(self, request: web.Request, title: str, module: str) -> web.Response:
+        """Make a page of this workspace, with nothing in it."""
         try:
             page = self._loaded().page
         except SettingsError as error:
             return web.Response(status=503, text=f"{error}\n", headers=PAGE_HEADERS)
-        told = {"known": known, "person": self._slack.person, "bot": self._slack.bot_user}
         theme = request.cookies.get("peerbot-theme", "")
-        return page(
-            "PeerBot", "chat/app.js", styles=("chat/chat.css",), told=told, theme=theme, status=200 if known else 401
-        )
+        return page(title, module, styles=("chat/chat.css",), told={"bot": self._slack.bot_user}, theme=theme)
 
     async def _message(self, request: web.Request) -> web.StreamResponse:
-        digits = request.match_info["ts"]
-        channel, ts = request.match_info["channel"], f"{digits[:-6]}.{digits[-6:]}"
-        thread_ts = self._world.message(channel, ts).get("thread_ts", ts)
-        raise web.HTTPSeeOther(f"/#{channel}/{thread_ts}")
+        """Lead to a message. The page asks for its thread, so that nobody learns here whether there is one."""
+        channel, digits = request.match_info["channel"], request.match_info["ts"]
+        raise web.HTTPSeeOther(f"/#{shown.quoted(channel)}/{digits[:-6]}.{digits[-6:]}", headers=_MORE)
 
     async def _state(self, request: web.Request) -> web.StreamResponse:
         user = self._person(request)
         return _json(
-            shown.workspace(self._world, self._slack, user)
+            shown.workspace(self._world, self._slack, self._key, user)
             | self._views(user)
             | {"place": self._place, "about": self.about}
         )
 
     async def _history(self, request: web.Request) -> web.StreamResponse:
         kept = self._world.channel(request.query["channel"], seen_by=self._person(request))
-        return _json(shown.history(self._world, kept["id"], before=request.query.get("before", "")))
+        return _json(shown.history(self._world, self._key, kept["id"], before=request.query.get("before", "")))
 
     async def _thread(self, request: web.Request) -> web.StreamResponse:
         kept = self._world.channel(request.query["channel"], seen_by=self._person(request))
-        return _json({"messages": self._world.thread(kept["id"], request.query["thread_ts"])})
+        asked = request.query["thread_ts"]
+        with contextlib.suppress(NotOk):  # the message at a thread's top may be gone
+            asked = self._world.message(kept["id"], asked).get("thread_ts", asked)
+        messages = [shown.message(each, self._key) for each in self._world.thread(kept["id"], asked)]
+        return _json({"thread_ts": asked, "messages": messages})
 
     def _person(self, request: web.Request) -> str:
         user = request.query.get("as") or self._slack.person
@@ -201,7 +189,7 @@ class Page:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         user = self._person(request)
-        boot, _, number = (request.headers.get("Last-Event-ID") or request.query.get("after", "")).partition("-")
+        boot, _, number = request.query.get("after", "").partition("-")
         last = int(number) if boot == self._boot and number.isdigit() else None
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no", **_MORE})
         await response.prepare(request)
@@ -225,7 +213,8 @@ class Page:
             for number, change in self._changes.since(last) or []:
                 last = number
                 if self._sees(user, change):
-                    await response.write(_event("change", shown.change(self._world, change), f"{self._boot}-{number}"))
+                    news = shown.change(self._world, self._key, change)
+                    await response.write(_event("change", news, f"{self._boot}-{number}"))
             try:
                 await self._changes.wait_for(self._news(user, last, told), PING_SECONDS)
             except TimeoutError:
@@ -282,6 +271,10 @@ class Page:
         if cause is None:
             raise NotOk("not_enabled")
         return _json({"words": await cause()})
+
+
+def _anybody(_: web.Request) -> bool:
+    return True
 
 
 def _event(kind: str, data: Object, place: str) -> bytes:

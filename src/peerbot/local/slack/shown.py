@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from peerbot.local.key import Key
 from peerbot.local.slack import shapes
 from peerbot.local.slack.changes import Change
 from peerbot.local.slack.shapes import Object
@@ -15,14 +16,14 @@ FIRST = 60
 """How many messages of a channel come at first; the others when somebody scrolls up."""
 
 
-def workspace(world: World, slack: "LocalSlack", user: str) -> Object:
+def workspace(world: World, slack: "LocalSlack", key: Key, user: str) -> Object:
     """Everything that `user` sees when they open the workspace, but for the Home tab and modals."""
     seen = [kept for kept in world.channels.values() if kept["kind"] == "public" or user in kept["members"]]
     return {
         "me": user,
         "people": {identity: person(each) for identity, each in world.users.items()},
         "channels": [channel(kept) for kept in seen],
-        "messages": {kept["id"]: history(world, kept["id"]) for kept in seen},
+        "messages": {kept["id"]: history(world, key, kept["id"]) for kept in seen},
         "whispers": slack.whispers(user),
     }
 
@@ -40,19 +41,25 @@ def channel(kept: Object) -> Object:
     return {name: kept[name] for name in ("id", "name", "kind", "members", "shared", "archived")}
 
 
-def history(world: World, channel: str, *, before: str = "") -> Object:
+def history(world: World, key: Key, channel: str, *, before: str = "") -> Object:
     """The last messages of a channel before one, oldest first, and whether there are earlier ones."""
-    found = [message for message in world.history(channel) if not before or message["ts"] < before]
-    return {"messages": found[-FIRST:], "more": len(found) > FIRST}
+    found = [each for each in world.history(channel) if not before or each["ts"] < before]
+    return {"messages": [message(each, key) for each in found[-FIRST:]], "more": len(found) > FIRST}
 
 
-def change(world: World, changed: Change) -> Object:
+def message(kept: Object, key: Key) -> Object:
+    """A message, with what opens each of its files."""
+    files = [file | {"pass": key.pass_for(file["id"])} for file in kept.get("files", ())]
+    return kept | {"files": files} if files else kept
+
+
+def change(world: World, key: Key, changed: Change) -> Object:
     """A change, and what the message at the thread's top says of its replies now."""
-    told: Object = {"kind": changed.kind, "channel": changed.channel, "ts": changed.ts, "message": changed.message}
-    told["thread_ts"] = changed.thread_ts
+    told: Object = {"kind": changed.kind, "channel": changed.channel, "ts": changed.ts}
+    told |= {"thread_ts": changed.thread_ts, "message": message(changed.message, key)}
     if changed.thread_ts and changed.thread_ts != changed.ts:
         try:
-            told["parent"] = world.message(changed.channel, changed.thread_ts)
+            told["parent"] = message(world.message(changed.channel, changed.thread_ts), key)
         except NotOk:
             told["parent"] = None
     return told

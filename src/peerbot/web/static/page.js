@@ -37,11 +37,12 @@ export class Refusal extends Error {
  * Ask the server for JSON; with a body it is a POST. Throws `Refusal`, with a sentence to show.
  * @param {string} path
  * @param {unknown} [body] a `Blob` or `FormData` as it is, anything else as JSON
+ * @param {Record<string, string>} [headers]
  * @returns {Promise<any>}
  */
-export async function ask(path, body) {
+export async function ask(path, body, headers = {}) {
   /** @type {RequestInit} */
-  const request = { headers: { Accept: "application/json" }, cache: "no-store" };
+  const request = { headers: { ...headers, Accept: "application/json" }, cache: "no-store" };
   if (body !== undefined) {
     request.method = "POST";
     const asItIs = body instanceof Blob || body instanceof FormData;

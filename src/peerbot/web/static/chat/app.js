@@ -1,6 +1,7 @@
 // The chat page: a workspace of people, channels and threads, on the local Slack.
 import { useEffect, useLayoutEffect, useRef } from "../vendor/hooks.mjs";
 import { h, html } from "../html.js";
+import { KeyForm, takeKey } from "../door.js";
 import { show, told } from "../page.js";
 import { day } from "../time.js";
 import { Composer } from "./composer.js";
@@ -39,6 +40,7 @@ function Gone() {
     <h1>This page needs its key</h1>
     <p>PeerBot was started again, or this address was copied without its key. Open the address that <code>peerbot local</code> has printed in your terminal.</p>
     <p class="dim">The key keeps other programs on this machine, the agent among them, from acting as you.</p>
+    <${KeyForm} again=${() => state.load()} />
   </main>`;
 }
 
@@ -314,8 +316,7 @@ addEventListener("keydown", (event) => {
 
 bringKey(() => state.about.value.github);
 
-const { known, person, bot } = told();
-state.bot.value = bot;
-if (!known) state.connection.value = "gone";
-else state.load(person);
+state.bot.value = told().bot;
+takeKey();
+state.load();
 show(html`<${App} />`);

@@ -2,7 +2,7 @@
 import { signal } from "../vendor/signals.mjs";
 import { useLayoutEffect, useRef, useState } from "../vendor/hooks.mjs";
 import { html } from "../html.js";
-import { ask } from "../page.js";
+import { ask } from "../door.js";
 import { size } from "../text.js";
 import { escaped } from "./compose.js";
 import { Avatar } from "./message.js";

@@ -3,7 +3,7 @@ import { signal } from "../vendor/signals.mjs";
 import { useEffect, useState } from "../vendor/hooks.mjs";
 import { html } from "../html.js";
 import { Code } from "../markdown.js";
-import { ask } from "../page.js";
+import { ask } from "../door.js";
 import { counted } from "../text.js";
 import { full, lasted, precise } from "../time.js";
 import { about, place, say, threadKey } from "./state.js";

@@ -147,13 +147,13 @@ function File({ file }) {
   const name = file.title || file.name || "A file";
   if (file.mode === "tombstone") return html`<p class="dim">This file was deleted.</p>`;
   if (!file.name) return html`<p class="dim">A file of another organization.</p>`;
-  const address = `/page/files/${encodeURIComponent(file.id)}`;
+  const address = `/page/files/${encodeURIComponent(file.id)}?pass=${file.pass}`;
   const picture = /^image\/(png|jpeg|gif|webp)$/.test(file.mimetype || "");
   return html`<figure class="file">
     ${picture && html`<img class="picture" src=${address} alt=${name} loading="lazy" />`}
     <figcaption class="card">
       <span class="file-sign" aria-hidden="true">${picture ? "▣" : "▤"}</span>
-      <span><a href=${`${address}?download`} download=${file.name}><bdi>${name}</bdi></a>
+      <span><a href=${`${address}&download`} download=${file.name}><bdi>${name}</bdi></a>
       <span class="dim small">${file.pretty_type || "File"}, ${size(file.size || 0)}</span></span>
     </figcaption>
   </figure>`;

@@ -1,6 +1,7 @@
 // What the page knows of the workspace: everything that is drawn comes from these signals, and the stream changes them.
 import { computed, signal } from "../vendor/signals.mjs";
-import { ask, Refusal } from "../page.js";
+import { ask, takeKey, withKey } from "../door.js";
+import { Refusal } from "../page.js";
 import { listen } from "../stream.js";
 
 /** @typedef {Record<string, any>} Message */
@@ -74,7 +75,9 @@ async function loadThread(channel, thread) {
   try {
     const asked = new URLSearchParams({ as: me.value, channel, thread_ts: thread });
     const answer = await ask(`/page/thread?${asked}`);
-    threads.value = { ...threads.value, [key]: answer.messages };
+    threads.value = { ...threads.value, [`${channel}/${answer.thread_ts}`]: answer.messages };
+    // A message's own address leads to a reply, too: its thread is what there is to see.
+    if (answer.thread_ts !== thread && threadKey.value === key) location.replace(`#${channel}/${answer.thread_ts}`);
   } catch (error) {
     say(error);
   }
@@ -128,6 +131,7 @@ export async function load(person = me.value) {
     ["change", "views", "again"],
     { event: heard, state: stateOf, gone: () => load(person) },
     told.place,
+    withKey(),
   );
 }
 
@@ -195,4 +199,4 @@ export async function loadMore(id) {
   };
 }
 
-addEventListener("hashchange", readHash);
+addEventListener("hashchange", () => takeKey() ? load() : readHash());

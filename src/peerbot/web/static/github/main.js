@@ -1,8 +1,9 @@
 // The local GitHub's pages. One module serves all addresses: it asks for the document at its own, and draws that.
-import { useEffect, useRef, useState } from "../vendor/hooks.mjs";
+import { useEffect, useState } from "../vendor/hooks.mjs";
 import { html } from "../html.js";
 import { Refusal, show } from "../page.js";
-import { asked, keepKey, takeKey } from "./door.js";
+import { KeyForm, takeKey } from "../door.js";
+import { asked } from "./door.js";
 import { Frame } from "./parts.js";
 import { Organization } from "./organization.js";
 import { Tree } from "./files.js";
@@ -96,25 +97,14 @@ function Refused({ refusal, again }) {
 
 /** A browser without the key. @param {{again: () => void}} props */
 function LetIn({ again }) {
-  const field = useRef(/** @type {HTMLInputElement | null} */ (null));
-  /** @param {Event} event */
-  const submit = (event) => {
-    event.preventDefault();
-    keepKey((field.current?.value || "").trim().replace(/^.*[#&]key=/, ""));
-    again();
-  };
   return html`
     <${Frame} owner=${owner}>
-      <form class="empty card" onSubmit=${submit}>
+      <div class="empty card">
         <h1>This browser has not been let in yet</h1>
         <p>Programs on this machine reach these pages, too, the agent's among them. So each browser needs a key once. A link
           in the chat page brings it, and so does the address that <code>peerbot local --terminal</code> prints.</p>
-        <label for="key">Key, or that address</label>
-        <p class="actions">
-          <input id="key" class="field" ref=${field} type="password" autocomplete="off" required />
-          <button class="button primary">Let me in</button>
-        </p>
-      </form>
+        <${KeyForm} again=${again} />
+      </div>
       <//>
   `;
 }
