@@ -1,4 +1,4 @@
-"""What the chat page draws of messages and views, whoever wrote them; and who may ask it for anything."""
+"""What the chat page draws of messages and views, whatever is written in them, and how it answers strangers."""
 
 import asyncio
 import inspect

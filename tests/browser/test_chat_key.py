@@ -1,4 +1,4 @@
-"""Who may do anything on the chat page: whoever has its key. The agent's own servers on this machine do not get it."""
+"""Only people who have its key may do anything on the chat page, and no server of the agent's gets it."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""How a pull request stands on GitHub, with what its checks say: for whoever looks again and again.
+"""How a pull request stands on GitHub, with what its checks say: for a caller that looks again and again.
 
 A document that has not changed since this process read it last costs nothing of GitHub's rate limit: we send its ETag.
 A failure is not tried again here, since the next look comes anyway.

@@ -1,4 +1,4 @@
-"""Who may read a channel, and with it what the agent did there: whoever Slack lets read it (decision 0033)."""
+"""Says who may read a channel, and with it what the agent did there: people whom Slack lets read it (0033)."""
 
 import time
 

@@ -1,7 +1,7 @@
 """The chat page: the local Slack as people see it, in a browser on this machine.
 
-Whoever has the page's key may be anybody of the workspace there. It is in the address that a person's terminal prints.
-The shell of the page holds nothing, so anybody may get it. Everything else needs the key (`local/key.py`).
+Somebody who has the page's key may be anybody of the workspace there. It is in the address that a person's terminal
+prints. The shell of the page holds nothing, so anybody may get it. Everything else needs the key (`local/key.py`).
 """
 
 import contextlib
