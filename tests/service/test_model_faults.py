@@ -345,7 +345,7 @@ async def test_what_runs_in_the_background_ends_with_its_turn_and_answers_nothin
 
 @slow
 async def test_a_tool_that_never_ends_and_one_that_was_left_behind_end_with_their_turn(tmp_path: Path) -> None:
-    async with System(tmp_path, {**SHORT, "WORKER_IDLE_SECONDS": "5"}) as system:
+    async with System(tmp_path, {"SESSION_TIMEOUT_MINUTES": "0.4", "WORKER_IDLE_SECONDS": "5"}) as system:
         await system.start()
         stays = "nohup setsid python3 -c 'import time; time.sleep(7155.25)' > /dev/null 2>&1 &"
         ask = f"run ```\n{stays}\npython3 -c 'import time; time.sleep(7156.25)'\n```"
@@ -353,7 +353,7 @@ async def test_a_tool_that_never_ends_and_one_that_was_left_behind_end_with_thei
         await eventually(lambda: running(system, "sleep(7155") and running(system, "sleep(7156"), 20)
         failed = await system.answer(conversation, identity)
 
-        assert full_text(failed).startswith("This turn reached its limit of 0.15 min, so I stopped.")
+        assert full_text(failed).startswith("This turn reached its limit of 0.4 min, so I stopped.")
         assert not running(system, "sleep(7155")
         assert not running(system, "sleep(7156")
         await goes_on(system, conversation, failed)
