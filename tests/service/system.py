@@ -231,6 +231,11 @@ class System:
         message = self.slack.message(conversation.channel, identity.partition("-")[0])
         return {reaction["name"] for reaction in message.get("reactions", [])}
 
+    def told(self, user: str, channel: str, words: str) -> list[str]:
+        """What the bot told somebody alone in a channel, where it has these words."""
+        whispers = (each for each in self.slack.whispers(user) if each["channel"] == channel)
+        return [each["text"] for each in whispers if words in each["text"]]
+
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:
         async with (
             aiohttp.ClientSession() as session,

@@ -302,7 +302,7 @@ class Planted(System):
             yield str(path), path.read_bytes()
         for name in ("journal", "slack"):
             for path in (self.directory / name).rglob("*"):
-                if path.is_file():
+                if path.is_file() and path != self.directory / "slack/door":  # where the page's key is kept
                     data = path.read_bytes()
                     yield str(path), gzip.decompress(data) if path.suffix == ".gz" else data
         repository = self.github.repository_path(REPOSITORY)

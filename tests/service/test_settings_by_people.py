@@ -142,8 +142,8 @@ async def test_two_people_at_once_are_both_kept_and_the_second_is_told(system: S
     assert first
     assert {first.budget_usd, choice.budget_usd} == {30.0, 20.0}
     second = choice.chosen_by
-    await eventually(lambda: any("budget for a month" in w["text"] for w in system.slack.whispers(second)))
-    [told] = [w["text"] for w in system.slack.whispers(second) if w["channel"] == channel]
+    await eventually(lambda: system.told(second, channel, "budget for a month"))
+    [told] = system.told(second, channel, "")
     assert "that holds, too" in told
     assert "yours holds now" in told
     view = await opened(system, channel)
@@ -158,7 +158,7 @@ async def test_a_form_that_is_submitted_twice_changes_nothing_the_second_time(sy
     for _ in range(2):
         assert not await system.slack.submit(system.slack.person, view, values)
     assert (await choices.newest(system.journal, "channel", f"{system.slack.team}-{channel}"))[0] == 1
-    await eventually(lambda: any("nothing changed" in w["text"] for w in system.slack.whispers(system.slack.person)))
+    await eventually(lambda: system.told(system.slack.person, channel, "nothing changed"))
 
 
 async def test_a_guest_neither_sees_nor_changes_settings(system: System) -> None:

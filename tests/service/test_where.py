@@ -82,7 +82,7 @@ async def test_of_several_somebody_picks_one_and_of_two_at_once_one_holds(system
     assert f"<@{system.slack.person}>" in message["text"]
     press = system.slack.press
     await press("U0GUEST0001", conversation.channel, message["ts"], PICK, value=TOOLS)
-    await eventually(lambda: any("Only people who may" in w["text"] for w in system.slack.whispers("U0GUEST0001")))
+    await eventually(lambda: system.told("U0GUEST0001", conversation.channel, "Only people who may"))
     await asyncio.gather(
         press("U0BOB", conversation.channel, message["ts"], PICK, value=TOOLS),
         press(system.slack.person, conversation.channel, message["ts"], PICK, value=PRODUCT),
@@ -90,8 +90,8 @@ async def test_of_several_somebody_picks_one_and_of_two_at_once_one_holds(system
     turn = await system.answer(conversation, identity)
     assert turn.repository in (PRODUCT, TOOLS)
     first, second = ("U0BOB", system.slack.person) if turn.repository == TOOLS else (system.slack.person, "U0BOB")
-    await eventually(lambda: any("had already chosen" in w["text"] for w in system.slack.whispers(second)))
-    assert not any("had already chosen" in w["text"] for w in system.slack.whispers(first))
+    await eventually(lambda: system.told(second, conversation.channel, "had already chosen"))
+    assert not system.told(first, conversation.channel, "had already chosen")
     await eventually(lambda: not menu(system, conversation))
     await system.slack.press_shown("U0BOB", conversation.channel, message, PICK, value=TOOLS)  # too late
     again = await system.ask(QUESTION, thread=conversation, mention=False)
@@ -120,7 +120,7 @@ async def test_a_name_in_words_is_as_good_as_the_menu(system: System) -> None:
     assert turn.repository == TOOLS
     await eventually(lambda: not menu(system, conversation))
     await system.slack.press_shown("U0BOB", conversation.channel, message, PICK, value=PRODUCT)
-    await eventually(lambda: any("had already chosen" in w["text"] for w in system.slack.whispers("U0BOB")))
+    await eventually(lambda: system.told("U0BOB", conversation.channel, "had already chosen"))
 
 
 async def test_a_message_that_says_where_is_not_asked_and_keeps_within_the_channels_list(system: System) -> None:

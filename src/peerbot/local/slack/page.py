@@ -8,6 +8,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -20,7 +21,6 @@ from peerbot.local.slack.changes import Change, Changes
 from peerbot.local.slack.files import Files
 from peerbot.local.slack.openid import OpenId
 from peerbot.local.slack.shapes import Object
-from peerbot.local.slack.store import Store
 from peerbot.local.slack.world import NotOk, World
 from peerbot.logs import logger
 from peerbot.web.assets import FILES, PAGE_HEADERS, Assets, guarded
@@ -45,7 +45,9 @@ class Page:
     sets them.
     """
 
-    def __init__(self, slack: "LocalSlack", world: World, files: Files, changes: Changes, store: Store) -> None:
+    def __init__(
+        self, slack: "LocalSlack", world: World, files: Files, changes: Changes, directory: Path | None
+    ) -> None:
         self.about: Object = {}
         self.hood: Callable[[str, str], Awaitable[Object]] | None = None
         self.troubles: dict[str, Callable[[], Awaitable[str]]] = {}
@@ -58,10 +60,7 @@ class Page:
         self._boot = secrets.token_hex(4)
         self._closing = False
         self._assets: Assets | None = None
-        kept = store.all("page").get("key", {}).get("key")
-        self._key = Key(str(kept or ""))
-        if not kept:
-            store.put("page", "key", {"key": self._key.secret})
+        self._key = Key.kept_in(directory / "door") if directory else Key()
         self.openid = OpenId(world, self._key, self._shell)
         self._guard = guarded({"127.0.0.1", "localhost"})
 

@@ -56,7 +56,7 @@ class LocalSlack:
         self._files.may_read = self._api.may_read_files
         self.client = Client(self._world, self._sockets, self.views, self.send_event)
         self._door = Door(self)
-        self.page = Page(self, self._world, self._files, self._changes, self._store)
+        self.page = Page(self, self._world, self._files, self._changes, directory)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
