@@ -19,6 +19,7 @@ from peerbot.errors import SettingsError
 from peerbot.journal import choices
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
+from peerbot.local import ports
 from peerbot.local.github import LocalGitHub
 from peerbot.local.github.imports import Copy
 from peerbot.local.model import DemoModel
@@ -125,13 +126,12 @@ class World:
             "github_organization": self.github.organization,
             "peerbot_store": (self.directory / "journal").as_uri(),
             "peerbot_data_dir": self.directory,
-            "port": 0,
+            "port": ports.free("127.0.0.1", self.directory / "port"),
             "gateway_port": 0,
         }
         if pages_installed():
-            # Port 0 is any free one: the dispatcher puts the one that it got into its links.
             values |= {
-                "peerbot_public_url": "http://127.0.0.1:0",
+                "peerbot_public_url": f"http://127.0.0.1:{values['port']}",
                 "slack_client_id": self.slack.page.openid.client_id,
                 "slack_client_secret": self.slack.page.openid.client_secret,
             }
