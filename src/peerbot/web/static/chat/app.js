@@ -206,7 +206,7 @@ function Thread() {
   const here = channel.value;
   const close = () => state.go(id);
   return html`<section class="thread" aria-label="Thread" onKeyDown=${(/** @type {KeyboardEvent} */ event) =>
-    event.key === "Escape" && close()}>
+    event.key === "Escape" && !document.querySelector(":popover-open") && close()}>
     <header class="top"><h2>Thread</h2><span class="dim small">${
     here && (here.kind === "im" ? state.channelName(here) : `#${here.name}`)
   }</span>

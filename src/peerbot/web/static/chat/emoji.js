@@ -29,3 +29,17 @@ export function Emoji({ name }) {
     ? html`<span role="img" aria-label=${name.replaceAll("_", " ")} title=${`:${name}:`}>${found}</span>`
     : html`<span>:${name}:</span>`;
 }
+
+/**
+ * The names in which these words are, the best first.
+ * @param {string} asked
+ * @returns {string[]}
+ */
+export function namesWith(asked) {
+  const words = asked.trim().toLowerCase().replaceAll(":", "").split(/[\s_]+/);
+  const found = Object.keys(table.value).filter((name) => words.every((word) => name.includes(word)));
+  const whole = words.join("_");
+  /** @param {string} name */
+  const rank = (name) => (name === whole ? 0 : name.startsWith(whole) ? 1 : 2);
+  return found.sort((a, b) => rank(a) - rank(b));
+}
