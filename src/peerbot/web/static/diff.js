@@ -163,6 +163,7 @@ function colour(hunk, coloured) {
   const after = rows.filter((row, n) => (beside ? n % 2 === 1 : !row.matches(".removed")));
   for (const side of [before, after]) {
     const whole = side.filter((row) => !row.matches(".empty"));
+    if (!whole.length) continue;
     const lines = whole.map((row) => row.textContent || " ");
     coloured(lines.map((line) => line.slice(1)))?.forEach((line, n) => whole[n].replaceChildren(lines[n][0], line));
   }

@@ -10,7 +10,13 @@ fetch(new URL("../vendor/emoji.json", import.meta.url))
   .catch(() => {});
 
 /** The signs that one puts on a message most often. */
-export const USUAL = ["+1", "eyes", "white_check_mark", "tada", "heart", "question", "x", "octagonal_sign"];
+export const USUAL = [
+  ...["+1", "eyes", "white_check_mark", "tada", "heart", "question", "x", "octagonal_sign"],
+  ...["-1", "raised_hands", "clap", "pray", "wave", "muscle", "ok_hand", "point_up"],
+  ...["smile", "joy", "thinking_face", "sweat_smile", "open_mouth", "cry", "sunglasses", "smiling_imp"],
+  ...["rocket", "fire", "sparkles", "bulb", "bug", "warning", "construction", "hourglass"],
+  ...["100", "star", "coffee", "birthday", "robot_face", "unicorn_face", "see_no_evil", "mag"],
+];
 
 /**
  * @param {string} name without colons; with a skin tone perhaps

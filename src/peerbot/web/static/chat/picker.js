@@ -13,7 +13,7 @@ export function Picker({ put }) {
   const field = useRef(/** @type {HTMLInputElement | null} */ (null));
   useEffect(() => field.current?.focus(), []);
   const names = namesWith(asked);
-  const shown = asked.trim() ? names.slice(0, MOST_SHOWN) : [...new Set([...USUAL, ...names])].slice(0, MOST_SHOWN);
+  const shown = asked.trim() ? names.slice(0, MOST_SHOWN) : USUAL.filter(character);
   const left = names.length - shown.length;
   /** @param {KeyboardEvent} event */
   const press = (event) => {
@@ -31,7 +31,7 @@ export function Picker({ put }) {
   };
   return html`
     <div class="picker" onKeyDown=${press}>
-      <input class="field" ref=${field} type="search" aria-label="Find a sign" placeholder="Find a sign: heart, rocket …"
+      <input class="field" ref=${field} type="text" aria-label="Find a sign" placeholder="Find a sign: heart, rocket …"
         autocomplete="off" value=${asked} onInput=${(/** @type {any} */ event) =>
           setAsked(event.currentTarget.value)} />
       <div class="picker-signs" tabindex="-1" role="group" aria-label="Signs">${shown.map((name) =>
