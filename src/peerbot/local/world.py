@@ -31,6 +31,8 @@ from peerbot.web.assets import pages_installed
 
 CARD_SECONDS = 0.3
 """How often a card may change. The local Slack has no rate budget, so this is faster than in a real workspace."""
+PULL_SECONDS = 2.0
+"""How often PeerBot looks at a pull request: the local GitHub has no rate budget either."""
 
 
 class World:
@@ -124,6 +126,7 @@ class World:
             "github_token": self.github.token,
             "github_api_url": self.github.api_url,
             "github_organization": self.github.organization,
+            "peerbot_pull_request_seconds": PULL_SECONDS,
             "peerbot_store": (self.directory / "journal").as_uri(),
             "peerbot_data_dir": self.directory,
             "port": ports.free("127.0.0.1", self.directory / "port"),
