@@ -176,9 +176,8 @@ async def test_stop_ends_the_work_and_a_page_that_is_loaded_again_goes_on(browse
         )
 
 
-async def test_a_file_goes_to_the_agent_and_can_be_opened(browser: Browser, world: World, tmp_path: Path) -> None:
+async def test_a_file_that_is_dropped_goes_to_the_agent_and_can_be_opened(browser: Browser, world: World) -> None:
     name = "a <b>bold</b> name.txt"
-    (tmp_path / "note.txt").write_text("The door is green.\n")
     async with visiting(browser, world.slack.page.address) as page:
         await page.get_by_role("button", name="general").click()
         area = page.get_by_role("textbox", name=re.compile("^Message"))
@@ -188,14 +187,15 @@ async def test_a_file_goes_to_the_agent_and_can_be_opened(browser: Browser, worl
         )
         await area.dispatch_event("drop", {"dataTransfer": dropped})
         await expect(page.locator(".chosen-files").get_by_text(name)).to_be_visible()
-        await area.fill("@peerbot what is in the file?")
+        await area.fill("@peerbot run `cat ~/shared-files/*/*`")
         await page.keyboard.press("Enter")
         link = thread(page).get_by_role("link", name=name)
         await expect(link).to_be_visible()
         got = await page.request.get(world.slack.url.rstrip("/") + str(await link.get_attribute("href")))
         assert await got.body() == b"The door is green.\n"
         assert "attachment" in got.headers["content-disposition"]
-        await expect(thread(page).get_by_text("The door is green.")).to_be_visible(timeout=ANSWER)
+        answer = thread(page).get_by_role("article").filter(has_text="The command ran")
+        await expect(answer.get_by_text("The door is green.")).to_be_visible(timeout=ANSWER)
 
 
 async def test_a_guest_is_refused_with_a_sentence_and_others_see_their_own(browser: Browser, world: World) -> None:
@@ -247,12 +247,14 @@ async def _puts_a_sign(page: Page, line: Locator) -> None:
     await tab_to(page, sign)
     await page.keyboard.press("Enter")
     picker = line.get_by_role("dialog", name="Put a sign on it")
-    await expect(picker.get_by_role("textbox", name="Find a sign")).to_be_focused()
+    field = picker.get_by_role("textbox", name="Find a sign")
+    await expect(field).to_be_focused()
     assert await stumbles(page) == []
     await page.keyboard.press("Escape")
     await expect(picker).to_be_hidden()
     await expect(sign).to_be_focused()
     await page.keyboard.press("Enter")
+    await expect(field).to_be_focused()
     await page.keyboard.type("rock")
     await page.keyboard.press("ArrowDown")
     await expect(picker.get_by_role("button", name="rock", exact=True)).to_be_focused()

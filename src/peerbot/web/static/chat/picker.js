@@ -43,7 +43,7 @@ export function Picker({ put }) {
       <p class="dim small" role="status">${shown.length === 0
         ? "No sign has this in its name."
         : left > 0
-        ? `${number(left)} more: type more of a name.`
+        ? `${number(left)} more: type ${asked.trim() ? "more of" : ""} a name.`
         : ""}</p>
     </div>
   `;
