@@ -99,6 +99,7 @@ async def _merge(pull: Page, world: World) -> None:
     """Look at a pull request on the local GitHub's pages, and merge it there."""
     await expect(pull.get_by_text("No conflicts with main.")).to_be_visible()
     assert "key=" not in pull.url
+    await expect(pull.get_by_text("Ada Lovelace asked in this thread")).to_be_visible()
     await expect(pull.get_by_text("What PeerBot writes")).to_have_count(0)
     await pull.get_by_role("link", name=re.compile("^Files \\d")).click()
     await expect(pull.get_by_role("group", name=re.compile(r"Lines of .*\.py")).first).to_contain_text("+")
