@@ -27,6 +27,6 @@ def free(host: str, remembered: Path) -> int:
 
 def _kept(host: str, remembered: Path | None) -> socket.socket | None:
     if remembered and remembered.exists():
-        with contextlib.suppress(OSError, ValueError, OverflowError):
+        with contextlib.suppress(OSError, ValueError):
             return socket.create_server((host, int(remembered.read_text())))
     return None
