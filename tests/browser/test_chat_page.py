@@ -108,6 +108,7 @@ async def _merge(pull: Page, world: World) -> None:
     await pull.get_by_role("button", name="Merge", exact=True).click()
     await expect(pull.get_by_text("Merged into main.")).to_be_visible()
     await expect(pull.get_by_role("status").filter(has_text="Merged")).to_be_focused()
+    await expect(pull.get_by_text(re.compile(r"brought 1 commit of \S+ into main, "))).to_be_visible()
     assert await stumbles(pull) == []
     full_name = "/".join(pull.url.split("/")[3:5])
     (merged,) = await world.github.pull_requests(full_name)
