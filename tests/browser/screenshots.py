@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from browsing import PHONE, Theme, chromium, visiting
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from peerbot.local.chat import serve_page
 from peerbot.local.world import World
@@ -18,6 +18,7 @@ from peerbot.local.world import World
 PICTURES = Path(__file__).parents[2] / "docs/pictures"
 ANSWER = 120_000.0  # milliseconds
 SIZE = (1280, 760)
+OTHERS = ("asked another host: http://127.0.0.1:", "401")  # the pages of GitHub and of sessions, and how one signs in
 
 
 async def main() -> None:
@@ -29,10 +30,11 @@ async def main() -> None:
         await _first_conversation(browser, world)
         await _question(browser, world)
         await _home(browser, world)
+        await _live_session(browser, world)
 
 
 async def _first_conversation(browser: Browser, world: World) -> None:
-    async with visiting(browser, world.slack.page.address, size=SIZE) as page:
+    async with visiting(browser, world.slack.page.address, size=SIZE, expected=OTHERS) as page:
         await expect(page.get_by_role("heading", name=re.compile("Ask PeerBot"))).to_be_visible()
         await _taken(page, "first-run")
         await page.get_by_role("button", name="Write a script").click()
@@ -42,7 +44,14 @@ async def _first_conversation(browser: Browser, world: World) -> None:
         await expect(thread.get_by_role("link", name=re.compile("Pull request #"))).to_be_visible(timeout=ANSWER)
         await expect(thread.get_by_text(re.compile("^Worked for"))).to_be_visible(timeout=ANSWER)
         await expect(thread.locator(".working")).to_have_count(0, timeout=ANSWER)
+        await expect(thread.get_by_text("🟢 open")).to_be_visible(timeout=ANSWER)
         await _taken(page, "finished")
+        pull = await _opened(page, thread.get_by_role("link", name=re.compile("Pull request #")))
+        await expect(pull.get_by_text("No conflicts with main.")).to_be_visible()
+        await pull.get_by_role("link", name=re.compile("^Files \\d")).click()
+        await expect(pull.locator(".hljs-keyword").first).to_be_visible()
+        await _taken(pull, "pull-request")
+        await _signed_in(await _opened(page, thread.get_by_role("link", name="View session").last), "session-finished")
         address = page.url
         await page.keyboard.press("Alt+u")
         await expect(page.get_by_text("in Slack, with its receipt")).to_be_visible()
@@ -62,6 +71,35 @@ async def _question(browser: Browser, world: World) -> None:
         thread = page.get_by_role("region", name="Thread")
         await expect(thread.get_by_role("button", name=re.compile("Red")).first).to_be_visible(timeout=ANSWER)
         await _taken(page, "needs-you")
+
+
+async def _live_session(browser: Browser, world: World) -> None:
+    async with visiting(browser, world.slack.page.address, size=SIZE, expected=OTHERS) as page:
+        await page.get_by_role("button", name="founders").click()
+        await page.get_by_role("textbox", name=re.compile("^Message")).fill("@peerbot take 60 seconds")
+        await page.keyboard.press("Enter")
+        thread = page.get_by_role("region", name="Thread")
+        await expect(thread.locator(".task.complete").nth(2)).to_be_visible(timeout=ANSWER)
+        await _signed_in(await _opened(page, thread.get_by_role("link", name="View session")), "session-live")
+        await thread.locator(".working").get_by_role("button", name="Stop").click()
+        await expect(thread.locator(".working")).to_have_count(0, timeout=ANSWER)
+
+
+async def _opened(page: Page, link: Locator) -> Page:
+    async with page.context.expect_page() as opened:
+        await link.click()
+    return await opened.value
+
+
+async def _signed_in(session: Page, name: str) -> None:
+    """Take a picture of a session's page, once the person has said who they are."""
+    step, sign_in = session.locator(".step").first, session.get_by_role("link", name="Sign in with Slack")
+    await expect(step.or_(sign_in).first).to_be_visible()
+    if await sign_in.is_visible():
+        await sign_in.click()
+        await session.get_by_role("button", name="Ada Lovelace").click()
+    await expect(step).to_be_visible()
+    await _taken(session, name)
 
 
 async def _home(browser: Browser, world: World) -> None:

@@ -1,18 +1,18 @@
 """What the chat page draws of messages and views, whatever is written in them, and how it answers strangers."""
 
 import asyncio
-import inspect
-import json
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from browsing import PHONE, Theme, chromium, stumbles, visiting
+from browsing import PHONE, chromium, stumbles, visiting
 from playwright.async_api import Browser, expect
+from specimens import MESSAGES, MODAL, text
 
 from peerbot.local.slack import LocalSlack
 from peerbot.local.slack.files import FilePart
@@ -21,71 +21,6 @@ from peerbot.local.slack.shapes import BOT_USER, DIRECT, GENERAL, PERSON
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
-
-
-def text(words: str, kind: str = "plain_text") -> dict[str, Any]:
-    return {"type": kind, "text": words}
-
-
-def rich(*elements: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": list(elements)}]}
-
-
-MARKDOWN = "# Title\n\n| a | b |\n|--|--|\n| one | two |\n\n```python\nprint(1)\n```\n- [x] done"
-OPTIONS = [{"text": text(f"Option {n}"), "value": f"o{n}", "description": text(f"About {n}")} for n in (1, 2)]
-BUTTON = {"type": "button", "text": text("Press :tada:"), "action_id": "press", "value": "p"}
-SPECIMENS: list[tuple[list[dict[str, Any]], list[str]]] = [
-    ([{"type": "header", "text": text("A headline")}, {"type": "divider"}], ["A headline"]),
-    (
-        [{"type": "section", "text": text("*bold* _it_ ~gone~ `code` <https://example.com|a link> <@U0ADA000001> "
-         "<#C0GENERAL01> &lt;b&gt; :tada:\n> quoted\n```let x = 1```", "mrkdwn"), "accessory": BUTTON}],
-        ["bold it gone code a link @ada #general <b> 🎉", "quoted", "let x = 1", "Press 🎉"],
-    ),
-    ([{"type": "section", "fields": [text("One", "mrkdwn"), text("Two", "mrkdwn")]}], ["One", "Two"]),
-    ([{"type": "context", "elements": [text("small print", "mrkdwn"), text("plain")]}], ["small print", "plain"]),
-    (
-        [{"type": "actions", "elements": [
-            BUTTON | {"style": "primary", "action_id": "a1"},
-            BUTTON | {"style": "danger", "action_id": "a2", "text": text("Remove")},
-            BUTTON | {"action_id": "a3", "url": "https://example.com/x", "text": text("Open it")},
-            {"type": "static_select", "action_id": "a4", "options": OPTIONS, "placeholder": text("Which one")},
-            {"type": "overflow", "action_id": "a5", "options": OPTIONS},
-            {"type": "radio_buttons", "action_id": "a6", "options": OPTIONS},
-            {"type": "checkboxes", "action_id": "a7", "options": OPTIONS},
-        ]}],
-        ["Press 🎉", "Remove", "Open it", "Which one", "Option 1", "About 2", "⋯"],
-    ),
-    (
-        [{"type": "context_actions", "elements": [{"type": "feedback_buttons", "action_id": "f",
-          "positive_button": {"text": text(":+1:"), "value": "y", "accessibility_label": "Good"},
-          "negative_button": {"text": text(":-1:"), "value": "n", "accessibility_label": "Bad"}}]}],
-        ["👍", "👎"],
-    ),
-    (
-        [{"type": "markdown", "text": MARKDOWN}],
-        ["Title", "one", "two", "print(1)", "☑ done"],
-    ),
-    (
-        [{"type": "plan", "title": "The plan", "tasks": [
-            {"type": "task_card", "task_id": str(n), "title": f"Task {state}", "status": state,
-             "details": rich({"type": "text", "text": f"about {state}"})}
-            for n, state in enumerate(("pending", "in_progress", "complete", "error"))]}],
-        ["The plan", "1 of 4", "Task pending, to do", "Task in_progress, at work", "Task complete, done",
-         "Task error, failed", "about error"],
-    ),
-    (
-        [{"type": "rich_text", "elements": [
-            {"type": "rich_text_section", "elements": [
-                {"type": "text", "text": "plain "}, {"type": "text", "text": "bold", "style": {"bold": True}},
-                {"type": "link", "url": "https://example.com", "text": "link"}, {"type": "user", "user_id": PERSON},
-                {"type": "channel", "channel_id": GENERAL}, {"type": "emoji", "name": "tada"}]},
-            {"type": "rich_text_list", "style": "ordered",
-             "elements": [{"type": "rich_text_section", "elements": [{"type": "text", "text": "an item"}]}]},
-            {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": "fixed"}]},
-            {"type": "rich_text_quote", "elements": [{"type": "text", "text": "said"}]}]}],
-        ["plain boldlink@ada#general🎉", "an item", "fixed", "said"],
-    ),
-]  # fmt: skip
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -117,45 +52,44 @@ def seen(words: str) -> str:
     return re.sub(r"\s+", " ", words)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-async def test_every_block_and_element_is_drawn(browser: Browser, slack: LocalSlack, theme: Theme) -> None:
-    for blocks, _ in SPECIMENS:
+async def test_every_block_and_element_is_drawn(browser: Browser, slack: LocalSlack) -> None:
+    for blocks, _ in MESSAGES:
         await api(slack, "chat.postMessage", channel=GENERAL, text="words", blocks=blocks)
     slack._world.post(GENERAL, BOT_USER, "words", blocks=[{"type": "carousel", "block_id": "x"}])
-    async with visiting(browser, slack.page.address, theme=theme) as page:
+    async with visiting(browser, slack.page.address) as page:
         await expect(page.get_by_role("button", name="Press tada").first).to_be_visible()
         articles = page.get_by_role("article")
-        for n, (_, shown) in enumerate(SPECIMENS):
-            found = seen(await articles.nth(n).text_content() or "")
+        for n, (_, shown) in enumerate(MESSAGES):
+            found, at = seen(await articles.nth(n).text_content() or ""), 0
             for words in shown:
-                assert words in found, (words, found)
+                at = found.find(words, at)
+                assert at >= 0, (words, found)
+                at += len(words)
         await expect(page.get_by_text("This page can't draw “carousel”.")).to_be_visible()
         await expect(page.get_by_role("link", name="Open it")).to_have_attribute("href", "https://example.com/x")
-        await expect(page.get_by_role("button", name="Good")).to_be_visible()
+        for name in ("Good", "Bad", "Take away"):
+            await expect(page.get_by_role("button", name=name)).to_be_visible()
+        await expect(page.get_by_label("Which one")).to_have_value("o2")
+        await expect(page.get_by_role("radio", checked=True)).to_have_count(1)
+        await expect(page.get_by_role("checkbox", checked=True)).to_have_count(2)
         assert await page.locator(".hljs-built_in, .hljs-keyword").count() >= 1
         assert await stumbles(page) == []
 
 
 async def test_a_modal_has_every_input_and_shows_the_apps_errors(browser: Browser, slack: LocalSlack) -> None:
-    def field(name: str, **element: Any) -> dict[str, Any]:
-        return {"type": "input", "block_id": name, "label": text(f"Field {name}"), "optional": True, "element": element}
-
-    blocks = [
-        {"type": "section", "text": text("Before the fields", "mrkdwn")},
-        field("a", type="plain_text_input", action_id="a", initial_value="there"),
-        field("b", type="plain_text_input", action_id="b", multiline=True, placeholder=text("Say more")),
-        field("c", type="number_input", action_id="c", is_decimal_allowed=True),
-        field("d", type="static_select", action_id="d", options=OPTIONS),
-        field("e", type="checkboxes", action_id="e", options=OPTIONS),
-        field("f", type="multi_users_select", action_id="f"),
-    ]
-    view = {"type": "modal", "title": text("A form"), "submit": text("Send it"), "close": text("No"), "blocks": blocks}
     async with visiting(browser, slack.page.address, theme="dark", size=PHONE, expected=("400",)) as page:
-        await api(slack, "views.open", trigger_id=slack.views.trigger(PERSON), view=view)
+        await api(slack, "views.open", trigger_id=slack.views.trigger(PERSON), view=MODAL)
         form = page.get_by_role("dialog", name="A form")
         await expect(form.get_by_label(re.compile("Field a"))).to_have_value("there")
-        for words in ("Before the fields", "Field b", "Field c", "Field d", "Option 1", "About 2", "Ada Lovelace"):
-            assert words in seen(await form.text_content() or ""), words
+        await expect(form.get_by_label(re.compile("Field c"))).to_have_value("7")
+        await expect(form.get_by_label(re.compile("Field d"))).to_have_value("o1")
+        await expect(form.get_by_placeholder("Say more")).to_be_visible()
+        found, at = seen(await form.text_content() or ""), 0
+        for words in ("Before the fields", "Field a", "Hint a", "Field b", "Field c", "Field d", "Option 2", "Field e",
+                      "Option 1", "About 1", "Field f", "Ada Lovelace", "No", "Send it"):  # fmt: skip
+            at = found.find(words, at)
+            assert at >= 0, (words, found)
+        await expect(form.get_by_role("checkbox", name="Ada Lovelace")).to_be_checked()
         assert await stumbles(page) == []
         await form.get_by_role("button", name="Send it").click()
         await expect(form.get_by_text("The app is not connected")).to_be_visible()
@@ -168,7 +102,7 @@ async def test_nothing_that_is_written_does_harm(browser: Browser, slack: LocalS
     slack.add_user("U0EVIL00001", EVIL)
     slack.add_channel(GENERAL, "general", members=[PERSON, BOT_USER, "U0EVIL00001"])
     await slack.say("U0EVIL00001", GENERAL, f"{EVIL} <javascript:window.pwned=1|go> <https://x|{EVIL}>")
-    await slack.say(PERSON, GENERAL, "a" * 39_000 + " the end")
+    await slack.say(PERSON, GENERAL, "a" * 39_992 + " the end")
     await slack.say(PERSON, GENERAL, "\u202eright to left \u05e9\u05dc\u05d5\u05dd\u202c and back")
     slack.share_files(PERSON, GENERAL, "", [FilePart(name, b"<script>window.pwned=1</script>")])
     fifty = [{"type": "section", "text": text(f"{n} {EVIL}", "mrkdwn")} for n in range(50)]
@@ -238,9 +172,35 @@ async def test_many_messages_come_as_one_scrolls_up(browser: Browser, slack: Loc
         await expect(page.get_by_role("article")).to_have_count(120)
 
 
-async def test_specimens_are_of_everything_that_slack_takes() -> None:
-    """The kinds that the local Slack takes from the app are the kinds that are looked at here."""
-    from peerbot.local.slack import blocks
+async def test_two_tabs_show_the_same_and_what_one_does_is_seen_in_the_other(
+    browser: Browser, slack: LocalSlack
+) -> None:
+    async with visiting(browser, slack.page.address) as one:
+        two = await one.context.new_page()
+        await two.goto(slack.url)
+        for page, words in ((one, "from the first"), (two, "from the second")):
+            await page.get_by_role("textbox", name=re.compile("^Message")).fill(words)
+            await page.keyboard.press("Enter")
+            for seen_in in (one, two):
+                await expect(seen_in.get_by_role("article").filter(has_text=words)).to_have_count(1)
+        await api(slack, "views.open", trigger_id=slack.views.trigger(PERSON), view=MODAL)
+        await one.get_by_role("dialog", name="A form").get_by_role("button", name="No").click()
+        await expect(two.get_by_role("dialog", name="A form")).to_have_count(0)
+        await two.get_by_label("You write as").select_option(PERSON)
+        await expect(one.get_by_label("You write as")).to_have_value(PERSON)
 
-    kinds = set(re.findall(r"type: Literal\[\"(\w+)\"\]", inspect.getsource(blocks)))
-    assert kinds <= set(re.findall(r'"type": "(\w+)"', json.dumps(SPECIMENS))) | {"url"}
+
+@pytest.mark.parametrize(("off", "shown"), [(-3, "Last just now"), (3, "Last 3 days ago")])
+async def test_a_clock_that_is_off_shows_odd_times_and_does_no_other_harm(
+    browser: Browser, slack: LocalSlack, off: int, shown: str
+) -> None:
+    top = await slack.say(PERSON, GENERAL, "first")
+    await slack.say(PERSON, GENERAL, "a reply", thread_ts=top)
+    async with visiting(browser, slack.page.address) as page:
+        await page.clock.install(time=datetime.now(UTC) + timedelta(days=off))
+        await page.reload()
+        await expect(page.get_by_text(shown)).to_be_visible()
+        await page.get_by_role("textbox", name=re.compile("^Message")).fill("second")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("article").last).to_contain_text("second")
+        assert "first" in (await page.get_by_role("article").first.text_content() or "")

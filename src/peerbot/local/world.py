@@ -19,6 +19,7 @@ from peerbot.errors import SettingsError
 from peerbot.journal import choices
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
+from peerbot.local import ports
 from peerbot.local.github import LocalGitHub
 from peerbot.local.github.imports import Copy
 from peerbot.local.model import DemoModel
@@ -30,6 +31,8 @@ from peerbot.web.assets import pages_installed
 
 CARD_SECONDS = 0.3
 """How often a card may change. The local Slack has no rate budget, so this is faster than in a real workspace."""
+PULL_SECONDS = 2.0
+"""How often PeerBot looks at a pull request: the local GitHub has no rate budget either."""
 
 
 class World:
@@ -123,15 +126,15 @@ class World:
             "github_token": self.github.token,
             "github_api_url": self.github.api_url,
             "github_organization": self.github.organization,
+            "peerbot_pull_request_seconds": PULL_SECONDS,
             "peerbot_store": (self.directory / "journal").as_uri(),
             "peerbot_data_dir": self.directory,
-            "port": 0,
+            "port": ports.free("127.0.0.1", self.directory / "port"),
             "gateway_port": 0,
         }
         if pages_installed():
-            # Port 0 is any free one: the dispatcher puts the one that it got into its links.
             values |= {
-                "peerbot_public_url": "http://127.0.0.1:0",
+                "peerbot_public_url": f"http://127.0.0.1:{values['port']}",
                 "slack_client_id": self.slack.page.openid.client_id,
                 "slack_client_secret": self.slack.page.openid.client_secret,
             }

@@ -220,7 +220,7 @@ class Turns:
             body=pull_request_body(
                 request=request,
                 answer=turn_words(result.text, result.notes),
-                requester=first.user if first else "",
+                requester=await self._inbox.name(first.user) if first else "",
                 thread_url=await self._poster.permalink(conversation.channel, conversation.thread_ts),
                 run=conversation.job_name(run.n),
             ),

@@ -7,11 +7,9 @@ PeerBot's production client and git itself talk to it as they do to GitHub (deci
 import asyncio
 import base64
 import binascii
-import contextlib
 import hmac
 import json
 import secrets
-import socket
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -22,6 +20,7 @@ from aiohttp import web
 
 from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.errors import Refused
+from peerbot.local import ports
 from peerbot.local.github import checks, imports, manage, pulls
 from peerbot.local.github.faults import Call, Fault, Faults
 from peerbot.local.github.git import UNHEARD, Git, Rules
@@ -90,7 +89,7 @@ class LocalGitHub:
         directory = self._directory or Path(self._temporary.name if self._temporary else "")
         git = Git.prepare(directory / "git")
         self._state = State(directory / "repositories", git, login=self.login)
-        listening = _listen(self._host, self._port, directory / "port")
+        listening = ports.listening(self._host, self._port, directory / "port")
         self.url = f"http://{self._host}:{listening.getsockname()[1]}"
         self.token = secrets.token_urlsafe(24)
         shapes = Shapes(self.url, self.login, self.organization)
@@ -289,16 +288,6 @@ def _told(fault: Fault, *, rest: bool) -> web.Response:
 def _challenge() -> web.Response:
     headers = {"WWW-Authenticate": 'Basic realm="GitHub"'}
     return web.Response(status=401, text="Invalid username or token.\n", headers=headers)
-
-
-def _listen(host: str, port: int, remembered: Path) -> socket.socket:
-    """Open `port`. For 0, open the port that this directory had before, so that links in old messages still work."""
-    if port == 0 and remembered.exists():
-        with contextlib.suppress(OSError, ValueError):
-            return socket.create_server((host, int(remembered.read_text())))
-    listening = socket.create_server((host, port))
-    remembered.write_text(str(listening.getsockname()[1]))
-    return listening
 
 
 def _document(body: Any) -> Any:

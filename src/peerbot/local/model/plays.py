@@ -101,8 +101,9 @@ class AnswerQuestion:
         yield from plan.finish()
         expect(read, f"I could not read `{path}`:")
         text = without_line_numbers(read.text)
+        count = "There is one file" if len(files) == 1 else f"There are {len(files)} files"
         return (
-            f"There are {len(files)} files here. I read `{path}`, which begins:\n\n"
+            f"{count} here. I read `{path}`, which begins:\n\n"
             f"{fenced(text, most=_EXCERPT_CHARACTERS)}\n\n"
             "I changed nothing. Claude could tell you what this means; I can only quote it."
         )

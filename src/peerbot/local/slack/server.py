@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from aiohttp import web
 
 from peerbot.errors import PeerBotError, Unavailable
+from peerbot.local import ports
 from peerbot.local.slack import events, interactions, shapes
 from peerbot.local.slack.changes import Change, Changes
 from peerbot.local.slack.client import Client
@@ -32,7 +33,7 @@ T = TypeVar("T")
 class LocalSlack:
     """A Slack workspace with one app in it, PeerBot, and one person, Ada.
 
-    `directory` keeps the world when the process ends, even by SIGKILL. Without a directory the world is in memory.
+    `directory` keeps the world when the process ends, even by SIGKILL, and its port. Without it the world is in memory.
     Tokens are new with each start. The caller that starts it closes it (or uses it as an async context manager).
 
     Methods that act as a person raise `NotOk` with the error that Slack would give.
@@ -46,6 +47,7 @@ class LocalSlack:
     def __init__(self, directory: Path | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.faults = Faults()
         self._host, self._port = host, port
+        self._remembered = directory / "port" if directory else None
         self._changes = Changes()
         self._store = Store(directory)
         self._sockets = SocketMode(self._store, self.faults, self._changes.touch)
@@ -74,7 +76,7 @@ class LocalSlack:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await web.SockSite(self._runner, ports.listening(self._host, self._port, self._remembered)).start()
         except OSError as error:
             await self.close()
             raise Unavailable(f"The local Slack can't listen on port {self._port}: it is taken.") from error
@@ -210,8 +212,7 @@ class LocalSlack:
         if me:
             more["subtype"] = "me_message"
         message = self._world.post(channel, user, text, thread_ts=thread_ts, **more)
-        ts: str = message["ts"]
-        return ts
+        return str(message["ts"])
 
     async def forward(
         self, user: str, origin: str, ts: str, channel: str, text: str = "", *, thread_ts: str | None = None
@@ -244,8 +245,7 @@ class LocalSlack:
     ) -> str:
         """Write a message with files and return its `ts`. `text` may be empty, and is escaped as in `say`."""
         files = [self._files.made(user, channel, part) for part in parts]
-        ts: str = self._world.post(channel, user, text, thread_ts=thread_ts, files=files)["ts"]
-        return ts
+        return str(self._world.post(channel, user, text, thread_ts=thread_ts, files=files)["ts"])
 
     def remember_files(self, user: str, channel: str, text: str, parts: Sequence[FilePart], seconds_ago: float) -> str:
         """Put a message with files into the past, as `remember` does."""

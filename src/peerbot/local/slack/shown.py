@@ -19,6 +19,7 @@ FIRST = 60
 def workspace(world: World, slack: "LocalSlack", key: Key, user: str) -> Object:
     """Everything that `user` sees when they open the workspace, but for the Home tab and modals."""
     seen = [kept for kept in world.channels.values() if kept["kind"] == "public" or user in kept["members"]]
+    seen.sort(key=lambda kept: (kept["id"] != shapes.GENERAL, kept["name"]))  # #general is where a page opens
     return {
         "me": user,
         "people": {identity: person(each) for identity, each in world.users.items()},

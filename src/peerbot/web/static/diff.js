@@ -1,12 +1,14 @@
 // Diffs as git writes them. A row is one element and a hunk one block, which the browser lays out when it comes into view:
-// 3,000 lines take a tenth of a second so, and half a second in a table. The signs are text, not colour alone.
-import { useLayoutEffect, useRef } from "./vendor/hooks.mjs";
+// 3,000 lines take a tenth of a second so, and half a second in a table. The signs are text, not colour alone. A block gets
+// the colours of its language when it is drawn for the first time.
+import { useEffect, useLayoutEffect, useRef } from "./vendor/hooks.mjs";
 import { html } from "./html.js";
+import { highlighter, wantColours } from "./markdown.js";
 import { counted } from "./text.js";
 
 /**
  * @typedef {object} Hunk
- * @property {string} range its first line, as it is
+ * @property {string} range its first line, as it is; empty: it goes on where the one before it ends
  * @property {number} oldStart
  * @property {number} newStart
  * @property {string[]} lines with their sign
@@ -103,8 +105,23 @@ export function Diff({ text, beside = false }) {
 export function DiffOfFile({ file, beside = false, children }) {
   const place = useRef(/** @type {HTMLDivElement | null} */ (null));
   useLayoutEffect(() => {
-    place.current?.replaceChildren(...file.hunks.map((hunk) => (beside ? besideHunk(hunk) : unifiedHunk(hunk))));
+    place.current?.replaceChildren(...file.hunks.flatMap(blocks).map(beside ? besideHunk : unifiedHunk));
   }, [file, beside]);
+  const colours = highlighter.value;
+  if (file.hunks.length && !colours) wantColours();
+  useEffect(() => {
+    const language = colours?.languageOf(file.newPath || file.oldPath);
+    if (!colours || !language) return;
+    const observer = new IntersectionObserver((seen) => {
+      for (const { isIntersecting, target } of seen) {
+        if (!isIntersecting) continue;
+        observer.unobserve(target);
+        colour(target, (lines) => colours.colouredLines(lines, language));
+      }
+    }, { rootMargin: "300px" });
+    for (const hunk of place.current?.children || []) observer.observe(hunk);
+    return () => observer.disconnect();
+  }, [file, beside, colours]);
   const moved = file.oldPath && file.newPath && file.oldPath !== file.newPath;
   const name = moved ? `${file.oldPath} → ${file.newPath}` : file.newPath || file.oldPath;
   const kind = !file.oldPath ? "new" : !file.newPath ? "deleted" : moved ? "moved" : "";
@@ -134,11 +151,53 @@ function row(kind, text, data = {}) {
   return element;
 }
 
+/**
+ * Colour the lines of a block: first as the old file has them one after another, then as the new one has them.
+ * @param {Element} hunk
+ * @param {(lines: string[]) => DocumentFragment[] | null} coloured
+ */
+function colour(hunk, coloured) {
+  const rows = [...hunk.querySelectorAll(".diff-row, .diff-cell")];
+  const beside = hunk.matches(".beside");
+  const before = rows.filter((row, n) => (beside ? n % 2 === 0 : !row.matches(".added")));
+  const after = rows.filter((row, n) => (beside ? n % 2 === 1 : !row.matches(".removed")));
+  for (const side of [before, after]) {
+    const whole = side.filter((row) => !row.matches(".empty"));
+    if (!whole.length) continue;
+    const lines = whole.map((row) => row.textContent || " ");
+    coloured(lines.map((line) => line.slice(1)))?.forEach((line, n) => whole[n].replaceChildren(lines[n][0], line));
+  }
+}
+
+const MOST_IN_A_BLOCK = 500;
+
+/**
+ * The blocks of a hunk: a long one is several, so that few lines are laid out and coloured at once. It is cut where
+ * nothing is changed, or in the middle of a file that is new or gone.
+ * @param {Hunk} hunk
+ * @returns {Hunk[]}
+ */
+function blocks(hunk) {
+  if (hunk.lines.length <= MOST_IN_A_BLOCK) return [hunk];
+  const one = new Set(hunk.lines.map((line) => line[0])).size === 1;
+  const made = [{ ...hunk, lines: /** @type {string[]} */ ([]) }];
+  let [before, after] = [hunk.oldStart, hunk.newStart];
+  for (const line of hunk.lines) {
+    if (made[made.length - 1].lines.length >= MOST_IN_A_BLOCK && (one || line[0] === " ")) {
+      made.push({ range: "", oldStart: before, newStart: after, lines: [] });
+    }
+    made[made.length - 1].lines.push(line);
+    if (line[0] !== "+" && line[0] !== "\\") before += 1;
+    if (line[0] !== "-" && line[0] !== "\\") after += 1;
+  }
+  return made;
+}
+
 /** @param {Hunk} hunk @param {boolean} beside */
 function block(hunk, beside) {
   const element = row(beside ? "diff-hunk beside" : "diff-hunk", "");
   element.style.containIntrinsicBlockSize = `auto ${(hunk.lines.length + 1) * 19}px`;
-  element.append(row("diff-range", hunk.range));
+  element.append(row(hunk.range ? "diff-range" : "diff-range hidden", hunk.range));
   return element;
 }
 

@@ -34,3 +34,41 @@ export function languageOf(path) {
   const ending = name.includes(".") ? name.split(".").at(-1) || "" : "";
   return core.getLanguage(ending) ? ending : "";
 }
+
+/**
+ * The lines of code, coloured: for each its nodes. Null as `colours` says. They are made without HTML, so that there is
+ * nothing to clean: what highlight.js writes is text, and `<span class>` around it.
+ * @param {string[]} lines
+ * @param {string} language
+ * @returns {DocumentFragment[] | null}
+ */
+export function colouredLines(lines, language) {
+  const written = colours(lines.join("\n"), language);
+  if (written === null) return null;
+  const made = [document.createDocumentFragment()];
+  /** The classes of the spans that are open: a line that ends in the middle of one goes on in it. @type {string[]} */
+  const open = [];
+  for (const [piece, kind] of written.matchAll(/<span class="([^"]*)">|<\/span>|\n|[^<\n]+/g)) {
+    if (kind !== undefined) open.push(kind);
+    else if (piece === "</span>") open.pop();
+    else if (piece === "\n") made.push(document.createDocumentFragment());
+    else made[made.length - 1].append(spans(piece, open));
+  }
+  return made;
+}
+
+/** @type {Record<string, string>} */
+const ENTITIES = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#x27;": "'" };
+
+/** @param {string} written @param {string[]} kinds */
+function spans(written, kinds) {
+  /** @type {Node} */
+  let made = document.createTextNode(written.replace(/&(?:amp|lt|gt|quot|#x27);/g, (name) => ENTITIES[name]));
+  for (const kind of kinds.toReversed()) {
+    const around = document.createElement("span");
+    around.className = kind;
+    around.append(made);
+    made = around;
+  }
+  return made;
+}

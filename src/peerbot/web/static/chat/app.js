@@ -205,8 +205,13 @@ function Thread() {
   const working = views.value.working.includes(threadKey.value);
   const here = channel.value;
   const close = () => state.go(id);
-  return html`<section class="thread" aria-label="Thread" onKeyDown=${(/** @type {KeyboardEvent} */ event) =>
-    event.key === "Escape" && close()}>
+  /** @param {KeyboardEvent} event */
+  const press = (event) => {
+    if (event.key !== "Escape" || document.querySelector(":popover-open")) return;
+    close();
+    document.querySelector(/** @type {"textarea"} */ (".main .composer textarea"))?.focus();
+  };
+  return html`<section class="thread" aria-label="Thread" onKeyDown=${press}>
     <header class="top"><h2>Thread</h2><span class="dim small">${
     here && (here.kind === "im" ? state.channelName(here) : `#${here.name}`)
   }</span>

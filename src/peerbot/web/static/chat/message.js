@@ -5,8 +5,9 @@ import { h, html } from "../html.js";
 import { counted, size } from "../text.js";
 import { Ago, clock, full } from "../time.js";
 import { Blocks, RichText } from "./blocks.js";
-import { character, Emoji, USUAL } from "./emoji.js";
+import { Emoji } from "./emoji.js";
 import { Mrkdwn, plain } from "./mrkdwn.js";
+import { Picker } from "./picker.js";
 import { act, bot, go, me, nameOf, people, say } from "./state.js";
 import { escaped, unescaped } from "./compose.js";
 
@@ -211,6 +212,7 @@ let menus = 0;
 /** @param {{message: Message, channel: string, mine: boolean, inThread?: boolean, edit: () => void}} props */
 function Tools({ message, channel, mine, inThread, edit }) {
   const id = useRef(`signs-${menus++}`);
+  const [picking, setPicking] = useState(false);
   /** @param {string} name */
   const put = (name) => {
     document.getElementById(id.current)?.hidePopover();
@@ -228,15 +230,10 @@ function Tools({ message, channel, mine, inThread, edit }) {
     html`<button type="button" aria-label="Delete" title="Delete" onClick=${() =>
       act("delete", { channel, ts: message.ts }).catch(say)}>🗑</button>`
   }
-    <div popover id=${id.current} class="menu-list signs-list" role="menu" aria-label="Signs">
-      ${
-    USUAL.map((name) =>
-      html`<button type="button" role="menuitem" aria-label=${
-        name.replaceAll("_", " ")
-      } title=${`:${name}:`} onClick=${() => put(name)}>${character(name) || name}</button>`
-    )
-  }
-    </div>
+    <div popover id=${id.current} class="menu-list" role="dialog" aria-label="Put a sign on it"
+      onToggle=${(/** @type {any} */ event) => setPicking(event.newState === "open")}>${
+    picking && html`<${Picker} put=${put} />`
+  }</div>
   </div>`;
 }
 
@@ -253,7 +250,10 @@ function Edit({ message, channel, done }) {
   };
   /** @param {KeyboardEvent} event */
   const key = (event) => {
-    if (event.key === "Escape") done();
+    if (event.key === "Escape") {
+      event.stopPropagation(); // it ends the edit, and leaves the thread open
+      done();
+    }
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       save();

@@ -45,6 +45,7 @@ function SignIn() {
   return html`
     <main class="empty whole">
       <h1>Sign in as</h1>
+      <p>On this machine you may be anybody of the workspace.</p>
       <ul class="choices">${(people || []).map((each) =>
         html`<li key=${each.id}><button type="button" class="button" onClick=${() =>
           go({ user: each.id })}>${each.name}${each.guest && " (guest)"}</button></li>`

@@ -115,13 +115,8 @@ function Story({ repository, pull }) {
   }
   const who = pull.ended_by || (pull.state === "merged" ? "A push" : "git");
   const did = pull.state === "merged" ? "brought" : "closed this, with";
-  return html`<span>${who} ${did} ${count} of ${head}${
-    pull.state === "merged"
-      ? html`
-        into ${base}
-      `
-      : ""
-  }, <${When} at=${end} /></span>`;
+  const into = pull.state === "merged" ? [" into ", base] : null;
+  return html`<span>${who} ${did} ${count} of ${head}${into}, <${When} at=${end} /></span>`;
 }
 
 /** @param {{repository: any, at: string, sha: string}} props */
