@@ -1,8 +1,7 @@
 """What a page tells of itself in the browser: its weight, paints and frames, and when words are on the screen."""
 
+import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +44,7 @@ _MARKS = """(() => {
 """Notes for each mark the end of the first frame in which it is on the page."""
 
 _FRAMES = """() => {
-    const frames = [], tasks = [];
+    const frames = [];
     let last = 0, on = true;
     const frame = (at) => {
         if (last) frames.push(at - last);
@@ -53,13 +52,9 @@ _FRAMES = """() => {
         if (on) requestAnimationFrame(frame);
     };
     requestAnimationFrame(frame);
-    const observer = new PerformanceObserver((list) => tasks.push(...list.getEntries().map((each) => each.duration)));
-    observer.observe({type: "longtask"});
     window.framesEnded = () => {
         on = false;
-        tasks.push(...observer.takeRecords().map((each) => each.duration));
-        observer.disconnect();
-        return {frames, tasks};
+        return frames;
     };
 }"""
 
@@ -75,10 +70,18 @@ _FILES = """() => performance.getEntriesByType("resource").filter((each) => each
 
 @dataclass
 class Frames:
-    """Milliseconds between frames while something went on, and those of the tasks that held the page up over 50 ms."""
+    """Milliseconds between frames while something went on, and the CPU time of the main thread's longest task.
+
+    The latter is what the page itself needs for a frame, however busy the machine is.
+    """
 
     frames: list[float] = field(default_factory=list)
-    tasks: list[float] = field(default_factory=list)
+    longest_cpu: float = 0.0
+
+    def add(self, more: "Frames") -> None:
+        """Add what went on later."""
+        self.frames += more.frames
+        self.longest_cpu = max(self.longest_cpu, more.longest_cpu)
 
     @property
     def late(self) -> int:
@@ -121,21 +124,24 @@ async def clock_of(page: Page) -> float:
     return began
 
 
-@asynccontextmanager
-async def framed(page: Page) -> AsyncIterator[Frames]:
-    """Watch the page's frames meanwhile."""
-    found = Frames()
-    await page.evaluate(_FRAMES)
-    yield found
-    told = await page.evaluate("() => window.framesEnded()")
-    found.frames, found.tasks = told["frames"], told["tasks"]
-
-
 async def scroll(page: Page, *, by: int, speed: int, x: int, y: int) -> Frames:
     """Scroll as a hand does at this place, some pixels (up if negative) at so many a second; returns the frames."""
+    browser = page.context.browser
+    assert browser is not None
     session = await page.context.new_cdp_session(page)
-    async with framed(page) as frames:
-        gesture = {"x": x, "y": y, "yDistance": -by, "speed": speed, "gestureSourceType": "mouse"}
-        await session.send("Input.synthesizeScrollGesture", gesture)
+    await page.evaluate(_FRAMES)
+    await browser.start_tracing(page=page, categories=["toplevel"])
+    gesture = {"x": x, "y": y, "yDistance": -by, "speed": speed, "gestureSourceType": "mouse"}
+    await session.send("Input.synthesizeScrollGesture", gesture)
+    traced = json.loads(await browser.stop_tracing())["traceEvents"]
+    frames = await page.evaluate("() => window.framesEnded()")
     await session.detach()
-    return frames
+    return Frames(frames, _longest_cpu(traced))
+
+
+def _longest_cpu(traced: list[dict[str, Any]]) -> float:
+    """Find the milliseconds of CPU of the longest task of a page's main thread."""
+    threads = {(each["pid"], each["tid"]): each["args"]["name"] for each in traced if each["name"] == "thread_name"}
+    tasks = (each for each in traced if each.get("ph") == "X" and each["name"] == "ThreadControllerImpl::RunTask")
+    ours = (each for each in tasks if threads.get((each["pid"], each["tid"])) == "CrRendererMain")
+    return max((each.get("tdur", 0) / 1000 for each in ours), default=0.0)

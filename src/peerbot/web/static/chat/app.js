@@ -277,7 +277,7 @@ function Log({ label, messages, channel, more = false, inThread = false, childre
           html`<button type="button" class="button earlier" onClick=${() =>
             state.loadMore(channel).catch(state.say)}>Earlier messages</button>`}
         ${children}
-        ${messages.map((message, n) => {
+        ${messages.flatMap((message, n) => {
           const today = day(milliseconds(message));
           const newDay = today !== before && !inThread;
           const follows = !newDay && last && last.user === message.user && !last.channel && !message.channel &&
