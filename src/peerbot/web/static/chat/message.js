@@ -211,7 +211,6 @@ let menus = 0;
 /** @param {{message: Message, channel: string, mine: boolean, inThread?: boolean, edit: () => void}} props */
 function Tools({ message, channel, mine, inThread, edit }) {
   const id = useRef(`signs-${menus++}`);
-  const [open, setOpen] = useState(false); // 500 messages are a third of their elements without their menus
   /** @param {string} name */
   const put = (name) => {
     document.getElementById(id.current)?.hidePopover();
@@ -229,14 +228,12 @@ function Tools({ message, channel, mine, inThread, edit }) {
     html`<button type="button" aria-label="Delete" title="Delete" onClick=${() =>
       act("delete", { channel, ts: message.ts }).catch(say)}>🗑</button>`
   }
-    <div popover id=${id.current} class="menu-list signs-list" role="menu" aria-label="Signs"
-      onBeforeToggle=${(/** @type {any} */ event) => setOpen(event.newState === "open")}>
+    <div popover id=${id.current} class="menu-list signs-list" role="menu" aria-label="Signs">
       ${
-    open && USUAL.map((name) =>
+    USUAL.map((name) =>
       html`<button type="button" role="menuitem" aria-label=${
         name.replaceAll("_", " ")
-      } title=${`:${name}:`} onClick=${() =>
-        put(name)}>${character(name) || name}</button>`
+      } title=${`:${name}:`} onClick=${() => put(name)}>${character(name) || name}</button>`
     )
   }
     </div>
