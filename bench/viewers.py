@@ -31,6 +31,7 @@ BUCKET = "peerbot-bench"
 OTHER = "U0BOB000001"  # one person may have eight streams
 MOST = 10
 PART_SECONDS = 2.0
+SETTLE_SECONDS = 5.0  # the first look reads everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class _Bench:
         async with AsyncExitStack() as stack:
             for number, conversation in enumerate(watched):
                 await stack.enter_async_context(_stream(self.people[number % len(self.people)], conversation))
-            await asyncio.sleep(self.window_seconds / 2)  # the first look reads everything
+            await asyncio.sleep(SETTLE_SECONDS)
             before, calls = self.process.cpu_times(), len(self.proxy.seen)
             await asyncio.sleep(self.window_seconds)
             after, factor = self.process.cpu_times(), 60 / self.window_seconds
@@ -85,7 +86,7 @@ async def cost(directory: Path, *, quick: bool) -> Table:
             with_page(system).add_person(OTHER, "Bob")
             process = psutil.Process((await system.start()).pid)
             people = [await stack.enter_async_context(viewing(system, each)) for each in (system.slack.person, OTHER)]
-            bench = _Bench(system, proxy, process, people, 5.0 if quick else 30.0)
+            bench = _Bench(system, proxy, process, people, 5.0 if quick else 15.0)
             rows += await bench.rows(f"{MOST} that are over", over)
             async with _at_work(system) as working:
                 rows += await bench.rows(f"{MOST} with a turn at work", working)
