@@ -28,7 +28,7 @@ from peerbot.protocol.documents import SessionPart
 from peerbot.worker.gateway import GatewayClient
 
 BUCKET = "peerbot-bench"
-OTHER = "U0BOB000001"  # one person may have eight streams
+OTHERS = ("U0BOB000001", "U0EVE000001", "U0GUS000001")  # one person may have eight streams
 MOST = 10
 PART_SECONDS = 2.0
 SETTLE_SECONDS = 5.0  # the first look reads everything
@@ -83,9 +83,10 @@ async def cost(directory: Path, *, quick: bool) -> Table:
             os.environ["STORAGE_EMULATOR_HOST"] = server  # for this process; the dispatcher gets the proxy
             settings = {"PEERBOT_STORE": f"gs://{BUCKET}", "STORAGE_EMULATOR_HOST": proxy.url, "LOG_LEVEL": "INFO"}
             system = await stack.enter_async_context(System(directory / "system", settings))
-            with_page(system).add_person(OTHER, "Bob")
+            with_page(system)
+            everybody = [system.slack.person, *(system.add_person(each, each) for each in OTHERS)]
             process = psutil.Process((await system.start()).pid)
-            people = [await stack.enter_async_context(viewing(system, each)) for each in (system.slack.person, OTHER)]
+            people = [await stack.enter_async_context(viewing(system, each)) for each in everybody]
             bench = _Bench(system, proxy, process, people, 5.0 if quick else 15.0)
             rows += await bench.rows(f"{MOST} that are over", over)
             async with _at_work(system) as working:
