@@ -82,10 +82,10 @@ async def measure(directory: Path, *, quick: bool) -> Section:
         async with System(directory / "seen") as system, chromium() as browser:
             scene = await _scene(system, browser)
             section.tables.append(await _weight(scene))
-            section.figures += await _paints(scene, 2 if quick else 7)
-            section.figures += await _events(scene, 10 if quick else 60, "a short thread")
+            section.figures += await _paints(scene, 2 if quick else 5)
+            section.figures += await _events(scene, 10 if quick else 40, "a short thread")
             table = await _long(scene, quick=quick)
-            section.figures += await _events(scene, 10 if quick else 60, f"{MESSAGES} messages in thread and channel")
+            section.figures += await _events(scene, 10 if quick else 40, f"{MESSAGES} messages in thread and channel")
             section.tables.append(table)
     section.tables.append(await viewers.cost(directory / "viewers", quick=quick))
     return section
@@ -285,16 +285,16 @@ _BARE = """(count) => {
 
 async def _long(scene: _Scene, *, quick: bool) -> Table:
     """Draw and scroll a thread, a channel and a session that are long, and a page of bare lines beside each."""
-    most = 6_000 if quick else 30_000  # pixels
+    most = 6_000 if quick else 12_000  # pixels
     await _talk_much(scene)
     session = await _work_much(scene)
     rows = []
     async with scene.chat(f"{LONG}/{scene.long_thread}") as page:
-        drawn = [await _drawn(page, _LAST_REPLY) for _ in range(1 if quick else 3)]
+        drawn = [await _drawn(page, _LAST_REPLY) for _ in range(1 if quick else 2)]
         frames = await _scrolled(page, page.get_by_role("region", name="Thread").locator(".log"), most)
         rows.append(_row(f"a thread of {MESSAGES} messages", milliseconds(median(drawn)), frames))
     async with scene.chat(LONG) as page:
-        drawn = [await _drawn(page, _LAST_MESSAGE) for _ in range(1 if quick else 3)]
+        drawn = [await _drawn(page, _LAST_MESSAGE) for _ in range(1 if quick else 2)]
         earlier = await page.evaluate(_EARLIER)
         shown = (
             f"{milliseconds(median(drawn))}; earlier ones, 60 at a time, {milliseconds(max(earlier) / 1000)} at most"
@@ -305,7 +305,7 @@ async def _long(scene: _Scene, *, quick: bool) -> Table:
     async with scene.at(session) as page:
         times = [
             (await _drawn(page, _FIRST_STEP), await _drawn(page, _LAST_STEP, again=False))
-            for _ in range(1 if quick else 3)
+            for _ in range(1 if quick else 2)
         ]
         first, last = (milliseconds(median(each[n] for each in times)) for n in (0, 1))
         frames = await _scrolled(page, page.locator("body"), most)

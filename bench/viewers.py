@@ -55,7 +55,7 @@ class _Bench:
         async with AsyncExitStack() as stack:
             for number, conversation in enumerate(watched):
                 await stack.enter_async_context(_stream(self.people[number % len(self.people)], conversation))
-            await asyncio.sleep(SETTLE_SECONDS)
+            await asyncio.sleep(SETTLE_SECONDS if watched else 0)
             before, calls = self.process.cpu_times(), len(self.proxy.seen)
             await asyncio.sleep(self.window_seconds)
             after, factor = self.process.cpu_times(), 60 / self.window_seconds
@@ -87,7 +87,7 @@ async def cost(directory: Path, *, quick: bool) -> Table:
             everybody = [system.slack.person, *(system.add_person(each, each) for each in OTHERS)]
             process = psutil.Process((await system.start()).pid)
             people = [await stack.enter_async_context(viewing(system, each)) for each in everybody]
-            bench = _Bench(system, proxy, process, people, 5.0 if quick else 15.0)
+            bench = _Bench(system, proxy, process, people, 5.0 if quick else 10.0)
             rows += await bench.rows(f"{MOST} that are over", over)
             async with _at_work(system) as working:
                 rows += await bench.rows(f"{MOST} with a turn at work", working)
