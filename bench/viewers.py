@@ -68,7 +68,7 @@ class _Bench:
         rows = [[what, "none", seconds(none.cpu_seconds), f"{none.calls:.0f}", "", ""]]
         for viewers, watched in (("1", those[:1]), (f"{MOST} of one", those[:1] * MOST), (f"{MOST} of {MOST}", those)):
             found = await self.minute(watched)
-            more = [f"+{found.cpu_seconds - none.cpu_seconds:.2f} s", f"{found.calls - none.calls:+.0f}"]
+            more = [f"{found.cpu_seconds - none.cpu_seconds:+.2f} s", f"{found.calls - none.calls:+.0f}"]
             rows.append([what, viewers, seconds(found.cpu_seconds), f"{found.calls:.0f}", *more])
         return rows
 
