@@ -71,7 +71,7 @@ check: $(VENV)/.dev $(VENV)/.lint web tools ## Lint, check types, layers and spe
 	@$(BIN)/python scripts/chart_page.py --check
 	@$(BIN)/python scripts/slack_app_page.py --check
 
-bench: $(VENV)/.dev ## Measure what we add, beside the bare CLI, in one run
+bench: $(VENV)/.dev web ## Measure what we add, beside the bare CLI, in one run
 	@$(BIN)/python -m bench $(ARGS)
 
 install: $(VENV)/.dev $(VENV)/.lint web npm tools ## Install everything that tests, linters and benches need

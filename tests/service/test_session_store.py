@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 from claude_agent_sdk import SessionKey, SessionStore, SessionStoreEntry, project_key_for_directory
 from claude_agent_sdk.testing import run_session_store_conformance
+from counting_storage import Counting
 from gateway_server import WORKSPACE, GatewayServer, PlayedRun
 from gcs_server import gcs_server, make_bucket
 from s3_server import make_s3_bucket, s3_environment, s3_server
@@ -20,7 +21,6 @@ from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.notes import SessionLoss
 from peerbot.errors import Conflict
 from peerbot.journal.open import open_storage
-from peerbot.journal.storage import Storage
 from peerbot.local.github import LocalGitHub
 from peerbot.local.slack import LocalSlack
 from peerbot.protocol.documents import SessionPart, SessionWhole, TurnResult
@@ -306,31 +306,6 @@ async def test_a_session_with_many_subagents_is_fetched_once(
         for i, subpath in enumerate(subpaths, 1):
             assert await second.sessions.load({**MAIN, "subpath": subpath}) == [entry(i)]
         assert sum("whole" in key for key in storage.reads) == 1
-
-
-class Counting:
-    """A storage that notes all that is read from it: objects by key, listings by prefix."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self.reads: list[str] = []
-
-    async def put_if_absent(self, key: str, data: bytes, *, new: bool = False) -> bool:
-        return await self._storage.put_if_absent(key, data, new=new)
-
-    async def get(self, key: str) -> bytes | None:
-        self.reads.append(key)
-        return await self._storage.get(key)
-
-    def list(self, prefix: str) -> AsyncIterator[str]:
-        self.reads.append(prefix)
-        return self._storage.list(prefix)
-
-    async def delete(self, key: str) -> None:
-        await self._storage.delete(key)
-
-    async def close(self) -> None:
-        await self._storage.close()
 
 
 def lines(turn: int) -> list[SessionStoreEntry]:

@@ -9,6 +9,8 @@ import gzip
 import hashlib
 import json
 import mimetypes
+import posixpath
+import re
 from collections.abc import Awaitable, Callable, Collection
 from html import escape
 from pathlib import Path
@@ -40,6 +42,8 @@ FILES = "/static/{version}/{path:.+}"
 
 _STATIC = Path(__file__).with_name("static")
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
+_IMPORT = re.compile(rb"""(?:^|[;}])\s*(?:import|export)\b[^;"'()]*["'](\.[^"']+)["']""", re.MULTILINE)
+"""A module that another one can't do without. Those that it loads later are `import(…)`."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,6 +64,7 @@ class Assets:
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
         self.version = digest.hexdigest()[:16]
         self._zipped: dict[str, bytes] = {}
+        self._needs: dict[str, list[str]] = {}
 
     def routes(self) -> list[web.RouteDef]:
         """The path of the files."""
@@ -94,10 +99,24 @@ class Assets:
         lines.append(f'<link rel="icon" href="{self.address("icon.svg")}" type="image/svg+xml">')
         sheets = ("tokens.css", "base.css", *styles)
         lines += [f'<link rel="stylesheet" href="{self.address(sheet)}">' for sheet in sheets]
+        # Else the browser learns of a module only when it has read all those on the way to it.
+        lines += [f'<link rel="modulepreload" href="{self.address(each)}">' for each in self._needed(module)]
         lines.append(f'<script type="module" src="{self.address(module)}"></script>')
         lines += ["</head>", "<body>", '<div id="page"></div>']
         lines += ["<noscript>This page needs JavaScript.</noscript>", "</body>", "</html>", ""]
         return web.Response(text="\n".join(lines), content_type="text/html", headers=PAGE_HEADERS, status=status)
+
+    def _needed(self, module: str) -> list[str]:
+        """List the modules that a module needs, the nearest first."""
+        if module not in self._needs:
+            found = [module]
+            for each in found:  # grows meanwhile
+                for name in _IMPORT.findall(self._files[each]):
+                    path = posixpath.normpath(posixpath.join(posixpath.dirname(each), name.decode()))
+                    if path not in found:
+                        found.append(path)
+            self._needs[module] = found[1:]
+        return self._needs[module]
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Answer a request for a file."""

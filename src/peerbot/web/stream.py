@@ -21,6 +21,8 @@ from peerbot.web.watching import Seen, Viewer
 log = logger(__name__)
 
 PING_SECONDS = 15.0
+"""How long a stream is silent, about, so that nobody on the way takes it for dead."""
+
 CHECK_SECONDS = 20.0
 """How often it is checked that the viewer may still see this."""
 
@@ -57,6 +59,7 @@ class Stream:
             headers=PAGE_HEADERS | {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         )
         self._about = ""
+        self._wrote = 0.0
 
     async def follow(
         self, viewer: Viewer, may_stay: Callable[[], Awaitable[bool]], *, ended: Callable[[], bool]
@@ -65,7 +68,7 @@ class Stream:
         try:
             await self._reply.prepare(self._request)
             checked = time.monotonic()
-            while not ended():
+            while not ended() and self._request.transport is not None:  # a closed tab frees its place
                 seen = await viewer.next(min(PING_SECONDS, CHECK_SECONDS))
                 if time.monotonic() - checked > CHECK_SECONDS:
                     if not await may_stay():
@@ -73,10 +76,10 @@ class Stream:
                         await self._tell("over", over.model_dump_json())
                         break
                     checked = time.monotonic()
-                if seen is None:
-                    await self._write(": still here\n\n")
-                else:
+                if seen is not None:
                     await self._news(viewer, seen)
+                if time.monotonic() - self._wrote > PING_SECONDS:  # looks go on, also if there is no news
+                    await self._write(": still here\n\n")
         except (ConnectionError, TimeoutError):
             log.debug("viewer_left")  # a closed tab, or one that no longer reads
         return self._reply
@@ -130,3 +133,4 @@ class Stream:
     async def _write(self, text: str) -> None:
         async with asyncio.timeout(_WRITE_SECONDS):
             await self._reply.write(text.encode())
+        self._wrote = time.monotonic()

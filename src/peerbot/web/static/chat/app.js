@@ -248,13 +248,20 @@ function Log({ label, messages, channel, more = false, inThread = false, childre
   const atEnd = useRef(messages.length > 0); // a welcome is read from its beginning
   const first = useRef("");
   const height = useRef(0);
+  const toEnd = () => {
+    const element = log.current;
+    // Where most messages are not drawn it takes several layouts: only if it changes something.
+    if (element && element.scrollHeight - element.scrollTop - element.clientHeight > 1) {
+      element.lastElementChild?.scrollIntoView({ block: "end" });
+    }
+  };
   const place = () => {
     const element = log.current;
     if (!element) return;
     if (!first.current && messages.length) atEnd.current = true;
     // Earlier messages came in above: what the person reads stays where it is.
     if (first.current && messages[0]?.ts < first.current) element.scrollTop += element.scrollHeight - height.current;
-    else if (atEnd.current) element.lastElementChild?.scrollIntoView({ block: "end" });
+    else if (atEnd.current) toEnd();
     first.current = messages[0]?.ts || "";
     height.current = element.scrollHeight;
   };
@@ -263,7 +270,7 @@ function Log({ label, messages, channel, more = false, inThread = false, childre
     const inner = log.current?.firstElementChild;
     if (!inner) return;
     const watch = new ResizeObserver(() => {
-      if (atEnd.current) log.current?.lastElementChild?.scrollIntoView({ block: "end" });
+      if (atEnd.current) toEnd();
     });
     watch.observe(inner);
     return () => watch.disconnect();
@@ -282,7 +289,7 @@ function Log({ label, messages, channel, more = false, inThread = false, childre
           html`<button type="button" class="button earlier" onClick=${() =>
             state.loadMore(channel).catch(state.say)}>Earlier messages</button>`}
         ${children}
-        ${messages.map((message, n) => {
+        ${messages.flatMap((message, n) => {
           const today = day(milliseconds(message));
           const newDay = today !== before && !inThread;
           const follows = !newDay && last && last.user === message.user && !last.channel && !message.channel &&
