@@ -6,7 +6,10 @@ import { DiffOfFile } from "../diff.js";
 import { counted, number, webAddress } from "../text.js";
 import { Ago, full, lasted } from "../time.js";
 import { base, load, search, stepsOf, streamed } from "./state.js";
+import { dollars } from "./money.js";
+import { Requests } from "./requests.js";
 import { asDiff, StepList } from "./steps.js";
+import { Settings } from "./held.js";
 
 /** @typedef {import("./state.js").Turn} TurnData */
 
@@ -24,7 +27,11 @@ const MOMENTS = /** @type {Record<string, string>} */ ({
   recorded: "Recorded",
   reserved: "Placed",
   started: "Worker up",
+  cloned: "Cloned",
+  requested: "First request",
   first: "First words",
+  saved: "Last checkpoint",
+  pushed: "Pushed",
   interrupted: "Interrupted",
   ended: "Work done",
   posted: "Answer posted",
@@ -39,11 +46,6 @@ const DID = /** @type {Record<string, string>} */ ({
   choice: "chose",
 });
 
-/** @param {number} usd */
-export function dollars(usd) {
-  return usd < 0.005 ? "less than $0.01" : `$${usd.toFixed(2)}`;
-}
-
 /** @param {{turn: TurnData, newest: boolean}} props */
 export function Turn({ turn, newest }) {
   const working = turn.state === "working" || turn.state === "waiting";
@@ -57,6 +59,7 @@ export function Turn({ turn, newest }) {
     ${turn.unreadable && html`<p class="notice warning">${turn.unreadable}</p>`}
     ${turn.inputs.map((said) => html`<${Asked} said=${said} />`)}
     <${Times} turn=${turn} />
+    <${Requests} turn=${turn} start=${startOf(turn)} />
     <${Did} turn=${turn} newest=${newest} />
     ${turn.questions.map((each) => html`<${Question} asked=${each} />`)}
     ${
@@ -78,6 +81,7 @@ export function Turn({ turn, newest }) {
   }
     <${Changed} turn=${turn} />
     <${Costs} turn=${turn} />
+    <${Settings} turn=${turn} />
   </section>`;
 }
 
@@ -105,6 +109,11 @@ function Question({ asked }) {
   `;
 }
 
+/** When a turn began, in milliseconds; 0 if nobody knows. @param {TurnData} turn */
+function startOf(turn) {
+  return turn.moments.length ? Date.parse(turn.moments[0].at) : 0;
+}
+
 /** @param {{turn: TurnData}} props */
 function Times({ turn }) {
   const shown = stepsOf(turn.number).shown.value;
@@ -117,7 +126,9 @@ function Times({ turn }) {
   return html`<ol class="times" aria-label="How it went">${
     moments.map((moment) =>
       html`<li class=${moment.what} title=${moment.about}>
-        <span>${MOMENTS[moment.what] || moment.what}</span>
+        <span>${MOMENTS[moment.what] || moment.what}${
+        moment.what === "saved" && turn.saves > 1 ? ` (of ${turn.saves})` : ""
+      }</span>
         <time class="dim" datetime=${moment.at} title=${full(moment.time)}>${
         moment.time === start ? clockOf(moment.time) : `+${lasted((moment.time - start) / 1000)}`
       }</time>
@@ -178,6 +189,7 @@ function Changed({ turn }) {
   const links = [
     turn.pull_request && { url: turn.pull_request.url, words: `Pull request #${turn.pull_request.number}` },
     turn.commit && { url: turn.commit_url, words: `Commit ${turn.commit.slice(0, 7)}` },
+    turn.commits_url && { url: turn.commits_url, words: "All commits of the turn" },
     turn.branch && { url: turn.branch_url, words: turn.branch },
   ].filter((each) => !!each);
   if (!links.length && !turn.files.length && !turn.kept && !turn.session) return null;
