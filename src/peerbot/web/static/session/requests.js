@@ -33,7 +33,7 @@ export function Requests({ turn, start }) {
 /** @param {Request[]} requests @param {number} start */
 function Table(requests, start) {
   return html`
-    <div class="scroller" tabindex="0" role="region" aria-label="Requests to the model">
+    <div class="scroller" tabindex="0" role="group" aria-label="Requests to the model">
       <table>
         <thead>
           <tr>

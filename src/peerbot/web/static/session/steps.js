@@ -158,10 +158,10 @@ function Inside({ turn, step }) {
 function Both({ turn, step }) {
   const result = step.result;
   return html`
-    <h4 class="hidden">Input</h4>
+    <h3 class="hidden">Input</h3>
     ${step.text && h(Code, { text: step.text, label: "Input", language: LANGUAGES[step.tool] || "" })}
     <${Rest} turn=${turn} step=${step} />
-    <h4 class="dim small">${result ? (result.failed ? "Failed" : "Output") : "No result is in the transcript."}</h4>
+    <h3 class="dim small">${result ? (result.failed ? "Failed" : "Output") : "No result is in the transcript."}</h3>
     ${result &&
       (result.text ? h(Code, { text: result.text, label: "Output" }) : html`<p class="dim small">nothing</p>`)}
     ${result && h(Rest, { turn, step: result })}

@@ -66,7 +66,7 @@ export function Turn({ turn, newest }) {
     turn.words && html`
       <div class="answer">
         <h3>Answer</h3>
-        <${Markdown} text=${turn.words} />
+        <${Markdown} text=${turn.words} level=${4} />
       </div>
     `
   }
@@ -101,7 +101,7 @@ function Question({ asked }) {
   return html`
     <div class="notice question">
       <h3>The agent asked</h3>
-      <${Markdown} text=${asked.what} />
+      <${Markdown} text=${asked.what} level=${4} />
       <p class="small">${asked.answer
         ? html`<b><bdi>${asked.by || "Answer"}</bdi></b>: <span dir="auto">${asked.answer}</span>`
         : html`<span class="dim">Nobody has answered yet.</span>`}</p>
@@ -265,7 +265,7 @@ function Costs({ turn }) {
     ${
     turn.spent.length > 0 &&
     html`
-      <div class="scroller" tabindex="0" role="region" aria-label="Costs by model">
+      <div class="scroller" tabindex="0" role="group" aria-label="Costs by model">
         <table>
           <thead>
             <tr>
