@@ -167,7 +167,8 @@ def _unpacked(data: bytes) -> str:
 _README = """\
 This is the session {session} of Claude Code, as PeerBot kept it. Secrets of known formats are masked.
 
-To go on with it, put these files into the folder that Claude Code keeps for your checkout of the branch. In the checkout:
+To go on with it, put these files into the folder that Claude Code keeps for your checkout of the branch.
+In that checkout:
 
     folder=~/.claude/projects/$(pwd -P | sed 's/[^A-Za-z0-9]/-/g')
     mkdir -p "$folder"
