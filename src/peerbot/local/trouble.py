@@ -42,6 +42,10 @@ class Troubles:
             self._store_away.cancel()
             await asyncio.wait([self._store_away])
 
+    @property
+    def _is_away(self) -> bool:
+        return self._store_away is not None and not self._store_away.done()
+
     async def _twice(self) -> str:
         faults = self._world.slack.faults
         faults.duplicate_events = not faults.duplicate_events
@@ -64,6 +68,8 @@ class Troubles:
         return f"Killed {killed} {'worker' if killed == 1 else 'workers'}." if killed else "No worker is at work."
 
     async def _end(self) -> str:
+        if self._is_away:
+            return "The journal is away, and no dispatcher starts without it. Wait until it is back."
         await self._world.kill_dispatcher()
         return "The dispatcher is gone, and another one has started. It knows what the journal has."
 
@@ -72,7 +78,7 @@ class Troubles:
         return "The dispatcher's connections are cut. It connects again, and catches up."
 
     async def _no_store(self) -> str:
-        if self._store_away and not self._store_away.done():
+        if self._is_away:
             return "The journal is away already."
         self._store_away = asyncio.create_task(self._take_away(self._world.directory / "journal"))
         return f"The journal is away for {AWAY_SECONDS:.0f} s."
