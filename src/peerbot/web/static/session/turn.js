@@ -135,7 +135,10 @@ function Times({ turn }) {
         ${moment.what === "interrupted" && html`<span class="because">${moment.about}</span>`}
       </li>`
     )
-  }</ol>`;
+  }${
+    // While it works the journal tells how many there are, and not when.
+    turn.saves > 0 && !moments.some((moment) => moment.what === "saved") &&
+    html`<li class="saved"><span>${counted(turn.saves, "checkpoint")}</span></li>`}</ol>`;
 }
 
 const clockFormat = new Intl.DateTimeFormat("en", { timeStyle: "medium", hour12: false });
