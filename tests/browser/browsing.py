@@ -74,19 +74,14 @@ async def visiting(
 
 
 async def stumbles(page: Page) -> list[str]:
-    """Return what axe finds on a page, in light and in dark colours, one line for each.
-
-    The order of headings is left out: who writes a message decides about those in it.
-    """
+    """Return what axe finds on a page, in light and in dark colours, one line for each."""
     await page.evaluate(AXE.read_text())
     dark = await page.evaluate("() => matchMedia('(prefers-color-scheme: dark)').matches")
     found: list[str] = []
     themes: tuple[Theme, Theme] = ("light", "dark") if dark else ("dark", "light")
     for theme in themes:  # the page's own comes last, and stays
         await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-        violations = await page.evaluate(
-            "async () => (await axe.run({rules: {'heading-order': {enabled: false}}})).violations"
-        )
+        violations = await page.evaluate("async () => (await axe.run()).violations")
         found += [
             f"{theme}: {each['impact']}: {each['help']}: {node['html'][:200]} {node['failureSummary'][:300]}"
             for each in violations

@@ -74,11 +74,6 @@ SCROLL = """async () => {
 """Scrolls on and on; returns how many milliseconds each frame took for its layout and painting."""
 
 
-async def serious(page: Page) -> list[str]:
-    """What somebody would stumble over. Two scrollers may have one name: so the shared modules draw code."""
-    return [each for each in await stumbles(page) if not each.startswith(("minor", "moderate"))]
-
-
 @asynccontextmanager
 async def at(
     system: System,
@@ -155,12 +150,21 @@ async def test_a_finished_turn_shows_its_diff_and_links_and_nobody_stumbles(
         await turn.locator(".file summary").first.click()
         await expect(turn.locator(".diff-row.added").first).to_contain_text("+")
         await expect(turn.locator(".diff-row.removed").first).to_contain_text("-    return sum(numbers)")
+        for moment in ("Recorded", "Placed", "Worker up", "Cloned", "First request", "Pushed", "Answer posted"):
+            await expect(turn.locator(".times").get_by_text(moment)).to_be_visible()
+        await turn.locator(".requests summary").click()
+        replies = turn.get_by_role("group", name="Requests to the model").get_by_role("row")
+        await expect(replies.filter(has_text="Bash").first).to_contain_text("peerbot-demo")
+        await turn.locator(".settings summary").click()
+        await expect(turn.locator(".settings")).to_contain_text("$10.00")
+        await expect(turn.locator(".settings")).to_contain_text("whatever this machine reaches")
+        await turn.locator(".step.tool summary").first.click()
         await turn.locator(".costs summary").click()
         await expect(turn.get_by_role("cell", name="peerbot-demo")).to_be_visible()
-        assert await serious(page) == []
+        assert await stumbles(page) == []
         await page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
         assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
-        assert await serious(page) == []
+        assert await stumbles(page) == []
         for name in ("Download transcript", "Download for claude --resume"):
             async with page.expect_download() as started:
                 await turn.get_by_role("link", name=name).click()
@@ -190,7 +194,7 @@ async def test_who_may_not_see_it_is_told_so_and_an_ended_sign_in_asks_again(
     await system.answer(conversation, identity)
     async with at(system, browser, conversation, "Bob", expected=(NONE,)) as page:
         await expect(page.get_by_role("heading", name="Nothing to see here")).to_be_visible()
-        assert await serious(page) == []
+        assert await stumbles(page) == []
         await page.goto(page.url.replace("C0PRIVATE01", "C0NOCHANNEL"))
         await expect(page.get_by_role("heading", name="Nothing to see here")).to_be_visible()
         await page.goto(f"http://127.0.0.1:{await system.port()}/sessions/{worked}")
@@ -198,7 +202,7 @@ async def test_who_may_not_see_it_is_told_so_and_an_ended_sign_in_asks_again(
         await page.context.clear_cookies()
         await page.reload()
         await expect(page.get_by_role("heading", name="Sign in to see this session")).to_be_visible()
-        assert await serious(page) == []
+        assert await stumbles(page) == []
 
 
 async def test_nothing_hostile_runs(system: System, browser: Browser, worked: Conversation) -> None:

@@ -133,7 +133,8 @@ def test_the_dispatcher_understands_what_it_is_told_of_workers(tmp_path: Path) -
     assert pod.limits == {"cpu": "4000m", "memory": "8Gi", "ephemeral-storage": "8Gi"}
     for key, value in said["worker"].items():
         if key != "image":
-            assert getattr(pod, key) == value, key
+            more = {worker_pod.NETWORK: "internet"} if key == "annotations" else {}
+            assert getattr(pod, key) == (value | more if more else value), key
 
 
 def test_a_change_of_the_workers_or_of_a_token_starts_new_replicas_and_nothing_else_does() -> None:
@@ -144,7 +145,7 @@ def test_a_change_of_the_workers_or_of_a_token_starts_new_replicas_and_nothing_e
 
     before = marks({})
 
-    assert marks({"networkPolicy": {"workers": "gateway"}}) == before
+    assert marks({"networkPolicy": {"dnsServers": ["10.0.0.10/32"]}}) == before
     assert marks({"worker": {"runtimeClassName": "gvisor"}})[0] != before[0]
     assert marks({}, "xoxb-planted-5")[1] != before[1]
 
@@ -346,8 +347,17 @@ def test_the_chart_has_the_products_version() -> None:
     assert chart["version"] == __version__
 
 
-@pytest.mark.parametrize("policy", [{"workers": "open"}, {"enabled": False}], ids=str)
-def test_a_network_that_is_meant_to_be_open_is_told_to_the_doctor(policy: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ({"workers": "open"}, "open"),
+        ({"enabled": False}, "open"),
+        ({}, "internet"),
+        ({"workers": "gateway"}, "gateway"),
+    ],
+    ids=str,
+)
+def test_what_workers_reach_is_told_to_the_doctor_and_to_session_pages(policy: dict[str, Any], told: str) -> None:
     config = render({"networkPolicy": policy}).one("ConfigMap", "peerbot-config")
 
-    assert json.loads(config["data"]["worker-pod.json"])["annotations"] == {"peerbot.dev/network": "open"}
+    assert json.loads(config["data"]["worker-pod.json"])["annotations"] == {"peerbot.dev/network": told}

@@ -17,9 +17,10 @@ from peerbot.conversation.held import Bounds
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.limits import Limit, Scope
 from peerbot.conversation.policy import Admission
-from peerbot.gateway.app import Gateway, Limits
+from peerbot.gateway.app import Gateway
 from peerbot.gateway.budget import Accounts
 from peerbot.gateway.git_relay import GitRelay
+from peerbot.gateway.limits import Limits
 from peerbot.gateway.model_relay import ModelRelay
 from peerbot.gateway.shares import Shares
 from peerbot.github.client import GitHub

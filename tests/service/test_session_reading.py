@@ -72,9 +72,14 @@ async def test_a_turn_is_told_from_the_mention_to_the_answer(
         "recorded",
         "reserved",
         "started",
+        "cloned",
+        "requested",
+        "pushed",
         "ended",
         "posted",
     ]
+    assert shown["held"] == {"model": "", "budget_usd": 10.0, "turn_seconds": 300.0, "network": "machine"}
+    assert shown["commits_url"].endswith(f"/compare/{turn.before}...{turn.commit}")
     assert shown["commit"] == turn.commit
     assert shown["files"] == [{"path": "made.html", "added": 1, "removed": 0}]
     assert shown["pull_request"]["number"]
@@ -151,17 +156,23 @@ async def test_a_stream_tells_all_there_is_and_goes_on_where_it_was(
 
 async def test_it_is_live_on_any_replica_and_a_stream_ends_with_its_replica(tmp_path: Path) -> None:
     async with System(tmp_path) as system:
-        with_page(system)
+        with_page(system).settings["PEERBOT_CHECKPOINT_SECONDS"] = "1"
         await system.start()
         second = await system.start()
         async with viewing(system, system.slack.person) as viewer:
-            conversation, identity = await system.say("run `echo begun; sleep 8; echo over`")
+            conversation, identity = await system.say("run `echo begun | tee made; sleep 8; echo over`")
             await eventually(lambda: any("sessions/1/" in file for file in system.files(conversation)), 60)
             events = await told(viewer, conversation, "sleep 8")
             assert not system.answers(conversation), "told before the answer"
             assert any(kind == "turn" and data["state"] == "working" for kind, _, data in events)
+            live = (await told(viewer, conversation, '"saves":1'))[-1][2]
+            assert live["held"]["network"] == "machine"
+            assert "requested" in [moment["what"] for moment in live["moments"]]
+            assert not system.answers(conversation), "told before the answer"
             await system.answer(conversation, identity)
-            events = await told(viewer, conversation, '"state":"done"')
+            over = (await told(viewer, conversation, '"state":"done"'))[-1][2]
+            assert over["saves"] == 1
+            assert "saved" in [moment["what"] for moment in over["moments"]]
 
             async def ends() -> float:
                 async with viewer.http.get(f"{viewer.base}/sessions/{conversation}/events") as reply:

@@ -16,10 +16,8 @@
 {{- $_ := set $limits $name (toString $quantity) -}}
 {{- end -}}
 {{- $annotations := deepCopy $worker.annotations -}}
-{{- if or (not .Values.networkPolicy.enabled) (eq .Values.networkPolicy.workers "open") }}
-{{- /* It tells `peerbot doctor` that the open network is intended, and no fault. */ -}}
-{{- $_ := set $annotations "peerbot.dev/network" "open" -}}
-{{- end -}}
+{{- /* It tells people what workers reach, and `peerbot doctor` that an open network is intended, and no fault. */ -}}
+{{- $_ := set $annotations "peerbot.dev/network" (ternary .Values.networkPolicy.workers "open" .Values.networkPolicy.enabled) -}}
 {{- $optional := dict
     "imagePullSecrets" .Values.global.imagePullSecrets
     "requests" $requests

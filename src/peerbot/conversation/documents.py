@@ -168,11 +168,21 @@ class Run(Document):
     reserved_at: AwareDatetime = Field(default_factory=now)
 
 
+class Held(BaseModel):
+    """What a run was told to keep to when its worker called."""
+
+    model: str = ""  # empty: Claude Code's own default
+    budget_usd: float = Field(ge=0)  # of a turn
+    turn_seconds: float = Field(ge=0)
+    network: str = ""  # what the agent's programs reach, as `runs/port.py` has it; empty: nobody knows
+
+
 class RunStarted(Document):
     """`runs/{n}.started`: the run's worker has called. Holds the hashes of its tokens."""
 
     supervisor_hash: str
     agent_hash: str
+    held: Held | None = None  # what it was told to keep to; None in runs of the release before
     started_at: AwareDatetime = Field(default_factory=now)
 
 
@@ -218,6 +228,19 @@ class KeptWork(BaseModel):
     base: str | None = Field(default=None, pattern="^[0-9a-f]{40,64}$")  # none: in an empty repository
 
 
+class TurnTimes(BaseModel):
+    """When things of a turn happened, for people to see: by the worker's clock, but `first_request` by the gateway's.
+
+    `cloned`: only of the turn with which a run began. `saved`: the last checkpoint of the last run, one of `saves`.
+    """
+
+    cloned: AwareDatetime | None = None
+    first_request: AwareDatetime | None = None  # to Claude
+    saved: AwareDatetime | None = None
+    saves: int = Field(default=0, ge=0)
+    pushed: AwareDatetime | None = None
+
+
 class TurnStatus(StrEnum):
     """How a turn ended."""
 
@@ -250,6 +273,7 @@ class Turn(Document):
     deferred: str = ""  # the id of the question for whose answer its agent waits
     before: str | None = None  # the commit at which its work began: the branch's head, or where the branch began
     undoes: int | None = None  # the branch was put back to before this turn, and its saved work no longer counts
+    times: TurnTimes = Field(default_factory=TurnTimes)
     forgets: int | None = None  # the agent no longer remembers this turn and those after it, up to this one
     ended_at: AwareDatetime = Field(default_factory=now)
 
@@ -312,6 +336,7 @@ class Usage(Document):
 
     spent: list[Spent]
     used_up: BudgetUsedUp | None = None  # the budget for which it refused a request last
+    first_request_at: AwareDatetime | None = None  # when it passed the first one on
 
 
 class Entry(Document):

@@ -93,8 +93,12 @@ class Dispatcher:
         )
         return parts.ports
 
-    async def close(self) -> None:
-        """Stop receiving, let work under way end within the drain time, and close everything. Idempotent."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """Stop receiving, let work under way end within the drain time, and close everything. Idempotent.
+
+        `at_once`: work under way gets no time.
+        """
+        self._drain_seconds = 0.0 if at_once else self._drain_seconds
         self._runs.ending()
         await undisturbed(self._stack.aclose())
 

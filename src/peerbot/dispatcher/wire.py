@@ -32,9 +32,10 @@ from peerbot.dispatcher.serve import Server
 from peerbot.dispatcher.services import Services, open_services
 from peerbot.dispatcher.unrecorded import Unrecorded
 from peerbot.dispatcher.view import Views
-from peerbot.gateway.app import Gateway, Limits
+from peerbot.gateway.app import Gateway
 from peerbot.gateway.budget import Accounts
 from peerbot.gateway.git_relay import GitRelay
+from peerbot.gateway.limits import Limits
 from peerbot.gateway.model_relay import ModelRelay
 from peerbot.github.submodules import Submodules
 from peerbot.journal.budgets import Chains
@@ -317,6 +318,7 @@ class Wire:
                 model_kind=self.model_kind,
                 server_tools=settings.server_tools,
                 question_seconds=_question_seconds(settings),
+                network=self.runs.network,
             ),
             bounds=settings.bounds,
             started=path.run_started,

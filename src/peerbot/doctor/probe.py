@@ -24,6 +24,7 @@ from peerbot.doctor.cluster import NOBODY, Cluster, No, asked, nobodys_run, open
 from peerbot.doctor.report import Finding, good, skipped, wrong
 from peerbot.errors import PeerBotError
 from peerbot.runs.jobs import manifest, verdict
+from peerbot.runs.jobs.worker_pod import NETWORK
 from peerbot.settings import Settings
 from peerbot.slack.words import how_it_ended
 
@@ -31,9 +32,6 @@ PROBE_SECONDS = 90.0
 _SURE_SECONDS = 15.0  # a pod held up for longer is stuck, unless it waits for a node: one may be on its way
 _LOOK_SECONDS = 1.0
 _TOLD_IN = "/dev/termination-log"
-_NETWORK = "peerbot.dev/network"
-"""The annotation of workers that names the network they should have; `open` leaves nothing to enforce."""
-
 _POD, _REACH, _GATEWAY = "worker_pod", "worker_network", "worker_gateway"
 
 
@@ -160,7 +158,7 @@ def _findings(ended: ContainerStateTerminated, cluster: Cluster) -> list[Finding
 
 
 def _network(cluster: Cluster, reached: dict[str, bool]) -> Finding:
-    if cluster.pod.annotations.get(_NETWORK) == "open":
+    if cluster.pod.annotations.get(NETWORK) == "open":
         return skipped(_REACH, "workers may reach everything: the chart's values say so (`networkPolicy`)")
     if within := [place for place, reaches in reached.items() if reaches]:
         return wrong(

@@ -39,6 +39,7 @@ from peerbot.gateway.bells import Bells
 from peerbot.gateway.files import Files
 from peerbot.gateway.git_relay import GitRelay, GitTarget
 from peerbot.gateway.keeping import Keeping
+from peerbot.gateway.limits import Limits
 from peerbot.gateway.model_relay import ModelRelay
 from peerbot.gateway.questions import Asking
 from peerbot.gateway.shares import Kind, Shares
@@ -81,20 +82,6 @@ COME_BACK_SECONDS = 5
 PREFIX = "/v1/runs/{team}/{channel}/{thread_ts}/{run:[0-9]{1,6}}"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of a run."""
-
-    turn_seconds: float
-    idle_seconds: float
-    run_seconds: float
-    budget_usd: float
-    checkpoint_seconds: float
-    model_kind: str  # "claude" or "demo"
-    server_tools: frozenset[str] = frozenset()
-    question_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -174,14 +161,17 @@ class Gateway:
         record = await self.journal.run(conversation, n)
         if record is None or record.closed or not is_secret_of(asked.secret, record.run.secret_hash):
             raise Refused("This run has ended, or this is not its secret.")
-        tokens = RunStarted(supervisor_hash=asked.supervisor_hash, agent_hash=asked.agent_hash)
+        begun = await self.journal.conversation(conversation)
+        model = self.bounds.model_for(begun.model if begun else "")
+        tokens = RunStarted(
+            supervisor_hash=asked.supervisor_hash, agent_hash=asked.agent_hash, held=self.limits.held(model or "")
+        )
         if not await self.journal.run_started(conversation, n, tokens):
             again = await self.journal.run(conversation, n)
             if again is None or again.started is None or _hashes(again.started) != _hashes(tokens):
                 raise Refused("This run already has a worker.")
         log.info("run_started", conversation=str(conversation), run=n)
         self.started(conversation, n)
-        begun = await self.journal.conversation(conversation)
         return _json(
             Brief(
                 team=conversation.team,
@@ -191,7 +181,7 @@ class Gateway:
                 repository=record.run.repository,
                 default_branch=record.run.default_branch,
                 branch=record.run.branch,
-                model=self.bounds.model_for(begun.model if begun else ""),
+                model=model,
                 model_kind="demo" if self.limits.model_kind == "demo" else "claude",
                 turn_seconds=self.limits.turn_seconds,
                 idle_seconds=self.limits.idle_seconds,

@@ -127,6 +127,7 @@ class Account:
         request = await self._reserve_in_turn(usd, run)
         try:
             if usd > 0:
+                self.report.first_request_at = self.report.first_request_at or now()
                 request.wider = await self._till.pots.reserve(self._conversation, self.user, self._limits, usd)
         except BaseException:
             self._open.discard(request)
@@ -155,8 +156,9 @@ class Account:
         usd = spent.usd if spent else 0.0
         self._open.discard(request)
         self.spent_usd += usd
-        if spent and self._till.paid:
-            self.report.add(spent, min(self._ours))
+        if spent:
+            place = min(self._ours)
+            self.report.add(spent, place) if self._till.paid else self.report.began(place)
         for pot, reservation in request.wider:
             pot.settle(reservation, usd)
         self._freed.set()

@@ -121,7 +121,9 @@ class GitRelay:
         try:
             await _read_head(reader, body, idle)
             content_type = "application/x-git-upload-pack-result"
-            return await self._exchange(request, target, url, content_type, idle, _again(reader, body))
+            response = await self._exchange(request, target, url, content_type, idle, _again(reader, body))
+            log.debug("git_relayed", push=False, refs=[], status=response.status, sent_bytes=body.bytes)
+            return response
         except PeerBotError as error:
             return await _answer(body, idle, "git-upload-pack", error_reply(f"PeerBot: {error}"))
 
@@ -142,9 +144,11 @@ class GitRelay:
                 # We log it before it happens, so that no forced push goes unlogged; git itself says if one failed.
                 log.info("branch_moved", ref=command.ref, old=command.old, new=command.new)
             url = f"{target.clone_url}/git-receive-pack"
-            return await self._exchange(
-                request, target, url, "application/x-git-receive-pack-result", idle, _again(reader, body)
-            )
+            content_type = "application/x-git-receive-pack-result"
+            response = await self._exchange(request, target, url, content_type, idle, _again(reader, body))
+            refs = [command.ref for command in push.commands]
+            log.debug("git_relayed", push=True, refs=refs, status=response.status, sent_bytes=body.bytes)
+            return response
         except PeerBotError as error:
             log.warning("push_refused", reason=str(error))
             reply = push_reply(reader.capabilities, f"PeerBot: {error}", reasons)

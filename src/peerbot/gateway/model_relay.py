@@ -74,6 +74,7 @@ class _Exchange:
         self.response = web.StreamResponse()
         self.idle = IdleDeadline(FIRST_BYTE_SECONDS)
         self.meter = UsageMeter(bound)
+        self.received = 0  # bytes of the reply
         self.free = False  # set if the API charges nothing: it was never asked, or it refused
         self._body = body
         self.sent_at = time.monotonic()
@@ -82,6 +83,11 @@ class _Exchange:
     def spent(self) -> Spent | None:
         """What it has used and cost up to now; None if the API charges nothing."""
         return None if self.free else self.meter.spent(time.monotonic() - self.sent_at)
+
+    def took(self, chunk: bytes) -> None:
+        """Read a chunk of the reply."""
+        self.received += len(chunk)
+        self.meter.received(chunk)
 
     async def upload(self, room: Room) -> AsyncIterator[bytes]:
         """Yield the body's bytes, and forget them: the room is free then."""
@@ -168,7 +174,17 @@ class ModelRelay:
                 exchange = _Exchange(request, tail, body, bound)
                 del body
                 async with self._paid(exchange, account, run):
-                    return await self._exchange(exchange, room)
+                    response = await self._exchange(exchange, room)
+                log.debug(
+                    "model_replied",
+                    path=tail,
+                    model=bound.model,
+                    status=response.status,
+                    sent_bytes=exchange.size,
+                    received_bytes=exchange.received,
+                    seconds=round(time.monotonic() - exchange.sent_at, 3),
+                )
+                return response
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
@@ -230,7 +246,7 @@ class ModelRelay:
             exchange.meter.begin(upstream.content_type)
             if upstream.content_type == "text/event-stream":
                 exchange.idle.within(self._idle_seconds)
-            await relay_body(upstream, request, response, exchange.idle, exchange.meter.received)
+            await relay_body(upstream, request, response, exchange.idle, exchange.took)
             exchange.meter.end()
             return response
 
@@ -241,6 +257,7 @@ class ModelRelay:
             error += chunk
         exchange.response.set_status(upstream.status if upstream.status >= 400 else 502)
         await exchange.response.prepare(exchange.request)
+        exchange.received = len(error)
         await exchange.response.write_eof(self._credential.redact(error))
         return exchange.response
 

@@ -5,6 +5,7 @@ used in the last moment, and only if it is killed then.
 """
 
 import asyncio
+from datetime import datetime
 
 from peerbot.conversation.documents import Usage
 from peerbot.conversation.keys import Conversation
@@ -25,6 +26,7 @@ class Report:
     def __init__(self, journal: Journal, conversation: Conversation, turn: int, spawn: Spawn) -> None:
         self.spent: list[Spent] = []
         self.place = 0
+        self.first_request_at: datetime | None = None
         self._journal = journal
         self._conversation = conversation
         self._turn = turn
@@ -41,6 +43,11 @@ class Report:
         self.spent = summed([*self.spent, spent])
         self._changed(place)
 
+    def began(self, place: int) -> None:
+        """Report when the first request was passed on, if nothing else will: its model costs nothing."""
+        if not self._changes:
+            self._changed(place)
+
     def used_up(self, budget: BudgetUsedUp, place: int) -> None:
         """Note for which budget a request was refused, and report it soon."""
         if budget != self._used_up:
@@ -51,7 +58,8 @@ class Report:
         """Make sure that the journal has everything. Raises what the journal raises."""
         async with self._telling:
             while self._told < self._changes:
-                changes, usage = self._changes, Usage(spent=self.spent, used_up=self._used_up)
+                changes = self._changes
+                usage = Usage(spent=self.spent, used_up=self._used_up, first_request_at=self.first_request_at)
                 written = False
                 while not written:  # if an earlier try of ours has this number, the next is free
                     self._written += 1

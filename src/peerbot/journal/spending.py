@@ -6,6 +6,7 @@ whichever replicas take them. A slice counts as spent unless its replica gives t
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from peerbot.conversation.documents import Returned, Slice, Usage
 from peerbot.conversation.keys import Conversation
@@ -73,6 +74,11 @@ class Books:
     def spent(self) -> list[Spent]:
         """The sum, by model."""
         return summed(each for usage in self.reports for each in usage.spent)
+
+    @property
+    def first_request_at(self) -> datetime | None:
+        """When the first request was passed on to Claude; None if nobody has said so."""
+        return min((usage.first_request_at for usage in self.reports if usage.first_request_at), default=None)
 
 
 async def books(journal: Journal, conversation: Conversation, turn: int, *, but: Collection[int] = ()) -> Books:

@@ -13,6 +13,7 @@ from peerbot.local.hood import Hood
 from peerbot.local.slack import Change
 from peerbot.local.slack.narrate import Narrator
 from peerbot.local.talk import answer_to, introduce, say
+from peerbot.local.trouble import Troubles
 from peerbot.local.workspace import about, furnish
 from peerbot.local.world import World
 from peerbot.web.assets import pages_installed
@@ -59,14 +60,13 @@ async def serve_page(world: World, tell: Callable[[str], None]) -> str | None:
         tell(f"There is no page, and the chat is here: {error}")
         return None
     furnish(world.slack)
-    hood = Hood(world)
+    hood, trouble = Hood(world), Troubles(world)
     world.at_end(hood.close)
+    world.at_end(trouble.close)
     page = world.slack.page
     page.hood = hood.look
-    page.troubles = {name: cause for name, (_, _, cause) in hood.troubles().items()}
-    troubles = [
-        {"cause": name, "heading": title, "words": words} for name, (title, words, _) in hood.troubles().items()
-    ]
+    page.troubles = {name: cause for name, (_, _, cause) in trouble.all().items()}
+    troubles = [{"cause": name, "heading": title, "words": words} for name, (title, words, _) in trouble.all().items()]
     page.about = about(world) | {"troubles": troubles}
     tell(f"Chat: {address}")
     return address

@@ -3,11 +3,13 @@
 If there is no key, the demo model takes Claude's place. The production code is the same, and can't tell the difference.
 """
 
+import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Literal, Self
 
@@ -60,6 +62,8 @@ class World:
         self.journal: Journal
         self.settings: Settings
         self.sandboxed = False
+        self._dispatcher: Dispatcher
+        self._replacing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         try:
@@ -100,11 +104,47 @@ class World:
         if chosen := await choices.choice(self.journal, "channel", f"{self.slack.team}-{self.slack.general}"):
             # Everything here is the person's own: what they brought, in an earlier start, too, may be worked in.
             self.settings = self.settings.model_copy(update={"peerbot_repositories": ",".join(chosen.repositories)})
+        await self._dispatch()
+        self._stack.push_async_callback(self._end)
+
+    async def _dispatch(self) -> None:
+        """Start a dispatcher."""
         runs = open_processes(self.settings, demo=self.model is not None)
         self.sandboxed = runs.sandboxed
-        dispatcher = Dispatcher(self.settings, runs, model_kind=self.model_kind, card_seconds=CARD_SECONDS)
-        await dispatcher.start()
-        self._stack.push_async_callback(dispatcher.close)
+        self._dispatcher = Dispatcher(self.settings, runs, model_kind=self.model_kind, card_seconds=CARD_SECONDS)
+        ports = await self._dispatcher.start()
+        # Another one has the same addresses, since messages link to them.
+        self.settings = self.settings.model_copy(update={"port": ports.health, "gateway_port": ports.gateway})
+
+    async def _end(self) -> None:
+        async with self._replacing:
+            await self._dispatcher.close()
+
+    async def kill_dispatcher(self) -> None:
+        """End the dispatcher at once, with its workers and with all that it has in memory, and start another one.
+
+        It is a part of this process. So this is the nearest thing to a signal: its connections break, and work under
+        way is cancelled wherever it is.
+        """
+        async with self._replacing:
+            await undisturbed(self._replace())
+
+    async def _replace(self) -> None:
+        self.slack.drop_sockets()
+        ending = asyncio.create_task(self._dispatcher.close(at_once=True))
+        await asyncio.sleep(0)  # the runs know now that they end with it
+        self.kill_workers()
+        await ending
+        await self._dispatch()
+
+    def kill_workers(self) -> int:
+        """Kill every worker; returns how many there were."""
+        killed = 0
+        for pid in _workers():
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+                killed += 1
+        return killed
 
     def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
         """Close something when the world ends, before its parts are closed."""
@@ -158,3 +198,17 @@ class World:
     def conversation(self, thread_ts: str) -> Conversation:
         """Return the conversation of a thread in the world's one channel."""
         return Conversation(self.slack.team, self.slack.general, thread_ts)
+
+
+def _workers() -> list[int]:
+    """The processes that our dispatcher has started for workers."""
+    found = []
+    for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        for pid in children.read_text().split():
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"peerbot.worker" in line:
+                found.append(int(pid))
+    return found

@@ -36,7 +36,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from peerbot.conversation.documents import FileChange, KeptWork, PullRequest
+from peerbot.conversation.documents import FileChange, KeptWork, PullRequest, TurnTimes
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.notes import Note
 from peerbot.conversation.questions import LONGEST_PLAN, MOST_ITEMS, Asked, Item, QuestionSettled
@@ -266,6 +266,7 @@ class TurnResult(Message):
     files: list[FileChange] = Field(default_factory=list)
     deferred: str = ""  # the id of the question for whose answer the agent waits
     session_id: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")
+    times: TurnTimes = Field(default_factory=TurnTimes)
     cost_usd: float | None = None  # read by gateways of the release before alone: later ones count themselves
     seconds: float
 

@@ -75,6 +75,13 @@ class Runs(Protocol):
     Raises `Unavailable` if the place where runs run does not answer, `Refused` if it will not take a run.
     """
 
+    @property
+    def network(self) -> str:
+        """What runs reach: `machine` (whatever this machine reaches), or what the chart's policies let them reach.
+
+        That is `open`, `internet` or `gateway`; empty: nobody knows.
+        """
+
     async def start(self, spec: RunSpec) -> None:
         """Start the run. It is success, too, if a run of this name exists already, alive or ended."""
 

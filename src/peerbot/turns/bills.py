@@ -23,10 +23,11 @@ Tell = Callable[[Conversation, int], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """A turn's cost by model, and its notes, with those about budgets put right."""
+    """A turn's cost by model, its first request to Claude, and its notes, with those about budgets put right."""
 
     spent: list[Spent]
     notes: list[Note]
+    first_request_at: datetime | None
 
 
 class Bills:
@@ -54,7 +55,7 @@ class Bills:
             if limit.scope is not Scope.TURN and limit.scope not in over:
                 paid_from = purse(limit.scope, conversation, user, moment)
                 told += await self._near(limit, paid_from, Near(conversation=str(conversation), turn=turn))
-        return Bill(books.spent, told)
+        return Bill(books.spent, told, books.first_request_at)
 
     async def _near(self, limit: Limit, paid_from: Purse, claim: Near) -> list[Note]:
         newest = await self._chains.of(paid_from).look()

@@ -189,6 +189,7 @@ class Turns:
             seconds=result.seconds,
             began=result.began,
             before=result.before,
+            times=result.times.model_copy(update={"first_request": bill.first_request_at}),
             undoes=retry.turn if retry else None,
             forgets=retry.turn if retry else None,
             deferred=await self._deferred(conversation, turn, result.deferred),

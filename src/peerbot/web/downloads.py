@@ -167,10 +167,12 @@ def _unpacked(data: bytes) -> str:
 _README = """\
 This is the session {session} of Claude Code, as PeerBot kept it. Secrets of known formats are masked.
 
-To go on with it in a checkout of the branch, put these files into the folder that Claude Code keeps for that directory,
-below ~/.claude/projects (its name is the directory's path, with a dash for each character that is no letter or digit),
-and then, in that directory:
+To go on with it, put these files into the folder that Claude Code keeps for your checkout of the branch.
+In that checkout:
 
+    folder=~/.claude/projects/$(pwd -P | sed 's/[^A-Za-z0-9]/-/g')
+    mkdir -p "$folder"
+    unzip -oq ~/Downloads/session.zip -d "$folder"
     claude --resume {session}
 
 `peerbot session pull` does this by itself, if it can read the journal.

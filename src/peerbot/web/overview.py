@@ -6,23 +6,24 @@ What the agent did, step by step, is in the transcript (`parts.py`), which is re
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel
 
-from peerbot.conversation.documents import FileChange, Input, PullRequest, Started, Turn, TurnStatus
+from peerbot.conversation.documents import FileChange, Held, Input, PullRequest, Started, Turn, TurnStatus, TurnTimes
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation, in_order
 from peerbot.conversation.notes import Note
 from peerbot.conversation.questions import said as said_of
 from peerbot.conversation.spent import Spent
 from peerbot.errors import Unreadable
-from peerbot.journal import answers, paths
+from peerbot.journal import answers, paths, work
 from peerbot.journal.journal import Journal, RunRecord, TurnFiles
 from peerbot.journal.questions import question, question_files, question_settled
 from peerbot.journal.spending import books
 from peerbot.web.masks import masked
+from peerbot.web.moments import Moment, Worker, moments_of, of_the_turn, slack_time, times_of
 from peerbot.web.steps import shown
 
 State = Literal["waiting", "working", "done", "asks", "failed", "stopped", "refused"]
@@ -32,15 +33,6 @@ MOST_TURNS = 200
 
 _MOST_INPUTS = 50  # of a turn
 _LONGEST_TEXT = 40_000
-_SKEW = timedelta(seconds=5)  # between Slack's clock and ours
-
-
-class Moment(BaseModel):
-    """A time on the way from a mention to its answer; `what` is a word that the page knows."""
-
-    what: str
-    at: datetime
-    about: str = ""
 
 
 class Said(BaseModel):
@@ -52,18 +44,6 @@ class Said(BaseModel):
     at: datetime
     text: str
     files: list[str]
-
-
-class Worker(BaseModel):
-    """A run that worked on the turn; `end` is empty while it is alive."""
-
-    number: int
-    name: str
-    reserved: datetime
-    started: datetime | None
-    closed: datetime | None
-    end: str
-    because: str  # the end of a sentence, if it did not end as it should
 
 
 class Asked(BaseModel):
@@ -82,6 +62,8 @@ class TurnShown(BaseModel):
     state: State
     inputs: list[Said]
     workers: list[Worker]
+    held: Held | None = None  # what its last worker was told to keep to
+    saves: int = 0  # checkpoints of its last worker
     questions: list[Asked]
     moments: list[Moment]
     words: str = ""
@@ -93,6 +75,7 @@ class TurnShown(BaseModel):
     branch_url: str = ""
     commit: str = ""
     commit_url: str = ""
+    commits_url: str = ""  # all of them, and what they change together
     pull_request: PullRequest | None = None
     kept: bool = False  # work that no branch has is in the journal
     demo: bool = False
@@ -235,10 +218,10 @@ class Overviews:
         posted = await self._journal.posted(conversation, turn.k) if files.posted else None
         inputs = [await self._readable(conversation, identity) for identity in turn.inputs[:_MOST_INPUTS]]
         there = [item for item in inputs if item is not None]
-        workers = self._workers(conversation, [run for run in runs if _worked_on(run, turn)])
+        ours = [run for run in runs if _worked_on(run, turn)]
+        workers = self._workers(conversation, ours)
         url = await self._words.address(turn.repository) if turn.repository else ""
-        moments = _moments(there, workers)
-        moments.append(Moment(what="ended", at=turn.ended_at))
+        moments = [*moments_of(there, workers), *times_of(turn.times), Moment(what="ended", at=turn.ended_at)]
         if posted is not None:
             moments.append(Moment(what="refused" if posted.refused else "posted", at=posted.posted_at))
         branch = turn.branch if turn.branch and (turn.commit or turn.pull_request) else ""
@@ -247,8 +230,10 @@ class Overviews:
             state=_state(turn),
             inputs=[await self._said(item) for item in there],
             workers=workers,
+            held=_held(ours),
+            saves=turn.times.saves,
             questions=asked,
-            moments=_of_the_turn(moments, turn.ended_at),
+            moments=of_the_turn(moments, turn.ended_at),
             words=_text(turn.text),
             notes=[_text(words) for words in map(self._words.note, turn.notes) if words],
             files=[each.model_copy(update={"path": _text(each.path)}) for each in turn.files],
@@ -258,6 +243,7 @@ class Overviews:
             branch_url=f"{url}/tree/{branch}" if url and branch else "",
             commit=turn.commit or "",
             commit_url=f"{url}/commit/{turn.commit}" if url and turn.commit else "",
+            commits_url=f"{url}/compare/{turn.before}...{turn.commit}" if url and turn.commit and turn.before else "",
             pull_request=turn.pull_request,
             kept=turn.kept is not None,
             demo=turn.model == "demo",
@@ -281,16 +267,22 @@ class Overviews:
         ids = {item.id for item in waiting}
         last = runs[-1:] if runs and runs[-1].closed is None else []
         ours = [run for run in runs if ids & set(run.run.serves)]
-        workers = self._workers(conversation, ours + [run for run in last if run not in ours])
+        ours += [run for run in last if run not in ours]
+        workers = self._workers(conversation, ours)
+        spent = await books(self._journal, conversation, number)
+        saved = await work.newest(self._journal, conversation, range(number, number + 1))
+        times = TurnTimes(first_request=spent.first_request_at)
         working = any(worker.started and not worker.closed for worker in workers)
         return TurnShown(
             number=number,
             state="asks" if working and any(not each.answer for each in asked) else "working" if working else "waiting",
             inputs=[await self._said(item) for item in waiting[:_MOST_INPUTS]],
             workers=workers,
+            held=_held(ours),
+            saves=(saved.part or 0) if saved else 0,
             questions=asked,
-            moments=_of_the_turn(_moments(waiting, workers), None),
-            spent=(await books(self._journal, conversation, number)).spent,
+            moments=of_the_turn([*moments_of(waiting, workers), *times_of(times)], None),
+            spent=spent.spent,
         )
 
     async def _said(self, item: Input) -> Said:
@@ -299,7 +291,7 @@ class Overviews:
             who=await self._words.name(item.user),
             what=item.kind,
             door=item.door,
-            at=_slack_time(item.ts),
+            at=slack_time(item.ts),
             text=_text(text or item.act.replace("_", " ")),
             files=[_text(file.name or file.id) for file in item.files],
         )
@@ -325,31 +317,10 @@ def _worked_on(run: RunRecord, turn: Turn) -> bool:
     return run.n == turn.run or bool(set(run.run.serves) & set(turn.inputs))
 
 
-def _moments(inputs: Iterable[Input], workers: Iterable[Worker]) -> list[Moment]:
-    found = []
-    for first in list(inputs)[:1]:
-        found += [Moment(what="said", at=_slack_time(first.ts)), Moment(what="recorded", at=first.received_at)]
-    for each in workers:
-        found.append(Moment(what="reserved", at=each.reserved, about=each.name))
-        if each.started:
-            found.append(Moment(what="started", at=each.started, about=each.name))
-        if each.closed and each.because:
-            found.append(Moment(what="interrupted", at=each.closed, about=each.because))
-    return found
-
-
-def _of_the_turn(moments: list[Moment], ended: datetime | None) -> list[Moment]:
-    """Sort a turn's moments; leave out what a worker did before it, for another turn, and how it ended after it."""
-    begun = min((moment.at for moment in moments if moment.what in ("said", "recorded")), default=None)
-    return sorted(
-        (
-            moment
-            for moment in moments
-            if not (moment.what in ("reserved", "started") and begun and moment.at < begun - _SKEW)
-            and not (moment.what == "interrupted" and ended and moment.at > ended)
-        ),
-        key=lambda moment: moment.at,
-    )
+def _held(runs: Iterable[RunRecord]) -> Held | None:
+    """What the last of the runs was told to keep to; None if none has begun, or it is of the release before."""
+    started = [run.started for run in runs if run.started]
+    return started[-1].held if started else None
 
 
 def _state(turn: Turn) -> State:
@@ -359,10 +330,6 @@ def _state(turn: Turn) -> State:
         return "stopped"
     ends: Mapping[TurnStatus, State] = {TurnStatus.DONE: "done", TurnStatus.FAILED: "failed"}
     return ends.get(turn.status, "refused")
-
-
-def _slack_time(ts: str) -> datetime:
-    return datetime.fromtimestamp(float(ts), UTC)
 
 
 def _text(text: str) -> str:

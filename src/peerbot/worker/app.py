@@ -342,6 +342,7 @@ class Worker:
             files=kept.files,
             deferred=outcome.deferred if session else "",
             session_id=session,
+            times=kept.times,
             cost_usd=outcome.cost_usd,
             seconds=round(time.monotonic() - began, 3),
         )

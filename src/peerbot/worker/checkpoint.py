@@ -7,7 +7,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
+from peerbot.conversation.documents import now
 from peerbot.conversation.notes import Left
 from peerbot.errors import PeerBotError
 from peerbot.logs import logger
@@ -43,11 +45,12 @@ class Checkpoints:
         self._packer = Packer(workspace.snapshots)
         self._saved: tuple[State, str] | None = None  # what the newest one holds
         self._part: tuple[int, int] = (0, 0)  # turn, and number of its newest checkpoint
+        self.times: list[datetime] = []  # of this turn's checkpoints
 
     async def begin(self, turn: int) -> Snapshot:
         """Take the workspace as it is now for saved: an earlier state, or the branch, has it. Raises `GitFailed`."""
         state, _, snapshot = await self._look(turn)
-        self._part, self._saved = (turn, 0), (state, snapshot.tree)
+        self._part, self._saved, self.times = (turn, 0), (state, snapshot.tree), []
         return snapshot
 
     async def keep_saving(self, turn: int) -> None:
@@ -96,6 +99,7 @@ class Checkpoints:
         number = self._part[1] + 1 if self._part[0] == turn else 1
         self._part = (turn, number)  # also if we don't hear that it is kept: another state must not have its number
         await self._gateway.keep_work(turn, number, packed.data, patiently=patiently)
+        self.times.append(now())
         log.info("checkpoint_saved", part=number, bytes=len(packed.data), left_out=len(packed.state.left))
         return number
 

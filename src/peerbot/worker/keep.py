@@ -9,9 +9,10 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from peerbot import logs
-from peerbot.conversation.documents import FileChange
+from peerbot.conversation.documents import FileChange, TurnTimes, now
 from peerbot.conversation.notes import Left, LeftOut, Note, NotPushed
 from peerbot.errors import PeerBotError
 from peerbot.files.opening import Kind, kind
@@ -55,6 +56,7 @@ class Kept:
     notes: list[Note] = field(default_factory=list)
     cause: str = ""  # for the operator
     no_difference: bool = False  # the branch's commits change no file in the end
+    times: TurnTimes = field(default_factory=TurnTimes)
 
 
 class Keep:
@@ -118,7 +120,9 @@ class Keep:
                 diverged=isinstance(error, Diverged),
                 waits_seconds=self._idle_seconds,
             )
-            return Kept(None, files, saved.number if saved else None, [note], detail_of(error))
+            part = saved.number if saved else None
+            return Kept(None, files, part, [note], detail_of(error), times=self._times(None))
+        pushed_at = now() if pushed.commit else None
         tip = pushed.commit or tip
         left = {**loose, **pushed.refused, **await self._hidden(wrote)}
         rest = await unplaced(end, workspace, tip, rewritten=pushed.rewritten, left=left)
@@ -128,7 +132,13 @@ class Keep:
         if missing := await asyncio.to_thread(self._still_missing):
             notes.append(LeftOut(paths=missing, kept=False))
         nothing = pushed.commit is not None and await self._upstream.changes_nothing(pushed.commit)
-        return Kept(pushed.commit, files, saved.number if saved else None, notes, no_difference=nothing)
+        part, times = saved.number if saved else None, self._times(pushed_at)
+        return Kept(pushed.commit, files, part, notes, no_difference=nothing, times=times)
+
+    def _times(self, pushed_at: datetime | None) -> TurnTimes:
+        cloned, self._workspace.cloned = self._workspace.cloned, None
+        saves = self._checkpoints.times
+        return TurnTimes(cloned=cloned, saved=saves[-1] if saves else None, saves=len(saves), pushed=pushed_at)
 
     async def _end(self) -> End:
         """Look at the workspace, and decide. Raises `GitFailed`."""

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
-from peerbot.conversation.documents import FileChange
+from peerbot.conversation.documents import FileChange, now
 from peerbot.errors import TurnFailed
 from peerbot.files.removal import remove
 from peerbot.logs import logger
@@ -49,6 +50,7 @@ class Workspace:
         self.last: str | None = None  # the branch's commit when the turn began
         self.fresh = False  # whether it is as the clone made it
         self.spoiled = False  # whether it must be cloned again before the next turn
+        self.cloned: datetime | None = None  # when it was; None once a turn has told it
         self.known: dict[str, str] = {}  # refs that were there after the clone, and are no work of the agent's
         self.there: dict[str, str] = {}  # GitHub's branches and their commits, as far as we know
         places = {"GIT_DIR": str(path / ".git"), "GIT_WORK_TREE": str(path)}
@@ -84,7 +86,7 @@ class Workspace:
             await self.snapshots.begin()
             seen = agents_git.look(self.path)
             self.known = dict(seen.refs) if seen else {}
-            self.fresh, self.spoiled = True, False
+            self.fresh, self.spoiled, self.cloned = True, False, now()
             log.debug("workspace_ready")
         except GitFailed as error:
             raise TurnFailed(f"The repository could not be checked out: {error}") from error

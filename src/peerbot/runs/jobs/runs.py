@@ -27,7 +27,7 @@ from peerbot.logs import logger
 from peerbot.protocol.documents import secret_hash
 from peerbot.runs.jobs import manifest, verdict
 from peerbot.runs.jobs.mirror import Mirror
-from peerbot.runs.jobs.worker_pod import WorkerPod
+from peerbot.runs.jobs.worker_pod import NETWORK, WorkerPod
 from peerbot.runs.port import Phase, RunEvent, Runs, RunSpec, RunState
 from peerbot.runs.watchers import Watchers
 
@@ -89,6 +89,11 @@ class KubernetesRuns(Runs):
         self._suspended_since: dict[tuple[Conversation, int], float] = {}  # as we saw it; clocks may be apart
         self._told: dict[tuple[Conversation, int], tuple[Phase, str]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def network(self) -> str:
+        """What the chart's policies let runs reach."""
+        return self._pod.annotations.get(NETWORK, "")
 
     async def open(self) -> None:
         """Begin to follow. Raises `Unavailable` if the API server does not answer, or does not let us."""

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from peerbot.errors import SettingsError
 
+NETWORK = "peerbot.dev/network"
+"""The annotation that names the network which the chart gives to workers: `internet`, `gateway` or `open`."""
+
 
 class WorkerPod(BaseModel):
     """One description for every worker. Keys are Kubernetes' own; it refuses an unknown one."""

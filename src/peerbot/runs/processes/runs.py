@@ -87,6 +87,11 @@ class ProcessRuns(Runs):
         self._over: dict[str, RunState] = {}  # an ended run stays ended, and a day has many: each is read once
         self._ending = self._closed = False
 
+    @property
+    def network(self) -> str:
+        """The machine's own: a sandbox has no other."""
+        return "machine"
+
     async def start(self, spec: RunSpec) -> None:
         """Start the run. It is success, too, if a run of this name exists already, alive or ended."""
         if self._closed:

@@ -56,6 +56,12 @@ const marked = new Marked({
       if (here && /^<!--[^]*-->\s*$/.test(text)) return ""; // nobody is meant to read these in a file
       return block ? `<p>${escaped(text)}</p>` : escaped(text);
     },
+    heading({ tokens, depth }) {
+      while (outline.length && outline[outline.length - 1] >= depth) outline.pop();
+      outline.push(depth);
+      const tag = `h${Math.min(6, top + outline.length - 1)}`;
+      return `<${tag} class="depth-${depth}">${this.parser.parseInline(tokens)}</${tag}>`;
+    },
     image({ href, text }) {
       return link(href, escaped(text || href));
     },
@@ -87,6 +93,10 @@ const marked = new Marked({
 
 /** Where the text that is being drawn comes from. @type {Base | undefined} */
 let here;
+/** The level of its highest heading on the page. */
+let top = 3;
+/** The depths of the headings around the one that is being drawn: a page's levels must not skip one. @type {number[]} */
+let outline = [];
 
 /**
  * @typedef {object} Base
@@ -124,14 +134,15 @@ export function purified(text) {
 
 /**
  * Markdown as a node.
- * @param {{text: string, class?: string, base?: Base}} props `base`: what its relative links are relative to
+ * @param {{text: string, class?: string, base?: Base, level?: number}} props `base`: what its relative links are
+ * relative to; `level`: of its highest heading, one below that of the heading above it
  */
-export function Markdown({ text, class: kind = "", base }) {
+export function Markdown({ text, class: kind = "", base, level = 3 }) {
   const coloured = highlighter.value !== null;
-  const name = base ? `${base.folder}\n${text}` : text;
+  const name = `${level}${base ? base.folder : ""}\n${text}`;
   let known = drawn.get(name);
   if (!known || (known.coloured !== coloured && text.includes("```"))) {
-    here = base;
+    [here, top, outline] = [base, level, []];
     known = { coloured, made: purified(/** @type {string} */ (marked.parse(text))) };
     drawn.delete(name);
     drawn.set(name, known);

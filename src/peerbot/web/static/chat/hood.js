@@ -1,10 +1,10 @@
-// Under the hood of a thread: the way of a message with its times, the journal's documents, and switches for trouble.
+// Under the hood of a thread: the way of a message with its times, its requests, the journal's documents, and switches for trouble.
 import { signal } from "../vendor/signals.mjs";
 import { useEffect, useState } from "../vendor/hooks.mjs";
-import { html } from "../html.js";
+import { h, html } from "../html.js";
 import { Code } from "../markdown.js";
 import { ask } from "../door.js";
-import { counted } from "../text.js";
+import { counted, size } from "../text.js";
 import { full, lasted, precise } from "../time.js";
 import { about, place, say, threadKey } from "./state.js";
 
@@ -50,8 +50,14 @@ export function Hood() {
       <div class="log" tabindex="0" role="region" aria-label="What happened">
           ${!thread && html`<p class="dim">Open a thread to see what happened to its messages.</p>`}
           ${thread && !seen && html`<p><span class="spinner"></span> Reading the journal …</p>`}
-          ${(seen?.turns || []).map((/** @type {any} */ turn) => html`<${Turn} key=${turn.n} turn=${turn} />`)}
-          ${seen && html`<${Documents} documents=${seen.documents} />`}
+          ${(seen?.turns || []).map((/** @type {any} */ turn) => h(Turn, { key: turn.n, turn }))}
+          ${seen && html`
+            <${Exchanges} heading=${counted(of(seen, "model").length, "request") +
+              " to the model since this start"} exchanges=${of(seen, "model")} />
+            <${Exchanges} heading=${counted(of(seen, "git").length, "fetch or push", "fetches and pushes") +
+              " of git since this start"} exchanges=${of(seen, "git")} />
+            <${Documents} documents=${seen.documents} />
+          `}
           <h3>Trouble</h3>
           <p class="dim small">Each does what it says, once. The answer still comes, once.</p>
           <ul class="troubles">${(about.value.troubles || []).map((/** @type {any} */ each) =>
@@ -64,22 +70,56 @@ export function Hood() {
   `;
 }
 
+/** @param {any} seen @param {"model" | "git"} kind */
+function of(seen, kind) {
+  return seen.exchanges.filter((/** @type {any} */ each) => each.kind === kind);
+}
+
 /** @param {{turn: any}} props */
 function Turn({ turn }) {
-  const first = turn.steps[0]?.at;
+  const first = turn.steps[0]?.events[0]?.at;
   return html`
     <section class="turn">
       <h3>${turn.heading}</h3>
       <ol class="way">${turn.steps.map((/** @type {any} */ step) =>
-        html`<li class=${step.reached ? "" : "to-come"}><b>${step.step}</b> <span class="dim">${step.words}</span>
-        ${
-          step.at &&
-          html`<time class="small" title=${full(step.at)} datetime=${new Date(step.at).toISOString()}>${
-            precise(step.at)
-          }${step.at > first ? `, +${lasted((step.at - first) / 1000)}` : ""}</time>`
+        html`<li class=${step.events.length ? "" : "to-come"}><b>${step.step}</b>${
+          step.events.length
+            ? step.events.map((/** @type {any} */ event) =>
+              html`<p><span class="dim">${event.words}</span> <${When} at=${event.at} since=${first} /></p>`
+            )
+            : html`
+              <span class="dim">to come</span>
+            `
         }</li>`
       )}</ol>
     </section>
+  `;
+}
+
+/** @param {{at: number | null, since: number | undefined}} props */
+function When({ at, since }) {
+  if (!at) return null;
+  return html`<time class="small" title=${full(at)} datetime=${new Date(at).toISOString()}>${precise(at)}${
+    since && at > since ? `, +${lasted((at - since) / 1000)}` : ""
+  }</time>`;
+}
+
+/**
+ * What the gateway passed on for the thread.
+ * @param {{heading: string, exchanges: any[]}} props
+ */
+function Exchanges({ heading, exchanges }) {
+  return html`
+    <details class="documents">
+      <summary>${heading}</summary>
+      <ol class="exchanges small">${exchanges.map((each) =>
+        html`<li><code>${each.words}</code> <span class="dim">run ${each.run}, HTTP ${each.status}, ${
+          size(each.sent)
+        } sent${each.received === null ? "" : `, ${size(each.received)} received`}${
+          each.seconds === null ? "" : `, in ${lasted(each.seconds)}`
+        }</span> <${When} at=${each.at} /></li>`
+      )}</ol>
+    </details>
   `;
 }
 

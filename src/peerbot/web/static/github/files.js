@@ -209,7 +209,7 @@ function Body({ file, rendered, base }) {
   }
   if (file.binary) return html`<p class="said">This is no text.</p>`;
   if (!file.text) return html`<p class="said">An empty file.</p>`;
-  if (rendered) return html`<div class="readme">${h(Markdown, { text: file.text, base })}</div>`;
+  if (rendered) return html`<div class="readme">${h(Markdown, { text: file.text, base, level: 2 })}</div>`;
   return html`<${Lines} text=${file.text} path=${file.path} />`;
 }
 

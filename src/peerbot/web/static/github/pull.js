@@ -167,7 +167,7 @@ function Talk({ found, at, changed }) {
 function Said({ id, author, when, text, base }) {
   return html`<article class="card said-by" id=${id} aria-label=${`${author} wrote`}>
     <header class="small"><bdi class="strong">${author}</bdi> <span class="dim"><${When} at=${when} /></span></header>
-    ${text.trim() ? h(Markdown, { text, base }) : html`<p class="dim">No description.</p>`}
+    ${text.trim() ? h(Markdown, { text, base, level: 2 }) : html`<p class="dim">No description.</p>`}
   </article>`;
 }
 

@@ -19,7 +19,8 @@ import {
   viewer,
   words,
 } from "./state.js";
-import { dollars, Turn } from "./turn.js";
+import { dollars } from "./money.js";
+import { Turn } from "./turn.js";
 
 const about = told();
 

@@ -14,6 +14,8 @@ import { listen } from "../stream.js";
  * @property {"waiting" | "working" | "done" | "asks" | "failed" | "stopped" | "refused"} state
  * @property {Said[]} inputs
  * @property {Worker[]} workers
+ * @property {{model: string, budget_usd: number, turn_seconds: number, network: string} | null} held
+ * @property {number} saves
  * @property {{what: string, at: string, answer: string, by: string}[]} questions
  * @property {Moment[]} moments
  * @property {string} words
@@ -25,6 +27,7 @@ import { listen } from "../stream.js";
  * @property {string} branch_url
  * @property {string} commit
  * @property {string} commit_url
+ * @property {string} commits_url
  * @property {{number: number, url: string} | null} pull_request
  * @property {boolean} kept
  * @property {boolean} demo
@@ -52,6 +55,8 @@ import { listen } from "../stream.js";
  * @property {Change | null} change
  * @property {string} request
  * @property {string} model
+ * @property {number} tokens_read
+ * @property {number} tokens_written
  * @property {Step} [result]
  */
 /** @typedef {{began_by: string, began: string, repository: string, repository_url: string, base: string, branch: string, model: string, instructions: boolean}} Settings */

@@ -144,20 +144,28 @@ function Tool({ turn, step }) {
 function Inside({ turn, step }) {
   const result = step.result;
   if (result?.change) {
-    return html`<div class="inside">${
-      h(DiffOfFile, { file: asDiff(result.change.path, [result.change]) })
-    }<${Rest} turn=${turn} step=${step} /></div>`;
+    return html`<div class="inside">${h(DiffOfFile, { file: asDiff(result.change.path, [result.change]) })}
+      <details><summary>Input and output</summary><${Both} turn=${turn} step=${step} /></details></div>`;
   }
-  return html`<div class="inside">
-    <h4 class="hidden">Input</h4>
+  return html`
+    <div class="inside">
+      <${Both} turn=${turn} step=${step} />
+    </div>
+  `;
+}
+
+/** @param {{turn: number, step: Step}} props */
+function Both({ turn, step }) {
+  const result = step.result;
+  return html`
+    <h3 class="hidden">Input</h3>
     ${step.text && h(Code, { text: step.text, label: "Input", language: LANGUAGES[step.tool] || "" })}
     <${Rest} turn=${turn} step=${step} />
-    <h4 class="dim small">${result ? (result.failed ? "Failed" : "Output") : "No result is in the transcript."}</h4>
-    ${
-    result && (result.text ? h(Code, { text: result.text, label: "Output" }) : html`<p class="dim small">nothing</p>`)
-  }
+    <h3 class="dim small">${result ? (result.failed ? "Failed" : "Output") : "No result is in the transcript."}</h3>
+    ${result &&
+      (result.text ? h(Code, { text: result.text, label: "Output" }) : html`<p class="dim small">nothing</p>`)}
     ${result && h(Rest, { turn, step: result })}
-  </div>`;
+  `;
 }
 
 /** @param {{turn: number, step: Step}} props */

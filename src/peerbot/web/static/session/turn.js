@@ -6,7 +6,10 @@ import { DiffOfFile } from "../diff.js";
 import { counted, number, webAddress } from "../text.js";
 import { Ago, full, lasted } from "../time.js";
 import { base, load, search, stepsOf, streamed } from "./state.js";
+import { dollars } from "./money.js";
+import { Requests } from "./requests.js";
 import { asDiff, StepList } from "./steps.js";
+import { Settings } from "./held.js";
 
 /** @typedef {import("./state.js").Turn} TurnData */
 
@@ -24,7 +27,11 @@ const MOMENTS = /** @type {Record<string, string>} */ ({
   recorded: "Recorded",
   reserved: "Placed",
   started: "Worker up",
+  cloned: "Cloned",
+  requested: "First request",
   first: "First words",
+  saved: "Last checkpoint",
+  pushed: "Pushed",
   interrupted: "Interrupted",
   ended: "Work done",
   posted: "Answer posted",
@@ -39,11 +46,6 @@ const DID = /** @type {Record<string, string>} */ ({
   choice: "chose",
 });
 
-/** @param {number} usd */
-export function dollars(usd) {
-  return usd < 0.005 ? "less than $0.01" : `$${usd.toFixed(2)}`;
-}
-
 /** @param {{turn: TurnData, newest: boolean}} props */
 export function Turn({ turn, newest }) {
   const working = turn.state === "working" || turn.state === "waiting";
@@ -57,13 +59,14 @@ export function Turn({ turn, newest }) {
     ${turn.unreadable && html`<p class="notice warning">${turn.unreadable}</p>`}
     ${turn.inputs.map((said) => html`<${Asked} said=${said} />`)}
     <${Times} turn=${turn} />
+    <${Requests} turn=${turn} start=${startOf(turn)} />
     <${Did} turn=${turn} newest=${newest} />
     ${turn.questions.map((each) => html`<${Question} asked=${each} />`)}
     ${
     turn.words && html`
       <div class="answer">
         <h3>Answer</h3>
-        <${Markdown} text=${turn.words} />
+        <${Markdown} text=${turn.words} level=${4} />
       </div>
     `
   }
@@ -78,6 +81,7 @@ export function Turn({ turn, newest }) {
   }
     <${Changed} turn=${turn} />
     <${Costs} turn=${turn} />
+    <${Settings} turn=${turn} />
   </section>`;
 }
 
@@ -97,12 +101,17 @@ function Question({ asked }) {
   return html`
     <div class="notice question">
       <h3>The agent asked</h3>
-      <${Markdown} text=${asked.what} />
+      <${Markdown} text=${asked.what} level=${4} />
       <p class="small">${asked.answer
         ? html`<b><bdi>${asked.by || "Answer"}</bdi></b>: <span dir="auto">${asked.answer}</span>`
         : html`<span class="dim">Nobody has answered yet.</span>`}</p>
     </div>
   `;
+}
+
+/** When a turn began, in milliseconds; 0 if nobody knows. @param {TurnData} turn */
+function startOf(turn) {
+  return turn.moments.length ? Date.parse(turn.moments[0].at) : 0;
 }
 
 /** @param {{turn: TurnData}} props */
@@ -117,14 +126,19 @@ function Times({ turn }) {
   return html`<ol class="times" aria-label="How it went">${
     moments.map((moment) =>
       html`<li class=${moment.what} title=${moment.about}>
-        <span>${MOMENTS[moment.what] || moment.what}</span>
+        <span>${MOMENTS[moment.what] || moment.what}${
+        moment.what === "saved" && turn.saves > 1 ? ` (of ${turn.saves})` : ""
+      }</span>
         <time class="dim" datetime=${moment.at} title=${full(moment.time)}>${
         moment.time === start ? clockOf(moment.time) : `+${lasted((moment.time - start) / 1000)}`
       }</time>
         ${moment.what === "interrupted" && html`<span class="because">${moment.about}</span>`}
       </li>`
     )
-  }</ol>`;
+  }${
+    // While it works the journal tells how many there are, and not when.
+    turn.saves > 0 && !moments.some((moment) => moment.what === "saved") &&
+    html`<li class="saved"><span>${counted(turn.saves, "checkpoint")}</span></li>`}</ol>`;
 }
 
 const clockFormat = new Intl.DateTimeFormat("en", { timeStyle: "medium", hour12: false });
@@ -178,6 +192,7 @@ function Changed({ turn }) {
   const links = [
     turn.pull_request && { url: turn.pull_request.url, words: `Pull request #${turn.pull_request.number}` },
     turn.commit && { url: turn.commit_url, words: `Commit ${turn.commit.slice(0, 7)}` },
+    turn.commits_url && { url: turn.commits_url, words: "All commits of the turn" },
     turn.branch && { url: turn.branch_url, words: turn.branch },
   ].filter((each) => !!each);
   if (!links.length && !turn.files.length && !turn.kept && !turn.session) return null;
@@ -253,7 +268,7 @@ function Costs({ turn }) {
     ${
     turn.spent.length > 0 &&
     html`
-      <div class="scroller" tabindex="0" role="region" aria-label="Costs by model">
+      <div class="scroller" tabindex="0" role="group" aria-label="Costs by model">
         <table>
           <thead>
             <tr>
