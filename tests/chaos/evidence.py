@@ -92,7 +92,8 @@ class Seen:
     @property
     def settled(self) -> set[str]:
         """The inputs that had no effect."""
-        return {name.removeprefix("settled/").removesuffix(".json") for name in self.objects if "settled/" in name}
+        settled = (name for name in self.objects if name.startswith("settled/") and name.endswith(".json"))
+        return {name.removeprefix("settled/").removesuffix(".json") for name in settled}
 
     @property
     def acts(self) -> set[str]:

@@ -99,10 +99,7 @@ class Failed(Fact):
 
 
 class BudgetUsedUp(Fact):
-    """A budget is spent: the turn's, or a wider one of which nothing is left. `month`: the month for which it holds.
-
-    `of_app`: it is an app's own.
-    """
+    """A budget (`of_app`: an app's own) has nothing left. `month`: the month for which it holds."""
 
     kind: Literal["budget_used_up"] = "budget_used_up"
     budget_usd: float
