@@ -157,8 +157,8 @@ def _picks(seen: Seen) -> Iterator[tuple[Name, str]]:
         yield Name.PICKED_TWICE, f"{holds} was picked, and the work is in {began['repository']}"
     if picks and holds is None:
         yield Name.NOT_PICKED, f"{[did.what for did in picks]}"
-    for menu in seen.menus if holds else ():
-        if menu.noted and (menu.open or str(holds["repository"]) not in menu.text):
+    for menu in seen.menus:
+        if holds and menu.noted and (menu.open or str(holds["repository"]) not in menu.text):
             yield Name.NOT_PICKED, f"the menu {menu.ts} shows: {menu.text}"
 
 
