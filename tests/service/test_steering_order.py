@@ -129,7 +129,7 @@ async def test_words_that_settle_a_question_are_never_further_words_whenever_the
     assert last > 5
     wrong, heard_of_it = [], 0
     for record in range(1, last + 1):
-        for settle in (*range(record, MOST_CALLS, 4), MOST_CALLS):
+        for settle in (*range(record, MOST_CALLS, 6), MOST_CALLS):
             heard, words = await asked.told(record, settle)
             heard_of_it += bool(heard.settled)
             if any(words.id in item.ids for item in heard.inputs):
