@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from evidence import Evidence, Seen, Shown
+from hands import PICKED
 
 GRACE_SECONDS = 2.0
 """A request that was on its way to the model when another turn was written is no fault."""
@@ -25,6 +26,8 @@ class Name(StrEnum):
     PRESS_LOST = "a press or an answer without an error is not in the journal"
     ASKED_TWICE = "the agent has asked the same twice"
     SETTLED_TWICE = "one question has the effect of two answers, or one answer two effects"
+    PICKED_TWICE = "somebody picked a repository, and the work is in another one"
+    NOT_PICKED = "somebody picked a repository, and that has no effect, or its menu does not show it"
     OPEN = "a question is not settled, or its message does not show that"
     ELSEWHERE = "an answer says what another message was told"
     OUT_OF_ORDER = "answers are not in the order of the messages"
@@ -131,14 +134,32 @@ def _people(seen: Seen) -> Iterator[tuple[Name, str]]:
     for user in owed:
         if told[user] < owed[user]:
             yield Name.NOT_TOLD, f"{user} {told[user]} times, of {owed[user]}: {sorted(reasons)}"
+    yield from _picks(seen)
     recorded = Counter((str(seen.objects[f"inputs/{i}.json"].get("user")), i.rpartition("-")[2]) for i in seen.acts)
-    for (user, kind), times in Counter((did.user, did.kind) for did in seen.did if not did.identity).items():
+    inputs = [did for did in seen.did if not did.identity and did.kind != PICKED]
+    for (user, kind), times in Counter((did.user, did.kind) for did in inputs).items():
         if recorded[user, kind] < times:
             yield Name.PRESS_LOST, f"{user}: {kind} {recorded[user, kind]} times, of {times}"
     for did in seen.did:
         if did.identity and f"inputs/{did.identity}.json" not in seen.objects:
             yield Name.PRESS_LOST, f"{did.identity}: {did.what}"
     yield from _questions(seen)
+
+
+def _picks(seen: Seen) -> Iterator[tuple[Name, str]]:
+    """One pick has an effect: the work is in its repository, and each menu shows that, and who picked.
+
+    So everybody whose pick came later is told in the thread, besides what they were told alone.
+    """
+    holds, began = seen.objects.get("repository.json"), seen.objects.get("conversation.json")
+    picks = [did for did in seen.did if did.kind == PICKED]
+    if began and (seen.menus or holds) and (holds is None or began["repository"] != holds["repository"]):
+        yield Name.PICKED_TWICE, f"{holds} was picked, and the work is in {began['repository']}"
+    if picks and holds is None:
+        yield Name.NOT_PICKED, f"{[did.what for did in picks]}"
+    for menu in seen.menus:
+        if holds and menu.noted and (menu.open or str(holds["repository"]) not in menu.text):
+            yield Name.NOT_PICKED, f"the menu {menu.ts} shows: {menu.text}"
 
 
 def _questions(seen: Seen) -> Iterator[tuple[Name, str]]:

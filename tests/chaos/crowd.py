@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from doors import Notes
 from hands import PRESSES, Hands, buttons
-from plan import CHANNELS, PEOPLE, Act, Blow, Message, Plan, Talk
+from plan import CHANNELS, MENU_CHANNELS, PEOPLE, Act, Blow, Message, Plan, Talk
 
 from peerbot.conversation.keys import Conversation, input_id, input_kind, input_ts
 from peerbot.journal.answers import settled
@@ -70,6 +70,7 @@ class Crowd(Hands):
         self.notes = Notes()
         self.courses: list[Course] = []
         self.channels = [f"C{number:09d}" for number in range(CHANNELS)]
+        self.menu_channels = [f"CMENU{number:05d}" for number in range(MENU_CHANNELS)]
         self.crowd = [f"U{number:09d}" for number in range(PEOPLE)]
         self._bells: dict[str, asyncio.Event] = {}
         self._dropped: set[str] = set()
@@ -79,7 +80,7 @@ class Crowd(Hands):
         for number, user in enumerate(self.crowd):
             self.slack.add_user(user, f"person-{number}", kind="member")
         members = [self.slack.person, self.slack.bot_user, *self.crowd]
-        for number, channel in enumerate(self.channels):
+        for number, channel in enumerate([*self.channels, *self.menu_channels]):
             self.slack.add_channel(channel, f"team-{number}", members=members)
 
     def answers(self, conversation: Conversation) -> list[tuple[dict[str, Any], int]]:
@@ -109,7 +110,8 @@ class Crowd(Hands):
         await asyncio.gather(*(one(talk) for talk in plan.talks))
 
     async def converse(self, course: Course) -> None:
-        channel = self.channels[course.talk.number % CHANNELS]
+        channels = self.menu_channels if course.talk.pick else self.channels
+        channel = channels[course.talk.number % len(channels)]
         for message in course.talk.messages:
             await self._moment(course, message)
             thread = course.conversation.thread_ts if course.conversation else None
@@ -117,6 +119,7 @@ class Crowd(Hands):
             said = text if thread else f"{self.slack.mention()} {text}"
             ts = await self.slack.say(self.crowd[message.person], channel, said, thread_ts=thread)
             course.conversation = course.conversation or Conversation(self.slack.team, channel, ts)
+            self.talks[course.conversation] = course.talk
             self._bells.setdefault(course.conversation.thread_ts, asyncio.Event())
             said_now = Said(message, input_id(ts, "message"), time.time())
             course.said.append(said_now)

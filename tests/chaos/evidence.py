@@ -22,7 +22,7 @@ from urllib.parse import quote
 import aiohttp
 from crowd import BOUND_SECONDS, Course
 from doors import Asked, Notes, Push, State
-from hands import Did, buttons, is_question
+from hands import Did, buttons, is_menu, is_question
 from saved_state import FILES, opened
 
 from peerbot.conversation.keys import Conversation
@@ -63,6 +63,16 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Menu:
+    """A message in Slack that asked in which repository to work."""
+
+    ts: str
+    text: str
+    open: bool  # one can still choose
+    noted: bool  # the journal knows of it: a dispatcher may have died before it said so
+
+
+@dataclass(frozen=True)
 class Save:
     """A commit for GitHub, or a state for the journal, with the conversation's own files in it."""
 
@@ -86,13 +96,15 @@ class Seen:
     waited: float | None  # seconds from the last fault, or from the last message after it, to the end; None: no end
     kept: list[dict[str, str]] = field(default_factory=list)  # blobs by path, on the branches that an undo has left
     questions: list[Question] = field(default_factory=list)
+    menus: list[Menu] = field(default_factory=list)
     did: list[Did] = field(default_factory=list)  # answers and choices, as people made them
     whispers: list[tuple[str, str]] = field(default_factory=list)  # what one person alone was told in the thread
 
     @property
     def settled(self) -> set[str]:
         """The inputs that had no effect."""
-        return {name.removeprefix("settled/").removesuffix(".json") for name in self.objects if "settled/" in name}
+        settled = (name for name in self.objects if name.startswith("settled/") and name.endswith(".json"))
+        return {name.removeprefix("settled/").removesuffix(".json") for name in settled}
 
     @property
     def acts(self) -> set[str]:
@@ -218,6 +230,7 @@ async def _seen(
         waited=None if course.ended is None else max(0.0, course.ended - system.since(course)),
         kept=[await _files(system, repository, f"refs/heads/{name}", own) for name in kept],
         questions=[_question(message) for message in thread if is_question(message)],
+        menus=_menus(thread, documents),
         did=[did for did in system.did if did.conversation == conversation],
         whispers=_whispers(system, conversation),
     )
@@ -231,6 +244,16 @@ def _shown(message: dict[str, Any], turn: int) -> Shown:
 def _question(message: dict[str, Any]) -> Question:
     text = json.dumps(message.get("blocks", []), ensure_ascii=False)
     return Question(message["ts"], message["metadata"]["event_payload"]["question"], text, bool(buttons(message)))
+
+
+def _menus(thread: list[dict[str, Any]], documents: dict[str, dict[str, Any]]) -> list[Menu]:
+    """List the menus of a thread: those that are still open, and those that the journal knows of."""
+    noted = {str(document["ts"]) for name, document in documents.items() if name.startswith("asked/")}
+    return [
+        Menu(message["ts"], str(message.get("text")), is_menu(message), message["ts"] in noted)
+        for message in thread
+        if is_menu(message) or message["ts"] in noted
+    ]
 
 
 def _whispers(system: Scene, conversation: Conversation) -> list[tuple[str, str]]:

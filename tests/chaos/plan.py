@@ -15,10 +15,13 @@ Work = Literal["talk", "write", "commit", "slow", "ask"]
 Act = Literal["stop: the word", "stop: the button", "stop: a sign", "edit", "delete"]
 Answer = Literal["a button", "a button, twice", "two people at once", "words", "words and a button at once"]
 Choice = Literal["continue", "retry", "undo", "new_session", "terminal", "good", "bad"]
+Pick = Literal["a menu", "a menu, twice", "two people at once", "words", "words and a menu at once"]
 How = Literal["once", "twice", "two people at once"]
 
 PEOPLE = 25
 CHANNELS = 25  # Slack takes about one message a second in each
+MENU_CHANNELS = 3  # in which people have to choose a repository
+REPOSITORIES = ("team/product", "team/tools")
 
 
 class Kind(StrEnum):
@@ -94,6 +97,15 @@ CHOICES: dict[Choice, float] = {
     "bad": 0.03,
 }
 """… and which button below its answer somebody presses."""
+
+PICKS: dict[Pick, float] = {
+    "a menu": 0.02,
+    "a menu, twice": 0.02,
+    "two people at once": 0.02,
+    "words": 0.02,
+    "words and a menu at once": 0.02,
+}
+"""How many conversations begin where several repositories fit, on average, and how people choose one."""
 
 SECONDS = {
     Kind.WORKER_FROZEN: (1.0, 8.0),
@@ -171,6 +183,8 @@ class Talk:
 
     number: int
     messages: tuple[Message, ...]
+    pick: Pick | None = None  # how people choose a repository; None: only one fits
+    pick_seconds: float = 0.0  # how soon after the menu
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +222,24 @@ def make_plan(seed: int, conversations: int) -> Plan:
     _with_answers(people, messages)
     _with_acts(people, messages)
     _with_choices(people, messages)
-    return Plan(
-        seed,
-        tuple(Talk(talk.number, tuple(messages[message.token] for message in talk.messages)) for talk in made),
-        tuple(_blows(faults, conversations)),
+    picks = _picks(random.Random(f"{seed} picks"), conversations)
+    talks_made = (
+        Talk(talk.number, tuple(messages[message.token] for message in talk.messages), *picks.get(talk.number, ()))
+        for talk in made
     )
+    return Plan(seed, tuple(talks_made), tuple(_blows(faults, conversations)))
+
+
+def _picks(chance: random.Random, conversations: int) -> dict[int, tuple[Pick, float]]:
+    """Let some conversations begin where people have to choose a repository, in each way at least once."""
+    left = list(range(1, conversations + 1))
+    chance.shuffle(left)
+    found: dict[int, tuple[Pick, float]] = {}
+    for pick, rate in PICKS.items():
+        for _ in range(max(1, round(rate * conversations))):
+            if left:
+                found[left.pop()] = pick, chance.uniform(0.0, 3.0)
+    return found
 
 
 def _with_answers(chance: random.Random, messages: dict[str, Message]) -> None:

@@ -113,6 +113,7 @@ def _kinds(evidence: Evidence) -> dict[str, int]:
     return {
         **{f"… of kind {kind}": times for kind, times in sorted(acts.items())},
         **{f"… {what}": times for what, times in sorted(did.items())},
+        "menus of repositories": sum(len(seen.menus) for seen in evidence.conversations),
         "questions": sum(len(seen.questions) for seen in evidence.conversations),
         **{f"… that ended so: {how}": times for how, times in sorted(ends.items())},
         "told to one person": sum(len(seen.whispers) for seen in evidence.conversations),

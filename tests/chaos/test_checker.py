@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from checker import Name, judge
 from doors import Asked
-from evidence import Asking, Evidence, Question, Save, Seen, Shown
-from hands import Did
-from plan import ACTS, ANSWERS, CHOICES, make_plan
+from evidence import Asking, Evidence, Menu, Question, Save, Seen, Shown
+from hands import PICKED, Did
+from plan import ACTS, ANSWERS, CHOICES, PICKS, make_plan
 
 from peerbot.conversation.keys import Conversation
 
@@ -31,6 +31,7 @@ def healthy() -> Evidence:
         ended = f"2023-11-14T22:14:{k:02d}Z"
         objects[f"turns/{k}.json"] = {"answers": answers, "status": "done", "text": "", "ended_at": ended}
         objects[f"turns/{k}.posted"] = {}
+    objects |= {"repository.json": {"repository": "team/tools"}, "conversation.json": {"repository": "team/tools"}}
     objects |= {"runs/1.json": {}, "runs/1.closed": {"reason": "finished"}}
     seen = Seen(
         conversation="T1/C1/1700000001.000001",
@@ -46,7 +47,13 @@ def healthy() -> Evidence:
         branch=PUSHED,
         kept=[PUSHED | CHECKPOINT],
         questions=[Question("1700000001.400000", "1.1", "Which c001-m1?", open=False)],
-        did=[Did(HERE, ADA, "answer", "", 0.0), Did(HERE, ADA, "choice", "", 0.0), Did(HERE, BOB, "choice", "", 0.0)],
+        menus=[Menu("1700000001.100000", "I work in `team/tools` in this thread, as Ada chose.", False, True)],
+        did=[
+            Did(HERE, BOB, PICKED, "", 0.0),
+            Did(HERE, ADA, "answer", "", 0.0),
+            Did(HERE, ADA, "choice", "", 0.0),
+            Did(HERE, BOB, "choice", "", 0.0),
+        ],
         whispers=[(BOB, "Ada had already pressed Undo.")],
         requests=[
             Asked(1_700_000_035.0, frozenset({"c001-m1"}), frozenset({"c001-m1"})),
@@ -111,6 +118,18 @@ def a_press_is_lost(seen: Seen) -> None:
 
 def words_are_lost(seen: Seen) -> None:
     seen.did.append(Did(HERE, BOB, "message", "", 0.0, "1700000001.600000-message"))
+
+
+def the_work_is_where_nobody_picked(seen: Seen) -> None:
+    seen.objects["conversation.json"] = {"repository": "team/product"}
+
+
+def a_pick_is_ignored(seen: Seen) -> None:
+    del seen.objects["repository.json"], seen.objects["conversation.json"]
+
+
+def a_menu_stays(seen: Seen) -> None:
+    seen.menus[0] = Menu("1700000001.100000", "In which repository should I work?", True, True)
 
 
 def a_question_is_asked_again(seen: Seen) -> None:
@@ -197,6 +216,9 @@ PLANTED: dict[Callable[[Seen], None], set[Name]] = {
     nobody_was_told: {Name.NOT_TOLD},
     a_press_is_lost: {Name.PRESS_LOST},
     words_are_lost: {Name.PRESS_LOST},
+    the_work_is_where_nobody_picked: {Name.PICKED_TWICE},
+    a_pick_is_ignored: {Name.NOT_PICKED},
+    a_menu_stays: {Name.NOT_PICKED},
     a_question_is_asked_again: {Name.ASKED_TWICE},
     a_question_is_posted_twice: {Name.ASKED_TWICE},
     a_second_answer_has_an_effect: {Name.SETTLED_TWICE},
@@ -254,6 +276,10 @@ def test_a_short_run_has_each_kind_of_act_answer_and_choice() -> None:
     assert {message.act for message in messages} == {None, *ACTS}
     assert {message.answer for message in messages} == {None, *ANSWERS}
     assert {message.choice for message in messages} == {None, *CHOICES}
+
+
+def test_a_short_run_has_each_way_to_pick_a_repository() -> None:
+    assert {talk.pick for talk in make_plan(1, 12).talks} == {None, *PICKS}
 
 
 def test_a_retry_does_the_same_work_again() -> None:

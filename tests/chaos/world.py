@@ -11,13 +11,19 @@ from typing import Any
 from blows import Blows
 from crowd import Crowd
 from doors import Door
+from plan import REPOSITORIES
 from processes import Found, processes_below
+from settings_world import brought
 from system import System
+
+from peerbot.conversation.chosen import Choice
+from peerbot.journal import choices
 
 DISPATCHERS = 2
 SETTLE_SECONDS = 90.0  # more than the minute between two sweeps
 SETTINGS = {
     "PEERBOT_CHECKPOINT_SECONDS": "1",
+    "PEERBOT_REPOSITORIES": ",".join(REPOSITORIES),
     "PEERBOT_QUESTIONS_FOR": "everyone",  # so that two people may answer at once
     "WORKER_IDLE_SECONDS": "3",  # some replies find a worker that waits, some come too late
     "WORKER_MAX_CONCURRENT": "9",
@@ -55,11 +61,21 @@ class ChaosSystem(System, Crowd):
             "ANTHROPIC_BASE_URL": self.model_door.url,
         }
         self.populate()
+        await self._let_choose()
         self.blows = Blows(self)
         self._spawn(self.ring())
         for _ in range(DISPATCHERS):
             self._spawn(self._keep_a_dispatcher())
         return self
+
+    async def _let_choose(self) -> None:
+        """Set several repositories for some channels, as a member did in their form."""
+        for name in REPOSITORIES:
+            await brought(self, name)
+        first, *others = REPOSITORIES
+        for channel in self.menu_channels:
+            choice = Choice(repository=first, others=others, chosen_by=self.slack.person)
+            await choices.choose(self.journal, "channel", f"{self.slack.team}-{channel}", choice)
 
     async def __aexit__(self, *_: object) -> None:
         self._ending = True

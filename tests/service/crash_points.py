@@ -191,6 +191,7 @@ _JOURNAL_KEYS = [
     (re.compile(r"spent-by/([a-z]+)/.+"), r"spent-by/\1/…"),
     (re.compile(r"pulls/[^/]+/[^/]+/[^/]+/[^/]+/(look|shown)-\d+"), r"pulls/…/\1"),
     (re.compile(r"pulls/.+"), "pulls/…"),
+    (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/settled/.+\.again-\d+"), "settled/{id}.again-{i}"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/settled/.+"), "settled/{id}.json"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/questions/\d+/\d+\.(.+)"), r"questions/{k}/{i}.\1"),
     (re.compile(r"conversations/[^/]+/[^/]+/[^/]+/chosen/\d+/\d+\.json"), "chosen/{k}/{i}.json"),

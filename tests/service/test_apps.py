@@ -37,7 +37,9 @@ async def test_an_allowed_app_is_answered_and_its_budget_is_its_own(tmp_path: Pa
             turn = await system.answer(*await alert(system, script))
             if turn.status == "failed":
                 break
-        assert "budget of $0.06" in full_text(turn)
+        said = full_text(turn)
+        assert "This app's budget of $0.06" in said
+        assert "`PEERBOT_ALLOWED_APPS`" in said, "the setting that has it"
         assert (await system.ask(QUESTION)).status == "done", "a person's budget is another one"
 
 

@@ -117,7 +117,21 @@ async def test_the_next_message_goes_on_from_the_stopped_work(system: System) ->
     assert turn.session.id == before.session.id
 
 
+@pytest.mark.parametrize("door", [button, word, slacks_own, command], ids=lambda door: door.__name__)
+async def test_each_door_used_twice_at_once_on_two_replicas_has_one_effect(system: System, door: Door) -> None:
+    await system.start()
+    asked = await at_work(system)
+    await asyncio.gather(door(system, asked, system.slack.person), door(system, asked, system.slack.person))
+    turn = await stopped(system, asked)
+    recorded = [file for file in system.files(asked[0]) if file.endswith("-stop.json") and "/inputs/" in file]
+    named = [identity for identity in turn.inputs if identity.endswith("-stop")]
+    told = system.told(system.slack.person, asked[0].channel, "already")
+    assert len(named) + len(told) == len(recorded), "each is in the answer, or was told, once"
+    assert named
+
+
 async def test_two_people_and_two_doors_at_once_have_one_effect_and_both_are_told(system: System) -> None:
+    await system.start()  # another replica
     bob = system.add_person("U0BOB", "Bob")
     asked = await at_work(system)
     await asyncio.gather(

@@ -79,3 +79,11 @@ def test_months_that_no_calendar_has_are_refused() -> None:
     for month in ("2026-13", "2026-00", "26-1", "2026-11\n", "x"):
         with pytest.raises(ValueError, match="month"):
             BudgetUsedUp(budget_usd=1, scope=Scope.MONTH, month=month)
+
+
+def test_an_apps_own_budget_names_the_setting_that_has_it() -> None:
+    used_up = note_words(BudgetUsedUp(budget_usd=5, scope=Scope.PERSON, month="2026-11", of_app=True))
+    near = note_words(BudgetNear(budget_usd=5, spent_usd=4.5, scope=Scope.PERSON, month="2026-11", of_app=True))
+    for said in (used_up, near):
+        assert "This app's budget of $5 for November" in said
+        assert "`PEERBOT_ALLOWED_APPS`" in said

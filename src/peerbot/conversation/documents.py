@@ -87,6 +87,7 @@ class Input(Document):
     text: str  # as Slack sent it, escaped
     files: list[SharedFile] = Field(default_factory=list)
     event_id: str
+    edited: str = ""  # of a message that was recorded as an edit had left it: the edit's `ts`
     of: str = ""  # of an edit or a deletion: the `ts` of the message; of an answer: the question's id
     picks: list[list[int]] = Field(default_factory=list)  # of an answer: the numbers of the choices, item by item
     turn: int | None = None  # of a stop: the turn that it is for; None: the one that is at work; of a choice: its turn
@@ -115,6 +116,12 @@ class Settled(Document):
     why: str  # as in `conversation/decide.py`, or in `Refusal`
     said: str = ""  # the sentence that its author read, if `why` alone does not say it
     settled_at: AwareDatetime = Field(default_factory=now)
+
+
+class TellClaim(Document):
+    """`settled/{ts}-{kind}.again-{i}`: a dispatcher tells the author again: nobody knows whether they were told."""
+
+    claimed_at: AwareDatetime = Field(default_factory=now)
 
 
 class Chosen(Document):

@@ -37,6 +37,7 @@ class Limit(BaseModel):
     scope: Scope
     usd: float
     set_by: Literal["operator", "channel", "person"] = "operator"
+    of_app: bool = False  # an app's own
 
 
 @dataclass(frozen=True, slots=True)

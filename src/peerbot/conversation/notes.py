@@ -99,17 +99,18 @@ class Failed(Fact):
 
 
 class BudgetUsedUp(Fact):
-    """A budget is spent: the turn's, or a wider one of which nothing is left. `month`: the month for which it holds."""
+    """A budget (`of_app`: an app's own) has nothing left. `month`: the month for which it holds."""
 
     kind: Literal["budget_used_up"] = "budget_used_up"
     budget_usd: float
     scope: Scope = Scope.TURN
     set_by: Literal["operator", "channel", "person"] = "operator"
     month: str = Field(default="", pattern=MONTH)
+    of_app: bool = False
 
 
 class BudgetNear(Fact):
-    """Most of a budget is spent. `month` as in `BudgetUsedUp`."""
+    """Most of a budget is spent. `month` and `of_app` as in `BudgetUsedUp`."""
 
     kind: Literal["budget_near"] = "budget_near"
     budget_usd: float
@@ -117,6 +118,7 @@ class BudgetNear(Fact):
     scope: Scope
     set_by: Literal["operator", "channel", "person"] = "operator"
     month: str = Field(default="", pattern=MONTH)
+    of_app: bool = False
 
 
 class TimeUp(Fact):

@@ -8,20 +8,21 @@ person, who can try again (`slack/receive.py`). What they did is decided later, 
 import time
 from collections.abc import Iterable
 
-from peerbot.conversation.documents import Door, Input
-from peerbot.conversation.keys import Conversation, input_id
+from peerbot.conversation.documents import Door, Input, Settled
+from peerbot.conversation.keys import Conversation, in_order, input_id, input_kind
+from peerbot.conversation.steps import NoEffect
 from peerbot.dispatcher.choices import is_choice, record
 from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.record import Recorder
-from peerbot.journal.answers import unanswered
+from peerbot.journal.answers import settle, unanswered
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
-from peerbot.slack.control_words import HELP, UNKNOWN_CONTROL, listed, stops
+from peerbot.slack.control_words import HELP, NOTHING_AT_WORK, UNKNOWN_CONTROL, listed, stops
 from peerbot.slack.controls import COMMAND, STOP, STOP_SIGNS
 from peerbot.slack.events import Change, Deleted, Edited, Other, Us, about
 from peerbot.slack.home_view import HOME_STOP
 from peerbot.slack.interactions import BlockAction, Command, Interaction, Reply
-from peerbot.slack.marks import thread_of
+from peerbot.slack.marks import Mark, thread_of
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.post import Poster
 from peerbot.slack.question_words import NO_QUESTION, NOTHING_CHOSEN
@@ -67,9 +68,8 @@ class Actions:
                 await self._pressed(incoming)
             case Edited():
                 await self._edited(incoming)
-            case Deleted(deletion=deletion):
-                if await self._waits(deletion):
-                    await self._recorder.record(deletion)
+            case Deleted():
+                await self._deleted(incoming)
             case Other(type="agent_session_stopped"):
                 await self._stop_in(incoming.channel, incoming.thread_ts, incoming.user, incoming.event_ts, "session")
             case Other(type="reaction_added", reaction=sign) if sign.partition("::")[0] in STOP_SIGNS:
@@ -102,11 +102,45 @@ class Actions:
 
     async def _edited(self, edited: Edited) -> None:
         """Record an edit of a message that waits. If the message was not for us before, and is now, record that."""
-        edit = edited.edit
-        if await self._waits(edit):
+        edit, message = edited.edit, edited.message
+        if not await self._waits(edit):
+            if message is None:
+                return
+            if await self._journal.input(edit.conversation, message.input.id) is None:
+                await self._recorder(message)
+            if not await self._waits(edit):  # it is not for us, or is answered; or its own event came meanwhile
+                return
+        if not await self._outdated(edit):
             await self._recorder.record(edit)
-        elif edited.message and await self._journal.input(edit.conversation, edited.message.input.id) is None:
-            await self._recorder(edited.message)
+
+    async def _outdated(self, edit: Input) -> bool:
+        """Whether we know how the message reads after this edit, or after a later one: events overtake each other."""
+        conversation = edit.conversation
+        message = await self._journal.input(conversation, input_id(edit.of, "message"))
+        if message and message.edited >= edit.ts:
+            return True
+        edits = [i for i in await self._journal.pending_in(conversation) if input_kind(i) == "edit"]
+        later = [await self._journal.input(conversation, i) for i in edits if in_order(i) > in_order(edit.id)]
+        return any(other and other.of == edit.of for other in later)
+
+    async def _deleted(self, deleted: Deleted) -> None:
+        """Record a deletion of a message that waits. If the message's own event comes later, it must not begin.
+
+        Its recorder writes first and looks for this note when its work would begin; we write the note first and then
+        look for the message. So one of us sees both.
+        """
+        deletion, message = deleted.deletion, deleted.message
+        if not await self._waits(deletion):
+            if message is None or message.input.kind != "message":
+                return
+            conversation, identity = deletion.conversation, message.input.id
+            if await self._journal.input(conversation, identity) is None:
+                if not message.sure and not await self._journal.knows(conversation):
+                    return
+                await settle(self._journal, conversation, identity, Settled(why=NoEffect.DELETED.value))
+            if not await self._waits(deletion):
+                return
+        await self._recorder.record(deletion)
 
     async def _waits(self, change: Input) -> bool:
         """Whether the message that somebody edited or deleted was for us, and is not answered yet."""
@@ -185,31 +219,31 @@ class Actions:
             await self._recorder.record(stop)
         else:
             log.info("stop_of_nothing", channel=channel, door=door)
+            self._spawn(self._poster.whisper(channel, user, NOTHING_AT_WORK, thread_ts=thread_ts))
 
     async def _signed(self, signed: Other) -> None:
-        """Record ❌ or 🛑 on the card, or on a message that waits for its answer. Elsewhere a sign is people's own."""
+        """Record ❌ or 🛑 on a card, or on a message that somebody wrote to us. Elsewhere a sign is people's own."""
         if signed.user == self._us.bot_user or not signed.channel:
             return
-        found = await self._controls.meant(await self._conversation_of(signed), signed.ts)
-        if found is None:
-            return
-        conversation, turn = found
-        await self._stop_in(
-            conversation.channel, conversation.thread_ts, signed.user, signed.event_ts, "reaction", turn=turn
-        )
-
-    async def _conversation_of(self, signed: Other) -> Conversation | None:
-        """Find the thread of a message: Slack does not say it with a reaction."""
         try:
-            own = Conversation(self._us.team, signed.channel, signed.ts)
-        except ValueError:
-            return None
+            conversation, mark = await self._signed_message(signed)
+        except ValueError:  # not what Slack makes
+            return
+        if not await self._journal.knows(conversation):
+            return
+        if found := await self._controls.meant(conversation, signed.ts, mark):
+            [turn] = found
+            await self._stop_in(
+                conversation.channel, conversation.thread_ts, signed.user, signed.event_ts, "reaction", turn=turn
+            )
+
+    async def _signed_message(self, signed: Other) -> tuple[Conversation, Mark | None]:
+        """Find the thread of a message and our mark on it: Slack does not say that with a reaction."""
+        own = Conversation(self._us.team, signed.channel, signed.ts)
         if await self._journal.knows(own):
-            return own
-        conversation = Conversation(
-            self._us.team, signed.channel, await thread_of(self._outbound, signed.channel, signed.ts)
-        )
-        return conversation if await self._journal.knows(conversation) else None
+            return own, None
+        thread_ts, mark = await thread_of(self._outbound, signed.channel, signed.ts, self._us)
+        return Conversation(self._us.team, signed.channel, thread_ts), mark
 
     async def _command(self, command: Command) -> Reply:
         match command.text.strip().lower():

@@ -9,7 +9,7 @@ from peerbot.conversation.notes import Note
 from peerbot.conversation.spent import dollars
 from peerbot.errors import PeerBotError
 from peerbot.journal import ledger, spending
-from peerbot.journal.answers import answered
+from peerbot.journal.answers import answered, taken_back
 from peerbot.journal.chosen import retry_among
 from peerbot.journal.journal import Journal
 from peerbot.logs import logger
@@ -51,6 +51,14 @@ class Answering:
         note = await self.giving_up.stopped(conversation, await self.presenter.name(stop.user), step.began)
         await self.answer(conversation, step.answers, note, TurnStatus.DONE)
         return True
+
+    async def without_taken_back(self, conversation: Conversation, inputs: tuple[str, ...]) -> bool:
+        """Drop the markers of messages whose author deleted them before their own event came; whether there are any."""
+        found = [item for i in inputs if (item := await self.journal.input(conversation, i))]
+        gone = [item.id for item in found if await taken_back(self.journal, item)]
+        if gone:
+            await self.controls.dropped(conversation, gone)
+        return bool(gone)
 
     async def answer(self, conversation: Conversation, inputs: tuple[str, ...], note: Note, status: TurnStatus) -> None:
         """Answer inputs without a run. If another writer takes the turn's number, the next look decides again."""

@@ -256,6 +256,8 @@ class Reconciler:
 
     async def _begun(self, conversation: Conversation, turn: int, inputs: tuple[str, ...]) -> Started | bool:
         """Find the place of the work, and see that a run can be started; if not, whether to look again at once."""
+        if await self.answering.without_taken_back(conversation, inputs):
+            return True
         asked = await self._read(conversation, inputs)
         try:
             begun = await self.beginning.of(conversation, asked)

@@ -50,7 +50,9 @@ class UsedUp(Exception):
     def note(self) -> BudgetUsedUp:
         """What people read about it."""
         limit = self.limit
-        return BudgetUsedUp(budget_usd=limit.usd, scope=limit.scope, set_by=limit.set_by, month=self.month)
+        return BudgetUsedUp(
+            budget_usd=limit.usd, scope=limit.scope, set_by=limit.set_by, month=self.month, of_app=limit.of_app
+        )
 
 
 @dataclass(eq=False, slots=True)

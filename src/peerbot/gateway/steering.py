@@ -53,11 +53,12 @@ class Steering:
             return Steer(over=True)
         if stop := await self._stop(caller, turn):
             return Steer(stop=stop)
-        have = {*asked.have, *await self._held(caller, asked.have)}
-        found = await self._inbox.waiting(caller.conversation, have=have)
-        # Read last: what settles a question while we look is its answer, and no further words.
+        # In this order: a message that settles a question while we look is held, or it is the answer. So it is never
+        # handed over as further words.
+        found = await self._inbox.waiting(caller.conversation, have=asked.have)
+        held = await self._held(caller, asked.have)
         settled = await self._settled(caller, turn, set(asked.heard))
-        answers = {each.input for each in settled.values()}
+        answers = {*held, *(each.input for each in settled.values())}
         inputs = [item for item in found if not answers.intersection(item.ids)]
         return Steer(inputs=inputs, settled=settled) if inputs or settled else None
 

@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
-from peerbot.conversation.documents import Input, Settled
-from peerbot.conversation.keys import Conversation, input_kind, input_ts
+from peerbot.conversation.documents import Input, Settled, TellClaim, now
+from peerbot.conversation.keys import Conversation, input_id, input_kind, input_ts
+from peerbot.conversation.steps import NoEffect
 from peerbot.journal import chosen, paths
 from peerbot.journal.journal import Journal
 
@@ -60,3 +61,30 @@ async def settle(journal: Journal, conversation: Conversation, identity: str, re
 async def settled(journal: Journal, conversation: Conversation, identity: str) -> Settled | None:
     """Read why an input has no effect; None if nobody has said so."""
     return await journal.read(paths.settled_input(conversation, identity), Settled)
+
+
+async def taken_back(journal: Journal, item: Input) -> bool:
+    """Whether somebody took back a message, or the message that an edit or a deletion is about.
+
+    They deleted it before anybody began, or before its own event came.
+    """
+    if item.kind not in ("message", "edit", "delete"):
+        return False
+    message = item.id if item.kind == "message" else input_id(item.of, "message")
+    found = await settled(journal, item.conversation, message)
+    return found is not None and found.why == NoEffect.DELETED
+
+
+async def claim_telling_again(journal: Journal, item: Input, settled_at: datetime, holds_for: timedelta) -> int:
+    """Claim to tell the author of a settled input again; returns the claim's number, or 0 if it is not ours to tell.
+
+    It is not if they were told (the marker is gone), or if the newest claim still holds: somebody is telling them.
+    """
+    if await journal.marked_at(item.conversation, item.id) is None:
+        return 0
+    i, newest = 1, settled_at
+    while claim := await journal.read(paths.told_again(item.conversation, item.id, i), TellClaim):
+        i, newest = i + 1, claim.claimed_at
+    if now() - newest <= holds_for:
+        return 0
+    return i if await journal.create(paths.told_again(item.conversation, item.id, i), TellClaim()) else 0

@@ -50,7 +50,7 @@ class ChosenSettings:
         if usd is None:
             return self._operators
         others = tuple(limit for limit in self._operators if limit.scope is not Scope.PERSON)
-        return (*others, Limit(scope=Scope.PERSON, usd=usd))
+        return (*others, Limit(scope=Scope.PERSON, usd=usd, of_app=True))
 
     async def now(self, conversation: Conversation, user: str) -> tuple[Choice | None, Choice | None]:
         """Do the same as `both`, and see what somebody changed a moment ago: for a decision that stays."""

@@ -94,6 +94,11 @@ def settled_input(conversation: Conversation, input_id: str) -> str:
     return f"conversations/{conversation}/settled/{_checked(input_id)}.json"
 
 
+def told_again(conversation: Conversation, input_id: str, i: int) -> str:
+    """Name the `i`th claim to tell an input's author again that it had no effect. Raises like `input_document`."""
+    return f"conversations/{conversation}/settled/{_checked(input_id)}.again-{i}"
+
+
 def chosen(conversation: Conversation, turn: int) -> str:
     """Name the folder that says which choice about the answer of turn `turn` has the effect."""
     return f"conversations/{conversation}/chosen/{turn}/"

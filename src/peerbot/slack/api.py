@@ -20,7 +20,11 @@ from peerbot.errors import Refused, Unavailable
 
 REQUEST_SECONDS = 10.0
 
-_TEMPORARY = {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+_TEMPORARY = {
+    *("ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"),
+    *("team_added_to_org", "org_login_required"),  # while a workspace moves to an organization
+    "fetch_members_failed",
+}
 _BAD_TOKEN = ("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired")
 _REFUSALS = dict.fromkeys(_BAD_TOKEN, "Slack does not accept the bot token. Check SLACK_BOT_TOKEN.") | {
     "not_allowed_token_type": "This is not a bot token. SLACK_BOT_TOKEN begins with xoxb-.",

@@ -21,6 +21,7 @@ _SETTINGS = {
     Scope.CHANNEL: "PEERBOT_CHANNEL_MONTH_BUDGET_USD",
     Scope.MONTH: "PEERBOT_MONTH_BUDGET_USD",
 }
+_APPS = "PEERBOT_ALLOWED_APPS"
 MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
@@ -64,7 +65,8 @@ def budget_near(note: BudgetNear) -> str:
 
 def _which(note: BudgetUsedUp | BudgetNear) -> str:
     month = f" for {MONTHS[int(note.month[5:7]) - 1]}" if note.month else ""
-    return f"{_WHOSE[note.scope]} of {_amount(note.budget_usd)}{month}"
+    whose = "This app's budget" if note.of_app else _WHOSE[note.scope]
+    return f"{whose} of {_amount(note.budget_usd)}{month}"
 
 
 def _may_raise(note: BudgetUsedUp | BudgetNear, *, first: bool = False) -> str:
@@ -74,7 +76,8 @@ def _may_raise(note: BudgetUsedUp | BudgetNear, *, first: bool = False) -> str:
             return "A member of this channel" if first else "a member of this channel"
         case "person":
             return "The person who set it" if first else "the person who set it"
-    return f"{'Your' if first else 'your'} PeerBot operator (`{_SETTINGS[note.scope]}`)"
+    setting = _APPS if note.of_app else _SETTINGS[note.scope]
+    return f"{'Your' if first else 'your'} PeerBot operator (`{setting}`)"
 
 
 def _amount(usd: float) -> str:

@@ -6,7 +6,7 @@ table of tests. Nothing here raises, whatever Slack sends.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from peerbot.conversation.documents import Input
@@ -44,7 +44,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """Somebody edited their message. `message`: as it reads now, if it may be for us."""
+    """Somebody edited their message. `message`: as it reads now, if it may be for us, or may have been before."""
 
     edit: Input
     message: Candidate | None
@@ -52,9 +52,10 @@ class Edited:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """Somebody deleted their message."""
+    """Somebody deleted their message. `message`: as it was, if it may be for us."""
 
     deletion: Input
+    message: Candidate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +154,21 @@ def _change(body: Mapping[str, Any], us: Us) -> Change | None:
     if made is None or not is_ts(at):
         return None
     changed = made.model_copy(update={"kind": "delete" if gone else "edit", "of": made.ts, "ts": at})
+    as_it_is = read_event({**body, "event": said}, us)
     if gone:
-        return Deleted(changed.model_copy(update={"text": ""}))
-    return Edited(changed, read_event({**body, "event": said}, us))
+        return Deleted(changed.model_copy(update={"text": ""}), as_it_is)
+    return Edited(changed, _edited_message(as_it_is, read_event({**body, "event": said | _words(before)}, us), changed))
+
+
+def _edited_message(now: Candidate | None, before: Candidate | None, edit: Input) -> Candidate | None:
+    """Make the message as it reads after an edit. If it was for us before, it still is: the first event may be late."""
+    if before and (now is None or before.sure):
+        now = replace(before, input=before.input.model_copy(update={"text": edit.text, "files": edit.files}))
+    return replace(now, input=now.input.model_copy(update={"edited": edit.ts})) if now else None
+
+
+def _words(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: message.get(name) for name in ("text", "blocks", "attachments", "files")}
 
 
 def _all_words(message: Mapping[str, Any]) -> str:

@@ -50,12 +50,15 @@ async def read_thread(
         yield _shown(message, us)
 
 
-async def thread_of(outbound: Outbound, channel: str, ts: str) -> str:
-    """Find the thread of a message: the `ts` of its first message. Raises as `Outbound.call` does."""
-    asked = {"channel": channel, "ts": ts, "limit": 1}
+async def thread_of(outbound: Outbound, channel: str, ts: str, us: Us) -> tuple[str, Mark | None]:
+    """Find the thread of a message (the `ts` of its first message), and the mark that we put on it.
+
+    Raises as `Outbound.call` does.
+    """
+    asked = {"channel": channel, "ts": ts, "limit": 1, "include_all_metadata": True}
     reply = await outbound.call("a message", "conversations.replies", Urgency.FIRST, asked)
     [message, *_] = reply.get("messages") or [{}]
-    return str(message.get("thread_ts") or ts)
+    return str(message.get("thread_ts") or ts), _shown({"ts": ts, **message}, us).mark
 
 
 def _is_ours(message: Mapping[str, Any], us: Us) -> bool:

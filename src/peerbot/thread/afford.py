@@ -33,7 +33,11 @@ class Afford:
                 paid_from = purse(limit.scope, item.conversation, item.user, moment)
                 if _nothing_left(limit, await self._chains.of(paid_from).look(), moment):
                     return BudgetUsedUp(
-                        budget_usd=limit.usd, scope=limit.scope, set_by=limit.set_by, month=paid_from.month
+                        budget_usd=limit.usd,
+                        scope=limit.scope,
+                        set_by=limit.set_by,
+                        month=paid_from.month,
+                        of_app=limit.of_app,
                     )
         return None
 

@@ -1,30 +1,41 @@
 """Our controls in a thread: which work somebody means, and the word to them if what they did had no effect."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
-from peerbot.conversation.documents import Input, Settled, now
+from peerbot.conversation.documents import Input, Settled
 from peerbot.conversation.keys import Conversation, input_id
 from peerbot.conversation.notes import Refusal
 from peerbot.conversation.steps import NoEffect
-from peerbot.errors import PeerBotError
+from peerbot.errors import PeerBotError, Unavailable
 from peerbot.journal import chosen
-from peerbot.journal.answers import settle, unanswered
+from peerbot.journal.answers import answered, claim_telling_again, settle, taken_back
 from peerbot.journal.journal import Journal
 from peerbot.journal.questions import question, question_settled
 from peerbot.logs import logger
 from peerbot.slack.blocks import link
 from peerbot.slack.choice_words import no_effect
 from peerbot.slack.control_words import DELETED_TOO_LATE, ENDED, NOTHING_AT_WORK, already_stopped, may_not
+from peerbot.slack.marks import Mark
 from peerbot.slack.people import People
 from peerbot.slack.post import Poster
 from peerbot.slack.question_words import NO_QUESTION, TOOK_BACK, answered_before, not_theirs
 from peerbot.slack.questions import plainly
+from peerbot.thread.present import CARD_EVENT
 
 log = logger(__name__)
 
-TELLING = timedelta(seconds=15)
-"""How long the replica that settled an input has to tell its author."""
+TELL_WITHIN_SECONDS = 15.0
+"""How long the replica that settled an input has to tell its author …"""
+
+TELLING = timedelta(seconds=25)
+"""… and for how long no other replica does. After that one other claims it, as answers are claimed."""
+
+_MOST_TURNS = 10_000_000
+
+MOST_TELLING = 10
+"""How often we try to tell somebody, if Slack does not answer."""
 
 
 class Controls:
@@ -35,64 +46,79 @@ class Controls:
         self._poster = poster
         self._people = people
 
-    async def meant(self, conversation: Conversation | None, ts: str) -> tuple[Conversation, int | None] | None:
-        """Find the work that a sign on message `ts` means; None if the message is neither a card nor waits.
+    async def meant(self, conversation: Conversation, ts: str, mark: Mark | None) -> tuple[int | None] | None:
+        """Find the work that a sign on message `ts` means: the turn, or None as its number for what is at work.
 
-        The number is that of the card's turn, if it is on a card.
+        Returns None if the message is neither a card nor one that somebody wrote to us. `mark`: what the message says
+        of itself. A card says of which turn it is, also if the dispatcher that posted it has not noted it yet.
         """
-        if conversation is None:
+        if mark and mark.event == CARD_EVENT and mark.payload.get("conversation") == str(conversation):
+            turn = mark.payload.get("turn")
+            return (turn,) if isinstance(turn, int) and 0 < turn < _MOST_TURNS else None
+        identity = input_id(ts, "message")
+        if await self._journal.input(conversation, identity) is None:
             return None
-        if input_id(ts, "message") in [item.id for item in await unanswered(self._journal, conversation)]:
-            return conversation, None
-        turn = await self._journal.next_turn(conversation)
-        for k in (turn, turn - 1):
-            card = await self._journal.card(conversation, k) if k > 0 else None
-            if card and card.ts == ts:
-                return conversation, k
-        return None
+        return ((await answered(self._journal, conversation, [identity])).get(identity),)
 
     async def no_effect(self, item: Input, why: NoEffect | Refusal, *, said: str = "") -> bool:
         """Tell the author of an input, and nobody else, that it had no effect and why. Then it is settled.
 
         `said` is the sentence for them, if `why` alone does not say it. Returns False if another replica tells them.
-        The journal is told first, so that every replica says the same. If a replica dies before the marker is gone,
-        another tells them a little later.
+        The journal is told first, so that every replica says the same. If a replica dies before the marker is gone, or
+        Slack does not answer it, one other tells them a little later.
         """
-        settled = await self._settled(item, Settled(why=why.value, said=said))
-        if settled is None:
-            return False
-        log.info("no_effect", conversation=str(item.conversation), input=item.id, why=settled.why)
-        try:
-            sentence = settled.said or await self._sentence(item.conversation, item, settled.why)
-            await self._poster.whisper(item.channel, item.user, sentence, thread_ts=item.thread_ts)
-        except PeerBotError as error:  # they left the channel, or the thread is gone
-            log.warning("not_told", conversation=str(item.conversation), input=item.id, reason=str(error))
-        await self._journal.unmark(item.conversation, item.id)
-        return True
+        if item.kind == "delete" and await taken_back(self._journal, item):
+            await self.dropped(item.conversation, [item.id])  # it came before its message, and has had its effect
+            return True
+
+        async def sentence(settled: Settled) -> str:
+            log.info("no_effect", conversation=str(item.conversation), input=item.id, why=settled.why)
+            return settled.said or await self._sentence(item.conversation, item, settled.why)
+
+        return await self._told(item, Settled(why=why.value, said=said), sentence)
 
     async def show(self, item: Input, said: str, *, commands: bool = False) -> bool:
         """Show the author of an input, and nobody else, what they asked for. Otherwise as `no_effect`.
 
         `commands`: it is mrkdwn of our own, with commands to copy.
         """
-        if await self._settled(item, Settled(why=NoEffect.SHOWN.value)) is None:
-            return False
-        await self.whisper(item, said, commands=commands)
-        await self._journal.unmark(item.conversation, item.id)
-        return True
 
-    async def whisper(self, item: Input, said: str, *, commands: bool = False) -> None:
-        """Tell an input's author something, and nobody else. A failure is only logged. `commands`: as of `show`."""
+        async def sentence(_: Settled) -> str:
+            return said
+
+        return await self._told(item, Settled(why=NoEffect.SHOWN.value), sentence, commands=commands)
+
+    async def whisper(self, item: Input, said: str) -> None:
+        """Tell an input's author something, and nobody else. A failure is only logged."""
         try:
-            await self._poster.whisper(item.channel, item.user, said, thread_ts=item.thread_ts, as_it_is=commands)
+            await self._poster.whisper(item.channel, item.user, said, thread_ts=item.thread_ts)
         except PeerBotError as error:
             log.warning("not_shown", conversation=str(item.conversation), input=item.id, reason=str(error))
 
-    async def _settled(self, item: Input, wanted: Settled) -> Settled | None:
-        """Settle an input; returns what holds, or None if another replica did so just now and is telling its author."""
-        holds = await settle(self._journal, item.conversation, item.id, wanted)
-        ours = holds.nonce == wanted.nonce
-        return holds if ours or now() - holds.settled_at > TELLING else None
+    async def _told(
+        self, item: Input, wanted: Settled, sentence: Callable[[Settled], Awaitable[str]], *, commands: bool = False
+    ) -> bool:
+        """Settle an input, tell its author, and drop its marker; False if another replica does so, or must try again.
+
+        The create that settles it says who tells; if that one may have died, the create of a claim says who is next.
+        """
+        holds, tries = await settle(self._journal, item.conversation, item.id, wanted), 0
+        if holds.nonce != wanted.nonce:
+            tries = await claim_telling_again(self._journal, item, holds.settled_at, TELLING)
+            if not tries:
+                return False
+        try:
+            async with asyncio.timeout(TELL_WITHIN_SECONDS):
+                said = await sentence(holds)
+                await self._poster.whisper(item.channel, item.user, said, thread_ts=item.thread_ts, as_it_is=commands)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("told_later", conversation=str(item.conversation), input=item.id, reason=str(error))
+            if tries < MOST_TELLING:
+                return False
+        except PeerBotError as error:  # they left the channel, or the thread is gone
+            log.warning("not_told", conversation=str(item.conversation), input=item.id, reason=str(error))
+        await self._journal.unmark(item.conversation, item.id)
+        return True
 
     async def name(self, user: str) -> str:
         """Find a person's name; their id if Slack does not tell it."""

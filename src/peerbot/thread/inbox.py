@@ -17,7 +17,7 @@ from peerbot.conversation.questions import is_question_id, told, wants_plan
 from peerbot.errors import Refused as NotAllowed
 from peerbot.errors import Unavailable
 from peerbot.journal import apps
-from peerbot.journal.answers import SAID, unanswered
+from peerbot.journal.answers import SAID, taken_back, unanswered
 from peerbot.journal.chosen_settings import ChosenSettings
 from peerbot.journal.journal import Journal
 from peerbot.journal.memory import Memory
@@ -139,9 +139,9 @@ class Inbox:
         ]
 
     async def has_effect(self, item: Input) -> bool:
-        """Whether an input counts: an answer does if it settled its question."""
+        """Whether an input counts: an answer does if it settled its question, a message if nobody took it back."""
         if item.kind != "answer":
-            return True
+            return not await taken_back(self._journal, item)
         settled = await question_settled(self._journal, item.conversation, item.of) if is_question_id(item.of) else None
         return settled is not None and settled.input == item.id
 

@@ -90,6 +90,7 @@ class Beginning:
                 "operator allows (`PEERBOT_REPOSITORIES`). Set another one with `/peerbot settings`."
             )
         if picked := await self._where.picked(conversation):
+            await self._where.show(conversation, picked)  # the dispatcher that took the choice may have died
             return self._listed(picked.repository, holds)
         was_asked = await self._where.was_asked(conversation)
         for item in asked:

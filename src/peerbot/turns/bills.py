@@ -70,5 +70,6 @@ class Bills:
                 scope=limit.scope,
                 set_by=limit.set_by,
                 month=paid_from.month,
+                of_app=limit.of_app,
             )
         ]
