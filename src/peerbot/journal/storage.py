@@ -41,6 +41,9 @@ class Storage(Protocol):
         It includes every key that was created before the call.
         """
 
+    def sizes(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
+        """Yield the same keys, each with its object's size in bytes."""
+
     async def delete(self, key: str) -> None:
         """Delete `key`, if it exists."""
 
