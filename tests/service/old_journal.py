@@ -75,7 +75,7 @@ async def turn(journal: Journal, thread: Conversation, k: int, at: datetime, use
     await journal.write_turn(thread, document)
     await journal.write_posted(thread, k, Posted(ts=[f"{int(end.timestamp())}.{k:06d}"], posted_at=end))
     await journal.unmark(thread, item.id)
-    await journal.close_run(thread, k, RunClosed(reason=RunEnd.IDLE, closed_at=end))
+    await journal.close_run(thread, k, RunClosed(reason=RunEnd.FINISHED, closed_at=end))
 
 
 class Killed(BaseException):
@@ -122,7 +122,7 @@ class Memory:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
-    async def put_if_absent(self, key: str, data: bytes, *, new: bool = False) -> bool:  # noqa: ARG002
+    async def put_if_absent(self, key: str, data: bytes, *, new: bool = False) -> bool:
         return self.objects.setdefault(key, data) == data
 
     async def get(self, key: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The notes about what people chose after an answer, and what operators removed: some of `conversation/notes.py`. Pure."""
+"""The notes about what people chose after an answer, or operators removed; part of `conversation/notes.py`. Pure."""
 
 from typing import Literal
 

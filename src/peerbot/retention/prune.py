@@ -34,7 +34,7 @@ async def prune(settings: OutsideSettings, tell: Tell, *, older_than: timedelta,
     storage = await open_storage(settings.store_url, project=settings.gcs_project_id)
     try:
         report = Pruned(store=settings.store_url, before=now() - older_than, done=yes)
-        await Pruning(storage, report).all()
+        await Pruning(Deletes(storage), report).all()
     finally:
         await storage.close()
     if not report.conversations:
@@ -71,11 +71,11 @@ async def listed(storage: Storage) -> AsyncIterator[Listed]:
 class Pruning:
     """One walk through a journal; it counts into `report`, which also says whether to delete."""
 
-    def __init__(self, storage: Storage, report: Pruned) -> None:
-        self._storage = storage
+    def __init__(self, deletes: Deletes, report: Pruned) -> None:
+        self._storage = deletes.storage
         self._report = report
-        self._looker = Looker(storage)
-        self._deletes = Deletes(storage)
+        self._looker = Looker(deletes.storage)
+        self._deletes = deletes
 
     async def all(self) -> None:
         """Look at every conversation whose keys say that something in it may be old."""
@@ -112,7 +112,7 @@ class Pruning:
     async def one(self, conversation: Conversation) -> None:
         """Remove a conversation if it is old, or thin it. Raises what the store raises."""
         looked = await self._looker.at(conversation, now())
-        if looked.is_stub or looked.last_activity < self._report.before.timestamp():
+        if looked.is_stub or 0 < looked.last_activity < self._report.before.timestamp():
             why = "" if looked.is_stub else looked.stays()
             if not why:
                 return await self._remove(looked)
