@@ -23,7 +23,7 @@ GOOD, FAILED, WRONG_USE = 0, 1, 2
 
 def main() -> None:
     """Run the command and exit."""
-    options = _parser().parse_args()
+    options = parser().parse_args()
     try:
         code = asyncio.run(_until_signalled(options.command(options)))
     except SettingsError as error:
@@ -185,7 +185,8 @@ async def _manifest(_: argparse.Namespace) -> int:
     return GOOD
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
     parser = argparse.ArgumentParser(prog="peerbot", description="Claude Code in Slack threads, on your own machines.")
     parser.add_argument("--version", action="version", version=f"peerbot {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

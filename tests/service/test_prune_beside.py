@@ -1,4 +1,4 @@
-"""A prune beside a running dispatcher: people who write at any moment of it are answered, and `verify` finds no fault."""
+"""A prune beside a running dispatcher: people who write at any moment of it are answered, and `verify` is content."""
 
 import asyncio
 from datetime import timedelta
