@@ -10,6 +10,8 @@ from peerbot.journal import paths
 NEVER = "0.000000"
 """A `ts` before all inputs."""
 
+_LATEST = "999999999999.999999"
+
 _OF_TURNS = ("sessions", "work", "sent", "questions", "spent", "chosen", "back", "feedback")
 _OF_INPUTS = ("asked", "inputs", "settled")
 _SINGLE = ("unreadable.told", "repository.json")
@@ -46,6 +48,13 @@ class Bounds:
         if folder == "turns":
             return number <= self.turn and name != f"{self.turn}.{paths.REMOVED}"
         return folder in _OF_TURNS and number <= self.turn
+
+
+def is_stub(rests: Iterable[str]) -> bool:
+    """Whether the keys are those that stay of a removed conversation, and no others that could go."""
+    there = list(rests)
+    bounds = Bounds(highest_turn(there), highest_run(there), _LATEST, paths.PLACE in there)
+    return f"turns/{bounds.turn}.{paths.REMOVED}" in there and not any(map(bounds.goes, there))
 
 
 def in_order(rests: Iterable[str]) -> list[str]:

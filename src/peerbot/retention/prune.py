@@ -12,7 +12,7 @@ from peerbot.journal.open import must_exist, open_storage
 from peerbot.journal.storage import Storage
 from peerbot.logs import logger
 from peerbot.outside import OutsideSettings
-from peerbot.retention.bounds import last_input
+from peerbot.retention.bounds import is_stub, last_input
 from peerbot.retention.look import Looked, Looker
 from peerbot.retention.removal import Deletes, Size, clean, planned, remove
 from peerbot.retention.report import Pruned
@@ -102,6 +102,8 @@ class Pruning:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _may_be_old(self, found: Listed) -> bool:
+        if is_stub(found.rests):
+            return False
         before = self._report.before.timestamp()
         if float(last_input(found.rests)) < before:
             return True
