@@ -94,6 +94,13 @@ class StorageContract:
         await store.delete("a/b")
         assert await store.put_if_absent("a/b", b"second")
 
+    async def test_a_listing_tells_the_size_of_each_object(self, store: Storage) -> None:
+        await store.put_if_absent("a/empty", b"")
+        await store.put_if_absent("a/x/five", b"12345")
+        await store.put_if_absent("b", b"1")
+
+        assert [pair async for pair in store.sizes("a/")] == [("a/empty", 0), ("a/x/five", 5)]
+
     async def test_of_many_creators_in_one_process_one_wins(self, store: Storage) -> None:
         won = await asyncio.gather(*(store.put_if_absent("a/b", b"%d" % n) for n in range(20)))
         assert sum(won) == 1

@@ -4,14 +4,17 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from gcs_server import gcs_server, make_bucket
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from old_journal import BEGAN, WORDS, Killed, Memory, Mortal, conversation, talk, turn
+from s3_server import make_s3_bucket, s3_environment, s3_server
 
 from peerbot.conversation.chosen import Choice
 from peerbot.conversation.documents import Input, KeptWork, Posted, Run, Turn, TurnStatus, now
@@ -23,8 +26,9 @@ from peerbot.journal.memory import Memory as AgentsMemory
 from peerbot.journal.open import open_storage
 from peerbot.journal.storage import Storage
 from peerbot.outside import OutsideSettings
+from peerbot.retention.forget import forget
 from peerbot.retention.look import Looker
-from peerbot.retention.prune import Pruning
+from peerbot.retention.prune import Pruning, prune
 from peerbot.retention.removal import Deletes, remove
 from peerbot.retention.report import Pruned
 from peerbot.verify.app import verify
@@ -94,6 +98,53 @@ async def test_it_only_says_what_it_would_do_until_it_is_told_to_do_it(tmp_path:
     code, out, _ = await command(tmp_path, "prune", "--older-than", "180d", "--yes", "--json")
     assert json.loads(out)["removed"]["objects"] == 0, "a second prune finds nothing"
     await journal.close()
+
+
+@pytest.fixture(scope="module")
+def google() -> Iterator[str]:
+    with gcs_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def amazon() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
+
+
+async def prunes_and_forgets(url: str) -> None:
+    """Prune one conversation and forget another in an empty store."""
+    storage = await open_storage(url)
+    old, other = conversation(1), conversation(2)
+    await talk(Journal(storage), old, 1)
+    report = await prune(OutsideSettings(peerbot_store=url), print, older_than=timedelta(days=180), yes=True)
+    assert report.removed.conversations == 1
+    assert report.removed.bytes > len(WORDS)
+    await talk(Journal(storage), other, 1, user="UGRACE")
+    forgotten = await forget(OutsideSettings(peerbot_store=url), person="UGRACE", asked_by="me", yes=True)
+    assert forgotten.good
+    assert forgotten.removed.conversations == 1
+    left = [key async for key in storage.list("")]
+    assert not any("/inputs/" in key or "/sessions/" in key for key in left)
+    assert forgotten.receipt in left
+    assert (await verify(OutsideSettings(peerbot_store=url), print)).good
+    await storage.close()
+
+
+async def test_it_works_on_a_bucket_of_google(google: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", google)
+    make_bucket(google, "retention")
+
+    await prunes_and_forgets("gs://retention/folder")
+
+
+@pytest.mark.slow
+async def test_it_works_on_a_bucket_of_amazon(amazon: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in s3_environment(amazon).items():
+        monkeypatch.setenv(variable, value)
+    make_s3_bucket(amazon, "retention")
+
+    await prunes_and_forgets("s3://retention/folder")
 
 
 @pytest.mark.parametrize("age", ["180", "0d", "-1d", "half a year", ""])
