@@ -21,7 +21,7 @@ from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import paths
 from peerbot.journal.journal import Journal
-from peerbot.journal.storage import Storage
+from peerbot.journal.storage import SizedStorage
 from peerbot.protocol.documents import SessionWhole
 from peerbot.protocol.sessions import pack
 
@@ -86,7 +86,7 @@ class Killed(BaseException):
 class Mortal:
     """A store on `storage` that dies before its `dies_before`th change (a create or a delete); 0: never."""
 
-    storage: Storage
+    storage: SizedStorage
     dies_before: int = 0
     changes: list[str] = field(default_factory=list)
 

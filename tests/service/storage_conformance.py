@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from peerbot.journal.open import open_storage
-from peerbot.journal.storage import Storage
+from peerbot.journal.storage import SizedStorage, Storage
 
 MANY = 10_000
 
@@ -25,7 +25,7 @@ class StorageContract:
         raise NotImplementedError
 
     @pytest.fixture
-    async def store(self, url: str) -> AsyncIterator[Storage]:
+    async def store(self, url: str) -> AsyncIterator[SizedStorage]:
         storage = await open_storage(url)
         yield storage
         await storage.close()
@@ -94,7 +94,7 @@ class StorageContract:
         await store.delete("a/b")
         assert await store.put_if_absent("a/b", b"second")
 
-    async def test_a_listing_tells_the_size_of_each_object(self, store: Storage) -> None:
+    async def test_a_listing_tells_the_size_of_each_object(self, store: SizedStorage) -> None:
         await store.put_if_absent("a/empty", b"")
         await store.put_if_absent("a/x/five", b"12345")
         await store.put_if_absent("b", b"1")

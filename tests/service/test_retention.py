@@ -24,7 +24,7 @@ from peerbot.journal import choices, paths, pulls
 from peerbot.journal.journal import Journal
 from peerbot.journal.memory import Memory as AgentsMemory
 from peerbot.journal.open import open_storage
-from peerbot.journal.storage import Storage
+from peerbot.journal.storage import SizedStorage
 from peerbot.outside import OutsideSettings
 from peerbot.retention.forget import forget
 from peerbot.retention.look import Looker
@@ -45,17 +45,17 @@ async def command(store: Path, *arguments: str) -> tuple[int, str, str]:
     return int(process.returncode or 0), out.decode(), error.decode()
 
 
-async def pruned(storage: Storage, *, before: datetime | None = None, done: bool = True) -> Pruned:
+async def pruned(storage: SizedStorage, *, before: datetime | None = None, done: bool = True) -> Pruned:
     report = Pruned(store="", before=before or now() - timedelta(days=180), done=done)
     await Pruning(Deletes(storage, 100_000), report).all()
     return report
 
 
-async def removed(storage: Storage, thread: Conversation) -> None:
+async def removed(storage: SizedStorage, thread: Conversation) -> None:
     await remove(Deletes(storage, 10_000), await Looker(storage).at(thread, now()), "prune")
 
 
-async def faults(storage: Storage, thread: Conversation) -> list[str]:
+async def faults(storage: SizedStorage, thread: Conversation) -> list[str]:
     """What a look from outside finds in a conversation."""
     looked = await Looker(storage).at(thread, now())
     why = looked.stays() if not looked.is_stub else ""
@@ -175,7 +175,9 @@ async def test_an_old_conversation_with_anything_open_stays_and_the_report_says_
     )
     await journal.write_turn(kept, three)
     await journal.write_posted(kept, 3, Posted(ts=[], refused="is_archived", posted_at=BEGAN))
-    await journal.create(pulls.Watch(watched, 1, 2, "1.000001").key, Watched.model_construct())
+    await journal.create(
+        pulls.Watch(watched, 1, 2, "1.000001").key, Watched(repository="o/r", messages=1, with_file=False, end="")
+    )
     await storage.put_if_absent(f"{paths.questions(asked)}2/1.json", b"{}")
     await storage.delete(paths.turn_document(lost, 2))
     before = dict(storage.objects)

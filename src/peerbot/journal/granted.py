@@ -37,16 +37,6 @@ class GrantedStorage:
                 return
             yield key
 
-    async def sizes(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
-        """Yield the keys under `prefix`, each with its object's size."""
-        found = self._storage.sizes(prefix)
-        while True:
-            try:
-                pair = await _granted(anext(found))
-            except StopAsyncIteration:
-                return
-            yield pair
-
     async def delete(self, key: str) -> None:
         """Delete `key`."""
         await _granted(self._storage.delete(key))

@@ -41,11 +41,15 @@ class Storage(Protocol):
         It includes every key that was created before the call.
         """
 
-    def sizes(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
-        """Yield the same keys, each with its object's size in bytes."""
-
     async def delete(self, key: str) -> None:
         """Delete `key`, if it exists."""
 
     async def close(self) -> None:
         """Close the connections. Idempotent."""
+
+
+class SizedStorage(Storage, Protocol):
+    """A store that also tells how large its objects are, as all do that are opened by a URL."""
+
+    def sizes(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
+        """Yield the same keys as `list`, each with its object's size in bytes."""

@@ -17,7 +17,7 @@ from peerbot.errors import Unavailable
 from peerbot.journal import choices, paths, pulls
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import must_exist, open_storage
-from peerbot.journal.storage import Storage
+from peerbot.journal.storage import SizedStorage
 from peerbot.outside import OutsideSettings
 from peerbot.retention.look import Looked, Looker
 from peerbot.retention.prune import Listed, listed
@@ -55,7 +55,7 @@ async def forget(
 class Forgetting:
     """One walk through a journal; it counts into `report`, which also says whether to erase."""
 
-    def __init__(self, storage: Storage, report: ForgottenReport) -> None:
+    def __init__(self, storage: SizedStorage, report: ForgottenReport) -> None:
         self.report = report
         self._storage = storage
         self._journal = Journal(storage)

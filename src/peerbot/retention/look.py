@@ -9,7 +9,7 @@ from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.journal import paths
 from peerbot.journal.journal import Journal
 from peerbot.journal.memory import Memory
-from peerbot.journal.storage import Storage
+from peerbot.journal.storage import SizedStorage
 from peerbot.retention.bounds import Bounds, highest_run, highest_turn, last_input
 from peerbot.verify import read
 from peerbot.verify.judge import judge
@@ -96,7 +96,7 @@ def _moment(document: Document | None) -> datetime | None:
 class Looker:
     """Looks at conversations on `storage`. Raises what the store raises."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: SizedStorage) -> None:
         self._storage = storage
         self._reader = read.Journal(storage, sessions=False)
 

@@ -9,7 +9,7 @@ from peerbot.conversation.documents import now
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import paths
 from peerbot.journal.open import must_exist, open_storage
-from peerbot.journal.storage import Storage
+from peerbot.journal.storage import SizedStorage
 from peerbot.logs import logger
 from peerbot.outside import OutsideSettings
 from peerbot.retention.bounds import is_stub, last_input
@@ -50,7 +50,7 @@ class Listed:
     rests: list[str] = field(default_factory=list)
 
 
-async def listed(storage: Storage) -> AsyncIterator[Listed]:
+async def listed(storage: SizedStorage) -> AsyncIterator[Listed]:
     """Yield every conversation, while the keys are listed page by page."""
     current: Listed | None = None
     async for key in storage.list(paths.CONVERSATIONS):

@@ -15,7 +15,7 @@ from peerbot.conversation.documents import Document, Input, Removed, Started
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable
 from peerbot.journal import paths
-from peerbot.journal.storage import Storage
+from peerbot.journal.storage import SizedStorage
 from peerbot.retention.bounds import Bounds, in_order, named_input
 from peerbot.retention.look import Looked
 
@@ -40,7 +40,7 @@ class Size:
 class Deletes:
     """Deletes, so many in a second at most: the dispatchers need the store, too."""
 
-    def __init__(self, storage: Storage, a_second: float = DELETES_A_SECOND) -> None:
+    def __init__(self, storage: SizedStorage, a_second: float = DELETES_A_SECOND) -> None:
         self.storage = storage
         self._apart = 1 / a_second
         self._next = 0.0
@@ -116,7 +116,7 @@ async def _delete(
     return deleted
 
 
-async def _came_after(storage: Storage, key: str, fence: Removed) -> bool:
+async def _came_after(storage: SizedStorage, key: str, fence: Removed) -> bool:
     """Whether an input was recorded after the fence, though it is older: its event came late."""
     data = await storage.get(key)
     if data is None:
@@ -127,7 +127,7 @@ async def _came_after(storage: Storage, key: str, fence: Removed) -> bool:
         return False
 
 
-async def _keep_place(storage: Storage, conversation: Conversation) -> bool:
+async def _keep_place(storage: SizedStorage, conversation: Conversation) -> bool:
     """Keep of `conversation.json` where the work goes, without people's words; returns whether that is kept."""
     if await storage.get(paths.place(conversation)) is not None:
         return True
@@ -143,7 +143,7 @@ async def _keep_place(storage: Storage, conversation: Conversation) -> bool:
     return True
 
 
-async def _fence(storage: Storage, conversation: Conversation, wanted: Bounds, why: str) -> Removed:
+async def _fence(storage: SizedStorage, conversation: Conversation, wanted: Bounds, why: str) -> Removed:
     """Create the fence; returns it, or the one that somebody else created this moment."""
     key = paths.turn_document(conversation, wanted.turn, paths.REMOVED)
     fence = Removed(run=wanted.run, until=wanted.until, why=why)
