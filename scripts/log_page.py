@@ -16,8 +16,8 @@ HEAD = """\
 # Log events
 
 This page is for operators who search logs or count lines in them. Dispatchers and workers write one line of JSON for
-each event: `event`, `level`, `logger`, `timestamp`, and the event's own fields. You may rely on the names below, on their
-levels and on their fields. Other events come and go with releases. (`make docs` makes this page from
+each event: `event`, `level`, `logger`, `timestamp`, and the event's own fields. You may rely on the names below, on
+their levels and on their fields. Other events come and go with releases. (`make docs` makes this page from
 `scripts/log_page.py` and from the code.)
 
 `conversation` is `team/channel/thread_ts`, as everywhere. The column “about” names the fields that each line of the
