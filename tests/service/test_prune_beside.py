@@ -5,10 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from after import press, told
 from old_journal import Killed, Mortal
 from pydantic import SecretStr
 from system import System, eventually, full_text
 
+from peerbot.conversation.choices import Act
 from peerbot.conversation.documents import Turn, now
 from peerbot.conversation.keys import Conversation
 from peerbot.journal.open import open_storage
@@ -61,6 +63,11 @@ async def test_a_conversation_that_was_removed_goes_on_and_both_sides_are_told(t
         report = await prune_all(system)
         assert (report.removed.conversations, report.stays) == (1, {})
         assert not any("/sessions/" in file or "/inputs/" in file for file in system.files(conversation))
+        await verified(system)
+
+        await press(system, conversation, 1, Act.UNDO)
+        assert "had no effect" in (await told(system, system.slack.person))[0]
+        await system.settled(conversation)
         await verified(system)
 
         again = await system.ask(QUESTION, thread=conversation, mention=False)
