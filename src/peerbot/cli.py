@@ -7,6 +7,7 @@ Exit codes: 0 if it worked; 1 if it did not (the turn failed, a service was away
 import argparse
 import asyncio
 import gc
+import re
 import signal
 import stat
 import sys
@@ -22,7 +23,7 @@ GOOD, FAILED, WRONG_USE = 0, 1, 2
 
 def main() -> None:
     """Run the command and exit."""
-    options = _parser().parse_args()
+    options = parser().parse_args()
     try:
         code = asyncio.run(_until_signalled(options.command(options)))
     except SettingsError as error:
@@ -130,6 +131,30 @@ async def _cost(options: argparse.Namespace) -> int:
     return GOOD
 
 
+async def _prune(options: argparse.Namespace) -> int:
+    from peerbot.outside import load_outside  # noqa: PLC0415
+    from peerbot.retention.prune import prune  # noqa: PLC0415
+
+    settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
+    logs.configure("INFO" if options.yes else "ERROR", readable=sys.stderr.isatty())
+    report = await prune(settings, _tell_error, older_than=options.older_than, yes=options.yes)
+    print(report.model_dump_json(indent=2) if options.json else report.text())
+    return GOOD
+
+
+async def _forget(options: argparse.Namespace) -> int:
+    from peerbot.outside import load_outside  # noqa: PLC0415
+    from peerbot.retention.forget import forget  # noqa: PLC0415
+
+    settings = load_outside(**({"peerbot_store": options.store} if options.store else {}))
+    logs.configure("ERROR", readable=sys.stderr.isatty())
+    report = await forget(
+        settings, person=options.person or "", thread=options.thread or "", asked_by=options.asked_by, yes=options.yes
+    )
+    print(report.model_dump_json(indent=2) if options.json else report.text())
+    return GOOD if report.good else FAILED
+
+
 async def _session_pull(options: argparse.Namespace) -> int:
     from peerbot.outside import load_outside  # noqa: PLC0415
     from peerbot.sessions.pull import pull  # noqa: PLC0415
@@ -160,7 +185,8 @@ async def _manifest(_: argparse.Namespace) -> int:
     return GOOD
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
     parser = argparse.ArgumentParser(prog="peerbot", description="Claude Code in Slack threads, on your own machines.")
     parser.add_argument("--version", action="version", version=f"peerbot {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -205,6 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--json", action="store_true", help="print one JSON document")
     cost.set_defaults(command=_cost)
 
+    _add_retention(commands)
     _add_session(commands)
 
     doctor = commands.add_parser("doctor", help="check everything that PeerBot needs, and say how to mend each fault")
@@ -229,6 +256,26 @@ def _add_session(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--force", action="store_true", help="overwrite a session here that has more than the journal's"
     )
     pulled.set_defaults(command=_session_pull)
+
+
+def _add_retention(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    prune = commands.add_parser("prune", help="remove conversations that nobody has used for long")
+    prune.add_argument(
+        "--older-than", type=_age, required=True, metavar="AGE", help="how long, as 180d (days); 1d at least"
+    )
+    prune.set_defaults(command=_prune)
+    forget = commands.add_parser("forget", help="erase what a person said, or a thread, and leave a receipt")
+    what = forget.add_mutually_exclusive_group(required=True)
+    what.add_argument("--person", type=_person, metavar="USER", help="a person's Slack id: U…, or TEAM/U…")
+    what.add_argument("--thread", metavar="LINK", help="the link to a message of the thread, or team/channel/thread_ts")
+    forget.add_argument("--asked-by", required=True, metavar="WHO", help="for the receipt, such as a ticket's number")
+    forget.set_defaults(command=_forget)
+    for command in (prune, forget):
+        command.add_argument("--yes", action="store_true", help="do it; without this it only says what it would do")
+        command.add_argument(
+            "--store", metavar="URL", help="use this journal instead of the one that the settings name"
+        )
+        command.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _add_world(parser: argparse.ArgumentParser) -> None:
@@ -265,6 +312,18 @@ def _day(value: str) -> datetime:
         return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{value} is not a day. Write it as 2026-11-01") from error
+
+
+def _age(value: str) -> timedelta:
+    if not re.fullmatch(r"[1-9]\d{0,4}d", value):
+        raise argparse.ArgumentTypeError(f"{value} is no age. Write a number of days, as 180d")
+    return timedelta(days=int(value[:-1]))
+
+
+def _person(value: str) -> str:
+    if not re.fullmatch(r"([A-Z][A-Z0-9]{1,30}/)?[UWB][A-Z0-9]{1,30}", value):
+        raise argparse.ArgumentTypeError(f"{value} is no Slack id. Write it as U0123456789, or TEAM/U0123456789")
+    return value
 
 
 def _hours(value: str) -> float:

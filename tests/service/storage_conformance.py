@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from peerbot.journal.open import open_storage
-from peerbot.journal.storage import Storage
+from peerbot.journal.storage import SizedStorage, Storage
 
 MANY = 10_000
 
@@ -25,7 +25,7 @@ class StorageContract:
         raise NotImplementedError
 
     @pytest.fixture
-    async def store(self, url: str) -> AsyncIterator[Storage]:
+    async def store(self, url: str) -> AsyncIterator[SizedStorage]:
         storage = await open_storage(url)
         yield storage
         await storage.close()
@@ -93,6 +93,13 @@ class StorageContract:
         await store.put_if_absent("a/b", b"first")
         await store.delete("a/b")
         assert await store.put_if_absent("a/b", b"second")
+
+    async def test_a_listing_tells_the_size_of_each_object(self, store: SizedStorage) -> None:
+        await store.put_if_absent("a/empty", b"")
+        await store.put_if_absent("a/x/five", b"12345")
+        await store.put_if_absent("b", b"1")
+
+        assert [pair async for pair in store.sizes("a/")] == [("a/empty", 0), ("a/x/five", 5)]
 
     async def test_of_many_creators_in_one_process_one_wins(self, store: Storage) -> None:
         won = await asyncio.gather(*(store.put_if_absent("a/b", b"%d" % n) for n in range(20)))

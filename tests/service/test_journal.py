@@ -25,8 +25,9 @@ from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, Unavailable, Unreadable
 from peerbot.journal import choices
 from peerbot.journal.gcs import GoogleStore
-from peerbot.journal.journal import Journal, TurnFiles
+from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
+from peerbot.journal.turn_list import TurnFiles
 
 THREAD = Conversation("T1", "C1", "1795000000.000100")
 OTHER = Conversation("T1", "C1", "1795000000.000200")

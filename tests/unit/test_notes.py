@@ -34,6 +34,7 @@ NOTES: list[Note] = [
     choice_notes.Retried(name="Ada", turn=2, kept_on="peerbot/x-undone-2"),
     choice_notes.Retried(name="Ada", turn=2),
     choice_notes.SessionForgotten(name="Ada"),
+    choice_notes.RecordRemoved(),
     notes.TimeUp(minutes=5),
     notes.TimeUp(minutes=5, waited_for=Claude.OVERLOADED),
     notes.TimeUp(minutes=5, done=("Read it",), left=("Mend it",), last_words="I mend it."),

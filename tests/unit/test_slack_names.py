@@ -29,8 +29,10 @@ ALLOWED = {
     "gateway/files.py": {"input", "file", "name"},  # parts of our own paths
     "gateway/git_relay.py": {"message"},  # an error as git's servers tell it
     "gateway/model_relay.py": {"type", "error", "message", "retry-after"},  # Claude's API
-    "journal/gcs.py": {"name", "fields"},  # Google's storage
+    "journal/directory.py": {"size"},  # the object store's
+    "journal/gcs.py": {"name", "fields", "size"},  # Google's storage
     "journal/objects.py": {"size"},  # the object store's
+    "journal/s3.py": {"size"},  # the object store's
     "local/talk.py": {"event"},  # a line of our log
     "logs.py": {"event"},  # a line of our log
     "doctor/workflows.py": {"name", "type"},  # GitHub's

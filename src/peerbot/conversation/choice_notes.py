@@ -1,4 +1,4 @@
-"""The notes about what somebody chose after an answer. They are among those of `conversation/notes.py`. Pure."""
+"""The notes about what people chose after an answer, or operators removed; part of `conversation/notes.py`. Pure."""
 
 from typing import Literal
 
@@ -29,3 +29,9 @@ class SessionForgotten(Fact):
 
     kind: Literal["session_forgotten"] = "session_forgotten"
     name: str
+
+
+class RecordRemoved(Fact):
+    """What was said and done in this thread before was removed from the journal (decision 0034)."""
+
+    kind: Literal["record_removed"] = "record_removed"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from peerbot.conversation.choice_notes import Retried, SessionForgotten, Undone
+from peerbot.conversation.choice_notes import RecordRemoved, Retried, SessionForgotten, Undone
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.fact import Fact
 from peerbot.conversation.limits import MONTH, Scope
@@ -390,7 +390,7 @@ Note = Annotated[
     | Annotated[NoRepository, Tag("no_repository")] | Annotated[Refused, Tag("refused")]
     | Annotated[NothingAsked, Tag("nothing_asked")] | Annotated[FilesNotRead, Tag("files_not_read")]
     | Annotated[Undone, Tag("undone")] | Annotated[Retried, Tag("retried")]
-    | Annotated[SessionForgotten, Tag("session_forgotten")]
+    | Annotated[SessionForgotten, Tag("session_forgotten")] | Annotated[RecordRemoved, Tag("record_removed")]
     | Annotated[Unknown, Tag("unknown")],
     Discriminator(_tag),
 ]

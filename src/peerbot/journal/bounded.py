@@ -21,9 +21,9 @@ _TRIES = 6  # about three seconds of waiting, if the store fails at once each ti
 
 
 class Page(NamedTuple):
-    """Some keys, in ascending order, and the name of the page after them (None: this is the last)."""
+    """Some keys with their sizes, in ascending order, and the name of the page after them (None: this is the last)."""
 
-    keys: list[str]
+    found: list[tuple[str, int]]
     after: str | None
 
 
@@ -94,6 +94,11 @@ class BoundedStorage(ABC):
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Yield every key under `prefix` (empty, or ending with `/`), in ascending order, page by page."""
+        async for key, _ in self.sizes(prefix):
+            yield key
+
+    async def sizes(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
+        """Yield the same keys, each with its object's size in bytes."""
         if prefix:
             _check_key(prefix.removesuffix("/"))
         if prefix and not prefix.endswith("/"):
@@ -104,9 +109,9 @@ class BoundedStorage(ABC):
             return await self._once(self._page(prefix, after))
 
         while True:
-            keys, after = await self._within_deadline(f"listing {prefix}", page)
-            for key in keys:
-                yield key
+            found, after = await self._within_deadline(f"listing {prefix}", page)
+            for pair in found:
+                yield pair
             if after is None:
                 return
 

@@ -92,7 +92,7 @@ async def _batches(keys: AsyncIterator[str]) -> AsyncIterator[list[Conversation]
     async for key in keys:
         with suppress(ValueError):  # a file that is not ours
             conversation, rest = paths.parse_conversation(key)
-            if rest == paths.CONVERSATION_DOCUMENT:
+            if rest in (paths.CONVERSATION_DOCUMENT, paths.PLACE):
                 some.append(conversation)
         if len(some) == _AT_ONCE:
             yield some

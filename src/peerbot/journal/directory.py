@@ -63,7 +63,7 @@ class DirectoryStore(ObjectStore):
             found = await obstore.list(self._store, prefix, chunk_size=_LISTED_AT_ONCE).collect_async()
         except FAILURES as error:
             raise self._failure(error) from error
-        return Page(sorted(entry["path"] for entry in found), None)
+        return Page(sorted((entry["path"], entry["size"]) for entry in found), None)
 
     def _failure(self, error: BaseError | OSError) -> PeerBotError:
         forbidden = (PermissionError, PermissionDeniedError, UnauthenticatedError)

@@ -77,7 +77,7 @@ class GoogleStore(BoundedStorage):
         parameters = {
             "prefix": self._folder + prefix,
             "maxResults": _LISTED_AT_ONCE,
-            "fields": "items(name),nextPageToken",
+            "fields": "items(name,size),nextPageToken",
         }
         if after is not None:
             parameters["pageToken"] = after
@@ -85,7 +85,8 @@ class GoogleStore(BoundedStorage):
             found = await self._client.list_objects(self._bucket, params=parameters, timeout=self._client_seconds)
         except _FAILURES as error:
             raise self._failure(error) from error
-        names = [item["name"].removeprefix(self._folder) for item in found.get("items", [])]
+        items = found.get("items", [])
+        names = [(item["name"].removeprefix(self._folder), int(item.get("size", 0))) for item in items]
         return Page(names, found.get("nextPageToken") or None)
 
     async def _remove(self, key: str) -> None:

@@ -39,6 +39,7 @@ from peerbot.journal import paths
 from peerbot.journal.granted import GrantedStorage
 from peerbot.journal.recent import Recent
 from peerbot.journal.storage import Storage
+from peerbot.journal.turn_list import TurnFiles, TurnList
 from peerbot.logs import logger
 
 log = logger(__name__)
@@ -59,17 +60,6 @@ class RunRecord:
     run: Run
     started: RunStarted | None
     closed: RunClosed | None
-
-
-@dataclass(frozen=True, slots=True)
-class TurnFiles:
-    """Which documents of turn `k` exist."""
-
-    k: int
-    written: bool
-    card: bool
-    posted: bool
-    claims: int = 0  # to post it again
 
 
 class Journal:
@@ -98,16 +88,16 @@ class Journal:
         return ours
 
     async def knows(self, conversation: Conversation) -> bool:
-        """Whether anything was ever recorded in `conversation`."""
+        """Whether anything was ever recorded in `conversation`, even if that was removed."""
         if self._known.get(conversation):
             return True
-        async for _ in self._storage.list(paths.inputs(conversation)):
+        async for _ in self._storage.list(paths.folder(conversation)):
             self._known.put(conversation, True)
             return True
         return False
 
     async def first_input(self, conversation: Conversation) -> str | None:
-        """Find the first input of `conversation`; None if nothing was ever recorded in it."""
+        """Find the first input of `conversation`; None if it has none."""
         async for key in self._storage.list(paths.inputs(conversation)):  # ascending, as Slack's timestamps are
             with suppress(ValueError):  # a file that is not ours
                 return paths.parse_input(key)
@@ -151,8 +141,9 @@ class Journal:
         return await self.read_existing(key, Started)
 
     async def conversation(self, conversation: Conversation) -> Started | None:
-        """Read how `conversation` began."""
-        return await self.read(paths.conversation_document(conversation), Started)
+        """Read how `conversation` began; if that was removed, what stays of it."""
+        begun = await self.read(paths.conversation_document(conversation), Started)
+        return begun or await self.read(paths.place(conversation), Started)
 
     async def newest_branch(self, conversation: Conversation) -> Branch | None:
         """Read the branch that holds now; None as long as it is the conversation's first."""
@@ -205,28 +196,19 @@ class Journal:
 
     async def turn_numbers(self, conversation: Conversation) -> list[int]:
         """List the turns that are written, ascending."""
-        return [files.k for files in await self.turn_files(conversation) if files.written]
+        return (await self.turn_list(conversation)).numbers
 
     async def next_turn(self, conversation: Conversation) -> int:
-        """Say the number of the next turn: one after the last that is written."""
-        return max(await self.turn_numbers(conversation), default=0) + 1
+        """Say the number of the next turn: one after the last that is or was written."""
+        return (await self.turn_list(conversation)).next
 
     async def turn_files(self, conversation: Conversation) -> list[TurnFiles]:
         """List which documents of each turn exist, ascending; a turn that only has its card is in progress."""
-        kinds = await self.numbered(paths.turns(conversation))
-        return [
-            TurnFiles(
-                k,
-                written="json" in there,
-                card="card" in there,
-                posted="posted" in there,
-                claims=max(
-                    (int(kind.removeprefix("repost-")) for kind in there if kind.startswith("repost-")), default=0
-                ),
-            )
-            for k, there in sorted(kinds.items())
-            if there & {"json", "card", "posted"}
-        ]
+        return (await self.turn_list(conversation)).files
+
+    async def turn_list(self, conversation: Conversation) -> TurnList:
+        """List the turns, and which were removed."""
+        return TurnList.of(await self.numbered(paths.turns(conversation)))
 
     async def turn(self, conversation: Conversation, k: int) -> Turn | None:
         """Read turn `k`."""

@@ -11,6 +11,7 @@ from peerbot.conversation.documents import Input, KeptWork, SessionRef, Turn
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import chosen
 from peerbot.journal.journal import Journal
+from peerbot.journal.turn_list import TurnList
 
 
 class Memory:
@@ -19,21 +20,21 @@ class Memory:
     It lists the turns once, and reads each at most once.
     """
 
-    def __init__(self, journal: Journal, conversation: Conversation, numbers: list[int], turn: int) -> None:
+    def __init__(self, journal: Journal, conversation: Conversation, turns: TurnList, turn: int) -> None:
         self.turn = turn
         self._journal = journal
         self._conversation = conversation
-        self._numbers = numbers  # of the written turns, ascending
+        self._numbers = turns.numbers
+        self._removed = turns.removed > 0
         self._retry: Input | None = None  # what the turn answers, if somebody chose to retry
         self._turns: dict[int, Turn | None] = {}
 
     @classmethod
     async def of(cls, journal: Journal, conversation: Conversation, turn: int | None = None) -> Self:
         """Look at the turns before `turn`, or before the next turn if it is None. Raises what the journal raises."""
-        numbers = await journal.turn_numbers(conversation)
-        following = max(numbers, default=0) + 1
-        memory = cls(journal, conversation, numbers, following if turn is None else turn)
-        if memory.turn == following:
+        turns = await journal.turn_list(conversation)
+        memory = cls(journal, conversation, turns, turns.next if turn is None else turn)
+        if memory.turn == turns.next:
             waiting = await journal.pending_in(conversation)
             memory._retry = await chosen.retry_among(journal, conversation, waiting)
         return memory
@@ -60,13 +61,17 @@ class Memory:
             yield before
 
     async def forgotten(self) -> bool:
-        """Whether people asked for a new session, and the turn is the first in it."""
+        """Whether the turn is the first in a new session: people asked for one, or what was before is removed."""
         async for before in self.remembered():
             if before.session:
                 return False
             if before.forgets == 1 and before.run is None:
                 return True
-        return False
+        return self._removed
+
+    async def removed(self) -> bool:
+        """Whether what was before is removed, and the agent has no session since."""
+        return self._removed and await self.last_session() is None
 
     async def kept_work(self) -> KeptWork | None:
         """Find the work that could not be pushed with which the turn goes on.

@@ -4,10 +4,10 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from peerbot.errors import SettingsError
-from peerbot.journal.storage import Storage
+from peerbot.journal.storage import SizedStorage
 
 
-async def open_storage(url: str, *, project: str | None = None) -> Storage:
+async def open_storage(url: str, *, project: str | None = None) -> SizedStorage:
     """Open the store at `url`: `gs://BUCKET[/FOLDER]`, `s3://BUCKET[/FOLDER]` or `file:///DIRECTORY`. The caller
     closes it.
 
@@ -37,14 +37,14 @@ def must_exist(url: str) -> None:
         raise SettingsError(f"There is no journal at {url}.")
 
 
-def _google(parts: SplitResult, project: str | None) -> Storage:
+def _google(parts: SplitResult, project: str | None) -> SizedStorage:
     _needs_bucket(parts)
     from peerbot.journal.gcs import GoogleStore  # noqa: PLC0415
 
     return GoogleStore(parts.netloc, folder=parts.path.strip("/"), project=project)
 
 
-def _amazon(parts: SplitResult) -> Storage:
+def _amazon(parts: SplitResult) -> SizedStorage:
     _needs_bucket(parts)
     from peerbot.journal.s3 import S3Bucket  # noqa: PLC0415
 
@@ -56,7 +56,7 @@ def _needs_bucket(parts: SplitResult) -> None:
         raise SettingsError(f"The store {parts.geturl()!r} names no bucket. Use {parts.scheme}://BUCKET[/FOLDER].")
 
 
-def _directory(parts: SplitResult) -> Storage:
+def _directory(parts: SplitResult) -> SizedStorage:
     directory = Path(unquote(parts.path))
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise SettingsError(f"The store {parts.geturl()!r} names no absolute directory. Use file:///DIRECTORY.")

@@ -10,6 +10,8 @@ CONVERSATIONS = "conversations/"
 PENDING = "pending/"
 PULLS = "pulls/"
 CONVERSATION_DOCUMENT = "conversation.json"
+PLACE = "place.json"
+REMOVED = "removed"
 CLAIM = "repost-"
 USED = "used-"
 _INPUT_ID = re.compile(r"\d{1,12}\.\d{6}-[a-z_]{1,30}")
@@ -28,6 +30,16 @@ def folder(conversation: Conversation) -> str:
 def conversation_document(conversation: Conversation) -> str:
     """Name `conversation.json`."""
     return f"conversations/{conversation}/{CONVERSATION_DOCUMENT}"
+
+
+def place(conversation: Conversation) -> str:
+    """Name what stays of `conversation.json` when a conversation was removed."""
+    return f"conversations/{conversation}/{PLACE}"
+
+
+def forgotten(name: str) -> str:
+    """Name the receipt of something that was forgotten."""
+    return f"forgotten/{name}.json"
 
 
 def picked(conversation: Conversation) -> str:

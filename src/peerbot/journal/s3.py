@@ -69,8 +69,8 @@ class S3Bucket(ObjectStore):
             found = []
         except FAILURES as error:
             raise self._failure(error) from error
-        keys = [entry["path"] for entry in found]
-        return Page(keys, keys[-1] if len(keys) >= _LISTED_AT_ONCE else None)
+        keys = [(entry["path"], entry["size"]) for entry in found]
+        return Page(keys, keys[-1][0] if len(keys) >= _LISTED_AT_ONCE else None)
 
     def _is_missing_itself(self, error: FileNotFoundError) -> bool:
         return "<Code>NoSuchBucket</Code>" in str(error)

@@ -46,3 +46,10 @@ class Storage(Protocol):
 
     async def close(self) -> None:
         """Close the connections. Idempotent."""
+
+
+class SizedStorage(Storage, Protocol):
+    """A store that also tells how large its objects are, as all do that are opened by a URL."""
+
+    def sizes(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
+        """Yield the same keys as `list`, each with its object's size in bytes."""

@@ -46,7 +46,7 @@ async def pull(settings: OutsideSettings, wanted: str, *, directory: Path, force
     storage = await open_storage(settings.store_url, project=settings.gcs_project_id)
     journal = Journal(storage)
     try:
-        conversation = await _conversation(storage, wanted)
+        conversation = await conversation_named(storage, wanted)
         if not await journal.knows(conversation):
             raise PeerBotError(
                 f"The journal has no conversation {conversation}. Check --store, or copy the link again."
@@ -69,7 +69,7 @@ async def pull(settings: OutsideSettings, wanted: str, *, directory: Path, force
     return Pulled(ref.id, ref.turn, file, branch)
 
 
-async def _conversation(storage: Storage, wanted: str) -> Conversation:
+async def conversation_named(storage: Storage, wanted: str) -> Conversation:
     """Read the name of a conversation, or find it by the address of a message."""
     if "://" not in wanted:
         try:

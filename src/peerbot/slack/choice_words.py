@@ -2,17 +2,24 @@
 
 from collections.abc import Sequence
 
-from peerbot.conversation.choice_notes import Retried, SessionForgotten, Undone
+from peerbot.conversation.choice_notes import RecordRemoved, Retried, SessionForgotten, Undone
 from peerbot.conversation.choices import Act, act_of
 from peerbot.conversation.notes import Note, Refusal
 from peerbot.conversation.steps import NoEffect
 from peerbot.slack.control_words import UNKNOWN_CONTROL, unsure
 from peerbot.slack.controls import LABELS
 
+REMOVED = (
+    "The operator of this bot has removed the record of this thread, so you don't remember your earlier turns in it. "
+    "Below is what can still be read of what was said here. Your work is in the repository: look at `git log` and the "
+    "files before you begin."
+)
+"""The agent reads this before its first turn after its memory was removed."""
+
 GO_ON = "Go on."
 """The agent reads this as the message of a person who pressed Continue."""
 
-ABOUT_CHOICES = (Undone, Retried, SessionForgotten)
+ABOUT_CHOICES = (Undone, Retried, SessionForgotten, RecordRemoved)
 _MOST_COMMITS = 5
 
 
@@ -35,6 +42,11 @@ def about_choice(note: Note) -> str:
             return (
                 f"{note.name} asked for a new session: with your next message I begin without my memory of this "
                 "thread. I read the messages here again, and the branch stays as it is."
+            )
+        case RecordRemoved():
+            return (
+                "_The operator of this bot has removed the record of our earlier work in this thread, so I don't "
+                "remember it. I read the messages here again._"
             )
     return ""
 

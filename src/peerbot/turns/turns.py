@@ -5,7 +5,7 @@ The worker has pushed and saved the session before it calls `finish`.
 
 from collections.abc import Sequence
 
-from peerbot.conversation.choice_notes import Retried
+from peerbot.conversation.choice_notes import RecordRemoved, Retried
 from peerbot.conversation.documents import KeptWork, PullRequest, Run, SessionRef, Turn, TurnStatus, now
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.notes import NewBranch, NoDifference, NoPullRequest, OtherRepository
@@ -22,7 +22,7 @@ from peerbot.journal.questions import asked_before, question
 from peerbot.logs import logger
 from peerbot.protocol.documents import TurnBegin, TurnResult
 from peerbot.protocol.sessions import LARGEST_BYTES, spoken_in
-from peerbot.slack.choice_words import for_the_agent
+from peerbot.slack.choice_words import REMOVED, for_the_agent
 from peerbot.slack.post import Poster
 from peerbot.slack.render import turn_words
 from peerbot.slack.words import work_words
@@ -158,6 +158,8 @@ class Turns:
         memory = await Memory.of(self._journal, conversation, turn)
         if begun and begun.instead_of and await memory.unfinished_since() == 1:
             notes.append(OtherRepository(repository=run.repository, taken=begun.instead_of))
+        if await memory.removed():
+            notes.append(RecordRemoved())
         retry = await retry_among(self._journal, conversation, result.inputs)
         if retry and retry.turn:
             back = await went_back(self._journal, conversation, retry.turn)
@@ -232,8 +234,8 @@ class Turns:
 
 
 async def _happened(memory: Memory) -> str:
-    """Say what people chose since the agent's last turn, for the agent."""
-    said: list[str] = []
+    """Say what people chose since the agent's last turn, for the agent, and whether its memory was removed."""
+    said: list[str] = [REMOVED] if await memory.removed() else []
     async for before in memory.remembered():
         if before.run is not None:
             break

@@ -51,7 +51,7 @@ def _documents(seen: Seen) -> Iterator[Finding]:
     if missing := seen.session_missing:
         sentence = "The session that the next turn would resume is missing."
         yield Finding.of(Name.SESSION_MISSING, seen.conversation, missing, sentence)
-    for n in range(1, max(seen.runs, default=0) + 1):
+    for n in range(max(1, seen.removed_run), max(seen.runs, default=0) + 1):
         if "json" not in seen.runs.get(n, {}):
             yield Finding.of(Name.RUN_MISSING, seen.conversation, f"run {n}", f"The reservation of run {n} is missing.")
 
@@ -110,6 +110,8 @@ def _thread(seen: Seen, thread: Thread) -> Iterator[Finding]:
             yield Finding.of(Name.ANSWER_GONE, seen.conversation, f"turn {k}", sentence)
     missing = _missing_turns(seen)
     for (conversation, k, _), stamps in sorted(thread.answers.items()):
+        if k <= seen.removed and conversation == str(seen.conversation):
+            continue  # Slack keeps what the journal has not any more
         if conversation != str(seen.conversation):
             sentence = f"A message of this thread carries turn {k} of {conversation}."
             yield Finding.of(Name.UNKNOWN_ANSWER, seen.conversation, f"message {stamps[0]}", sentence)
@@ -159,7 +161,7 @@ def _why_not_answered(seen: Seen) -> str:
 def _missing_turns(seen: Seen) -> list[int]:
     """The numbers of turns that must have been written, since a later turn or their own receipt is there."""
     last = max((k for k, there in seen.turns.items() if there.keys() - {"card"}), default=0)
-    return [k for k in range(1, last + 1) if "json" not in seen.turns.get(k, {})]
+    return [k for k in range(seen.removed + 1, last + 1) if "json" not in seen.turns.get(k, {})]
 
 
 def _unreadable_turns(seen: Seen) -> bool:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from peerbot.conversation import keys
 from peerbot.conversation.documents import (
     Branch,
     Card,
@@ -20,6 +21,7 @@ from peerbot.conversation.documents import (
     Input,
     Marker,
     Posted,
+    Removed,
     RepostClaim,
     Run,
     RunClosed,
@@ -43,7 +45,13 @@ _READS_AT_ONCE = 32
 _SESSIONS_AT_ONCE = 2  # a transcript may be 44 MiB
 _RUN_KINDS: dict[str, type[Document]] = {"json": Run, "started": RunStarted, "closed": RunClosed}
 _OF_CHOICES: dict[str, type[Document]] = {"chosen": Chosen, "back": WentBack, "feedback": Feedback}
-_TURN_KINDS: dict[str, type[Document]] = {"json": Turn, "card": Card, "posted": Posted, "repost": RepostClaim}
+_TURN_KINDS: dict[str, type[Document]] = {
+    "json": Turn,
+    "card": Card,
+    "posted": Posted,
+    "repost": RepostClaim,
+    "removed": Removed,
+}
 
 
 @dataclass(slots=True)
@@ -59,6 +67,8 @@ class Seen:
     newer: list[str] = field(default_factory=list)  # keys of documents that a newer release wrote
     settled: set[str] = field(default_factory=set)  # inputs that had no effect, and whose authors know
     session_missing: str | None = None  # the key of the session that the next turn would resume
+    removed: int = 0  # the turns up to this one were removed
+    fence: tuple[int, Removed] | None = None  # the document that says so, if it can be read, with its number
 
     def turn(self, k: int) -> Turn | None:
         """Turn `k`, if it is written and can be read."""
@@ -80,12 +90,33 @@ class Seen:
                     found[identity].append(k)
         return found
 
+    @property
+    def removed_run(self) -> int:
+        """The newest run at the time of the removal: those before it were removed."""
+        return self.fence[1].run if self.fence else 0
+
+    def forget_removed(self) -> None:
+        """Overlook what is left of turns, runs and inputs that were removed: a prune may be at work, or died."""
+        self.removed = max((k for k, there in self.turns.items() if paths.REMOVED in there), default=0)
+        removed = self.turns.get(self.removed, {}).get(paths.REMOVED)
+        self.turns = {k: there for k, there in self.turns.items() if k > self.removed}
+        if not isinstance(removed, Removed):
+            return
+        self.fence = self.removed, removed
+        self.runs = {n: there for n, there in self.runs.items() if n >= removed.run}
+        stays, until = {*self.answered, *self.markers}, keys.in_order(f"{removed.until}-~")
+        self.inputs = {i: found for i, found in self.inputs.items() if i in stays or keys.in_order(i) > until}
+
 
 class Journal:
-    """Reads the journal's objects on `storage`, without memory. Raises as the store does: `Unavailable`, `Refused`."""
+    """Reads the journal's objects on `storage`, without memory. Raises as the store does: `Unavailable`, `Refused`.
 
-    def __init__(self, storage: Storage) -> None:
+    `sessions`: also read the transcript that each next turn would resume.
+    """
+
+    def __init__(self, storage: Storage, *, sessions: bool = True) -> None:
         self._storage = storage
+        self._sessions = sessions
         self._reading = asyncio.Semaphore(_READS_AT_ONCE)
         self._unpacking = asyncio.Semaphore(_SESSIONS_AT_ONCE)
 
@@ -132,7 +163,9 @@ class Journal:
         reads = [self._marker(seen, identity) for identity in markers]
         reads += [self._document(seen, key) for key in keys]
         await asyncio.gather(*reads)
-        await self._session(seen)
+        seen.forget_removed()
+        if self._sessions:
+            await self._session(seen)
         return seen
 
     async def _marker(self, seen: Seen, identity: str) -> None:
@@ -142,7 +175,7 @@ class Journal:
 
     async def _document(self, seen: Seen, key: str) -> None:
         folder, _, name = paths.parse_conversation(key)[1].rpartition("/")
-        if (folder, name) == ("", "conversation.json"):
+        if folder == "" and name in (paths.CONVERSATION_DOCUMENT, paths.PLACE):
             await self._read(seen, key, Started)
         elif folder == "branches":
             await self._read(seen, key, Branch)

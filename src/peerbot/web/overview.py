@@ -19,9 +19,10 @@ from peerbot.conversation.questions import said as said_of
 from peerbot.conversation.spent import Spent
 from peerbot.errors import Unreadable
 from peerbot.journal import answers, paths, work
-from peerbot.journal.journal import Journal, RunRecord, TurnFiles
+from peerbot.journal.journal import Journal, RunRecord
 from peerbot.journal.questions import question, question_files, question_settled
 from peerbot.journal.spending import books
+from peerbot.journal.turn_list import TurnFiles
 from peerbot.web.masks import masked
 from peerbot.web.moments import Moment, Worker, moments_of, of_the_turn, slack_time, times_of
 from peerbot.web.steps import shown

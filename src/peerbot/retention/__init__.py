@@ -1,0 +1,1 @@
+"""`peerbot prune` and `peerbot forget`: remove old conversations, and what people said, from the journal."""
