@@ -22,6 +22,7 @@ from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.choices import Choices
 from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.front import make_desk
+from peerbot.dispatcher.measure import Measures
 from peerbot.dispatcher.page import open_page, serve_front
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
@@ -63,6 +64,7 @@ from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
 from peerbot.turns.turns import Turns
 from peerbot.web.connections import MOST
+from peerbot.web.metrics import metrics_app
 from peerbot.web.session_page import SessionPage
 
 log = logger(__name__)
@@ -89,6 +91,7 @@ class Ports:
 
     health: int
     gateway: int
+    metrics: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class Parts:
     reconciler: Reconciler
     presenter: Presenter
     pulls: Pulls
+    measures: Measures
     gateway: Gateway
     gateway_server: web.AppRunner
     ports: Ports
@@ -181,14 +185,20 @@ class Wire:
         gateway_server, gateway_port = await server.serve(
             gateway.app(), settings.gateway_port, "GATEWAY_PORT", min(MOST, files // 4)
         )
-        ports = Ports(health=health_port, gateway=gateway_port)
+        _, metrics_port = await server.serve(metrics_app(), settings.peerbot_metrics_port, "PEERBOT_METRICS_PORT", 16)
+        ports = Ports(health=health_port, gateway=gateway_port, metrics=metrics_port)
+        unrecorded = Unrecorded(recorder.once, presenter, self.tasks.spawn)
+        reconciler = self._reconciler(services, inbox, questions, presenter, catch_up, controls, ports)
         return Parts(
             receiver=receiver,
-            unrecorded=Unrecorded(recorder.once, presenter, self.tasks.spawn),
+            unrecorded=unrecorded,
             catch_up=catch_up,
-            reconciler=self._reconciler(services, inbox, questions, presenter, catch_up, controls, ports),
+            reconciler=reconciler,
             presenter=presenter,
             pulls=Pulls(journal, services.pull_states, presenter.answers, settings.peerbot_pull_request_seconds),
+            measures=Measures(
+                settings, self.runs, reconciler.places, unrecorded, services.outbound, receiver, money.chains
+            ),
             gateway=gateway,
             gateway_server=gateway_server,
             ports=ports,

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from peerbot.claude.counted import count
 from peerbot.conversation.deadlines import OUTAGE_SECONDS
 from peerbot.conversation.documents import now
 from peerbot.conversation.keys import Conversation
@@ -157,6 +158,7 @@ class Account:
         self.spent_usd += usd
         if spent and self._till.paid:
             self.report.add(spent, min(self._ours))
+            count(spent)
         for pot, reservation in request.wider:
             pot.settle(reservation, usd)
         self._freed.set()

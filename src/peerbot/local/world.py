@@ -127,6 +127,7 @@ class World:
             "peerbot_data_dir": self.directory,
             "port": 0,
             "gateway_port": 0,
+            "peerbot_metrics_port": 0,
         }
         if pages_installed():
             # Port 0 is any free one: the dispatcher puts the one that it got into its links.
