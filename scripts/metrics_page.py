@@ -9,9 +9,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 HEAD = """\
 # Metrics
 
-This page is for operators. It lists every metric at `/metrics` on port 3002 (`PEERBOT_METRICS_PORT`), in Prometheus' text
-format. Beside these there are the usual `process_…` metrics of memory, CPU and open files. How to collect them, and
-the alerts, are in [operate.md](operate.md#metrics). No label names a person, a channel, a thread or a repository.
+This page is for operators. It lists every metric at `/metrics` on port 3002 (`PEERBOT_METRICS_PORT`), in Prometheus'
+text format. Beside these there are the usual `process_…` metrics of memory, CPU and open files. How to collect them,
+and the alerts, are in [operate.md](operate.md#metrics). No label names a person, a channel, a thread or a repository.
 (`make docs` makes this page from `src/peerbot/metrics.py`.)
 
 - A counter is its replica's own, and begins again at 0 when that restarts: take `rate` or `increase`, and add the

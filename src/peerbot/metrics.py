@@ -134,9 +134,9 @@ run_start_seconds = _histogram(
     "run_start_seconds",
     "How long a step of a run's start took, since the step before. `reserved`: since its oldest message was written. "
     "`made`: the Job is made, or the process started. `scheduled`: its pod has a node. `container`: its image is "
-    "there, and its container runs. (Only on Kubernetes, and seen by the replica that made the Job.) `called`: its worker has "
-    "called, since the reservation. `cloned`: its git has fetched, since the call. `asked`: its first request to the "
-    "model, since the call.",
+    "there, and its container runs. (Only on Kubernetes, and seen by the replica that made the Job.) `called`: its "
+    "worker has called, since the reservation. `cloned`: its git has fetched, since the call. `asked`: its first "
+    "request to the model, since the call.",
     (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900),
     step=("reserved", "made", "scheduled", "container", "called", "cloned", "asked"),
 )
