@@ -14,7 +14,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from bench import attacks, checkpoints, dispatcher, events, memory, recovery, relay, stops, streams, sweep, turns
+from bench import (
+    attacks,
+    checkpoints,
+    dispatcher,
+    events,
+    memory,
+    metrics,
+    recovery,
+    relay,
+    stops,
+    streams,
+    sweep,
+    turns,
+)
 from bench.figures import Section
 from peerbot import logs
 
@@ -35,6 +48,7 @@ BENCHES: dict[str, Bench] = {
     "relay": relay.measure,
     "streams": streams.measure,
     "attacks": attacks.measure,
+    "metrics": metrics.measure,
 }
 
 

@@ -149,7 +149,8 @@ def test_alerts_and_dashboard_name_only_metrics_that_are_there() -> None:
     there |= {f"{each.name}_bucket" for each in DEFINITIONS if each.kind == "histogram"}
     labels = {each.name: set(each.labels) for each in DEFINITIONS}
     for query in [*queries(), *(alert["expr"] for alert in alerts())]:
-        assert (found := re.findall(r"\b(peerbot_\w+)\{([^}]*)\}", query)), query
+        found = re.findall(r"\b(peerbot_\w+)\{([^}]*)\}", query)
+        assert found, query
         for name, selector in found:
             assert name in there, query
             used = set(re.findall(r"(\w+)\s*(?:=|!=|=~|!~)\s*\"", selector)) - {"namespace"}
