@@ -176,17 +176,7 @@ class Wire:
         )
         questions, presenter = self._questions(services, inbox), self._presenter(services, money, page)
         gateway = await self._gateway(services, money, inbox, questions, presenter, path)
-        return_large_blocks()
-        files = raise_file_limit()
-        log.info("file_limit", files=files)
-        # A quarter of the files for workers, and as many for what we relay to; an eighth for probes.
-        server = Server(self.stack, settings)
-        health_port = await serve_front(server, settings, journal, page, min(MOST, files) // 8)
-        gateway_server, gateway_port = await server.serve(
-            gateway.app(), settings.gateway_port, "GATEWAY_PORT", min(MOST, files // 4)
-        )
-        _, metrics_port = await server.serve(metrics_app(), settings.peerbot_metrics_port, "PEERBOT_METRICS_PORT", 16)
-        ports = Ports(health=health_port, gateway=gateway_port, metrics=metrics_port)
+        gateway_server, ports = await self._serve(journal, gateway, page)
         unrecorded = Unrecorded(recorder.once, presenter, self.tasks.spawn)
         reconciler = self._reconciler(services, inbox, questions, presenter, catch_up, controls, ports)
         return Parts(
@@ -204,6 +194,19 @@ class Wire:
             ports=ports,
             page=page,
         )
+
+    async def _serve(self, journal: Journal, gateway: Gateway, page: SessionPage | None) -> tuple[web.AppRunner, Ports]:
+        """Serve health and the page, the gateway, and the metrics; returns the gateway's server, and all ports."""
+        return_large_blocks()
+        files, settings, server = raise_file_limit(), self.settings, Server(self.stack, self.settings)
+        log.info("file_limit", files=files)
+        # A quarter of the files for workers, and as many for what we relay to; an eighth for probes.
+        health = await serve_front(server, settings, journal, page, min(MOST, files) // 8)
+        gateway_server, gateway_port = await server.serve(
+            gateway.app(), settings.gateway_port, "GATEWAY_PORT", min(MOST, files // 4)
+        )
+        _, shown = await server.serve(metrics_app(), settings.peerbot_metrics_port, "PEERBOT_METRICS_PORT", 16)
+        return gateway_server, Ports(health=health, gateway=gateway_port, metrics=shown)
 
     def _desk(self, services: Services, money: _Money, path: Path, inbox: Callable[[], Inbox]) -> Desk:
         async def text(item: Input) -> str:
