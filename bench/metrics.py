@@ -10,7 +10,7 @@ from statistics import median
 
 import aiohttp
 import psutil
-from system import System
+from system import System, eventually
 
 from bench.figures import Figure, Section
 from peerbot.web.metrics import FRESH_SECONDS
@@ -20,11 +20,12 @@ EVERY_SECONDS = 1.1 * FRESH_SECONDS
 
 
 async def measure(directory: Path, *, quick: bool) -> Section:
-    scrapes, attack_seconds = (5, 2.0) if quick else (30, 10.0)
+    scrapes, attack_seconds = (4, 3.0) if quick else (30, 10.0)
     async with System(directory) as system:
         dispatcher = psutil.Process((await system.start()).pid)
         for _ in range(1 if quick else 3):
             await system.ask("run `echo hello`")
+        await eventually(lambda: not system.worker_pids())
         url = f"http://127.0.0.1:{await system.port('metrics_port')}/metrics"
         async with aiohttp.ClientSession() as http:
 
@@ -35,8 +36,8 @@ async def measure(directory: Path, *, quick: bool) -> Section:
                 return 1000 * (time.perf_counter() - began), size
 
             await scrape()
-            await asyncio.sleep(EVERY_SECONDS)
-            rest = await _cpu_share(dispatcher, asyncio.sleep(scrapes * EVERY_SECONDS / 2))
+            await asyncio.sleep(5 * EVERY_SECONDS)  # the last things of a turn come after its answer
+            rest = await _cpu_share(dispatcher, asyncio.sleep(scrapes * EVERY_SECONDS))
             taken: list[tuple[float, int]] = []
 
             async def scraped() -> None:

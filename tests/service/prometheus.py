@@ -1,4 +1,4 @@
-"""A real Prometheus (Debian's package `prometheus`) that reads dispatchers at work, several times a second."""
+"""A real Prometheus (Debian's package `prometheus`) that reads dispatchers at work, each second."""
 
 import asyncio
 import json
@@ -61,7 +61,7 @@ class Prometheus:
         self._url = f"http://127.0.0.1:{port}"
         self._directory.mkdir()
         config = {
-            "global": {"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "scrape_configs": [
                 {
                     "job_name": "peerbot",
@@ -84,7 +84,7 @@ class Prometheus:
         self._stack.push_async_callback(self._end)
         self._http = await self._stack.enter_async_context(aiohttp.ClientSession())
         try:
-            await self.until("sum(up)", bool)
+            await self.until("peerbot_build_info", bool)
         except BaseException:
             await self._stack.aclose()
             raise

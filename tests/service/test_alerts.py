@@ -16,7 +16,7 @@ from peerbot.local.slack import Fault
 
 pytestmark = [NEEDS_PROMETHEUS, pytest.mark.slow]
 
-LONG = "run `touch begun.txt; sleep 120`"
+LONG = "run `sleep 120`"
 CRASHES = 3
 BUDGET = 0.019
 """A month's budget of which one of the demo model's turns spends more than four fifths."""
@@ -61,11 +61,10 @@ async def test_each_alert_comes_true_when_its_fault_happens(tmp_path: Path) -> N
                 assert await prometheus.query(alerts()[alert]) == [], alert
             # A message whose workers crash again and again
             asked = await system.say(LONG)
-            for crash in range(CRASHES):
-                await eventually(lambda: system.work_file("begun.txt"), 60)
-                system.forget_work()
+            for run in range(1, CRASHES + 1):
+                await eventually(lambda n=run: len(system.logged("run_started")) == n and system.worker_pids(), 60)
                 system.kill_workers()
-                await eventually(lambda n=crash: len(system.logged("run_died")) > n, 60)
+                await eventually(lambda n=run: len(system.logged("run_died")) == n, 60)
             await fires("PeerBotRunsFail")
             await system.answer(*asked)
             # A channel that the bot is removed from while it answers
@@ -75,13 +74,14 @@ async def test_each_alert_comes_true_when_its_fault_happens(tmp_path: Path) -> N
             system.slack.faults.clear()
             # Claude's API has an outage
             system.model.faults.error(500, times=1000)
-            asked = await system.say("hello")
-            await fires("PeerBotModelFails")
+            several = [await system.say("hello") for _ in range(3)]
+            await fires("PeerBotModelFails", 120)
             system.model.faults.clear()
-            await system.answer(*asked)
+            for asked in several:
+                await system.answer(*asked)
             # A disk that is gone for a while, then one with the runs' folder
             with away(tmp_path / "journal"):
-                await ready(await system.port(), 60)
+                await ready(await system.port(), 200)
                 await fires("PeerBotStoreFails")
             (tmp_path / "data" / "runs").rename(tmp_path / "data" / "elsewhere")
             await fires("PeerBotLoopDied")
@@ -95,8 +95,9 @@ async def test_each_alert_comes_true_when_its_fault_happens(tmp_path: Path) -> N
             for _ in range(CRASHES):
                 await system.end(dispatcher, signal.SIGKILL)
                 await mark_old(system, 60)
+                before = time.time()
                 dispatcher = await system.start(PEERBOT_MONTH_BUDGET_USD=str(BUDGET))
-                await prometheus.until("peerbot_build_info", bool)
+                await prometheus.until(f"peerbot_start_time_seconds > {before}", bool)
             await fires("PeerBotRestarts")
             await fires("PeerBotInputsWait")
             await system.ask("hello")
