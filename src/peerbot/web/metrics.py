@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from peerbot import metrics
 
-FRESH_SECONDS = 1.0
+FRESH_SECONDS = 2.0
 """A page is written at most once in this time."""
 
 APART_SECONDS = 0.1
