@@ -69,6 +69,7 @@ check: $(VENV)/.dev $(VENV)/.lint web tools ## Lint, check types, layers and spe
 	@$(BIN)/python scripts/version.py --check
 	@$(BIN)/python scripts/settings_page.py --check
 	@$(BIN)/python scripts/log_page.py --check
+	@$(BIN)/python scripts/metrics_page.py --check
 	@$(BIN)/python scripts/chart_page.py --check
 	@$(BIN)/python scripts/slack_app_page.py --check
 
@@ -100,9 +101,10 @@ lock: $(VENV)/.dev ## Make the lock files again from pyproject.toml
 	done
 	@$(BIN)/deno install --frozen=false --quiet
 
-docs: $(VENV)/.dev ## Make again what is made from other things: pages of settings, values, log events and the Slack app, the chart's schema and version
+docs: $(VENV)/.dev ## Make again what is made from other things: pages of settings, metrics, values, log events and the Slack app, the chart's schema and version
 	@$(BIN)/python scripts/version.py
 	@$(BIN)/python scripts/settings_page.py
+	@$(BIN)/python scripts/metrics_page.py
 	@$(BIN)/python scripts/log_page.py
 	@$(BIN)/python scripts/chart_page.py
 	@$(BIN)/python scripts/slack_app_page.py

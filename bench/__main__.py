@@ -20,6 +20,7 @@ from bench import (
     dispatcher,
     events,
     memory,
+    metrics,
     pages,
     recovery,
     relay,
@@ -48,6 +49,7 @@ BENCHES: dict[str, Bench] = {
     "relay": relay.measure,
     "streams": streams.measure,
     "attacks": attacks.measure,
+    "metrics": metrics.measure,
     "pages": pages.measure,
 }
 

@@ -14,7 +14,7 @@ from peerbot.conversation.held import PATTERN, Bounds
 from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.conversation.limits import Limit, Scope
 from peerbot.conversation.questions import Deciders
-from peerbot.environment import Environment, begins, in_order, listed, read, table
+from peerbot.environment import Environment, begins, in_order, listed, read
 
 _BRANCH_PART = re.compile(r"(?!.*(?:\.\.|\.lock$|\.$))[A-Za-z0-9_][A-Za-z0-9._-]{0,39}")
 
@@ -215,6 +215,10 @@ class Settings(Environment):
         "commas between them.",
     )
     gateway_port: Port = Field(default=3001, description="The gateway's port, which only workers use.")
+    peerbot_metrics_port: Port = Field(
+        default=3002,
+        description="The port for `/metrics`, which only Prometheus uses. 0: any free one, as for the two.",
+    )
 
     peerbot_drain_seconds: float = Field(
         default=20.0,
@@ -392,8 +396,3 @@ def load(**values: Any) -> Settings:
 def store_url(store: str | None, bucket: str) -> str:
     """Choose the journal's URL."""
     return store or f"gs://{bucket}"
-
-
-def reference() -> str:
-    """Write the settings as a Markdown table, in the order in which they are declared, for `docs/settings.md`."""
-    return table(Settings)

@@ -5,12 +5,16 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TypeVar
 
+from peerbot import metrics
 from peerbot.errors import PeerBotError
 from peerbot.logs import logger
 
 log = logger(__name__)
 
 _T = TypeVar("_T")
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
+"""How long a loop that died waits before it starts again: twice as long after each time, until it lasts for a while."""
 
 Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 """Starts a background task, which belongs to the part that handed this function out."""
@@ -30,6 +34,26 @@ async def undisturbed(closing: Coroutine[object, object, _T]) -> _T:
     return task.result()
 
 
+async def kept(name: str, loop: Callable[[], Coroutine[object, object, None]]) -> None:
+    """Run a loop that others rely on. If it dies of an error, that is logged and counted, and it starts again.
+
+    A loop that returns has decided to end.
+    """
+    restarts, clock = metrics.loop_restarts.labels(name), asyncio.get_running_loop().time
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        began = clock()
+        try:
+            return await loop()
+        except Exception as error:
+            log.error("loop_died", loop=name, seconds=round(clock() - began, 1), exc_info=error)
+        restarts.inc()
+        if clock() - began > LONGEST_PAUSE_SECONDS:
+            pause = FIRST_PAUSE_SECONDS
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
 class Tasks:
     """Starts tasks and ends them. It logs a task that fails, and the other tasks go on."""
 
@@ -42,6 +66,10 @@ class Tasks:
         self._running.add(task)
         task.add_done_callback(self._done)
         return task
+
+    def keep(self, name: str, loop: Callable[[], Coroutine[object, object, None]]) -> asyncio.Task[None]:
+        """Run a loop in the background, as `kept` does."""
+        return self.spawn(kept(name, loop))
 
     async def close(self, deadline_seconds: float) -> None:
         """Give running tasks, and those that they start, `deadline_seconds` to end, then cancel the rest."""
@@ -58,6 +86,7 @@ class Tasks:
         self._running.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
+        metrics.tasks_failed.inc()
         if isinstance(error, PeerBotError):
             log.warning("task_failed", task=task.get_name(), reason=str(error), exc_info=error)
         else:

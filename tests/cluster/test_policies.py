@@ -15,6 +15,7 @@ import pytest_asyncio
 from binaries import debian
 from control_plane import ControlPlane
 from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Pod
 from lightkube.types import CascadeType
 from node import Node
 from pods import job, name_of, pod_of, pod_spec, terminated, wait_for_pod
@@ -82,11 +83,19 @@ def _address(do: str, address: str) -> None:
     subprocess.run([debian("ip"), "address", do, f"{address}/32", "dev", "node0"], check=True, timeout=10)
 
 
+def dispatcher_address(product: Product) -> str:
+    """The address of a dispatcher's pod: no Service leads to its metrics."""
+    labels = {"app.kubernetes.io/component": "dispatcher"}
+    pods = product.plane.client.list(Pod, namespace=product.namespace, labels=labels)
+    return next(str(pod.status.podIP) for pod in pods if pod.status and pod.status.phase == "Running")
+
+
 async def reached(product: Product, port: int) -> set[str]:
     """Return the places that an agent in a pod reaches."""
     api_server = product.plane.url.rpartition(":")[2]
     places = {
         "gateway": ("peerbot-gateway", 3001),
+        "metrics": (dispatcher_address(product), 3002),
         "API server": (isolation.ADDRESS, int(api_server)),
         "API server, by its Service": ("10.96.0.1", 443),
         "metadata": (METADATA, port),

@@ -90,6 +90,7 @@ class System:
             "WORKER_IDLE_SECONDS": "1",
             "PORT": "0",
             "GATEWAY_PORT": "0",
+            "PEERBOT_METRICS_PORT": "0",
             "LOG_LEVEL": "DEBUG",
             **self.settings,
         }

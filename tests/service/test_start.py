@@ -109,7 +109,7 @@ async def test_a_token_that_slack_refuses_is_told_by_the_settings_name(
     assert SECRET not in said
 
 
-@pytest.mark.parametrize("name", ["PORT", "GATEWAY_PORT"])
+@pytest.mark.parametrize("name", ["PORT", "GATEWAY_PORT", "PEERBOT_METRICS_PORT"])
 async def test_a_port_that_is_taken_is_told(system: System, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

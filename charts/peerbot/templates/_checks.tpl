@@ -25,6 +25,9 @@
 {{- if and $page.httpRoute.enabled (not $page.httpRoute.parentRefs) }}
 {{- fail "sessionPage.httpRoute.parentRefs is empty: name the gateway that the route belongs to." }}
 {{- end }}
+{{- if and $v.metrics.podMonitor.enabled $v.networkPolicy.enabled (not $v.metrics.from) }}
+{{- fail "metrics.podMonitor is enabled, and metrics.from is empty: no Prometheus could reach port 3002. Name its pods there, as in a NetworkPolicy." }}
+{{- end }}
 {{- if not (or $v.config.store $v.config.gcsBucketName) }}
 {{- fail "config.gcsBucketName and config.store are both empty: name a bucket, where PeerBot keeps conversations." }}
 {{- end }}

@@ -27,6 +27,7 @@ import asyncio
 import secrets
 import socket
 import time
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 
 from peerbot.conversation.deadlines import SWEEP_SECONDS
@@ -79,8 +80,10 @@ class Dispatcher:
         self._stack.push_async_callback(self._runs.close)
         self._parts = parts = await self._wire.build(self)
         self._stack.push_async_callback(self._drain)
-        for loop in (self._watch(), self._sweep(), self._close_dead_runs(), parts.catch_up.run(), parts.pulls.run()):
-            self._loops.spawn(loop)
+        parts.measures.begin()
+        self._loops.spawn(self._close_dead_runs())
+        for name, loop in self._kept().items():
+            self._loops.keep(name, loop)
         self._stack.push_async_callback(parts.receiver.close)  # before `_drain`: nothing is received from then on
         await parts.receiver.start()
         parts.catch_up.at_start()
@@ -89,6 +92,7 @@ class Dispatcher:
             replica=self._name,
             port=parts.ports.health,
             gateway_port=parts.ports.gateway,
+            metrics_port=parts.ports.metrics,
             drain_seconds=self._drain_seconds,
         )
         return parts.ports
@@ -151,6 +155,19 @@ class Dispatcher:
         self._parts.reconciler.soon(conversation)
 
     # The loops
+
+    def _kept(self) -> dict[str, Callable[[], Coroutine[object, object, None]]]:
+        """List the loops that start again if one dies, by the names under which that is counted."""
+        parts = self._parts
+        return {
+            "runs": self._watch,
+            "sweep": self._sweep,
+            "catch_up": parts.catch_up.run,
+            "pull_requests": parts.pulls.run,
+            "measures": parts.measures.look,
+            "month": parts.measures.month,
+            "lag": parts.measures.lag,
+        }
 
     async def _close_dead_runs(self) -> None:
         """Reconcile every run that is here at start: if one died unseen, its tokens must die, too."""

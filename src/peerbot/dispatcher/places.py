@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from peerbot import metrics
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.line import Waiting, in_turn
 from peerbot.journal.journal import Journal
@@ -34,6 +35,7 @@ class Places:
         Hold the lock inside, so that the next caller counts the run that is started there.
         """
         async with self._placing:
+            new = conversation not in self._waiting
             self._waiting[conversation] = waiting
             free, line = await self._count()
             place = max(0, line.index(conversation) + 1 - free)
@@ -41,6 +43,8 @@ class Places:
                 place = 1
             if place == 0:
                 del self._waiting[conversation]
+            elif new:
+                metrics.line_place.observe(place)
             yield place
 
     async def settled(self) -> None:

@@ -14,6 +14,7 @@ from datetime import datetime
 import stamina
 from structlog.contextvars import bound_contextvars
 
+from peerbot import metrics
 from peerbot.conversation import steps
 from peerbot.conversation.deadlines import RETRY_SECONDS
 from peerbot.conversation.decide import next_step
@@ -105,7 +106,13 @@ class Reconciler:
 
     async def sweep(self) -> None:
         """Reconcile every conversation that has an unanswered input, in case an event was missed."""
-        await self._reconcile_all(await self.journal.pending())
+        await self._reconcile_all(await self._pending())
+
+    async def _pending(self) -> dict[Conversation, list[str]]:
+        """List what is not answered, and measure it."""
+        pending = await self.journal.pending()
+        metrics.waiting([float(input_ts(identity)) for inputs in pending.values() for identity in inputs])
+        return pending
 
     def next_in_line(self) -> None:
         """Look for conversations to place: a run changed, so there may be a place. Includes those of other replicas."""
@@ -157,7 +164,7 @@ class Reconciler:
             self._leaves_line(conversation)  # another replica placed it
         seen = running.union(self.places.line(), self._at_work)
         before = time.time() - OTHERS_PLACE_WITHIN_SECONDS
-        pending = await self.journal.pending()
+        pending = await self._pending()
         self._need_no_run = {c: i for c, i in self._need_no_run.items() if list(i) == pending.get(c)}
         seen = seen.union(self._need_no_run)
         return [c for c, inputs in pending.items() if c not in seen and float(input_ts(inputs[0])) < before]
@@ -315,7 +322,8 @@ class Reconciler:
                 return True
             environment = {**self.worker_environment, "PEERBOT_RUN_PATH": run_path(conversation, n)}
             try:
-                await self.runs.start(RunSpec(conversation, n, secret, environment, user=first.user, turn=turn))
+                with metrics.timed(metrics.run_start_seconds.labels("made")):
+                    await self.runs.start(RunSpec(conversation, n, secret, environment, user=first.user, turn=turn))
             except Refused as error:
                 log.warning("run_refused", run=n, reason=str(error))
                 refused = RunClosed(reason=RunEnd.NOT_ADMITTED, detail=str(error), said=NOT_ADMITTED)

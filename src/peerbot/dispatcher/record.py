@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from peerbot import metrics
 from peerbot.conversation.documents import Input
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.errors import PeerBotError
@@ -83,8 +84,9 @@ class Recorder:
         name, recorded = (item.conversation, item.id), False
         self._under_way[name] = done = asyncio.get_running_loop().create_future()
         try:
-            await self._journal.mark(item)
-            new = await self._journal.record(item, new=True)
+            with metrics.timed(metrics.record_seconds):
+                await self._journal.mark(item)
+                new = await self._journal.record(item, new=True)
             recorded = True
             return new
         finally:

@@ -73,6 +73,11 @@ class Unrecorded:
         """Whether `item` waits here. If so, this class also takes back the sign on it."""
         return item.id in self._waiting.get(item.conversation, {})
 
+    @property
+    def count(self) -> int:
+        """How many messages wait here."""
+        return sum(map(len, self._waiting.values()))
+
     def add(self, candidate: Candidate) -> None:
         """Record `candidate` once the journal takes it, and show that it waits. Adding it twice changes nothing.
 

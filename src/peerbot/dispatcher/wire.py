@@ -22,6 +22,7 @@ from peerbot.dispatcher.catchup import CatchUp
 from peerbot.dispatcher.choices import Choices
 from peerbot.dispatcher.desk import Desk
 from peerbot.dispatcher.front import make_desk
+from peerbot.dispatcher.measure import Measures
 from peerbot.dispatcher.page import open_page, serve_front
 from peerbot.dispatcher.places import Places
 from peerbot.dispatcher.process import raise_file_limit, return_large_blocks
@@ -64,6 +65,7 @@ from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
 from peerbot.turns.turns import Turns
 from peerbot.web.connections import MOST
+from peerbot.web.metrics import metrics_app
 from peerbot.web.session_page import SessionPage
 
 log = logger(__name__)
@@ -90,6 +92,7 @@ class Ports:
 
     health: int
     gateway: int
+    metrics: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class Parts:
     reconciler: Reconciler
     presenter: Presenter
     pulls: Pulls
+    measures: Measures
     gateway: Gateway
     gateway_server: web.AppRunner
     ports: Ports
@@ -173,28 +177,37 @@ class Wire:
         )
         questions, presenter = self._questions(services, inbox), self._presenter(services, money, page)
         gateway = await self._gateway(services, money, inbox, questions, presenter, path)
-        return_large_blocks()
-        files = raise_file_limit()
-        log.info("file_limit", files=files)
-        # A quarter of the files for workers, and as many for what we relay to; an eighth for probes.
-        server = Server(self.stack, settings)
-        health_port = await serve_front(server, settings, journal, page, min(MOST, files) // 8)
-        gateway_server, gateway_port = await server.serve(
-            gateway.app(), settings.gateway_port, "GATEWAY_PORT", min(MOST, files // 4)
-        )
-        ports = Ports(health=health_port, gateway=gateway_port)
+        gateway_server, ports = await self._serve(journal, gateway, page)
+        unrecorded = Unrecorded(recorder.once, presenter, self.tasks.spawn)
+        reconciler = self._reconciler(services, inbox, questions, presenter, catch_up, controls, ports)
         return Parts(
             receiver=receiver,
-            unrecorded=Unrecorded(recorder.once, presenter, self.tasks.spawn),
+            unrecorded=unrecorded,
             catch_up=catch_up,
-            reconciler=self._reconciler(services, inbox, questions, presenter, catch_up, controls, ports),
+            reconciler=reconciler,
             presenter=presenter,
             pulls=Pulls(journal, services.pull_states, presenter.answers, settings.peerbot_pull_request_seconds),
+            measures=Measures(
+                settings, self.runs, reconciler.places, unrecorded, services.outbound, receiver, money.chains
+            ),
             gateway=gateway,
             gateway_server=gateway_server,
             ports=ports,
             page=page,
         )
+
+    async def _serve(self, journal: Journal, gateway: Gateway, page: SessionPage | None) -> tuple[web.AppRunner, Ports]:
+        """Serve health and the page, the gateway, and the metrics; returns the gateway's server, and all ports."""
+        return_large_blocks()
+        files, settings, server = raise_file_limit(), self.settings, Server(self.stack, self.settings)
+        log.info("file_limit", files=files)
+        # A quarter of the files for workers, and as many for what we relay to; an eighth for probes.
+        health = await serve_front(server, settings, journal, page, min(MOST, files) // 8)
+        gateway_server, gateway_port = await server.serve(
+            gateway.app(), settings.gateway_port, "GATEWAY_PORT", min(MOST, files // 4)
+        )
+        _, shown = await server.serve(metrics_app(), settings.peerbot_metrics_port, "PEERBOT_METRICS_PORT", 16)
+        return gateway_server, Ports(health=health, gateway=gateway_port, metrics=shown)
 
     def _desk(self, services: Services, money: _Money, path: Path, inbox: Callable[[], Inbox]) -> Desk:
         async def text(item: Input) -> str:

@@ -43,6 +43,7 @@ from peerbot.gateway.limits import Limits
 from peerbot.gateway.model_relay import ModelRelay
 from peerbot.gateway.questions import Asking
 from peerbot.gateway.shares import Kind, Shares
+from peerbot.gateway.starts import Starts
 from peerbot.gateway.steering import Steering
 from peerbot.github.repositories import Repositories
 from peerbot.github.submodules import Submodules as RepositorySubmodules
@@ -127,7 +128,7 @@ class Gateway:
 
     def app(self) -> web.Application:
         """Build the HTTP app."""
-        app = web.Application(middlewares=[_answer_errors, self._in_its_share])
+        app = web.Application(middlewares=[_answer_errors, self._in_its_share, Starts(self.journal).watch])
         app.router.add_post(f"{PREFIX}/start", self.start)
         app.router.add_get(f"{PREFIX}/inputs", self.inputs)
         app.router.add_post(f"{PREFIX}/turns", self.begin)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from peerbot.claude.counted import count
 from peerbot.conversation.deadlines import OUTAGE_SECONDS
 from peerbot.conversation.documents import now
 from peerbot.conversation.keys import Conversation
@@ -158,7 +159,11 @@ class Account:
         self.spent_usd += usd
         if spent:
             place = min(self._ours)
-            self.report.add(spent, place) if self._till.paid else self.report.began(place)
+            if self._till.paid:
+                self.report.add(spent, place)
+                count(spent)
+            else:
+                self.report.began(place)
         for pot, reservation in request.wider:
             pot.settle(reservation, usd)
         self._freed.set()

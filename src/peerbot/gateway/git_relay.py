@@ -18,6 +18,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from peerbot import metrics
 from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.gateway.git_protocol import (
     Command,
@@ -108,10 +109,9 @@ class GitRelay:
         url = f"{target.clone_url}/info/refs?service={service}"
         try:
             return await self._exchange(request, target, url, f"application/x-{service}-advertisement", self._idle())
-        except Refused as error:
-            return _text(403, str(error))
-        except Unavailable as error:
-            return _text(503, str(error))
+        except (Refused, Unavailable) as error:
+            _count(error)
+            return _text(403 if isinstance(error, Refused) else 503, str(error))
 
     async def _fetch(self, request: web.Request, target: GitTarget) -> web.StreamResponse:
         idle = self._idle()
@@ -125,6 +125,7 @@ class GitRelay:
             log.debug("git_relayed", push=False, refs=[], status=response.status, sent_bytes=body.bytes)
             return response
         except PeerBotError as error:
+            _count(error)
             return await _answer(body, idle, "git-upload-pack", error_reply(f"PeerBot: {error}"))
 
     async def _push(self, request: web.Request, target: GitTarget) -> web.StreamResponse:
@@ -150,6 +151,7 @@ class GitRelay:
             log.debug("git_relayed", push=True, refs=refs, status=response.status, sent_bytes=body.bytes)
             return response
         except PeerBotError as error:
+            _count(error)
             log.warning("push_refused", reason=str(error))
             reply = push_reply(reader.capabilities, f"PeerBot: {error}", reasons)
             return await _answer(body, idle, "git-receive-pack", reply)
@@ -189,11 +191,13 @@ class GitRelay:
                 for name in _RESPONSE_HEADERS:
                     if name in upstream.headers:
                         response.headers[name] = upstream.headers[name]
-                await relay_body(upstream, request, response, idle)
+                await relay_body(upstream, request, response, idle, _passed_in)
+                metrics.git_requests.labels("ok").inc()
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             log.warning("git_broke", begun=response.prepared, cause=repr(error))
             if not response.prepared:
                 raise Unavailable("the git server does not answer. Try again in a minute.") from error
+            metrics.git_requests.labels("failed").inc()
             cut(request)
         return response
 
@@ -246,9 +250,20 @@ async def _read_head(reader: FetchReader, body: RequestBody, idle: IdleDeadline)
 
 async def _again(reader: CommandReader | FetchReader, body: RequestBody) -> AsyncIterator[bytes]:
     """Yield the request as it came: first the part that the reader took, then the rest."""
+    out = metrics.git_bytes.labels("out")
+    out.inc(len(reader.received))
     yield bytes(reader.received)
     async for chunk in body.chunks():
+        out.inc(len(chunk))
         yield chunk
+
+
+def _passed_in(chunk: bytes) -> None:
+    metrics.git_bytes.labels("in").inc(len(chunk))
+
+
+def _count(error: PeerBotError) -> None:
+    metrics.git_requests.labels("refused" if isinstance(error, Refused) else "failed").inc()
 
 
 def _refusals(push: Push, target: GitTarget) -> list[tuple[str, str]]:

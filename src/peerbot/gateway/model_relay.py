@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
+from peerbot import metrics
 from peerbot.claude.allowed import NotAllowed, betas, check
 from peerbot.claude.credentials import Credential
 from peerbot.claude.usage import Bound, UsageMeter
@@ -61,6 +62,9 @@ _WHOSE = {
     Scope.CHANNEL: "This channel's monthly",
     Scope.MONTH: "This month's",
 }
+
+
+_BROKEN = "broken"  # on a reply that Claude's API did not finish
 
 
 class _Exchange:
@@ -140,10 +144,17 @@ class ModelRelay:
             return web.json_response({})
         if request.method != "POST" or tail not in _PATHS:
             return _error(404, "not_found_error", "PeerBot relays only the Messages API.")
+        began, outcome = time.perf_counter(), "gone"
         try:
-            return await while_connected(request, self._serve(request, conversation, run, tail))
+            response = await while_connected(request, self._serve(request, conversation, run, tail))
+            outcome = _outcome(response)
         except (TooLarge, NotAllowed, UsedUp, TimeoutError, ConnectionError) as error:
+            outcome = _outcome_of(error)
             return self._refusal(error)
+        finally:
+            metrics.model_requests.labels(outcome).inc()
+            metrics.model_request_seconds.labels(outcome).observe(time.perf_counter() - began)
+        return response
 
     def _refusal(self, error: Exception) -> web.Response:
         match error:
@@ -153,6 +164,7 @@ class ModelRelay:
                 log.warning("model_request_not_allowed", reason=str(error))
                 return _error(400, "invalid_request_error", str(error))
             case UsedUp(limit=limit):
+                metrics.budget_refusals.labels(limit.scope.value).inc()
                 log.warning("budget_used_up", scope=limit.scope.value, budget_usd=limit.usd)
                 # Of the errors after which the CLI does not try again, it shows this one as it is, in one sentence.
                 return _error(402, "billing_error", f"{_WHOSE[limit.scope]} budget of ${limit.usd:.2f} is used up.")
@@ -216,8 +228,11 @@ class ModelRelay:
             log.warning("model_broke", begun=begun, cause=type(error).__name__)
             if begun:
                 cut(exchange.request)
-                return exchange.response
-            return _error(529, "overloaded_error", "PeerBot got no answer from the Claude API.")
+                response: web.StreamResponse = exchange.response
+            else:
+                response = _error(529, "overloaded_error", "PeerBot got no answer from the Claude API.")
+            response[_BROKEN] = True
+            return response
 
     async def _relay(self, exchange: _Exchange, room: Room) -> web.StreamResponse:
         request, response = exchange.request, exchange.response
@@ -279,6 +294,25 @@ class ModelRelay:
         # A compressed event stream arrives in lumps, and we pass on bytes as they come.
         headers["accept-encoding"] = "identity"
         return headers
+
+
+def _outcome(response: web.StreamResponse) -> str:
+    """Say how a request ended that was relayed, for `metrics.model_requests`."""
+    if response.get(_BROKEN):
+        return "broken"
+    status = response.status
+    return "ok" if status < 400 else "limited" if status == 429 else "refused" if status < 500 else "failed"
+
+
+def _outcome_of(error: Exception) -> str:
+    match error:
+        case TooLarge() | NotAllowed():
+            return "not_allowed"
+        case UsedUp():
+            return "budget"
+        case ConnectionError():
+            return "gone"
+    return "failed"
 
 
 def _allowed(

@@ -18,6 +18,7 @@ from gidgethub.aiohttp import GitHubAPI
 from gidgethub.sansio import RateLimit
 from pydantic import BaseModel, ConfigDict
 
+from peerbot import metrics
 from peerbot.errors import PeerBotError, Refused, Unavailable
 
 T = TypeVar("T")
@@ -45,8 +46,16 @@ class _Requests(GitHubAPI):
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
     ) -> tuple[int, Mapping[str, str], bytes]:
-        answer = await super()._request(method, url, headers, body)
-        self.left = RateLimit.from_http(answer[1]) or self.left
+        outcome = "failed"
+        try:
+            with metrics.timed(metrics.github_call_seconds):
+                answer = await super()._request(method, url, headers, body)
+            self.left = RateLimit.from_http(answer[1]) or self.left
+            outcome = _outcome(*answer[:2])
+        finally:
+            metrics.github_calls.labels(outcome).inc()
+        if self.left:
+            metrics.github_budget_left.set(self.left.remaining)
         return answer
 
 
@@ -153,6 +162,16 @@ def _asked_to_wait(error: HTTPException) -> float | None:
         return 60.0
     busy = error.status_code == HTTPStatus.TOO_MANY_REQUESTS or "rate limit" in str(error).lower()
     return 60.0 if busy else None  # GitHub: "wait for at least one minute" if it names no time
+
+
+def _outcome(status: int, headers: Mapping[str, str]) -> str:
+    """Say how a request ended, for `metrics.github_calls`."""
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "failed"
+    if status < HTTPStatus.BAD_REQUEST:
+        return "ok"
+    limited = status == HTTPStatus.TOO_MANY_REQUESTS or headers.get("x-ratelimit-remaining") == "0"
+    return "limited" if limited or "retry-after" in headers else "refused"
 
 
 def _explained(error: Exception, *, to: str, right: str) -> PeerBotError:

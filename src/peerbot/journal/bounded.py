@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import stamina
 
+from peerbot import metrics
 from peerbot.errors import Unavailable
 
 _T = TypeVar("_T")
@@ -85,12 +86,12 @@ class BoundedStorage(ABC):
                 raise doubt
             return same
 
-        return await self._within_deadline(f"creating {key}", create)
+        return await self._within_deadline("create", key, create)
 
     async def get(self, key: str) -> bytes | None:
         """Read the whole object; None if there is none."""
         _check_key(key)
-        return await self._within_deadline(f"reading {key}", lambda: self._once(self._read(key)))
+        return await self._within_deadline("read", key, lambda: self._once(self._read(key)))
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Yield every key under `prefix` (empty, or ending with `/`), in ascending order, page by page."""
@@ -109,7 +110,7 @@ class BoundedStorage(ABC):
             return await self._once(self._page(prefix, after))
 
         while True:
-            found, after = await self._within_deadline(f"listing {prefix}", page)
+            found, after = await self._within_deadline("list", prefix, page)
             for pair in found:
                 yield pair
             if after is None:
@@ -118,7 +119,7 @@ class BoundedStorage(ABC):
     async def delete(self, key: str) -> None:
         """Delete `key`, if it exists."""
         _check_key(key)
-        await self._within_deadline(f"deleting {key}", lambda: self._once(self._remove(key)))
+        await self._within_deadline("delete", key, lambda: self._once(self._remove(key)))
 
     async def _once(self, operation: Awaitable[_T]) -> _T:
         try:
@@ -127,7 +128,11 @@ class BoundedStorage(ABC):
         except TimeoutError as error:
             raise Unavailable("The journal's store did not answer in time.") from error
 
-    async def _within_deadline(self, doing: str, operation: Callable[[], Awaitable[_T]]) -> _T:
+    async def _within_deadline(self, doing: str, key: str, operation: Callable[[], Awaitable[_T]]) -> _T:
+        with metrics.called(metrics.store_calls, metrics.store_call_seconds, doing):
+            return await self._tried(doing, key, operation)
+
+    async def _tried(self, doing: str, key: str, operation: Callable[[], Awaitable[_T]]) -> _T:
         last: Unavailable | None = None
         try:
             async with asyncio.timeout(self._deadline_seconds):
@@ -141,7 +146,7 @@ class BoundedStorage(ABC):
                             last = error
                             raise
         except TimeoutError as error:
-            late = f"The journal did not answer within {self._deadline_seconds:g} s ({doing})."
+            late = f"The journal did not answer within {self._deadline_seconds:g} s ({doing} {key})."
             raise Unavailable(f"{late} {last}" if last else late) from last or error
         raise AssertionError("the last try either returns or raises")
 

@@ -36,6 +36,7 @@ from peerbot.conversation.documents import (
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import Unavailable, Unreadable
 from peerbot.journal import paths
+from peerbot.journal.counted import count
 from peerbot.journal.granted import GrantedStorage
 from peerbot.journal.recent import Recent
 from peerbot.journal.storage import Storage
@@ -299,6 +300,7 @@ class Journal:
         ours = await self._storage.put_if_absent(key, _bytes(document), new=new)
         if ours:
             self._documents.put(key, document)
+            count(document)
         return ours
 
     async def read(self, key: str, kind: type[_D]) -> _D | None:

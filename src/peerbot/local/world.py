@@ -171,6 +171,7 @@ class World:
             "peerbot_data_dir": self.directory,
             "port": ports.free("127.0.0.1", self.directory / "port"),
             "gateway_port": 0,
+            "peerbot_metrics_port": 0,
         }
         if pages_installed():
             values |= {

@@ -100,6 +100,16 @@ class Lane:
         """Whether forgetting this lane loses nothing."""
         return not self._queue and not self._limited and self._filled() >= self._burst
 
+    @property
+    def left(self) -> float:
+        """How many calls may leave at once."""
+        return max(0.0, self._filled())
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their turn."""
+        return sum(not leave.done() for _, _, leave in self._queue)
+
     async def turn(self, urgency: Urgency, deadline: float) -> bool:
         """Wait until a call may leave; True if it had to wait. Raises `Unavailable` if it may not by `deadline`.
 

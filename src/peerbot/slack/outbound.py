@@ -8,6 +8,7 @@ Only the SDK calls Slack past it, for the address of a new socket (`apps.connect
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -15,7 +16,8 @@ import stamina
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
-from peerbot.errors import Unavailable
+from peerbot import metrics
+from peerbot.errors import Refused, Unavailable
 from peerbot.logs import logger
 from peerbot.slack.api import call, told_to_wait
 from peerbot.slack.lanes import PATIENCE_SECONDS, Lane, Urgency, lane_name
@@ -106,15 +108,17 @@ class Outbound:
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS[urgency]
         while True:
             try:
-                waited = await lane.turn(urgency, deadline)
+                with metrics.timed(metrics.slack_wait_seconds.labels(urgency.name.lower())):
+                    waited = await lane.turn(urgency, deadline)
             except Unavailable as error:
+                metrics.slack_calls.labels(method, "dropped").inc()
                 log.warning("slack_call_dropped", method=method, urgency=urgency.name.lower(), reason=str(error))
                 raise
             made = await arguments() if callable(arguments) else arguments
             if made is None:
                 return {}
             try:
-                asked = call(doing, request(**made))
+                asked = _counted(method, call(doing, request(**made)))
                 # An edit must not land after a later edit of the same message, so we never break one off.
                 reply = await (_to_its_end(asked) if method == "chat.update" else asked)
             except Unavailable as error:
@@ -128,12 +132,40 @@ class Outbound:
                 lane.taken(waited=waited)
                 return reply
 
+    def measure(self) -> None:
+        """Show how much room is left in the budgets, by method, and how many calls wait for it."""
+        left: dict[str, float] = {}
+        for name, lane in self._lanes.items():
+            method = name.partition(" ")[0]
+            left[method] = min(left.get(method, math.inf), lane.left)
+        for method, calls in left.items():
+            metrics.slack_budget_left.labels(method).set(calls)
+        metrics.slack_calls_waiting.set(sum(lane.waiting for lane in self._lanes.values()))
+
     def _lane(self, name: str) -> Lane:
         if name not in self._lanes:
             if len(self._lanes) >= _MOST_LANES:
                 self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.idle}
             self._lanes[name] = Lane(name, self._replicas)
         return self._lanes[name]
+
+
+async def _counted(method: str, asking: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Await a call, and count how it ended."""
+    outcome = "failed"
+    try:
+        with metrics.timed(metrics.slack_call_seconds.labels(method)):
+            reply = await asking
+        outcome = "ok"
+        return reply
+    except Refused:
+        outcome = "refused"
+        raise
+    except Unavailable as error:
+        outcome = "failed" if told_to_wait(error) is None else "limited"
+        raise
+    finally:
+        metrics.slack_calls.labels(method, outcome).inc()
 
 
 async def _to_its_end(asking: Coroutine[Any, Any, Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ have told them that all is well.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -17,10 +18,11 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.response import BoltResponse
 from slack_sdk.web.async_client import AsyncWebClient
 
+from peerbot import metrics
 from peerbot.errors import PeerBotError
 from peerbot.logs import logger
 from peerbot.slack.api import bolt_log, web_client
-from peerbot.slack.events import Candidate, Change, Incoming, Other, Us, about, read
+from peerbot.slack.events import Candidate, Change, Deleted, Edited, Incoming, Other, Us, about, read
 from peerbot.slack.interactions import Interaction, Reply
 from peerbot.slack.outbound import Outbound
 from peerbot.slack.sockets import CONNECTIONS, PACE, RECORD_SECONDS, OnGap, Pace, Sockets
@@ -29,6 +31,18 @@ log = logger(__name__)
 
 OnInput = Callable[[Candidate], Awaitable[bool]]
 OnOther = Callable[[Change | Interaction | Other], Awaitable[Reply | None]]
+
+
+def _kind(incoming: Incoming) -> str:
+    """Say what came in, for `metrics.events`."""
+    match incoming:
+        case Candidate():
+            return "message"
+        case Edited() | Deleted():
+            return "change"
+        case Other():
+            return "other"
+    return "interaction"
 
 
 async def unhandled(incoming: Change | Interaction | Other) -> None:
@@ -61,7 +75,7 @@ class Receiver:
         self._on_input = on_input
         self._on_other = on_other
         self._closing = False
-        self._handling: set[asyncio.Task[BoltResponse]] = set()
+        self._handling: set[asyncio.Task[tuple[str, BoltResponse]]] = set()
         app = self._bolt(outbound.client)
         self._sockets = Sockets(app=app, outbound=outbound, app_token=app_token, on_gap=on_gap, pace=pace)
 
@@ -73,6 +87,10 @@ class Receiver:
     def connected(self) -> bool:
         """Whether at least one socket is open."""
         return self._sockets.connected()
+
+    def measure(self) -> None:
+        """Show how many sockets are open."""
+        self._sockets.measure()
 
     async def close(self) -> None:
         """Ack what is being handled, take nothing more, and close the sockets. Bounded in time; idempotent."""
@@ -111,7 +129,7 @@ class Receiver:
         """Have a body handled, and answer with the ack or with none."""
         if self._closing:
             return _no_ack()
-        incoming = read(body, self._us)
+        arrived, incoming = time.perf_counter(), read(body, self._us)
         heard = log.bind(**about(incoming))
         handling = asyncio.create_task(self._handle(incoming, heard))
         self._handling.add(handling)
@@ -120,24 +138,28 @@ class Receiver:
         if not done:
             # It goes on: Slack may send it again in a minute only, when the next message has long been answered.
             heard.warning("not_acked", reason=f"takes longer than {RECORD_SECONDS:g} s")
-            return _no_ack()
-        return handling.result()
+        outcome, response = handling.result() if done else ("late", _no_ack())
+        metrics.events.labels(_kind(incoming), outcome).inc()
+        metrics.ack_seconds.observe(time.perf_counter() - arrived)
+        return response
 
-    async def _handle(self, incoming: Incoming, heard: Any) -> BoltResponse:
-        """Hand on what came in. Raises nothing."""
-        reply = None
+    async def _handle(self, incoming: Incoming, heard: Any) -> tuple[str, BoltResponse]:
+        """Hand on what came in; returns its outcome (`metrics.events`), and the answer to Slack. Raises nothing."""
+        reply, outcome = None, "handled"
         try:
             if isinstance(incoming, Candidate):
-                heard.info("received", for_us=await self._on_input(incoming))
+                for_us = await self._on_input(incoming)
+                heard.info("received", for_us=for_us)
+                outcome = "recorded" if for_us else "ignored"
             else:
                 reply = await self._on_other(incoming)
         except PeerBotError as error:
             heard.warning("not_acked", reason=str(error), cause=repr(error.__cause__))
-            return _no_ack()
+            return "failed", _no_ack()
         except Exception:
             heard.exception("not_acked")
-            return _no_ack()
-        return BoltResponse(status=200, body=dict(reply.body) if reply else "")
+            return "failed", _no_ack()
+        return outcome, BoltResponse(status=200, body=dict(reply.body) if reply else "")
 
 
 def _no_ack() -> BoltResponse:

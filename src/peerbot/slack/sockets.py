@@ -22,11 +22,13 @@ from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.web.async_client import AsyncWebClient
 
+from peerbot import metrics
 from peerbot.errors import PeerBotError, Refused, Unavailable
 from peerbot.logs import logger
 from peerbot.slack.api import refusal_code, sdk_log
 from peerbot.slack.lanes import Urgency
 from peerbot.slack.outbound import Outbound
+from peerbot.tasks import kept
 
 log = logger(__name__)
 
@@ -94,11 +96,15 @@ class Sockets:
         except BaseException:
             await self.close()
             raise
-        self._watch = asyncio.create_task(self._keep_connected(), name="slack connections")
+        self._watch = asyncio.create_task(kept("slack_connections", self._keep_connected), name="slack connections")
 
     def connected(self) -> bool:
         """Whether at least one socket is open."""
         return any(connection.connected() for connection in self._connections)
+
+    def measure(self) -> None:
+        """Show how many sockets are open."""
+        metrics.slack_sockets.set(sum(connection.connected() for connection in self._connections))
 
     async def close(self) -> None:
         """Finish what is under way, and close every socket. Bounded in time; idempotent."""
@@ -159,6 +165,7 @@ class Sockets:
             heard = max((c.heard_at() for c in self._connections if c.connected()), default=0.0)
             if heard - heard_at >= 1.5 * self._pace.ping:  # a network that was away, a machine that slept
                 log.warning("slack_gap", seconds=round(heard - heard_at, 1))
+                metrics.slack_gaps.inc()
                 self._on_gap(heard_at)
             all_spare = all(connection.spare_until for connection in self._connections)
             heard_at = time.time() if all_spare else max(heard_at, heard)  # then it is for the others to hear

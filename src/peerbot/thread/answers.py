@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import stamina
 
+from peerbot import metrics
 from peerbot.conversation.documents import Posted, Turn
 from peerbot.conversation.keys import Conversation, input_ts
 from peerbot.conversation.pulls import PullState, Watched
@@ -102,6 +103,7 @@ class Answers:
         stamps = found.stamps
         await self._watch(conversation, turn, shown, found)
         await self._journal.write_posted(conversation, turn.k, Posted(ts=stamps))
+        metrics.answer_seconds.observe(max(0.0, time.time() - min(float(input_ts(each)) for each in turn.inputs)))
         took = round(time.monotonic() - started, 3)
         log.info("answer_posted", turn=turn.k, status=turn.status.value, parts=len(stamps), seconds=took)
 

@@ -66,6 +66,12 @@ class Mirror(Generic[_R, _V]):
 
     async def follow(self) -> None:
         """List and watch until cancelled."""
+        try:
+            await self._follow()
+        finally:
+            self.synced.clear()  # nobody keeps it up to date
+
+    async def _follow(self) -> None:
         pause = _SHORTEST_PAUSE
         while True:
             try:

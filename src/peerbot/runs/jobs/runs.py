@@ -27,9 +27,11 @@ from peerbot.logs import logger
 from peerbot.protocol.documents import secret_hash
 from peerbot.runs.jobs import manifest, verdict
 from peerbot.runs.jobs.mirror import Mirror
+from peerbot.runs.jobs.starts import Starts
 from peerbot.runs.jobs.worker_pod import NETWORK, WorkerPod
 from peerbot.runs.port import Phase, RunEvent, Runs, RunSpec, RunState
 from peerbot.runs.watchers import Watchers
+from peerbot.tasks import kept
 
 CALL_SECONDS = 10.0
 SYNC_SECONDS = 10.0
@@ -60,6 +62,7 @@ class _KnownPod:
 
     conversation: Conversation
     run: int
+    scheduled: bool
     begun: bool
     state: tuple[str, ...]
 
@@ -87,6 +90,7 @@ class KubernetesRuns(Runs):
         self._jobs = Mirror(client, Job, labels=ours, keep=_keep_job, changed=self._job_changed)
         self._pods = Mirror(client, Pod, labels=ours, keep=_keep_pod, changed=self._pod_changed)
         self._suspended_since: dict[tuple[Conversation, int], float] = {}  # as we saw it; clocks may be apart
+        self._starts = Starts()
         self._told: dict[tuple[Conversation, int], tuple[Phase, str]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -97,8 +101,8 @@ class KubernetesRuns(Runs):
 
     async def open(self) -> None:
         """Begin to follow. Raises `Unavailable` if the API server does not answer, or does not let us."""
-        loops = (self._jobs.follow(), self._pods.follow(), self._watch_starting())
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        loops = {"jobs": self._jobs.follow, "pods": self._pods.follow, "starting_runs": self._watch_starting}
+        self._tasks = [asyncio.create_task(kept(name, loop)) for name, loop in loops.items()]
         await self._synced()
 
     async def start(self, spec: RunSpec) -> None:
@@ -114,6 +118,7 @@ class KubernetesRuns(Runs):
             self._jobs.take(await self._call("release a run's Job", self._patch(spec.name, release)))
         except _Missing as error:
             raise Refused("Somebody deleted the run's Job before it began.") from error
+        self._starts.made(spec.conversation, spec.run)
 
     async def look(self, conversation: Conversation, run: int) -> RunState | None:
         """Ask the API server, now. Deletes a run that will never begin, and then returns it as ended."""
@@ -289,6 +294,7 @@ class KubernetesRuns(Runs):
     def _pod_changed(self, before: _KnownPod | None, now: _KnownPod | None) -> None:
         pod = now or before
         assert pod
+        self._starts.seen(pod.conversation, pod.run, scheduled=pod.scheduled, begun=pod.begun, gone=now is None)
         self._watchers.tell(RunEvent(pod.conversation, pod.run, woken=False))
 
     async def _call(self, doing: str, asking: Awaitable[_T]) -> _T:
@@ -365,7 +371,8 @@ def _keep_pod(pod: Pod) -> _KnownPod | None:
         conversation, run = manifest.run_of(str(pod.metadata.name), pod.metadata.annotations, pod.metadata.labels)
     except ValueError:
         return None
-    return _KnownPod(conversation, run, verdict.has_begun(pod), verdict.visible_state(pod))
+    scheduled = bool(pod.spec and pod.spec.nodeName)
+    return _KnownPod(conversation, run, scheduled, verdict.has_begun(pod), verdict.visible_state(pod))
 
 
 def _has_ended(job: Job) -> bool:

@@ -27,6 +27,7 @@ from peerbot.runs.processes.child import Child
 from peerbot.runs.processes.folder import EndNote, HeldFolder, RunFolder, run_names, sweep
 from peerbot.runs.processes.sandbox import Sandbox
 from peerbot.runs.watchers import Watchers
+from peerbot.tasks import kept
 
 _LOOK_SECONDS = 0.2  # how often a dispatcher looks at the shared folder
 _SWEEP_SECONDS = 3600.0
@@ -212,8 +213,8 @@ class ProcessRuns(Runs):
 
     def _keep(self) -> None:
         if self._keeper is None:
-            self._keeper = asyncio.create_task(self._follow(), name="look at the folder of runs")
-            self._sweeper = asyncio.create_task(self._sweep(), name="sweep the folder of runs")
+            self._keeper = asyncio.create_task(kept("runs_followed", self._follow))
+            self._sweeper = asyncio.create_task(kept("runs_swept", self._sweep))
 
     async def _sweep(self) -> None:
         """Sweep the folder of runs, at once and again and again."""
