@@ -3,6 +3,7 @@
 `settings.py` declares them.
 """
 
+import inspect
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from peerbot.errors import SettingsError
 _OURS = ("PEERBOT_",)
 """The prefixes that only PeerBot uses: a variable that has one and is no setting is a mistake."""
 
-_FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_HEARTBEAT_FD"}
+_FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_HEARTBEAT_FD", "PEERBOT_AGENT_VARIABLES"}
 
 _WORDS = {"Input should": "it has to", "a valid boolean": "true or false", "a valid integer": "a whole number"}
 """Pydantic's words, and the words that an operator would use."""
@@ -81,7 +82,8 @@ def begins(value: SecretStr, prefix: str, sentence: str) -> SecretStr:
 def table(kind: type[Environment]) -> str:
     """Write settings as a Markdown table, in the order in which they are declared."""
     rows = ["| variable | meaning | default |", "|---|---|---|"]
-    for name, item in kind.model_fields.items():
+    own = inspect.get_annotations(kind)
+    for name, item in sorted(kind.model_fields.items(), key=lambda field: field[0] not in own):
         default = "required" if item.is_required() else _shown(item.default)
         rows.append(f"| `{name.upper()}` | {item.description} | {default} |")
     return "\n".join(rows) + "\n"

@@ -15,6 +15,7 @@
 {{- fail (printf "secrets.%s is the wrong kind of token: set the one that begins with %s." $name $prefix) }}
 {{- end }}
 {{- end }}
+{{- include "peerbot.workerChecks" . }}
 {{- $page := $v.sessionPage -}}
 {{- if and $page.publicUrl (not $page.slackClientId) }}
 {{- fail "sessionPage.publicUrl is set, and sessionPage.slackClientId is not: nobody could sign in. Slack shows it under Basic Information." }}

@@ -31,6 +31,10 @@
     "affinity" $worker.affinity
     "priorityClassName" $worker.priorityClassName
     "runtimeClassName" $worker.runtimeClassName
+    "extraEnv" $worker.extraEnv
+    "extraVolumes" $worker.extraVolumes
+    "extraVolumeMounts" $worker.extraVolumeMounts
+    "services" $worker.services
 -}}
 {{- range $key, $value := $optional }}
 {{- if $value }}{{ $_ := set $pod $key $value }}{{ end -}}

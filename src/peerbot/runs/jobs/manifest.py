@@ -6,8 +6,10 @@ without a Job that takes it along when it goes, and no pod starts before its Sec
 A Job and a pod hold no prompt text and no secret: a person who may read only those learns the thread, not its words.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 from lightkube.models.batch_v1 import (
     JobSpec,
@@ -19,6 +21,7 @@ from lightkube.models.batch_v1 import (
 from lightkube.models.core_v1 import (
     Affinity,
     Capabilities,
+    ConfigMapVolumeSource,
     Container,
     EmptyDirVolumeSource,
     EnvVar,
@@ -58,6 +61,8 @@ KEPT_SECONDS = 3600
 
 UNREACHABLE_SECONDS = 30
 """How long a pod's node may be unreachable until the run is given up and another goes on."""
+
+CA_FILE = "/etc/peerbot/ca/ca.crt"
 
 _PLACES = {"workspace": "/workspace", "home": "/home/worker", "tmp": "/tmp"}  # noqa: S108 - the pod's own
 
@@ -160,6 +165,7 @@ def _failure_policy() -> PodFailurePolicy:
 
 
 def _pod(spec: RunSpec, pod: WorkerPod, size: Size) -> PodSpec:
+    user = USER_ID if pod.fixedUser else None
     return PodSpec(
         restartPolicy="Never",
         serviceAccountName=pod.serviceAccountName,
@@ -168,11 +174,12 @@ def _pod(spec: RunSpec, pod: WorkerPod, size: Size) -> PodSpec:
         terminationGracePeriodSeconds=POD_GRACE_SECONDS,
         securityContext=PodSecurityContext(
             runAsNonRoot=True,
-            runAsUser=USER_ID,
-            runAsGroup=USER_ID,
-            fsGroup=USER_ID,
             seccompProfile=SeccompProfile(type="RuntimeDefault"),
+            runAsUser=user,
+            runAsGroup=user,
+            fsGroup=user,
         ),
+        initContainers=[_service(service) for service in pod.services] or None,
         containers=[_container(spec, pod, size)],
         volumes=[
             *(Volume(name=name, emptyDir=EmptyDirVolumeSource()) for name in _PLACES),
@@ -181,6 +188,8 @@ def _pod(spec: RunSpec, pod: WorkerPod, size: Size) -> PodSpec:
                 name="bootstrap",
                 secret=SecretVolumeSource(secretName=spec.name, defaultMode=0o440, optional=True),
             ),
+            *([Volume(name="ca", configMap=ConfigMapVolumeSource(name=pod.caBundle))] if pod.caBundle else ()),
+            *(cast(Volume, Volume.from_dict(volume)) for volume in pod.extraVolumes),
         ],
         imagePullSecrets=[LocalObjectReference(name=name) for name in pod.imagePullSecrets],
         nodeSelector=pod.nodeSelector or None,
@@ -203,13 +212,20 @@ def _container(spec: RunSpec, pod: WorkerPod, size: Size) -> Container:
         "PEERBOT_BOOTSTRAP_FILE": f"/run/peerbot/{SECRET_KEY}",
         "HOME": _PLACES["home"],
         "TMPDIR": _PLACES["tmp"],
+        **({"PEERBOT_CA_FILE": CA_FILE} if pod.caBundle else {}),
     }
+    own = {variable["name"]: None for variable in pod.extraEnv}
+    if own:
+        environment["PEERBOT_AGENT_VARIABLES"] = ",".join(own)
     return Container(
         name=CONTAINER,
         image=pod.image,
         imagePullPolicy=pod.imagePullPolicy,
         workingDir=_PLACES["workspace"],
-        env=[EnvVar(name=name, value=value) for name, value in sorted(environment.items())],
+        env=[
+            *(EnvVar(name=name, value=value) for name, value in sorted(environment.items()) if name not in own),
+            *(cast(EnvVar, EnvVar.from_dict(variable)) for variable in pod.extraEnv),
+        ],
         resources=ResourceRequirements(
             requests={**pod.requests, "cpu": size.cpu, "memory": size.memory}, limits=pod.limits or None
         ),
@@ -223,5 +239,20 @@ def _container(spec: RunSpec, pod: WorkerPod, size: Size) -> Container:
         volumeMounts=[
             *(VolumeMount(name=name, mountPath=path) for name, path in _PLACES.items()),
             VolumeMount(name="bootstrap", mountPath="/run/peerbot", readOnly=True),
+            *([VolumeMount(name="ca", mountPath=str(Path(CA_FILE).parent), readOnly=True)] if pod.caBundle else ()),
+            *(cast(VolumeMount, VolumeMount.from_dict(mount)) for mount in pod.extraVolumeMounts),
         ],
     )
+
+
+def _service(service: Mapping[str, Any]) -> Container:
+    """Make a service beside the worker: a native sidecar, which Kubernetes starts before it and ends after it.
+
+    It keeps to the standard `restricted` where the chart's values do not say otherwise.
+    """
+    security = dict(service.get("securityContext") or {})
+    if not security.get("privileged"):
+        restricted = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]}}
+        security = {**restricted, **security}
+    more = {"restartPolicy": "Always", "terminationMessagePolicy": "FallbackToLogsOnError"}
+    return cast(Container, Container.from_dict({**service, **more, "securityContext": security}))
