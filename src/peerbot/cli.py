@@ -16,6 +16,7 @@ from pathlib import Path
 
 from peerbot import __version__, logs
 from peerbot.errors import PeerBotError, SettingsError
+from peerbot.way_out import prepare
 
 GOOD, FAILED, WRONG_USE = 0, 1, 2
 
@@ -24,6 +25,7 @@ def main() -> None:
     """Run the command and exit."""
     options = _parser().parse_args()
     try:
+        prepare()
         code = asyncio.run(_until_signalled(options.command(options)))
     except SettingsError as error:
         print(f"peerbot: {error}", file=sys.stderr)

@@ -14,7 +14,8 @@ from peerbot.conversation.held import PATTERN, Bounds
 from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.conversation.limits import Limit, Scope
 from peerbot.conversation.questions import Deciders
-from peerbot.environment import Environment, begins, in_order, listed, read, table
+from peerbot.environment import begins, in_order, listed, read, table
+from peerbot.way_out import WayOut
 
 _BRANCH_PART = re.compile(r"(?!.*(?:\.\.|\.lock$|\.$))[A-Za-z0-9_][A-Za-z0-9._-]{0,39}")
 
@@ -48,7 +49,7 @@ class Switch(StrEnum):
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(Environment):
+class Settings(WayOut):
     """The dispatcher's settings. A field's name in capitals is its environment variable."""
 
     slack_bot_token: SecretStr = Field(description="Slack's bot token (`xoxb-…`).")

@@ -89,7 +89,7 @@ class StagedNode:
     def exit(
         self, pod: Pod, code: int, reason: str | None = None, message: str = "", *, outlived: bool = False
     ) -> None:
-        """Its container ended, as with 137 and `OOMKilled`. If it is `outlived`, another container of the pod runs on."""
+        """Its container ended, as with 137 and `OOMKilled`. If `outlived`, another container of the pod runs on."""
         reason = reason or ("Error" if code else "Completed")
         ended = {"exitCode": code, "reason": reason, "message": message, "startedAt": _stamp(), "finishedAt": _stamp()}
         phase = "Running" if outlived else "Failed" if code else "Succeeded"

@@ -328,7 +328,7 @@ def cluster_client(namespace: str | None) -> AsyncClient:
     Raises `SettingsError` if there is neither.
     """
     try:
-        return AsyncClient(namespace=namespace, timeout=httpx2.Timeout(CALL_SECONDS))
+        return AsyncClient(namespace=namespace, timeout=httpx2.Timeout(CALL_SECONDS), trust_env=False)  # no proxy
     except ConfigError as error:
         raise SettingsError(
             f"PEERBOT_RUNTIME=kubernetes, but PeerBot finds no cluster: {error}. Run it in a pod, or set KUBECONFIG."
