@@ -91,6 +91,7 @@ async def _try(options: argparse.Namespace) -> int:
 
 async def _dispatcher(options: argparse.Namespace) -> int:
     from peerbot.dispatcher.app import Dispatcher  # noqa: PLC0415
+    from peerbot.dispatcher.rotation import new_tokens  # noqa: PLC0415
     from peerbot.runs.open import open_runs  # noqa: PLC0415
     from peerbot.settings import load  # noqa: PLC0415
 
@@ -102,7 +103,7 @@ async def _dispatcher(options: argparse.Namespace) -> int:
     gc.collect()
     gc.freeze()  # imported objects stay: a collector that looks at all of them again keeps Slack's acks waiting
     try:
-        await asyncio.Event().wait()
+        await new_tokens(settings)
     finally:
         await dispatcher.close()
     return GOOD

@@ -3,10 +3,8 @@
 `settings.py` declares them.
 """
 
-import inspect
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import SecretStr, ValidationError, field_validator
@@ -79,16 +77,6 @@ def begins(value: SecretStr, prefix: str, sentence: str) -> SecretStr:
     return value
 
 
-def table(kind: type[Environment]) -> str:
-    """Write settings as a Markdown table, in the order in which they are declared."""
-    rows = ["| variable | meaning | default |", "|---|---|---|"]
-    own = inspect.get_annotations(kind)
-    for name, item in sorted(kind.model_fields.items(), key=lambda field: field[0] not in own):
-        default = "required" if item.is_required() else _shown(item.default)
-        rows.append(f"| `{name.upper()}` | {item.description} | {default} |")
-    return "\n".join(rows) + "\n"
-
-
 def _unknown(environment: Mapping[str, str], known: Iterable[str]) -> list[str]:
     names = {name.upper() for name in known} | _FOR_WORKERS
     return sorted(name for name in environment if name.startswith(_OURS) and name not in names)
@@ -102,11 +90,3 @@ def _problem(kind: type[Environment], where: tuple[int | str, ...], problem: str
     for jargon, word in _WORDS.items():
         sentence = sentence.replace(jargon, word)
     return f"{name}: {sentence}" if name else sentence
-
-
-def _shown(default: object) -> str:
-    if default is None:
-        return "—"
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    return f"`{str(default).replace(str(Path.home()), '~')}`"

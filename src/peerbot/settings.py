@@ -14,7 +14,7 @@ from peerbot.conversation.held import PATTERN, Bounds
 from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.conversation.limits import Limit, Scope
 from peerbot.conversation.questions import Deciders
-from peerbot.environment import begins, in_order, listed, read, table
+from peerbot.environment import begins, in_order, listed, read
 from peerbot.way_out import WayOut
 
 _BRANCH_PART = re.compile(r"(?!.*(?:\.\.|\.lock$|\.$))[A-Za-z0-9_][A-Za-z0-9._-]{0,39}")
@@ -217,6 +217,11 @@ class Settings(WayOut):
     )
     gateway_port: Port = Field(default=3001, description="The gateway's port, which only workers use.")
 
+    peerbot_tokens_dir: Path | None = Field(
+        default=None,
+        description="A directory that has the tokens as files, too, as a mounted Secret does. If one of them changes, "
+        "the dispatcher ends as if it was asked to, so that it is started again with the new one.",
+    )
     peerbot_drain_seconds: float = Field(
         default=20.0,
         ge=0,
@@ -393,8 +398,3 @@ def load(**values: Any) -> Settings:
 def store_url(store: str | None, bucket: str) -> str:
     """Choose the journal's URL."""
     return store or f"gs://{bucket}"
-
-
-def reference() -> str:
-    """Write the settings as a Markdown table, in the order in which they are declared, for `docs/settings.md`."""
-    return table(Settings)

@@ -66,7 +66,7 @@ async def _pump(
     with suppress(OSError):
         while data := await reader.read(1 << 20):
             for old, new in swaps:
-                data = data.replace(old, new)  # noqa: PLW2901
+                data = data.replace(old, new)
             writer.write(data)
             await writer.drain()
     with suppress(OSError):
@@ -92,11 +92,15 @@ class WayOut:
         near = urlsplit(upstream)
         place, public = f"{near.hostname}:{near.port}", f"{host}:{PUBLIC_PORT}"
         swaps = [(f"{scheme}://{place}".encode(), f"{scheme}s://{public}".encode()) for scheme in ("http", "ws")]
+        # S3 would take another host's first word for a bucket.
+        ends = ("\r\n", f":{PUBLIC_PORT}\r\n")
+        hosts = [f"{header}: {host}{end}".encode() for header in ("Host", "host") for end in ends]
+        named = [(said, f"Host: {place}\r\n".encode()) for said in hosts]
         assert all(len(old) == len(new) for old, new in swaps), (place, public)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             back, on = await asyncio.open_connection(near.hostname, near.port)
-            await asyncio.gather(_pump(reader, on), _pump(back, writer, swaps))
+            await asyncio.gather(_pump(reader, on, named), _pump(back, writer, swaps))
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=self.authority.serves(host))
         self._servers.append(server)

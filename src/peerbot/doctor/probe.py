@@ -74,7 +74,7 @@ def _job(settings: Settings, cluster: Cluster) -> Job:
     made.metadata = ObjectMeta(name=f"claude-worker-doctor-{secrets.token_hex(4)}", labels=labels, annotations=notes)
     assert made.spec
     made.spec.suspend = False
-    made.spec.template.metadata = ObjectMeta(labels=labels, annotations=notes)
+    made.spec.template.metadata = ObjectMeta(labels=manifest.pod_labels(cluster.pod), annotations=notes)
     assert made.spec.template.spec
     (container,) = made.spec.template.spec.containers
     container.command = ["python3", "-I", "-c", Path(inside.__file__).read_text(), _TOLD_IN]

@@ -48,7 +48,7 @@ from peerbot.protocol.documents import secret_hash
 from peerbot.runs.jobs.worker_pod import WorkerPod
 from peerbot.runs.port import RunSpec
 
-COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
+COMPONENT, INSTANCE = "app.kubernetes.io/component", "peerbot.dev/instance"
 THREAD, RUN, USER, TURN = "peerbot.dev/thread", "peerbot.dev/run", "peerbot.dev/user", "peerbot.dev/turn"
 WOKEN = "peerbot.dev/woken"
 RESERVATION = "peerbot.dev/reservation"
@@ -76,7 +76,11 @@ class Size:
 
 
 def labels(pod: WorkerPod) -> dict[str, str]:
-    """Label the Job and the pod of a worker; `app.kubernetes.io/name` is not the chart's (decision 0018)."""
+    """Label the Job and the pod of a worker; `app.kubernetes.io/name` is not the chart's (decision 0018).
+
+    A Job has no `app.kubernetes.io/instance`: Argo CD takes what has it for its own application's, and would remove a
+    run that is not in git.
+    """
     return {
         **pod.labels,
         "app.kubernetes.io/name": "peerbot-worker",
@@ -84,6 +88,11 @@ def labels(pod: WorkerPod) -> dict[str, str]:
         INSTANCE: pod.instance,
         "app.kubernetes.io/managed-by": "peerbot",
     }
+
+
+def pod_labels(pod: WorkerPod) -> dict[str, str]:
+    """Label the pod of a worker: its Job's labels, and the one by which network policies know the release."""
+    return {**labels(pod), "app.kubernetes.io/instance": pod.instance}
 
 
 def job(spec: RunSpec, pod: WorkerPod, size: Size, *, deadline_seconds: float) -> Job:
@@ -105,7 +114,9 @@ def job(spec: RunSpec, pod: WorkerPod, size: Size, *, deadline_seconds: float) -
             podFailurePolicy=_failure_policy(),
             activeDeadlineSeconds=round(deadline_seconds),
             ttlSecondsAfterFinished=KEPT_SECONDS,
-            template=PodTemplateSpec(metadata=ObjectMeta(labels=marks, annotations=notes), spec=_pod(spec, pod, size)),
+            template=PodTemplateSpec(
+                metadata=ObjectMeta(labels={**pod_labels(pod), **marks}, annotations=notes), spec=_pod(spec, pod, size)
+            ),
         ),
     )
 
