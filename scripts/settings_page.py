@@ -1,5 +1,6 @@
 """Make `docs/settings.md` from the settings' declarations. `--check` only compares."""
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from `src/peerbot/settings.py`.)
 def reference() -> str:
     """Write the settings as a Markdown table, in the order in which they are declared, for `docs/settings.md`."""
     rows = ["| variable | meaning | default |", "|---|---|---|"]
-    for name, item in Settings.model_fields.items():
+    own = inspect.get_annotations(Settings)  # the fields that it inherits come after them
+    for name, item in sorted(Settings.model_fields.items(), key=lambda field: field[0] not in own):
         default = "required" if item.is_required() else _shown(item.default)
         rows.append(f"| `{name.upper()}` | {item.description} | {default} |")
     return "\n".join(rows) + "\n"

@@ -25,6 +25,10 @@ def main() -> None:
     """Run the command and exit."""
     options = parser().parse_args()
     try:
+        if options.reaches_out:
+            from peerbot.way_out import prepare  # noqa: PLC0415 - a worker's image has no settings to import
+
+            prepare()
         code = asyncio.run(_until_signalled(options.command(options)))
     except SettingsError as error:
         print(f"peerbot: {error}", file=sys.stderr)
@@ -90,6 +94,7 @@ async def _try(options: argparse.Namespace) -> int:
 
 async def _dispatcher(options: argparse.Namespace) -> int:
     from peerbot.dispatcher.app import Dispatcher  # noqa: PLC0415
+    from peerbot.dispatcher.rotation import new_tokens  # noqa: PLC0415
     from peerbot.runs.open import open_runs  # noqa: PLC0415
     from peerbot.settings import load  # noqa: PLC0415
 
@@ -101,7 +106,7 @@ async def _dispatcher(options: argparse.Namespace) -> int:
     gc.collect()
     gc.freeze()  # imported objects stay: a collector that looks at all of them again keeps Slack's acks waiting
     try:
-        await asyncio.Event().wait()
+        await new_tokens(settings)
     finally:
         await dispatcher.close()
     return GOOD
@@ -177,6 +182,16 @@ async def _doctor(options: argparse.Namespace) -> int:
     return GOOD if report.good else FAILED
 
 
+async def _worker(_: argparse.Namespace) -> int:
+    from peerbot.worker.check import check  # noqa: PLC0415
+
+    good = True
+    for found in await asyncio.to_thread(lambda: list(check())):
+        print(found)
+        good = good and not found.fix
+    return GOOD if good else FAILED
+
+
 async def _manifest(_: argparse.Namespace) -> int:
     from peerbot.outside import load_outside  # noqa: PLC0415
     from peerbot.slack.manifest import as_yaml  # noqa: PLC0415
@@ -189,6 +204,7 @@ def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     parser = argparse.ArgumentParser(prog="peerbot", description="Claude Code in Slack threads, on your own machines.")
     parser.add_argument("--version", action="version", version=f"peerbot {__version__}")
+    parser.set_defaults(reaches_out=True)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     local = commands.add_parser("local", help="run the whole product on this machine, and chat with it on a page")
@@ -238,6 +254,10 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--model", action="store_true", help="also ask Claude one tiny thing (a few tokens)")
     doctor.add_argument("--json", action="store_true", help="print one JSON document")
     doctor.set_defaults(command=_doctor)
+
+    worker = commands.add_parser("worker", help="look at a worker's image")
+    worker.add_argument("--check", action="store_true", required=True, help="say what is missing in this image")
+    worker.set_defaults(command=_worker, reaches_out=False)
 
     manifest = commands.add_parser("manifest", help="print the Slack app's manifest: scopes and events, with reasons")
     manifest.set_defaults(command=_manifest)

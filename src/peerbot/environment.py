@@ -15,7 +15,7 @@ from peerbot.errors import SettingsError
 _OURS = ("PEERBOT_",)
 """The prefixes that only PeerBot uses: a variable that has one and is no setting is a mistake."""
 
-_FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_HEARTBEAT_FD"}
+_FOR_WORKERS = {"PEERBOT_BOOTSTRAP_FILE", "PEERBOT_RUN_PATH", "PEERBOT_HEARTBEAT_FD", "PEERBOT_AGENT_VARIABLES"}
 
 _WORDS = {"Input should": "it has to", "a valid boolean": "true or false", "a valid integer": "a whole number"}
 """Pydantic's words, and the words that an operator would use."""

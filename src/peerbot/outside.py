@@ -4,11 +4,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from peerbot.environment import Environment, read
+from peerbot.environment import read
 from peerbot.settings import Settings, store_url
+from peerbot.way_out import WayOut
 
 
-class OutsideSettings(Environment):
+class OutsideSettings(WayOut):
     """The few settings that it takes to read the journal, Slack and GitHub from outside, and to describe the app.
 
     Without its token, Slack or GitHub is not read.

@@ -14,20 +14,17 @@ from peerbot.conversation.held import PATTERN, Bounds
 from peerbot.conversation.keys import BRANCH_PREFIX
 from peerbot.conversation.limits import Limit, Scope
 from peerbot.conversation.questions import Deciders
-from peerbot.environment import Environment, begins, in_order, listed, read
+from peerbot.environment import begins, in_order, listed, read
+from peerbot.way_out import WayOut
 
 _BRANCH_PART = re.compile(r"(?!.*(?:\.\.|\.lock$|\.$))[A-Za-z0-9_][A-Za-z0-9._-]{0,39}")
-
 _IDS = {
     "peerbot_allowed_users": (re.compile(r"[UWS][A-Z0-9]{1,30}"), "people (U…) and user groups (S…)"),
     "peerbot_session_operators": (re.compile(r"[UW][A-Z0-9]{1,30}"), "people (U…)"),
     "peerbot_allowed_channels": (re.compile(r"[CG][A-Z0-9]{1,30}"), "channels (C…)"),
 }
-
 _PUBLIC = re.compile(r"(https://[A-Za-z0-9.-]+|http://(127\.0\.0\.1|localhost))(:\d{1,5})?/?")
-
 _APP = re.compile(r"B[A-Z0-9]{1,30}(=\d{1,9}(\.\d{1,2})?)?")
-
 SERVER_TOOLS = frozenset({"web_search"})
 
 
@@ -48,7 +45,7 @@ class Switch(StrEnum):
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(Environment):
+class Settings(WayOut):
     """The dispatcher's settings. A field's name in capitals is its environment variable."""
 
     slack_bot_token: SecretStr = Field(description="Slack's bot token (`xoxb-…`).")
@@ -220,6 +217,11 @@ class Settings(Environment):
         description="The port for `/metrics`, which only Prometheus uses. 0: any free one, as for the two.",
     )
 
+    peerbot_tokens_dir: Path | None = Field(
+        default=None,
+        description="A directory that has the tokens as files, too, as a mounted Secret does. If one of them changes, "
+        "the dispatcher ends as if it was asked to, so that it is started again with the new one.",
+    )
     peerbot_drain_seconds: float = Field(
         default=20.0,
         ge=0,

@@ -11,6 +11,7 @@ import yaml
 from rendering import ROOT
 
 DOCKERFILES = sorted(ROOT.glob("images/*/Dockerfile"))
+OWN = ROOT / "images/own-worker.Dockerfile"
 WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
 BIN = Path(sys.executable).parent
 
@@ -33,11 +34,19 @@ def test_there_are_two_images_and_three_workflows() -> None:
     assert [path.name for path in WORKFLOWS] == ["ci.yml", "deploy.yml", "images.yml"]
 
 
-@pytest.mark.parametrize("dockerfile", [*DOCKERFILES, ROOT / ".devcontainer/Dockerfile"], ids=named)
+@pytest.mark.parametrize("dockerfile", [*DOCKERFILES, OWN, ROOT / ".devcontainer/Dockerfile"], ids=named)
 def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
     done = run(BIN / "hadolint", dockerfile)
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_image_of_ones_own_is_checked_when_it_is_built_and_is_the_one_in_the_docs() -> None:
+    words = [line for line in OWN.read_text().splitlines() if not line.startswith("#")]
+    page = (ROOT / "docs/worker-image.md").read_text()
+
+    assert words[-2:] == ["USER 10001:10001", 'RUN ["/opt/peerbot/bin/peerbot", "worker", "--check"]']
+    assert "\n".join(words) in page
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=named)

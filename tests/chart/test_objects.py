@@ -72,7 +72,7 @@ def test_the_dispatchers_pods_keep_to_the_restricted_standard(kind: str) -> None
         "capabilities": {"drop": ["ALL"]},
     }
     assert [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")] == ["/tmp"]
-    assert {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]} == {"emptyDir", "configMap"}
+    assert {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]} == {"emptyDir", "configMap", "secret"}
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Pod"])
@@ -95,7 +95,7 @@ def test_every_variable_of_the_dispatcher_is_a_setting(values: str | Path) -> No
 
 def test_what_is_not_set_has_the_settings_own_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     with_defaults = render()
-    in_pod = {"PEERBOT_RUNTIME", "PEERBOT_WORKER_POD", "PEERBOT_GATEWAY_URL"}
+    in_pod = {"PEERBOT_RUNTIME", "PEERBOT_WORKER_POD", "PEERBOT_GATEWAY_URL", "PEERBOT_TOKENS_DIR"}
     for name, value in with_defaults.environment().items():
         monkeypatch.setenv(name, value)
     tokens: dict[str, Any] = dict(
@@ -113,7 +113,7 @@ def test_the_dispatcher_understands_what_it_is_told_of_workers(tmp_path: Path) -
         "worker": {
             "image": {"tag": "t", "pullPolicy": "Always"},
             "labels": {"team": "a"},
-            "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+            "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"},
             "nodeSelector": {"pool": "agents"},
             "tolerations": [{"key": "agents", "operator": "Exists"}],
             "affinity": {"podAntiAffinity": {}},
@@ -132,9 +132,10 @@ def test_the_dispatcher_understands_what_it_is_told_of_workers(tmp_path: Path) -
     assert pod.requests == {"ephemeral-storage": "8Gi"}
     assert pod.limits == {"cpu": "4000m", "memory": "8Gi", "ephemeral-storage": "8Gi"}
     for key, value in said["worker"].items():
-        if key != "image":
-            more = {worker_pod.NETWORK: "internet"} if key == "annotations" else {}
-            assert getattr(pod, key) == (value | more if more else value), key
+        if key not in ("image", "annotations"):
+            assert getattr(pod, key) == value, key
+    more = {"karpenter.sh/do-not-disrupt": "true", worker_pod.NETWORK: "internet"}
+    assert pod.annotations == {**said["worker"]["annotations"], **more}
 
 
 def test_a_change_of_the_workers_or_of_a_token_starts_new_replicas_and_nothing_else_does() -> None:
@@ -360,4 +361,4 @@ def test_the_chart_has_the_products_version() -> None:
 def test_what_workers_reach_is_told_to_the_doctor_and_to_session_pages(policy: dict[str, Any], told: str) -> None:
     config = render({"networkPolicy": policy}).one("ConfigMap", "peerbot-config")
 
-    assert json.loads(config["data"]["worker-pod.json"])["annotations"] == {"peerbot.dev/network": told}
+    assert json.loads(config["data"]["worker-pod.json"])["annotations"]["peerbot.dev/network"] == told

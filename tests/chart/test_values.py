@@ -102,6 +102,38 @@ WRONG = {
         TOKENS,
         "at '/worker/resources/requests': missing property 'memory'",
     ),
+    "no replica that may be away": (
+        {"podDisruptionBudget": {"enabled": True, "maxUnavailable": 0}},
+        TOKENS,
+        "podDisruptionBudget.maxUnavailable is 0: no node could ever be drained.",
+    ),
+    "a proxy with a password": (
+        {"proxy": {"url": "http://user:planted@proxy:3128"}},
+        TOKENS,
+        "proxy.url holds a password, which everybody who may read Deployments would see",
+    ),
+    "a proxy that is none": ({"proxy": {"url": "proxy:3128"}}, TOKENS, "at '/proxy/url'"),
+    "a volume of the dispatcher's own": (
+        {"dispatcher": {"extraVolumes": [{"name": "tokens", "emptyDir": {}}]}},
+        TOKENS,
+        "dispatcher.extraVolumes: the volume tokens has the name of one of the dispatcher's own",
+    ),
+    "a label that the services look for": (
+        {"dispatcher": {"labels": {"app.kubernetes.io/component": "mine"}}},
+        TOKENS,
+        "dispatcher.labels: the chart sets app.kubernetes.io/component itself.",
+    ),
+    "a label by which Argo CD would prune runs": (
+        {"worker": {"labels": {"argocd.argoproj.io/instance": "peerbot"}}},
+        TOKENS,
+        "worker.labels: argocd.argoproj.io/instance would say that workers belong to somebody else",
+    ),
+    "a pull secret without a name": ({"global": {"imagePullSecrets": [{}]}}, TOKENS, "missing property 'name'"),
+    "an address that is none": (
+        {"networkPolicy": {"allow": [{"cidr": "proxy"}]}},
+        TOKENS,
+        "at '/networkPolicy/allow/0/cidr'",
+    ),
     "no replica": ({"dispatcher": {"replicaCount": 0}}, TOKENS, "at '/dispatcher/replicaCount'"),
     "a turn without time": ({"config": {"sessionTimeoutMinutes": 0}}, TOKENS, "at '/config/sessionTimeoutMinutes'"),
     "words for a switch": ({"slack": {"allowDirectMessages": "yes"}}, TOKENS, "at '/slack/allowDirectMessages'"),
@@ -207,6 +239,8 @@ def test_the_schema_closes_every_object_but_those_whose_keys_are_not_the_charts(
     assert open_maps(json.loads((CHART / "values.schema.json").read_text())) == [
         ".serviceAccount.annotations",
         ".sessionPage.ingress.annotations",
+        ".dispatcher.labels",
+        ".dispatcher.annotations",
         ".dispatcher.nodeSelector",
         ".dispatcher.affinity",
         ".worker.labels",

@@ -79,11 +79,21 @@ class StagedNode:
         """Its container can't start yet, as with `ImagePullBackOff`."""
         self._say(pod, "Pending", {"waiting": {"reason": reason, "message": message}})
 
-    def exit(self, pod: Pod, code: int, reason: str | None = None, message: str = "") -> None:
-        """Its container ended, as with 137 and `OOMKilled`."""
+    def wait_for_service(self, pod: Pod, name: str, reason: str) -> None:
+        """The service that its worker needs can't start."""
+        service = {"name": name, "image": "x", "imageID": "", "ready": False, "restartCount": 1, "started": False}
+        service |= {"state": {"waiting": {"reason": reason}}}
+        self._patch(pod, {"initContainerStatuses": [service]})
+        self.wait(pod, "PodInitializing")
+
+    def exit(
+        self, pod: Pod, code: int, reason: str | None = None, message: str = "", *, outlived: bool = False
+    ) -> None:
+        """Its container ended, as with 137 and `OOMKilled`. If `outlived`, another container of the pod runs on."""
         reason = reason or ("Error" if code else "Completed")
         ended = {"exitCode": code, "reason": reason, "message": message, "startedAt": _stamp(), "finishedAt": _stamp()}
-        self._say(pod, "Failed" if code else "Succeeded", {"terminated": ended})
+        phase = "Running" if outlived else "Failed" if code else "Succeeded"
+        self._say(pod, phase, {"terminated": ended})
 
     def evict(self, pod: Pod, message: str) -> None:
         """Let the node evict it, for the resources that it used."""

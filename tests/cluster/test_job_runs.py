@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from lightkube.models.core_v1 import ResourceQuotaSpec
+from lightkube.models.core_v1 import LimitRangeItem, LimitRangeSpec, ResourceQuotaSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.batch_v1 import Job
-from lightkube.resources.core_v1 import Pod, PodEviction, ResourceQuota, Secret
+from lightkube.resources.core_v1 import LimitRange, Pod, PodEviction, ResourceQuota, Secret
 from lightkube.types import CascadeType
 from pods import quota_holds
 from programs import until
@@ -20,6 +20,7 @@ from stage import StagedNode
 
 from peerbot.conversation.ends import RunEnd
 from peerbot.runs.jobs import manifest
+from peerbot.runs.jobs.runs import OUTLIVES_SECONDS
 from peerbot.runs.jobs.worker_pod import WorkerPod
 from peerbot.runs.port import NOT_ASKED, Phase, RunEvent
 from peerbot.slack.words import how_it_ended
@@ -199,6 +200,46 @@ async def test_a_pod_that_finds_no_node_says_what_is_missing_and_starts_when_the
             await heard(watch, lambda event: not event.woken)
 
 
+async def test_a_run_ends_with_its_worker_and_a_sidecar_that_outlives_it_is_ended(
+    place: Place, stage: StagedNode
+) -> None:
+    async with place.replica() as runs:
+        await runs.start(spec())
+        pod = await place.pod()
+        stage.run(pod)
+        await looked(runs, lambda state: state is not None and state.phase is Phase.RUNNING)
+        stage.exit(pod, 0, outlived=True)
+        assert (await ended(runs)).end is RunEnd.FINISHED
+        assert [state.phase for state in await runs.list()] == [Phase.ENDED]
+        assert place.job().status
+        await asyncio.to_thread(until, lambda: not place.pods(), OUTLIVES_SECONDS + SECONDS, "the sidecar to be ended")
+
+
+async def test_a_service_that_does_not_start_is_told_and_one_that_does_is_there_before_the_worker(
+    place: Place, stage: StagedNode
+) -> None:
+    """The API server admits the pod under `restricted`, with its service as a native sidecar."""
+    async with place.replica(services=[{"name": "db", "image": "example.com/db:1"}]) as runs:
+        await runs.start(spec())
+        pod = await place.pod()
+        assert pod.spec
+        assert [item.restartPolicy for item in pod.spec.initContainers or []] == ["Always"]
+        stage.wait_for_service(pod, "db", "CrashLoopBackOff")
+        state = await looked(runs, lambda state: state is not None and state.said != "")
+        assert state
+        assert (state.phase, state.said) == (Phase.STARTING, "its service db does not start")
+
+
+async def test_a_limit_range_that_does_not_allow_a_worker_is_told_by_its_limit(place: Place, stage: StagedNode) -> None:
+    limits = LimitRangeSpec(limits=[LimitRangeItem(type="Container", max={"cpu": "50m"})])
+    place.client.create(LimitRange(metadata=ObjectMeta(name="small"), spec=limits), namespace=place.namespace)
+    async with place.replica() as runs:
+        await runs.start(spec())
+        state = await looked(runs, lambda state: state is not None and state.said != "")
+        assert state
+        assert "the namespace's LimitRange does not allow it: at most 50m CPU for a container" in state.said
+
+
 async def test_a_quota_that_is_used_up_is_told(place: Place, stage: StagedNode) -> None:
     quota = ResourceQuota(metadata=ObjectMeta(name="team"), spec=ResourceQuotaSpec(hard={"requests.cpu": "50m"}))
     place.client.create(quota, namespace=place.namespace)
@@ -209,7 +250,7 @@ async def test_a_quota_that_is_used_up_is_told(place: Place, stage: StagedNode) 
         await runs.start(spec())
         state = await looked(runs, lambda state: state is not None and state.said != "")
         assert state
-        assert (state.phase, state.said) == (Phase.STARTING, "the namespace's quota is used up (CPU)")
+        assert (state.phase, state.said) == (Phase.STARTING, "the namespace's quota is used up (team: at most 50m CPU)")
 
 
 async def test_an_image_that_cannot_be_pulled_is_told(place: Place, stage: StagedNode) -> None:

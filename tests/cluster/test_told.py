@@ -107,7 +107,7 @@ async def test_the_namespaces_quota_is_used_up(product: Product, times: Times) -
     await eventually(lambda: client.get(ResourceQuota, "team", namespace=product.namespace).status.used)  # type: ignore[union-attr]
     try:
         conversation, identity = await product.say(QUESTION)
-        said = "The worker can't start yet: the namespace's quota is used up (CPU)."
+        said = "The worker can't start yet: the namespace's quota is used up (team: at most 110m CPU)."
         await times.until_told(product, conversation, said, "a ResourceQuota that is used up")
     finally:
         client.delete(ResourceQuota, "team", namespace=product.namespace)

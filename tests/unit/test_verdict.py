@@ -5,12 +5,13 @@ from typing import Any, TypeVar
 
 import pytest
 from lightkube.core.schema import DictMixin
+from lightkube.models.core_v1 import Container
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
-from peerbot.runs.jobs.verdict import Seen, judge
+from peerbot.runs.jobs.verdict import Seen, judge, visible_state
 from peerbot.runs.port import NOT_ASKED, Phase, RunState
 
 K = TypeVar("K", bound=DictMixin)
@@ -190,6 +191,56 @@ def test_a_job_whose_pod_is_gone_still_says_why(condition: dict[str, str], end: 
     assert verdict(job(condition=condition)).end is end
 
 
+@pytest.mark.parametrize(("code", "end"), [(0, RunEnd.FINISHED), (75, RunEnd.CUT_OFF), (1, RunEnd.CRASHED)])
+def test_a_run_has_ended_when_its_worker_has_whatever_runs_on_beside_it(code: int, end: RunEnd) -> None:
+    """A service mesh's sidecar that Kubernetes does not end: the pod runs on, and its Job, too."""
+    sidecar = {"name": "istio-proxy", "image": "x", "imageID": "", "ready": True, "restartCount": 0}
+    status = {**terminated(code), "phase": "Running"}
+    status["containerStatuses"].insert(0, {**sidecar, "state": {"running": {"startedAt": time(-60)}}})
+    state = verdict(job(age=90), pod(status))
+    assert (state.phase, state.end) == (Phase.ENDED, end)
+    assert f"exit code {code}" in state.detail
+
+
+def beside(state: dict[str, Any], *, started: bool = False, last: dict[str, Any] | None = None) -> Pod:
+    """Make a pod whose worker waits for a service."""
+    service = {"name": "db", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "started": started}
+    status = {
+        "phase": "Pending",
+        "initContainerStatuses": [{**service, "state": state, **({"lastState": last} if last else {})}],
+        **container({"waiting": {"reason": "PodInitializing"}}),
+    }
+    made_pod = pod(status)
+    assert made_pod.spec
+    made_pod.spec.initContainers = [Container(name="db", restartPolicy="Always")]
+    return made_pod
+
+
+def test_a_worker_that_waits_for_a_service_says_which_and_why() -> None:
+    unknown = beside({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off…"}})
+    assert verdict(job(age=10), unknown).said == ""
+    assert verdict(job(age=31), unknown).said == "the image of its service db can't be pulled"
+
+    over_and_over = {"terminated": {"exitCode": 1, "message": "no space for the database"}}
+    crashing = beside({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}, last=over_and_over)
+    state = verdict(job(age=20), crashing)
+    assert state.said == "its service db does not start"
+    assert "exit code 1: no space for the database" in state.detail
+
+    slow = beside({"running": {"startedAt": time(-60)}})
+    assert verdict(job(age=30), slow).said == ""
+    assert verdict(job(age=60), slow).said == "its service db is not ready"
+    assert verdict(job(age=901), slow).end is RunEnd.NOT_ADMITTED
+
+    up = beside({"running": {"startedAt": time(-60)}}, started=True)
+    assert verdict(job(age=30), up).said == ""
+
+
+def test_a_change_of_a_service_is_a_change_of_the_run() -> None:
+    creating, failing = (beside({"waiting": {"reason": why}}) for why in ("PodInitializing", "CrashLoopBackOff"))
+    assert visible_state(creating) != visible_state(failing)
+
+
 def test_a_pod_whose_node_is_lost_is_given_up_when_its_time_to_end_is_over() -> None:
     status = {"phase": "Running", **container({"running": {"startedAt": time(-60)}})}
     lost = status | disrupted("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
@@ -236,6 +287,29 @@ def test_an_image_that_cannot_be_pulled_is_told_after_half_a_minute() -> None:
         (
             'Error creating: pods "x" is forbidden: exceeded quota: team, requested: requests.cpu=2, used: …',
             "the namespace's quota is used up (CPU)",
+        ),
+        (
+            'pods "x" is forbidden: exceeded quota: team, requested: limits.memory=8Gi,requests.cpu=2, '
+            "used: limits.memory=9Gi,requests.cpu=3, limited: limits.memory=16Gi,requests.cpu=4",
+            "the namespace's quota is used up (team: at most 16Gi memory, 4 CPU)",
+        ),
+        (
+            'pods "x" is forbidden: failed quota: team: must specify limits.cpu for: worker; limits.memory for: worker',
+            "the namespace's quota team wants values that it has not: limits.cpu",
+        ),
+        (
+            'pods "x" is forbidden: [maximum cpu usage per Container is 2, but limit is 4, minimum memory usage per '
+            "Pod is 1Gi, but request is 536870912]",
+            "the namespace's LimitRange does not allow it: at most 2 CPU for a container (it asks for 4); "
+            "at least 1Gi memory for a pod (it asks for 536870912)",
+        ),
+        (
+            'pods "x" is forbidden: maximum memory usage per Container is 2Gi.  No limit is specified',
+            "the namespace's LimitRange does not allow it: at most 2Gi memory for a container (it has no limit)",
+        ),
+        (
+            'pods "x" is forbidden: cpu max limit to request ratio per Container is 2, but provided ratio is 4.000000',
+            "the namespace's LimitRange does not allow it: a container's limit of CPU is at most 2 times its request",
         ),
         (
             'Error creating: admission webhook "policy.example.com" denied the request: no images from there',

@@ -15,6 +15,25 @@
 {{- fail (printf "secrets.%s is the wrong kind of token: set the one that begins with %s." $name $prefix) }}
 {{- end }}
 {{- end }}
+{{- include "peerbot.workerChecks" . }}
+{{- if contains "@" $v.proxy.url }}
+{{- fail "proxy.url holds a password, which everybody who may read Deployments would see: set HTTPS_PROXY in dispatcher.extraEnv from a secret." }}
+{{- end }}
+{{- range $v.dispatcher.extraVolumes }}
+{{- if has .name (list "tmp" "config" "tokens" "ca") }}
+{{- fail (printf "dispatcher.extraVolumes: the volume %s has the name of one of the dispatcher's own: give it another." .name) }}
+{{- end }}
+{{- end }}
+{{- range $name, $_ := $v.dispatcher.labels }}
+{{- if has $name (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component") }}
+{{- fail (printf "dispatcher.labels: the chart sets %s itself." $name) }}
+{{- end }}
+{{- end }}
+{{- range $name, $_ := $v.worker.labels }}
+{{- if has $name (list "argocd.argoproj.io/instance" "app.kubernetes.io/instance" "app.kubernetes.io/name" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" "kustomize.toolkit.fluxcd.io/name" "helm.toolkit.fluxcd.io/name") }}
+{{- fail (printf "worker.labels: %s would say that workers belong to somebody else, who could remove them." $name) }}
+{{- end }}
+{{- end }}
 {{- $page := $v.sessionPage -}}
 {{- if and $page.publicUrl (not $page.slackClientId) }}
 {{- fail "sessionPage.publicUrl is set, and sessionPage.slackClientId is not: nobody could sign in. Slack shows it under Basic Information." }}
@@ -36,7 +55,11 @@
 {{- end }}
 {{- $least := int (ternary $v.autoscaling.minReplicas $v.dispatcher.replicaCount $v.autoscaling.enabled) -}}
 {{- $available := $v.podDisruptionBudget.minAvailable -}}
-{{- if and $v.podDisruptionBudget.enabled (not (kindIs "string" $available)) (ge (int $available) $least) }}
+{{- $unavailable := toString $v.podDisruptionBudget.maxUnavailable -}}
+{{- if and $v.podDisruptionBudget.enabled (has $unavailable (list "0" "0%")) }}
+{{- fail "podDisruptionBudget.maxUnavailable is 0: no node could ever be drained." }}
+{{- end }}
+{{- if and $v.podDisruptionBudget.enabled (eq $unavailable "") (not (kindIs "string" $available)) (ge (int $available) $least) }}
 {{- fail (printf "podDisruptionBudget.minAvailable (%d) is not below the number of replicas (%d): no node could ever be drained. Raise dispatcher.replicaCount (or autoscaling.minReplicas)." (int $available) $least) }}
 {{- end }}
 {{- end -}}
@@ -47,7 +70,7 @@ is no cluster to ask (helm template, GitOps tools), `lookup` finds nothing.
 */}}
 {{- define "peerbot.secretData" -}}
 {{- $name := include "peerbot.secretName" . -}}
-{{- $there := (lookup "v1" "Secret" .Release.Namespace $name).data | default dict -}}
+{{- $there := (lookup "v1" "Secret" (include "peerbot.namespace" .) $name).data | default dict -}}
 {{- $values := dict
     "slack-bot-token" "slackBotToken"
     "slack-app-token" "slackAppToken"
@@ -72,7 +95,7 @@ is no cluster to ask (helm template, GitOps tools), `lookup` finds nothing.
 {{- end }}
 {{- end -}}
 {{- with $missing }}
-{{- fail (printf "Not set: %s, and the cluster's secret %s/%s has no value to keep: add %s, or name a secret of your own with --set secrets.existingSecret=NAME." (join ", " .) $.Release.Namespace $name (include "peerbot.howToSet" .)) }}
+{{- fail (printf "Not set: %s, and the cluster's secret %s/%s has no value to keep: add %s, or name a secret of your own with --set secrets.existingSecret=NAME." (join ", " .) (include "peerbot.namespace" $) $name (include "peerbot.howToSet" .)) }}
 {{- end -}}
 {{- toYaml $data -}}
 {{- end -}}

@@ -10,9 +10,11 @@
 
 {{- define "peerbot.podSecurity" -}}
 runAsNonRoot: true
+{{- if not .Values.openshift.enabled }}
 runAsUser: 10001
 runAsGroup: 10001
 fsGroup: 10001
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
@@ -28,9 +30,14 @@ capabilities:
 {{- with .Values.global.imagePullSecrets -}}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ . }}
+  - name: {{ include "peerbot.nameOf" . }}
 {{- end }}
 {{- end -}}
+{{- end -}}
+
+{{/* A name that stands alone, or in an object as Kubernetes has it. */}}
+{{- define "peerbot.nameOf" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ .name }}{{ end -}}
 {{- end -}}
 
 {{/* The dispatcher's settings. docs/settings.md describes each. */}}
@@ -50,6 +57,17 @@ imagePullSecrets:
 {{- end }}
 {{- with .Values.dispatcher.extraEnv }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Some settings' variables have names that other programs know, too. */}}
+{{- define "peerbot.wayOut" -}}
+{{- with .Values.proxy.url }}
+HTTPS_PROXY: {{ . | quote }}
+NO_PROXY: {{ join "," $.Values.proxy.except | quote }}
+{{- end }}
+{{- if .Values.trust.configMap }}
+PEERBOT_CA_FILE: "/etc/peerbot/ca/ca.crt"
 {{- end }}
 {{- end -}}
 
@@ -125,6 +143,8 @@ SLACK_CLIENT_ID: {{ $.Values.sessionPage.slackClientId | quote }}
 PEERBOT_SESSION_OPERATORS: {{ join "," . | quote }}
 {{- end }}
 {{- end }}
+{{- include "peerbot.wayOut" . }}
+PEERBOT_TOKENS_DIR: "/etc/peerbot/tokens"
 LOG_LEVEL: {{ .Values.config.logLevel | quote }}
 PEERBOT_RUNTIME: "kubernetes"
 PEERBOT_WORKER_POD: "/etc/peerbot/worker-pod.json"
@@ -144,6 +164,18 @@ WORKER_MAX_CONCURRENT: {{ .Values.worker.maxConcurrent | int | quote }}
   mountPath: /etc/peerbot/worker-pod.json
   subPath: worker-pod.json
   readOnly: true
+# To see that a token has changed: the variables stay what they were at the start.
+- name: tokens
+  mountPath: /etc/peerbot/tokens
+  readOnly: true
+{{- if .Values.trust.configMap }}
+- name: ca
+  mountPath: /etc/peerbot/ca
+  readOnly: true
+{{- end }}
+{{- with .Values.dispatcher.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "peerbot.volumes" -}}
@@ -152,4 +184,21 @@ WORKER_MAX_CONCURRENT: {{ .Values.worker.maxConcurrent | int | quote }}
 - name: config
   configMap:
     name: {{ include "peerbot.fullname" . }}-config
+- name: tokens
+  secret:
+    secretName: {{ include "peerbot.secretName" . }}
+    defaultMode: 0440
+    items:
+      {{- range $_, $key := include "peerbot.secretVariables" . | fromYaml }}
+      - key: {{ $key }}
+        path: {{ $key }}
+      {{- end }}
+{{- with .Values.trust.configMap }}
+- name: ca
+  configMap:
+    name: {{ . }}
+{{- end }}
+{{- with .Values.dispatcher.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}

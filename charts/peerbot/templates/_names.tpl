@@ -1,11 +1,23 @@
 {{/* The names and labels of the chart's objects. */}}
 
 {{- define "peerbot.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
 {{- .Release.Name | trunc 40 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "peerbot.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace -}}
+{{- end -}}
+
+{{/* The dispatcher's account: the guide binds claude-worker to a Google account. The workers' account follows from it. */}}
+{{- define "peerbot.account" -}}
+{{- .Values.serviceAccount.name | default "claude-worker" -}}
 {{- end -}}
 
 {{/* The secret that the dispatcher reads: made by the chart, by the External Secrets Operator or by the installer. */}}

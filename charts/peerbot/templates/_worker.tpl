@@ -4,7 +4,7 @@
 {{- $pod := dict
     "image" (include "peerbot.image" (list . $worker.image))
     "imagePullPolicy" $worker.image.pullPolicy
-    "serviceAccountName" "claude-worker-sandbox"
+    "serviceAccountName" (printf "%s-sandbox" (include "peerbot.account" .))
     "instance" .Release.Name
 -}}
 {{- $requests := dict -}}
@@ -15,11 +15,21 @@
 {{- range $name, $quantity := $worker.resources.limits }}
 {{- $_ := set $limits $name (toString $quantity) -}}
 {{- end -}}
-{{- $annotations := deepCopy $worker.annotations -}}
+{{- /* Neither the cluster's autoscaler nor Karpenter moves a worker to save a node: its turn would begin again. */ -}}
+{{- $annotations := merge (deepCopy $worker.annotations) (dict
+    "cluster-autoscaler.kubernetes.io/safe-to-evict" "false"
+    "karpenter.sh/do-not-disrupt" "true"
+) -}}
 {{- /* It tells people what workers reach, and `peerbot doctor` that an open network is intended, and no fault. */ -}}
 {{- $_ := set $annotations "peerbot.dev/network" (ternary .Values.networkPolicy.workers "open" .Values.networkPolicy.enabled) -}}
+{{- if .Values.openshift.enabled }}{{ $_ := set $pod "fixedUser" false }}{{ end -}}
+{{- $pullSecrets := list -}}
+{{- range .Values.global.imagePullSecrets }}
+{{- $pullSecrets = append $pullSecrets (include "peerbot.nameOf" .) -}}
+{{- end -}}
 {{- $optional := dict
-    "imagePullSecrets" .Values.global.imagePullSecrets
+    "imagePullSecrets" $pullSecrets
+    "caBundle" .Values.trust.configMap
     "requests" $requests
     "limits" $limits
     "labels" $worker.labels
@@ -29,6 +39,10 @@
     "affinity" $worker.affinity
     "priorityClassName" $worker.priorityClassName
     "runtimeClassName" $worker.runtimeClassName
+    "extraEnv" $worker.extraEnv
+    "extraVolumes" $worker.extraVolumes
+    "extraVolumeMounts" $worker.extraVolumeMounts
+    "services" $worker.services
 -}}
 {{- range $key, $value := $optional }}
 {{- if $value }}{{ $_ := set $pod $key $value }}{{ end -}}

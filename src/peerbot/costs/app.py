@@ -18,6 +18,7 @@ from peerbot.errors import PeerBotError
 from peerbot.github.client import GitHub
 from peerbot.journal.open import must_exist, open_storage
 from peerbot.outside import OutsideSettings
+from peerbot.way_out import proxy_for
 
 QUIET_SECONDS = 2.0
 """It shows progress if it takes longer than this, and again each time that as much has gone by."""
@@ -55,7 +56,7 @@ async def cost(
         await sums.read(Reader(storage, since=since, people=by is By.PERSON))
         merged = None
         if github:
-            session = await stack.enter_async_context(aiohttp.ClientSession())
+            session = await stack.enter_async_context(aiohttp.ClientSession(proxy=proxy_for(settings.github_api_url)))
             merged = await sums.merged(settings, session)
     sums.finish(merged)
     return report

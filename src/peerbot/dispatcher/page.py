@@ -17,6 +17,7 @@ from peerbot.slack.readers import Readers
 from peerbot.slack.sign_in import SignIn, issuer_of
 from peerbot.slack.text import mentioned_users, readable
 from peerbot.slack.words import how_it_ended, note_words
+from peerbot.way_out import proxy_for
 from peerbot.web.health import health_app
 from peerbot.web.overview import Words
 from peerbot.web.session_page import SessionPage
@@ -31,7 +32,7 @@ async def open_page(settings: Settings, services: Services, stack: AsyncExitStac
     if settings.peerbot_public_url is None or settings.slack_client_id is None or settings.slack_client_secret is None:
         return None
     secret = settings.slack_client_secret.get_secret_value()
-    http = await stack.enter_async_context(aiohttp.ClientSession())
+    http = await stack.enter_async_context(aiohttp.ClientSession(proxy=proxy_for(settings.slack_api_url)))
     readers = Readers(services.outbound, services.us.team, listed(settings.peerbot_session_operators))
     sign_in = SignIn(http, issuer=issuer_of(settings.slack_api_url), client_id=settings.slack_client_id, secret=secret)
     page = SessionPage(

@@ -22,6 +22,7 @@ from peerbot.slack.tokens import identify
 from peerbot.thread.admission import Admissions
 from peerbot.thread.where import Where
 from peerbot.turns.choosable import Choosable
+from peerbot.way_out import proxy_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ async def open_services(settings: Settings, journal: Journal, stack: AsyncExitSt
     outbound = Outbound(await stack.enter_async_context(slack))
     apps = settings.allowed_apps
     us = replace(await identify(outbound, settings.slack_trigger_phrase), apps=frozenset(apps))
-    session = await stack.enter_async_context(aiohttp.ClientSession())
+    session = await stack.enter_async_context(aiohttp.ClientSession(proxy=proxy_for(settings.github_api_url)))
     github = GitHub(session, token=settings.github_token.get_secret_value(), api_url=settings.github_api_url)
     people, poster, chosen = People(outbound), Poster(outbound, us), ChosenSettings(journal, settings.limits, apps)
     return Services(

@@ -64,6 +64,7 @@ from peerbot.turns.branches import Branches
 from peerbot.turns.given_up import GivingUp
 from peerbot.turns.own import OwnRepositories
 from peerbot.turns.turns import Turns
+from peerbot.way_out import proxy_for
 from peerbot.web.connections import MOST
 from peerbot.web.metrics import metrics_app
 from peerbot.web.session_page import SessionPage
@@ -291,7 +292,8 @@ class Wire:
         path: Path,
     ) -> Gateway:
         settings, journal, github = self.settings, services.journal, services.github
-        model_session, git_session = await self._streams(), await self._streams()
+        model_session = await self._streams(settings.anthropic_base_url)
+        git_session = await self._streams(settings.github_api_url)
         branches = Branches(journal=journal, github=github)
         return Gateway(
             journal=journal,
@@ -339,11 +341,15 @@ class Wire:
             spawn=self.tasks.spawn,
         )
 
-    async def _streams(self) -> aiohttp.ClientSession:
-        """Open a session for one relay. The shares of the runs bound its connections: one must not wait for another."""
+    async def _streams(self, url: str) -> aiohttp.ClientSession:
+        """Open a session for the relay to `url`.
+
+        The shares of the runs bound its connections: one must not wait for another.
+        """
         return await self.stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
+                proxy=proxy_for(url),
                 auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
             )
@@ -390,6 +396,7 @@ class Wire:
             worker_environment={
                 "PEERBOT_GATEWAY_URL": settings.peerbot_gateway_url or f"http://127.0.0.1:{ports.gateway}",
                 "LOG_LEVEL": settings.log_level,
+                **settings.for_agents,
             },
             spawn=self.tasks.spawn,
             spawn_waiting=self.loops.spawn,

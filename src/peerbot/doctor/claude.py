@@ -8,6 +8,7 @@ from peerbot.claude.credentials import Credential
 from peerbot.doctor.report import Finding, good, skipped, wrong
 from peerbot.errors import Unavailable
 from peerbot.settings import Settings
+from peerbot.way_out import proxy_for
 
 _CHECK = "claude_key"
 _CHEAP_MODEL = "claude-haiku-4-5"
@@ -26,7 +27,10 @@ async def look_at_key(settings: Settings, *, ask: bool) -> list[Finding]:
     url = settings.anthropic_base_url.rstrip("/") + "/v1/messages"
     headers = {**credential.headers, "anthropic-version": "2023-06-01"}
     try:
-        async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as reply:
+        async with (
+            aiohttp.ClientSession(proxy=proxy_for(url)) as session,
+            session.post(url, json=body, headers=headers) as reply,
+        ):
             status, said = reply.status, await _message(reply)
     except (aiohttp.ClientError, OSError) as error:
         raise Unavailable("Claude's API did not answer. Check ANTHROPIC_BASE_URL and the network.") from error

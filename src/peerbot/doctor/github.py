@@ -11,6 +11,7 @@ import aiohttp
 from peerbot.doctor.report import Finding, good, skipped, wrong
 from peerbot.errors import Unavailable
 from peerbot.settings import Settings
+from peerbot.way_out import proxy_for
 
 _TOKEN, _RIGHTS = "github_token", "github_token_scopes"
 _ORGANIZATION, _MEMBER = "github_organization", "github_organization_rights"
@@ -58,7 +59,7 @@ class Asker:
 
 async def look_at_token(settings: Settings) -> list[Finding]:
     """Check that GitHub takes the token, and that its scopes suffice and are safe. Raises `Unavailable`."""
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(proxy=proxy_for(settings.github_api_url)) as session:
         me = await Asker(session, settings).get("/user")
     if me.status != HTTPStatus.OK:
         return [_refused(me), skipped(_RIGHTS, "GitHub does not accept the token")]
@@ -68,7 +69,7 @@ async def look_at_token(settings: Settings) -> list[Finding]:
 async def look_at_organization(settings: Settings) -> list[Finding]:
     """Check that the organization is there, and that the token may make repositories in it. Raises `Unavailable`."""
     name = settings.github_organization
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(proxy=proxy_for(settings.github_api_url)) as session:
         asker = Asker(session, settings)
         me = await asker.get("/user")
         if me.status != HTTPStatus.OK:

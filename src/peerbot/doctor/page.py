@@ -8,6 +8,7 @@ from peerbot.doctor.report import Finding, good, skipped, wrong
 from peerbot.errors import Unavailable
 from peerbot.settings import Settings
 from peerbot.slack.sign_in import BACK, SignIn, issuer_of
+from peerbot.way_out import proxy_for
 
 _PAGE, _APP = "session_page", "slack_sign_in"
 _SECONDS = 10.0
@@ -22,9 +23,12 @@ async def look_at_page(settings: Settings) -> list[Finding]:
     url, client_id, secret = settings.peerbot_public_url, settings.slack_client_id, settings.slack_client_secret
     if url is None or client_id is None or secret is None:
         return []
-    async with aiohttp.ClientSession() as http:
+    async with (
+        aiohttp.ClientSession(proxy=proxy_for(url)) as http,
+        aiohttp.ClientSession(proxy=proxy_for(settings.slack_api_url)) as to_slack,
+    ):
         sign_in = SignIn(
-            http,
+            to_slack,
             issuer=issuer_of(settings.slack_api_url),
             client_id=client_id,
             secret=secret.get_secret_value(),

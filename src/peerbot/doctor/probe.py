@@ -24,6 +24,7 @@ from peerbot.doctor.cluster import NOBODY, Cluster, No, asked, nobodys_run, open
 from peerbot.doctor.report import Finding, good, skipped, wrong
 from peerbot.errors import PeerBotError
 from peerbot.runs.jobs import manifest, verdict
+from peerbot.runs.jobs.pod_status import workers_end
 from peerbot.runs.jobs.worker_pod import NETWORK
 from peerbot.settings import Settings
 from peerbot.slack.words import how_it_ended
@@ -71,7 +72,7 @@ def _job(settings: Settings, cluster: Cluster) -> Job:
     made.metadata = ObjectMeta(name=f"claude-worker-doctor-{secrets.token_hex(4)}", labels=labels, annotations=notes)
     assert made.spec
     made.spec.suspend = False
-    made.spec.template.metadata = ObjectMeta(labels=labels, annotations=notes)
+    made.spec.template.metadata = ObjectMeta(labels=manifest.pod_labels(cluster.pod), annotations=notes)
     assert made.spec.template.spec
     (container,) = made.spec.template.spec.containers
     container.command = ["python3", "-I", "-c", Path(inside.__file__).read_text(), _TOLD_IN]
@@ -96,8 +97,7 @@ async def _look(cluster: Cluster, made: Job) -> _Seen:
     about = pods[-1] if pods else made
     events = await _events(cluster, str(_meta(about).uid))
     state = verdict.judge(NOBODY, 1, verdict.Seen(made, pods, events), datetime.now(UTC))
-    statuses = (pods[-1].status.containerStatuses or []) if pods and pods[-1].status else []
-    ended = next((status.state.terminated for status in statuses if status.state), None)
+    ended = workers_end(pods[-1]) if pods else None
     conditions = (pods[-1].status.conditions or []) if pods and pods[-1].status else []
     unscheduled = any(c.type == "PodScheduled" and c.status == "False" for c in conditions)
     said = state.said or (how_it_ended(state.end) if state.end else "")

@@ -21,6 +21,7 @@ import yaml
 from peerbot.doctor.github import Asker
 from peerbot.doctor.report import Finding, good, skipped, wrong
 from peerbot.settings import Settings
+from peerbot.way_out import proxy_for
 
 _CHECK = "github_workflows"
 _FOLDER = ".github/workflows"
@@ -43,7 +44,7 @@ async def look_at_workflows(settings: Settings) -> list[Finding]:
     """
     sample = f"{settings.peerbot_branch_prefix}/2026-01-01-abcdefghijklmnop"
     few = asyncio.Semaphore(_AT_ONCE)
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(proxy=proxy_for(settings.github_api_url)) as session:
         asker = Asker(session, settings)
         repositories = await _repositories(asker, settings.github_organization)
         if repositories is None:

@@ -8,6 +8,8 @@ if `STORAGE_EMULATOR_HOST` is set, it uses none.
 import asyncio
 import json
 import math
+import os
+from typing import Any, cast
 
 import aiohttp
 from gcloud.aio.auth import Token
@@ -16,6 +18,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from peerbot.errors import PeerBotError, Refused, SettingsError, Unavailable
 from peerbot.journal.bounded import BoundedStorage, Page
+from peerbot.way_out import proxy_for
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _FAILURES = (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError)
@@ -33,14 +36,17 @@ class GoogleStore(BoundedStorage):
         self._bucket = bucket
         self._folder = f"{folder}/" if folder else ""
         self._project = project
+        url = os.environ.get("STORAGE_EMULATOR_HOST") or "https://www.googleapis.com"
+        self._sessions = aiohttp.ClientSession(proxy=proxy_for(url)), aiohttp.ClientSession(trust_env=True)
+        session, for_token = self._sessions  # a token comes from Google's https or from a metadata server's http
         self._client_seconds = math.ceil(deadline_seconds)  # the client's own limit must not be shorter than ours
         try:
-            token = _SharedToken(scopes=[_SCOPE])
+            token = _SharedToken(session=cast(Any, for_token), scopes=[_SCOPE])
         except (OSError, ValueError, KeyError) as error:
             raise SettingsError(
                 "The file that GOOGLE_APPLICATION_CREDENTIALS names is no usable credential."
             ) from error
-        self._client = Client(token=token)
+        self._client = Client(token=token, session=cast(Any, session))
 
     async def _create(self, key: str, data: bytes) -> bool:
         try:
@@ -102,6 +108,8 @@ class GoogleStore(BoundedStorage):
         """Close the connections. Idempotent."""
         await self._client.close()
         await self._client.token.close()
+        for session in self._sessions:
+            await session.close()
 
     def _failure(self, error: BaseException) -> PeerBotError:
         status = None

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from logging import ERROR, WARNING, getLogger
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
@@ -17,6 +16,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from peerbot.errors import Refused, Unavailable
+from peerbot.way_out import proxy_for
 
 REQUEST_SECONDS = 10.0
 
@@ -60,8 +60,7 @@ def web_client(api_url: str, token: str | None) -> AsyncWebClient:
     client = AsyncWebClient(
         token=token, base_url=api_url, timeout=int(REQUEST_SECONDS), logger=sdk_log, retry_handlers=[]
     )
-    if urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1"):
-        client.proxy = None  # the SDK takes the environment's proxy even for this machine
+    client.proxy = proxy_for(api_url)  # the SDK takes the environment's proxy for every address
     return client
 
 

@@ -46,6 +46,7 @@ from peerbot.worker.prompts import Asked, standing_of
 from peerbot.worker.start import Standing, Start
 from peerbot.worker.steering import EndedEarly, Steering
 from peerbot.worker.submodules import Submodules
+from peerbot.worker.surroundings import agents_variables
 from peerbot.worker.upstream import Upstream
 from peerbot.worker.workspace import Workspace
 
@@ -99,9 +100,8 @@ async def _served(environment: Mapping[str, str]) -> int:
             return 0
         conversation = Conversation(brief.team, brief.channel, brief.thread_ts)
         structlog.contextvars.bind_contextvars(conversation=str(conversation), run=brief.run)
-        base = {name: environment[name] for name in ("PATH", "HOME", "LANG") if name in environment}
         workspace = Path.cwd()
-        git = git_environment(url, gateway.agent_token, base, workspace)
+        git = git_environment(url, gateway.agent_token, agents_variables(environment), workspace)
         write_author(Path(environment["HOME"]))
         worker = Worker(brief, gateway, workspace, git, sdk)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.drain)

@@ -31,6 +31,12 @@ def harden() -> bool:
     return hardened
 
 
+def landlock() -> int:
+    """Return the version of the kernel's Landlock, or 0 if it has none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return max(0, int(libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)))
+
+
 def _draw_a_line(libc: ctypes.CDLL) -> None:
     """Cut this process and its children off from the processes that were there before, as far as the kernel can.
 

@@ -6,8 +6,10 @@ without a Job that takes it along when it goes, and no pod starts before its Sec
 A Job and a pod hold no prompt text and no secret: a person who may read only those learns the thread, not its words.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 from lightkube.models.batch_v1 import (
     JobSpec,
@@ -19,6 +21,7 @@ from lightkube.models.batch_v1 import (
 from lightkube.models.core_v1 import (
     Affinity,
     Capabilities,
+    ConfigMapVolumeSource,
     Container,
     EmptyDirVolumeSource,
     EnvVar,
@@ -45,7 +48,7 @@ from peerbot.protocol.documents import secret_hash
 from peerbot.runs.jobs.worker_pod import WorkerPod
 from peerbot.runs.port import RunSpec
 
-COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
+COMPONENT, INSTANCE = "app.kubernetes.io/component", "peerbot.dev/instance"
 THREAD, RUN, USER, TURN = "peerbot.dev/thread", "peerbot.dev/run", "peerbot.dev/user", "peerbot.dev/turn"
 WOKEN = "peerbot.dev/woken"
 RESERVATION = "peerbot.dev/reservation"
@@ -59,6 +62,8 @@ KEPT_SECONDS = 3600
 UNREACHABLE_SECONDS = 30
 """How long a pod's node may be unreachable until the run is given up and another goes on."""
 
+CA_FILE = "/etc/peerbot/ca/ca.crt"
+
 _PLACES = {"workspace": "/workspace", "home": "/home/worker", "tmp": "/tmp"}  # noqa: S108 - the pod's own
 
 
@@ -71,7 +76,11 @@ class Size:
 
 
 def labels(pod: WorkerPod) -> dict[str, str]:
-    """Label the Job and the pod of a worker; `app.kubernetes.io/name` is not the chart's (decision 0018)."""
+    """Label the Job and the pod of a worker; `app.kubernetes.io/name` is not the chart's (decision 0018).
+
+    A Job has no `app.kubernetes.io/instance`: Argo CD takes what has it for its own application's, and would remove a
+    run that is not in git.
+    """
     return {
         **pod.labels,
         "app.kubernetes.io/name": "peerbot-worker",
@@ -79,6 +88,11 @@ def labels(pod: WorkerPod) -> dict[str, str]:
         INSTANCE: pod.instance,
         "app.kubernetes.io/managed-by": "peerbot",
     }
+
+
+def pod_labels(pod: WorkerPod) -> dict[str, str]:
+    """Label the pod of a worker: its Job's labels, and the one by which network policies know the release."""
+    return {**labels(pod), "app.kubernetes.io/instance": pod.instance}
 
 
 def job(spec: RunSpec, pod: WorkerPod, size: Size, *, deadline_seconds: float) -> Job:
@@ -100,7 +114,9 @@ def job(spec: RunSpec, pod: WorkerPod, size: Size, *, deadline_seconds: float) -
             podFailurePolicy=_failure_policy(),
             activeDeadlineSeconds=round(deadline_seconds),
             ttlSecondsAfterFinished=KEPT_SECONDS,
-            template=PodTemplateSpec(metadata=ObjectMeta(labels=marks, annotations=notes), spec=_pod(spec, pod, size)),
+            template=PodTemplateSpec(
+                metadata=ObjectMeta(labels={**pod_labels(pod), **marks}, annotations=notes), spec=_pod(spec, pod, size)
+            ),
         ),
     )
 
@@ -160,6 +176,7 @@ def _failure_policy() -> PodFailurePolicy:
 
 
 def _pod(spec: RunSpec, pod: WorkerPod, size: Size) -> PodSpec:
+    user = USER_ID if pod.fixedUser else None
     return PodSpec(
         restartPolicy="Never",
         serviceAccountName=pod.serviceAccountName,
@@ -168,11 +185,12 @@ def _pod(spec: RunSpec, pod: WorkerPod, size: Size) -> PodSpec:
         terminationGracePeriodSeconds=POD_GRACE_SECONDS,
         securityContext=PodSecurityContext(
             runAsNonRoot=True,
-            runAsUser=USER_ID,
-            runAsGroup=USER_ID,
-            fsGroup=USER_ID,
             seccompProfile=SeccompProfile(type="RuntimeDefault"),
+            runAsUser=user,
+            runAsGroup=user,
+            fsGroup=user,
         ),
+        initContainers=[_service(service) for service in pod.services] or None,
         containers=[_container(spec, pod, size)],
         volumes=[
             *(Volume(name=name, emptyDir=EmptyDirVolumeSource()) for name in _PLACES),
@@ -181,6 +199,8 @@ def _pod(spec: RunSpec, pod: WorkerPod, size: Size) -> PodSpec:
                 name="bootstrap",
                 secret=SecretVolumeSource(secretName=spec.name, defaultMode=0o440, optional=True),
             ),
+            *([Volume(name="ca", configMap=ConfigMapVolumeSource(name=pod.caBundle))] if pod.caBundle else ()),
+            *(cast(Volume, Volume.from_dict(volume)) for volume in pod.extraVolumes),
         ],
         imagePullSecrets=[LocalObjectReference(name=name) for name in pod.imagePullSecrets],
         nodeSelector=pod.nodeSelector or None,
@@ -203,13 +223,20 @@ def _container(spec: RunSpec, pod: WorkerPod, size: Size) -> Container:
         "PEERBOT_BOOTSTRAP_FILE": f"/run/peerbot/{SECRET_KEY}",
         "HOME": _PLACES["home"],
         "TMPDIR": _PLACES["tmp"],
+        **({"PEERBOT_CA_FILE": CA_FILE} if pod.caBundle else {}),
     }
+    own = {variable["name"]: None for variable in pod.extraEnv}
+    if own:
+        environment["PEERBOT_AGENT_VARIABLES"] = ",".join(own)
     return Container(
         name=CONTAINER,
         image=pod.image,
         imagePullPolicy=pod.imagePullPolicy,
         workingDir=_PLACES["workspace"],
-        env=[EnvVar(name=name, value=value) for name, value in sorted(environment.items())],
+        env=[
+            *(EnvVar(name=name, value=value) for name, value in sorted(environment.items()) if name not in own),
+            *(cast(EnvVar, EnvVar.from_dict(variable)) for variable in pod.extraEnv),
+        ],
         resources=ResourceRequirements(
             requests={**pod.requests, "cpu": size.cpu, "memory": size.memory}, limits=pod.limits or None
         ),
@@ -223,5 +250,20 @@ def _container(spec: RunSpec, pod: WorkerPod, size: Size) -> Container:
         volumeMounts=[
             *(VolumeMount(name=name, mountPath=path) for name, path in _PLACES.items()),
             VolumeMount(name="bootstrap", mountPath="/run/peerbot", readOnly=True),
+            *([VolumeMount(name="ca", mountPath=str(Path(CA_FILE).parent), readOnly=True)] if pod.caBundle else ()),
+            *(cast(VolumeMount, VolumeMount.from_dict(mount)) for mount in pod.extraVolumeMounts),
         ],
     )
+
+
+def _service(service: Mapping[str, Any]) -> Container:
+    """Make a service beside the worker: a native sidecar, which Kubernetes starts before it and ends after it.
+
+    It keeps to the standard `restricted` where the chart's values do not say otherwise.
+    """
+    security = dict(service.get("securityContext") or {})
+    if not security.get("privileged"):
+        restricted = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]}}
+        security = {**restricted, **security}
+    more = {"restartPolicy": "Always", "terminationMessagePolicy": "FallbackToLogsOnError"}
+    return cast(Container, Container.from_dict({**service, **more, "securityContext": security}))

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -20,12 +19,13 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod, Secret
 from lightkube.types import CascadeType, PatchType
 
-from peerbot.conversation.deadlines import COMES_WITHIN
+from peerbot.conversation.deadlines import COMES_WITHIN, POD_GRACE_SECONDS
 from peerbot.conversation.keys import Conversation
 from peerbot.errors import PeerBotError, Refused, SettingsError, Unavailable
 from peerbot.logs import logger
 from peerbot.protocol.documents import secret_hash
 from peerbot.runs.jobs import manifest, verdict
+from peerbot.runs.jobs.known import KnownJob, KnownPod, keep_job, keep_pod
 from peerbot.runs.jobs.mirror import Mirror
 from peerbot.runs.jobs.starts import Starts
 from peerbot.runs.jobs.worker_pod import NETWORK, WorkerPod
@@ -40,31 +40,12 @@ SYNC_SECONDS = 10.0
 LOOK_SECONDS = 3.0
 """How often a replica looks at runs that have not begun, to tell their threads what the runs wait for."""
 
+OUTLIVES_SECONDS = POD_GRACE_SECONDS + 15.0
+"""How long a pod may outlive its worker. The kubelet ends our services within the grace period; others run on."""
+
 log = logger(__name__)
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class _KnownJob:
-    """The facts that the mirror keeps of a Job."""
-
-    conversation: Conversation
-    run: int
-    ended: bool
-    suspended: bool
-    woken: str
-
-
-@dataclass(frozen=True, slots=True)
-class _KnownPod:
-    """The facts that the mirror keeps of a pod; `state` shows that it changed, but not what that means."""
-
-    conversation: Conversation
-    run: int
-    scheduled: bool
-    begun: bool
-    state: tuple[str, ...]
 
 
 class KubernetesRuns(Runs):
@@ -87,10 +68,11 @@ class KubernetesRuns(Runs):
         self._deadline_seconds = deadline_seconds
         self._watchers = Watchers()
         ours = {manifest.COMPONENT: "worker", manifest.INSTANCE: pod.instance}
-        self._jobs = Mirror(client, Job, labels=ours, keep=_keep_job, changed=self._job_changed)
-        self._pods = Mirror(client, Pod, labels=ours, keep=_keep_pod, changed=self._pod_changed)
+        self._jobs = Mirror(client, Job, labels=ours, keep=keep_job, changed=self._job_changed)
+        self._pods = Mirror(client, Pod, labels=ours, keep=keep_pod, changed=self._pod_changed)
         self._suspended_since: dict[tuple[Conversation, int], float] = {}  # as we saw it; clocks may be apart
         self._starts = Starts()
+        self._outlived_since: dict[tuple[Conversation, int], float] = {}  # pods whose worker has ended
         self._told: dict[tuple[Conversation, int], tuple[Phase, str]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -101,7 +83,12 @@ class KubernetesRuns(Runs):
 
     async def open(self) -> None:
         """Begin to follow. Raises `Unavailable` if the API server does not answer, or does not let us."""
-        loops = {"jobs": self._jobs.follow, "pods": self._pods.follow, "starting_runs": self._watch_starting}
+        loops = {
+            "jobs": self._jobs.follow,
+            "pods": self._pods.follow,
+            "starting_runs": self._watch_starting,
+            "outlived_runs": self._end_what_outlives,
+        }
         self._tasks = [asyncio.create_task(kept(name, loop)) for name, loop in loops.items()]
         await self._synced()
 
@@ -136,21 +123,20 @@ class KubernetesRuns(Runs):
             state = verdict.judge(conversation, run, seen, datetime.now(UTC))
         if state.phase is Phase.ENDED and verdict.is_given_up(state, seen):
             log.info("job_given_up", conversation=str(conversation), run=run, reason=state.end, detail=state.detail)
-            await self._delete(name, _uid(job))
+            await self._delete(name)
         return state
 
     async def list(self) -> list[RunState]:
         """List what the mirror has: it may be a moment old, and has no details."""
         await self._synced()
         begun = {(pod.conversation, pod.run) for pod in self._pods.all if pod.begun}
-        return [
-            RunState(
-                job.conversation,
-                job.run,
-                Phase.ENDED if job.ended else Phase.RUNNING if (job.conversation, job.run) in begun else Phase.STARTING,
-            )
-            for job in self._jobs.all
-        ]
+        ended = {(pod.conversation, pod.run) for pod in self._pods.all if pod.ended}
+
+        def phase(job: KnownJob) -> Phase:
+            key = (job.conversation, job.run)
+            return Phase.ENDED if job.ended or key in ended else Phase.RUNNING if key in begun else Phase.STARTING
+
+        return [RunState(job.conversation, job.run, phase(job)) for job in self._jobs.all]
 
     async def wake(self, conversation: Conversation, run: int) -> None:
         """Change the Job's annotation: all replicas watch Jobs, so the replica that the worker waits on hears it."""
@@ -206,16 +192,16 @@ class KubernetesRuns(Runs):
         if notes.get(manifest.RESERVATION) == secret_hash(spec.bootstrap_secret):
             return there
         log.warning("old_job_deleted", conversation=str(spec.conversation), run=spec.run)
-        await self._delete(spec.name, _uid(there), wait=True)
+        await self._delete(spec.name, until_gone=_uid(there))
         return None
 
-    async def _delete(self, name: str, uid: str, *, wait: bool = False) -> None:
-        """Delete a Job and its pod; with `wait`, return when they are gone."""
-        cascade = CascadeType.FOREGROUND if wait else CascadeType.BACKGROUND
+    async def _delete(self, name: str, *, until_gone: str = "") -> None:
+        """Delete a Job and its pod; with `until_gone`, the Job's uid, return when they are gone."""
+        cascade = CascadeType.FOREGROUND if until_gone else CascadeType.BACKGROUND
         with contextlib.suppress(_Missing):
             await self._call("delete a run", self._client.delete(Job, name, cascade=cascade))
         # Its caller has a deadline, and another program deletes the Job.
-        while wait and await self._is_there(name, uid):  # noqa: ASYNC110
+        while until_gone and await self._is_there(name, until_gone):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
 
     async def _is_there(self, name: str, uid: str) -> bool:
@@ -253,6 +239,17 @@ class KubernetesRuns(Runs):
                         self._told[conversation, run] = told
                         self._watchers.tell(RunEvent(conversation, run, woken=False))
 
+    async def _end_what_outlives(self) -> None:
+        """Delete the Jobs of pods that have outlived their workers: a sidecar that Kubernetes does not end runs on."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for (conversation, run), since in list(self._outlived_since.items()):
+                if time.monotonic() - since > OUTLIVES_SECONDS:
+                    log.info("job_outlived_its_worker", conversation=str(conversation), run=run)
+                    with contextlib.suppress(PeerBotError):
+                        await self._delete(conversation.job_name(run))
+                        self._outlived_since.pop((conversation, run), None)
+
     def _is_orphaned(self, conversation: Conversation, run: int, job: Job) -> bool:
         """Whether a Job has been unreleased for so long that the dispatcher that made it must have died."""
         if not (job.spec and job.spec.suspend):
@@ -278,7 +275,7 @@ class KubernetesRuns(Runs):
         found = await self._call("read events", events())
         return sorted(found, key=lambda event: str(event.lastTimestamp or event.eventTime or ""))
 
-    def _job_changed(self, before: _KnownJob | None, now: _KnownJob | None) -> None:
+    def _job_changed(self, before: KnownJob | None, now: KnownJob | None) -> None:
         job = now or before
         assert job
         key = (job.conversation, job.run)
@@ -291,11 +288,16 @@ class KubernetesRuns(Runs):
         if now and not now.ended and now.woken and (before is None or before.woken != now.woken):
             self._watchers.tell(RunEvent(*key, woken=True))
 
-    def _pod_changed(self, before: _KnownPod | None, now: _KnownPod | None) -> None:
+    def _pod_changed(self, before: KnownPod | None, now: KnownPod | None) -> None:
         pod = now or before
         assert pod
-        self._starts.seen(pod.conversation, pod.run, scheduled=pod.scheduled, begun=pod.begun, gone=now is None)
-        self._watchers.tell(RunEvent(pod.conversation, pod.run, woken=False))
+        key = (pod.conversation, pod.run)
+        self._starts.seen(*key, scheduled=pod.scheduled, begun=pod.begun, gone=now is None)
+        if now and now.ended and not now.over:
+            self._outlived_since.setdefault(key, time.monotonic())
+        else:
+            self._outlived_since.pop(key, None)
+        self._watchers.tell(RunEvent(*key, woken=False))
 
     async def _call(self, doing: str, asking: Awaitable[_T]) -> _T:
         """Ask the API server. Raises `_Exists`, `_Missing`, `Refused` (an admission rule) and `Unavailable`."""
@@ -317,7 +319,7 @@ def cluster_client(namespace: str | None) -> AsyncClient:
     Raises `SettingsError` if there is neither.
     """
     try:
-        return AsyncClient(namespace=namespace, timeout=httpx2.Timeout(CALL_SECONDS))
+        return AsyncClient(namespace=namespace, timeout=httpx2.Timeout(CALL_SECONDS), trust_env=False)  # no proxy
     except ConfigError as error:
         raise SettingsError(
             f"PEERBOT_RUNTIME=kubernetes, but PeerBot finds no cluster: {error}. Run it in a pod, or set KUBECONFIG."
@@ -352,29 +354,3 @@ def _uid(item: Job | Pod) -> str:
     assert item.metadata
     assert item.metadata.uid
     return item.metadata.uid
-
-
-def _keep_job(job: Job) -> _KnownJob | None:
-    assert job.metadata
-    notes = job.metadata.annotations or {}
-    try:
-        conversation, run = manifest.run_of(str(job.metadata.name), notes, job.metadata.labels)
-    except ValueError:
-        return None
-    suspended = bool(job.spec and job.spec.suspend)
-    return _KnownJob(conversation, run, _has_ended(job), suspended, notes.get(manifest.WOKEN, ""))
-
-
-def _keep_pod(pod: Pod) -> _KnownPod | None:
-    assert pod.metadata
-    try:
-        conversation, run = manifest.run_of(str(pod.metadata.name), pod.metadata.annotations, pod.metadata.labels)
-    except ValueError:
-        return None
-    scheduled = bool(pod.spec and pod.spec.nodeName)
-    return _KnownPod(conversation, run, scheduled, verdict.has_begun(pod), verdict.visible_state(pod))
-
-
-def _has_ended(job: Job) -> bool:
-    conditions = (job.status.conditions if job.status else None) or []
-    return any(c.type in ("Complete", "Failed") and c.status == "True" for c in conditions)

@@ -1,8 +1,8 @@
 """A run's state as Kubernetes' objects show it, in our words: its phase, why it waits, why it ended. Pure.
 
-A Job says how it ended even after its pod is gone: its failure policy (`manifest.py`) makes Kubernetes write the reason
-into the Job's status. Before a run begins, the pod's conditions and its container's state say what is missing; if there
-is no pod, the Job's events do.
+A run ends when its worker's container ends: another container of the pod may outlive it, such as a service mesh's. A
+Job says how it ended even after its pod is gone: its failure policy (`manifest.py`) makes Kubernetes write the reason
+into the Job's status. `held_up.py` says what is missing before a run begins.
 
 `RunState.said` is a sentence for the thread, without Kubernetes' words if there are better ones. `detail` is for the
 operator, and has all of Kubernetes' words.
@@ -11,28 +11,20 @@ operator, and has all of Kubernetes' words.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
-from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, PodCondition
+from lightkube.models.core_v1 import ContainerStateTerminated, PodCondition
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 
 from peerbot.conversation.deadlines import LONGEST_START, spoken
 from peerbot.conversation.ends import DRAINED_EXIT_CODE, RunEnd, by_signal, end_of
 from peerbot.conversation.keys import Conversation
-from peerbot.runs.jobs.manifest import CONTAINER
-from peerbot.runs.port import NOT_ADMITTED, NOT_ASKED, Phase, RunState
+from peerbot.runs.jobs.held_up import held_up
+from peerbot.runs.jobs.pod_status import before_the_worker, condition_of, is_over, workers_end, workers_state
+from peerbot.runs.port import NOT_ASKED, Phase, RunState
 
-IMAGE_PATIENCE = timedelta(seconds=30)
-"""The thread hears of an image that can't be pulled only after this time: a registry may fail for a moment."""
-
-QUIET_START = timedelta(seconds=45)
-"""If a node needs longer than this to set a pod up, the thread hears of it."""
-
-_SHORT_OF = {"cpu": "CPU", "memory": "memory", "ephemeral-storage": "disk", "pods": "room for another pod"}
-_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
-_OVER = ("Succeeded", "Failed")
 _KILLED_EXIT_CODE = 137
 _DISRUPTIONS = {
     "DeletionByTaintManager": (RunEnd.NODE_LOST, ""),
@@ -62,7 +54,7 @@ def judge(conversation: Conversation, run: int, seen: Seen, now: datetime) -> Ru
     if pod and has_begun(pod):
         return RunState(conversation, run, Phase.RUNNING)
     age = now - _created(seen.job)
-    said, detail = _held_up(seen, pod, age)
+    said, detail = held_up(pod, seen.events, age)
     if age < LONGEST_START:
         return RunState(conversation, run, Phase.STARTING, detail=detail, said=said)
     said = said or "it did not start, and Kubernetes does not say why"
@@ -73,7 +65,7 @@ def judge(conversation: Conversation, run: int, seen: Seen, now: datetime) -> Ru
 
 def is_given_up(state: RunState, seen: Seen) -> bool:
     """Whether only we call the run ended: for Kubernetes its Job goes on, so a pod of it may still begin or live."""
-    over = any(pod.status and pod.status.phase in _OVER for pod in seen.pods)
+    over = any(is_over(pod) for pod in seen.pods)
     return state.end in (RunEnd.NEVER_STARTED, RunEnd.NOT_ADMITTED, RunEnd.NODE_LOST) and not over
 
 
@@ -97,7 +89,7 @@ def _ended(seen: Seen, now: datetime) -> _End | None:
     if of_job and of_job.end is RunEnd.DEADLINE:
         return of_job  # Kubernetes deletes the pod for it, which looks as if somebody had asked it to end
     for pod in reversed(seen.pods):
-        if pod.status and pod.status.phase in _OVER:
+        if is_over(pod) or workers_end(pod):
             return _pod_end(pod)
         if _is_lost(pod, now):
             return _End(RunEnd.NODE_LOST, "", _disruption_detail(pod))
@@ -129,7 +121,7 @@ def _why_failed(reason: str, message: str) -> _End:
 
 
 def _pod_end(pod: Pod) -> _End:
-    """Say how a pod ended that has ended."""
+    """Say how a pod's worker ended that has ended."""
     assert pod.status
     if disruption := _disruption(pod):
         end, said = _DISRUPTIONS.get(disruption.reason or "", (RunEnd.EVICTED, ""))
@@ -142,11 +134,11 @@ def _pod_end(pod: Pod) -> _End:
         return _End(RunEnd.NODE_LOST, "its node went away", f"{pod.status.reason}: {pod.status.message}")
     if pod.status.reason == "DeadlineExceeded":
         return _End(RunEnd.DEADLINE, "", f"DeadlineExceeded: {pod.status.message}")
-    state = _state(pod)
-    if state is None or state.terminated is None:
+    ended = workers_end(pod)
+    if ended is None:
         detail = f"{pod.status.reason or pod.status.phase}: {pod.status.message or 'no container has run'}"
         return _End(RunEnd.NEVER_STARTED, "", detail)
-    return _exit(state.terminated, deleted=bool(pod.metadata and pod.metadata.deletionTimestamp))
+    return _exit(ended, deleted=bool(pod.metadata and pod.metadata.deletionTimestamp))
 
 
 def _exit(ended: ContainerStateTerminated, *, deleted: bool) -> _End:
@@ -176,7 +168,7 @@ def _is_lost(pod: Pod, now: datetime) -> bool:
 
 
 def _disruption(pod: Pod) -> PodCondition | None:
-    return _condition(pod, "DisruptionTarget", "True")
+    return condition_of(pod, "DisruptionTarget", "True")
 
 
 def _disruption_detail(pod: Pod) -> str:
@@ -192,70 +184,7 @@ def _why_evicted(message: str) -> str:
     return "its node was short of something"
 
 
-# --- why it has not begun
-
-
-def _held_up(seen: Seen, pod: Pod | None, age: timedelta) -> tuple[str, str]:
-    """Say what the run waits for, for people and for the operator; empty if all is as it should be."""
-    if pod is None:
-        return _no_pod(seen)
-    unscheduled = _condition(pod, "PodScheduled", "False")
-    if unscheduled:
-        return _no_node(unscheduled.message or "", pod), f"{unscheduled.reason}: {unscheduled.message}"
-    state = _state(pod)
-    waiting = state.waiting if state else None
-    if waiting and waiting.reason in _IMAGE:
-        detail = f"{waiting.reason}: {waiting.message}"
-        return ("its image can't be pulled", detail) if age >= IMAGE_PATIENCE else ("", detail)
-    if waiting and waiting.reason and waiting.reason not in ("ContainerCreating", "PodInitializing"):
-        return "its container can't be made", f"{waiting.reason}: {waiting.message}"
-    if age >= QUIET_START:
-        newest = next((e for e in reversed(seen.events) if e.type == "Warning"), None)
-        return "its node is still setting it up", f"{newest.reason}: {newest.message}" if newest else ""
-    return "", ""
-
-
-def _no_pod(seen: Seen) -> tuple[str, str]:
-    refused = next((e for e in reversed(seen.events) if e.reason == "FailedCreate"), None)
-    if refused is None or not refused.message:
-        return "", ""
-    message = refused.message
-    if "exceeded quota" in message:
-        return f"the namespace's quota is used up{_quota(message)}", message
-    if "admission webhook" in message or "violates PodSecurity" in message or "denied" in message:
-        return NOT_ADMITTED, message
-    return "its pod can't be made", message
-
-
-def _quota(message: str) -> str:
-    short = re.search(r"requested: ([^,]+(?:,[^ ,:]+=[^ ,]+)*)", message)
-    names = [name for name in (part.partition("=")[0] for part in (short[1] if short else "").split(",")) if name]
-    words = [_SHORT_OF.get(name.removeprefix("requests.").removeprefix("limits."), name) for name in names]
-    return f" ({', '.join(dict.fromkeys(words))})" if words else ""
-
-
-def _no_node(message: str, pod: Pod) -> str:
-    """Say what the scheduler lacks: `0/3 nodes are available: 2 Insufficient cpu, 1 node(s) had untolerated taint`."""
-    short = [_SHORT_OF.get(name, name) for name in re.findall(r"Insufficient ([\w./-]*\w)", message)]
-    if short:
-        return f"no node has enough {' and '.join(dict.fromkeys(short))} free{_asked(pod)}"
-    if "node selector" in message or "node affinity" in message:
-        return "no node is of the kind that it needs"
-    if "taint" in message:
-        return "no node takes it at the moment"
-    return "there is no node for it"
-
-
 # --- reading
-
-
-def _asked(pod: Pod) -> str:
-    """Say what this pod asks for, read from the pod: another release may have made it, with other settings."""
-    containers = [c for c in pod.spec.containers if c.name == CONTAINER] if pod.spec else []
-    requests = (containers[0].resources.requests if containers and containers[0].resources else None) or {}
-    asked = [f"{requests['cpu']} CPU"] if "cpu" in requests else []
-    asked += [requests["memory"]] if "memory" in requests else []
-    return f" (it asks for {' and '.join(asked)})" if asked else ""
 
 
 def _created(job: Job) -> datetime:
@@ -266,30 +195,22 @@ def _created(job: Job) -> datetime:
 
 def has_begun(pod: Pod) -> bool:
     """Whether the worker's container runs."""
-    state = _state(pod)
+    state = workers_state(pod)
     return bool(state and state.running)
 
 
 def visible_state(pod: Pod) -> tuple[str, ...]:
     """Pick the parts of a pod's state that a verdict depends on: if they are equal, the run needs no second look."""
-    state, status = _state(pod), pod.status
+    state, status = workers_state(pod), pod.status
+    others = [other.state for _, other in before_the_worker(pod)]
     waiting = state.waiting.reason if state and state.waiting else ""
     ended = state.terminated.reason if state and state.terminated else ""
-    conditions = (_condition(pod, "PodScheduled", "False"), _disruption(pod))
+    conditions = (condition_of(pod, "PodScheduled", "False"), _disruption(pod))
     return (
         (status.phase if status else "") or "",
         waiting or "",
         ended or "",
+        *(other.waiting.reason or "" if other and other.waiting else "" for other in others),
         *(condition.message or condition.type if condition else "" for condition in conditions),
         "deleted" if pod.metadata and pod.metadata.deletionTimestamp else "",
     )
-
-
-def _state(pod: Pod) -> ContainerState | None:
-    statuses = pod.status.containerStatuses or [] if pod.status else []
-    return next((status.state for status in statuses if status.name == CONTAINER), None)
-
-
-def _condition(pod: Pod, kind: str, status: str) -> PodCondition | None:
-    conditions = pod.status.conditions or [] if pod.status else []
-    return next((c for c in conditions if c.type == kind and c.status == status), None)

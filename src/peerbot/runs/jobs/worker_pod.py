@@ -1,18 +1,27 @@
 """An operator's choices for workers' pods: image, size and nodes; the file that `PEERBOT_WORKER_POD` names.
 
-The chart writes it. `manifest.py` has the rest: all that a pod needs to be safe, and to be a run at all.
+The chart writes it, and refuses what would break a run's promises (`_worker-checks.tpl`): a token, a host's path, our
+own mounts and variables. `manifest.py` has the rest: all that a pod needs to be safe, and to be a run at all.
 """
 
 from pathlib import Path
 from typing import Any
 
-from lightkube.models.core_v1 import Affinity, Toleration
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from lightkube.models.core_v1 import Affinity, Container, EnvVar, Toleration, Volume, VolumeMount
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from peerbot.errors import SettingsError
 
 NETWORK = "peerbot.dev/network"
 """The annotation that names the network which the chart gives to workers: `internet`, `gateway` or `open`."""
+
+_KINDS: dict[str, type[Any]] = {
+    "tolerations": Toleration,
+    "extraEnv": EnvVar,
+    "extraVolumes": Volume,
+    "extraVolumeMounts": VolumeMount,
+    "services": Container,
+}
 
 
 class WorkerPod(BaseModel):
@@ -36,12 +45,22 @@ class WorkerPod(BaseModel):
     runtimeClassName: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+    extraEnv: list[dict[str, Any]] = Field(default_factory=list)
+    """More variables for the worker and its agent."""
+    extraVolumes: list[dict[str, Any]] = Field(default_factory=list)
+    extraVolumeMounts: list[dict[str, Any]] = Field(default_factory=list)
+    services: list[dict[str, Any]] = Field(default_factory=list)
+    """Containers that run beside the worker, from before it starts until it has ended."""
+    fixedUser: bool = True
+    """Whether the pod runs as the image's own user. If not, the cluster chooses one (OpenShift)."""
+    caBundle: str = ""
+    """The ConfigMap whose `ca.crt` the agent's programs trust besides the public authorities."""
 
-    @field_validator("tolerations")
+    @field_validator("tolerations", "extraEnv", "extraVolumes", "extraVolumeMounts", "services")
     @classmethod
-    def _tolerations(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _known(cls, value: list[dict[str, Any]], info: ValidationInfo) -> list[dict[str, Any]]:
         for item in value:
-            _only_known(Toleration, item)
+            _only_known(_KINDS[str(info.field_name)], item)
         return value
 
     @field_validator("affinity")
