@@ -85,8 +85,9 @@ def _address(do: str, address: str) -> None:
 
 def dispatcher_address(product: Product) -> str:
     """The address of a dispatcher's pod: no Service leads to its metrics."""
-    labels = {"app.kubernetes.io/component": "dispatcher"}
-    pods = product.plane.client.list(Pod, namespace=product.namespace, labels=labels)
+    pods = product.plane.client.list(
+        Pod, namespace=product.namespace, labels={"app.kubernetes.io/component": "dispatcher"}
+    )
     return next(str(pod.status.podIP) for pod in pods if pod.status and pod.status.phase == "Running")
 
 
