@@ -1,5 +1,7 @@
 """What looking at a conversation costs the store: as much for many viewers as for one."""
 
+import asyncio
+import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -9,10 +11,11 @@ from peerbot.conversation.documents import Input
 from peerbot.conversation.ends import RunEnd
 from peerbot.conversation.keys import Conversation
 from peerbot.conversation.notes import Note
+from peerbot.journal import paths
 from peerbot.journal.journal import Journal
 from peerbot.journal.open import open_storage
 from peerbot.web.overview import Overviews, Words
-from peerbot.web.parts import Parts
+from peerbot.web.parts import Parts, Place
 from peerbot.web.watching import Viewer, Watching
 
 CONVERSATION = Conversation("T0TEAM00001", "C0GENERAL01", "1700000000.000100")
@@ -63,4 +66,18 @@ async def test_a_look_costs_the_store_little_and_no_more_for_eight_viewers(tmp_p
         eight = await _calls_of_a_look(store, viewers)
     assert eight == one <= MOST_CALLS
     await watching.close()
+    await journal.close()
+
+
+async def test_a_new_part_is_read_once_for_all_viewers_who_ask_for_it_at_the_same_time(tmp_path: Path) -> None:
+    store = Counting(await open_storage(tmp_path.as_uri()))
+    journal = Journal(store)
+    said = {"type": "assistant", "uuid": "u1", "message": {"content": [{"type": "text", "text": "hello"}]}}
+    part = {"schema": 1, "project": "workspace", "session_id": "x", "subpath": "", "entries": [said]}
+    key = paths.session_part(CONVERSATION, 1, 1, 1)
+    await store.put_if_absent(key, json.dumps(part).encode())
+    parts = Parts(journal)
+    found = await asyncio.gather(*(parts.steps(CONVERSATION, 1, Place()) for _ in range(8)))
+    assert all("hello" in each.parts[0] for each in found)
+    assert store.reads.count(key) == 1
     await journal.close()

@@ -9,6 +9,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from peerbot.conversation.keys import Conversation
 from peerbot.journal import paths
@@ -68,6 +69,7 @@ class Parts:
         self._kept: OrderedDict[str, str] = OrderedDict()
         self._kept_bytes = 0
         self._few = asyncio.Semaphore(_AT_ONCE)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def places(self, conversation: Conversation, turn: int, after: Place = _START) -> list[Place]:
         """List the parts of a turn after a place, in order. Raises what the journal raises."""
@@ -105,16 +107,18 @@ class Parts:
 
     async def _part(self, conversation: Conversation, turn: int, place: Place) -> str:
         key = paths.session_part(conversation, turn, *place)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        async with self._few:
-            data = await self._journal.get(key)
-            if data is None:  # a store that lists what it does not have yet
-                return ""
-            made = await asyncio.to_thread(_steps_json, data, place)
-        self._keep(key, made)
-        return made
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:  # all viewers of a conversation ask for a new part at once: one of them reads it
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            async with self._few:
+                data = await self._journal.get(key)
+                if data is None:  # a store that lists what it does not have yet
+                    return ""
+                made = await asyncio.to_thread(_steps_json, data, place)
+            self._keep(key, made)
+            return made
 
     def _keep(self, key: str, made: str) -> None:
         if key in self._kept:
