@@ -31,6 +31,7 @@ ALLOWED = {
     "gateway/model_relay.py": {"type", "error", "message", "retry-after"},  # Claude's API
     "journal/gcs.py": {"name", "fields"},  # Google's storage
     "journal/objects.py": {"size"},  # the object store's
+    "local/hood.py": {"event", "status"},  # a line of our log
     "local/talk.py": {"event"},  # a line of our log
     "logs.py": {"event"},  # a line of our log
     "doctor/workflows.py": {"name", "type"},  # GitHub's
