@@ -18,6 +18,8 @@ HOSTILE = """# Hello <script>alert(1)</script>
 <img src=x onerror=alert(2)> **bold** [go](javascript:alert(3)) ![pixel](https://example.com/p.png "x")
 <style>body{display:none}</style>
 
+#### Deeper
+
 - [x] done
 - [ ] <b onclick=alert(4)>open</b>
 
@@ -89,7 +91,7 @@ async def draw(page: Page, module: str, name: str, props: dict[str, object]) -> 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 async def test_markdown_is_drawn_and_does_no_harm(browser: Browser, address: str, theme: str) -> None:
     async with visiting(browser, f"{address}?theme={theme}") as page:
-        await draw(page, "markdown.js", "Markdown", {"text": HOSTILE})
+        await draw(page, "markdown.js", "Markdown", {"text": HOSTILE, "level": 2})
         await page.locator(".hljs-string").wait_for()
         main = page.locator("main")
         text = await main.text_content() or ""
@@ -105,6 +107,8 @@ async def test_markdown_is_drawn_and_does_no_harm(browser: Browser, address: str
         assert await main.locator("script, img, style, input, [onclick], [onerror]").count() == 0
         links = await main.locator("a").evaluate_all(_LINKS)
         assert ["ok", 'https://example.com/?a=1&b="2"', "_blank", "noopener noreferrer"] in links
+        assert await main.locator("h2").text_content() == "Hello <script>alert(1)</script>"
+        assert await main.locator("h3").text_content() == "Deeper", "no level is skipped"
         assert ["go", None, "_blank", "noopener noreferrer"] in links
         assert await stumbles(page) == []
 

@@ -140,10 +140,10 @@ async def test_the_hood_shows_each_step_with_its_time_and_what_was_passed_on(per
         "The repository is cloned",
         "The first request to the model",
     ]
-    models = [each for each in found["exchanges"] if each["kind"] == "model"]
+    models = [each for each in found["exchanges"] if each["what"] == "model"]
     assert len(models) > 2
     for each in models:
-        assert (each["status"], each["run"]) == (200, 1)
+        assert (each["http"], each["run"]) == (200, 1)
         assert each["sent"] > 1000
         assert each["received"] > 0
         assert each["seconds"] >= 0

@@ -49,11 +49,11 @@ class Traffic(logging.Handler):
             self._seen.popitem(last=False)
         seen.append(
             {
-                "kind": "model" if said["event"] == "model_replied" else "git",
+                "what": "model" if said["event"] == "model_replied" else "git",
                 "at": round(record.created * 1000),
                 "words": words,
                 "run": said.get("run"),
-                "status": said["status"],
+                "http": said["status"],
                 "sent": said["sent_bytes"],
                 "received": said.get("received_bytes"),
                 "seconds": said.get("seconds"),

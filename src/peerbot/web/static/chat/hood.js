@@ -70,9 +70,9 @@ export function Hood() {
   `;
 }
 
-/** @param {any} seen @param {"model" | "git"} kind */
-function of(seen, kind) {
-  return seen.exchanges.filter((/** @type {any} */ each) => each.kind === kind);
+/** @param {any} seen @param {"model" | "git"} what */
+function of(seen, what) {
+  return seen.exchanges.filter((/** @type {any} */ each) => each.what === what);
 }
 
 /** @param {{turn: any}} props */
@@ -113,7 +113,7 @@ function Exchanges({ heading, exchanges }) {
     <details class="documents">
       <summary>${heading}</summary>
       <ol class="exchanges small">${exchanges.map((each) =>
-        html`<li><code>${each.words}</code> <span class="dim">run ${each.run}, HTTP ${each.status}, ${
+        html`<li><code>${each.words}</code> <span class="dim">run ${each.run}, HTTP ${each.http}, ${
           size(each.sent)
         } sent${each.received === null ? "" : `, ${size(each.received)} received`}${
           each.seconds === null ? "" : `, in ${lasted(each.seconds)}`
