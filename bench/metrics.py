@@ -20,7 +20,7 @@ EVERY_SECONDS = 1.1 * FRESH_SECONDS
 
 
 async def measure(directory: Path, *, quick: bool) -> Section:
-    scrapes, attack_seconds = (4, 3.0) if quick else (30, 10.0)
+    scrapes, attack_seconds = (4, 4.0) if quick else (30, 10.0)
     async with System(directory) as system:
         dispatcher = psutil.Process((await system.start()).pid)
         for _ in range(1 if quick else 3):

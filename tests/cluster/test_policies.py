@@ -15,7 +15,6 @@ import pytest_asyncio
 from binaries import debian
 from control_plane import ControlPlane
 from lightkube.resources.batch_v1 import Job
-from lightkube.resources.core_v1 import Pod
 from lightkube.types import CascadeType
 from node import Node
 from pods import job, name_of, pod_of, pod_spec, terminated, wait_for_pod
@@ -85,10 +84,7 @@ def _address(do: str, address: str) -> None:
 
 def dispatcher_address(product: Product) -> str:
     """The address of a dispatcher's pod: no Service leads to its metrics."""
-    pods = product.plane.client.list(
-        Pod, namespace=product.namespace, labels={"app.kubernetes.io/component": "dispatcher"}
-    )
-    return next(str(pod.status.podIP) for pod in pods if pod.status and pod.status.phase == "Running")
+    return next(str(pod.status.podIP) for pod in product.pods("dispatcher") if pod.status and pod.status.podIP)
 
 
 async def reached(product: Product, port: int) -> set[str]:

@@ -11,7 +11,7 @@ from peerbot import metrics
 FRESH_SECONDS = 2.0
 """A page is written at most once in this time."""
 
-APART_SECONDS = 0.1
+APART_SECONDS = 0.2
 """Pages leave at least this far apart: whoever asks more often waits, and takes nothing from the path of a message."""
 
 
