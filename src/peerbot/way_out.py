@@ -56,6 +56,8 @@ class WayOut(Environment):
 
 def without_proxy(more: str) -> str:
     """List the hosts that are reached without the proxy: those near us, and `more`."""
+    if more.strip() == "*":
+        return "*"
     return ",".join(dict.fromkeys(filter(None, (*more.replace(" ", "").split(","), *_NEAR))))
 
 

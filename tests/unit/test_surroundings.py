@@ -89,8 +89,8 @@ def test_https_alone_goes_through_the_proxy_and_not_what_is_near(
 
 
 def test_agents_get_no_password_of_a_proxy() -> None:
-    assert WayOut(https_proxy="http://u:planted@proxy:3128").for_agents == {}  # type: ignore[arg-type]
-    open_one = WayOut(https_proxy="http://proxy:3128", no_proxy="a.example").for_agents  # type: ignore[arg-type]
+    assert WayOut(https_proxy="http://u:planted@proxy:3128").for_agents == {}
+    open_one = WayOut(https_proxy="http://proxy:3128", no_proxy="a.example").for_agents
     assert open_one["HTTPS_PROXY"] == "http://proxy:3128"
     assert open_one["NO_PROXY"].startswith("a.example,localhost")
 
