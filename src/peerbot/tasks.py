@@ -12,6 +12,8 @@ log = logger(__name__)
 
 _T = TypeVar("_T")
 
+_LONGEST_PAUSE_SECONDS = 60.0
+
 Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 """Starts a background task, which belongs to the part that handed this function out."""
 
@@ -28,6 +30,22 @@ async def undisturbed(closing: Coroutine[object, object, _T]) -> _T:
         with suppress(asyncio.CancelledError):
             await asyncio.wait([task])
     return task.result()
+
+
+async def kept_up(loop: Callable[[], Coroutine[object, object, None]], *, pause_seconds: float = 1.0) -> None:
+    """Run a loop that must not end. If it fails, begin it again after a pause, which doubles up to a minute.
+
+    The log says so each time, and how often it was. If the loop returns, it is over.
+    """
+    failures = 0
+    while True:
+        try:
+            return await loop()
+        except Exception as error:
+            failures += 1
+            name = getattr(loop, "__qualname__", repr(loop))
+            log.error("loop_begins_again", task=name, failures=failures, reason=str(error), exc_info=error)
+            await asyncio.sleep(min(pause_seconds * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_SECONDS))
 
 
 class Tasks:

@@ -38,7 +38,7 @@ from peerbot.logs import logger
 from peerbot.runs.port import Runs
 from peerbot.settings import Settings
 from peerbot.slack.events import Candidate
-from peerbot.tasks import Tasks, undisturbed
+from peerbot.tasks import Tasks, kept_up, undisturbed
 
 log = logger(__name__)
 
@@ -79,8 +79,9 @@ class Dispatcher:
         self._stack.push_async_callback(self._runs.close)
         self._parts = parts = await self._wire.build(self)
         self._stack.push_async_callback(self._drain)
-        for loop in (self._watch(), self._sweep(), self._close_dead_runs(), parts.catch_up.run(), parts.pulls.run()):
-            self._loops.spawn(loop)
+        self._loops.spawn(self._close_dead_runs())
+        for loop in (self._watch, self._sweep, parts.catch_up.run, parts.pulls.run):
+            self._loops.spawn(kept_up(loop))
         self._stack.push_async_callback(parts.receiver.close)  # before `_drain`: nothing is received from then on
         await parts.receiver.start()
         parts.catch_up.at_start()

@@ -31,6 +31,7 @@ from peerbot.runs.jobs.pod_status import is_over, workers_end
 from peerbot.runs.jobs.worker_pod import WorkerPod
 from peerbot.runs.port import Phase, RunEvent, Runs, RunSpec, RunState
 from peerbot.runs.watchers import Watchers
+from peerbot.tasks import kept_up
 
 CALL_SECONDS = 10.0
 SYNC_SECONDS = 10.0
@@ -99,8 +100,8 @@ class KubernetesRuns(Runs):
 
     async def open(self) -> None:
         """Begin to follow. Raises `Unavailable` if the API server does not answer, or does not let us."""
-        loops = (self._jobs.follow(), self._pods.follow(), self._watch_starting(), self._end_what_outlives())
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        loops = (self._jobs.follow, self._pods.follow, self._watch_starting, self._end_what_outlives)
+        self._tasks = [asyncio.create_task(kept_up(loop)) for loop in loops]
         await self._synced()
 
     async def start(self, spec: RunSpec) -> None:
