@@ -3,7 +3,7 @@
 # Take the image of the release that your dispatchers have, and build again with each release.
 ARG WORKER_IMAGE
 FROM ${WORKER_IMAGE}
-USER root
+USER 0
 # Debian's packages come in today's version, with all security fixes.
 # hadolint ignore=DL3008
 RUN apt-get update \

@@ -22,7 +22,7 @@ def write_bundle(ours: Path, bundle: Path) -> None:
     """
     try:
         own = ours.read_text()
-        ssl.create_default_context(cadata=own)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=own)
     except OSError as error:
         raise SettingsError(f"PEERBOT_CA_FILE: {ours} can't be read ({error.strerror}).") from error
     except ValueError as error:  # ssl.SSLError is one, too

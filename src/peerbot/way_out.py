@@ -56,6 +56,8 @@ class WayOut(Environment):
 
 def without_proxy(more: str) -> str:
     """List the hosts that are reached without the proxy: those near us, and `more`."""
+    if more.strip() == "*":
+        return "*"
     return ",".join(dict.fromkeys(filter(None, (*more.replace(" ", "").split(","), *_NEAR))))
 
 
@@ -65,9 +67,9 @@ def prepare() -> None:
     Call it before aiohttp is imported: it reads the authorities then. Raises a `SettingsError` if the file
     can't be used.
     """
-    environment = {name.upper(): value for name, value in os.environ.items()}
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = without_proxy(environment.get("NO_PROXY", ""))
-    ours = environment.get("PEERBOT_CA_FILE")
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = without_proxy(given)
+    ours = os.environ.get("PEERBOT_CA_FILE")
     if ours:
         bundle = Path(tempfile.mkdtemp(prefix="peerbot-ca-")) / "bundle.crt"
         write_bundle(Path(ours), bundle)
@@ -77,7 +79,7 @@ def prepare() -> None:
 def proxy_for(url: str) -> str | None:
     """Name the proxy for this address; None if it is reached directly."""
     parts = urlsplit(url)
-    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    proxy = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
     if not proxy or parts.scheme not in ("https", "wss") or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     return proxy

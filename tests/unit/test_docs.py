@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from peerbot.certificates import VARIABLES
 from peerbot.errors import SettingsError
 from peerbot.settings import Settings, load
 
@@ -111,7 +112,7 @@ def test_every_module_that_a_main_path_draws_exists(module: str) -> None:
 
 
 def test_every_setting_that_a_page_names_is_one() -> None:
-    settings = {name.upper() for name in Settings.model_fields}
+    settings = {name.upper() for name in Settings.model_fields} | set(VARIABLES)
     written = {name for page in PAGES for name in re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", page.read_text())}
 
     assert written - settings == set()

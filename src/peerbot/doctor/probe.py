@@ -129,7 +129,11 @@ def _held_up(seen: _Seen, cluster: Cluster) -> Finding:
     if seen.unscheduled:
         return skipped(_POD, f"no node took a worker's pod within {PROBE_SECONDS:g} s: {because}")
     fix = f"Look for the reason in `kubectl get events -n {cluster.namespace}`."
-    if "image" in seen.said:
+    if "its service" in seen.said:
+        fix = "Correct that service under `worker.services`: its image, its command or its startupProbe."
+    elif "LimitRange" in seen.said:
+        fix = f"Change the LimitRange of the namespace {cluster.namespace}, or `worker.resources`."
+    elif "image" in seen.said:
         fix = f"Push {cluster.pod.image}, or correct `worker.image` (and `global.imagePullSecrets`)."
     elif "quota" in seen.said:
         fix = f"Raise the quota of the namespace {cluster.namespace}, or lower `worker.resources`."

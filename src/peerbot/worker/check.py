@@ -3,6 +3,7 @@
 It looks at the image as it is started: as its user, with its variables, in its directory.
 """
 
+import filecmp
 import os
 import re
 import shutil
@@ -50,8 +51,9 @@ def check() -> Iterator[Found]:
 
 
 def _program() -> Found:
-    there, ours = PROGRAM / "guard.py", Path(peerbot.__file__).parent / "runs/guard.py"
-    if Path(sys.prefix) != PROGRAM or not there.is_file() or there.read_bytes() != ours.read_bytes():
+    guards = PROGRAM / "guard.py", Path(peerbot.__file__).parent / "runs/guard.py"
+    same = all(file.is_file() for file in guards) and filecmp.cmp(*guards, shallow=False)
+    if Path(sys.prefix) != PROGRAM or not same:
         return Found(f"the worker's program is not in {PROGRAM}", _FROM)
     return Found(f"the worker's program {peerbot.__version__} with Python {sys.version.split()[0]}")
 
