@@ -110,6 +110,8 @@ async def _home(browser: Browser, world: World) -> None:
         await page.get_by_role("button", name="Edit").first.click()
         await expect(page.get_by_role("dialog")).to_be_visible()
         await _taken(page, "modal")
+        await page.keyboard.press("Escape")  # the workspace keeps it open, on every page of this person's
+        await expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 async def _taken(page: Page, name: str) -> None:

@@ -130,6 +130,26 @@ async def test_a_diff_is_drawn_both_ways(browser: Browser, address: str, beside:
         assert await stumbles(page) == []
 
 
+@pytest.mark.parametrize("beside", [False, True])
+async def test_a_long_hunk_is_several_blocks_and_its_lines_have_their_colours(
+    browser: Browser, address: str, beside: bool
+) -> None:
+    lines = ["-x = 1", "+x = 2  # two", " y = None"] * 400
+    text = "\n".join(["diff --git a/x.py b/x.py", "--- a/x.py", "+++ b/x.py", "@@ -1,800 +1,800 @@", *lines])
+    async with visiting(browser, address) as page:
+        await draw(page, "diff.js", "Diff", {"text": text, "beside": beside})
+        await page.locator(".added .hljs-comment").first.wait_for()
+        assert await page.locator(".diff-hunk").count() == 3
+        for kind, number in (("removed", 799), ("added", 799)):
+            last = page.locator(f".{kind}:is(.diff-row, .diff-cell)").last
+            told = await last.evaluate("e => e.dataset.line || (e.dataset.old + e.dataset.new)")
+            assert told.strip() == str(number)
+        removed = page.locator(".removed:is(.diff-row, .diff-cell)").first
+        assert await removed.text_content() == "-x = 1"
+        await removed.locator(".hljs-number").wait_for()
+        assert await stumbles(page) == []
+
+
 async def test_only_our_own_pages_are_answered(address: str) -> None:
     port = address.split(":")[2].strip("/")
     async with aiohttp.ClientSession() as web_client:
