@@ -43,6 +43,8 @@ class GoogleStore(BoundedStorage):
         try:
             token = _SharedToken(session=cast(Any, for_token), scopes=[_SCOPE])
         except (OSError, ValueError, KeyError) as error:
+            for unused in self._sessions:
+                unused.detach()  # they have no connection yet, and nothing here can await a close
             raise SettingsError(
                 "The file that GOOGLE_APPLICATION_CREDENTIALS names is no usable credential."
             ) from error
