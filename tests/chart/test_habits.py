@@ -37,13 +37,25 @@ def test_pull_secrets_are_named_alone_or_in_an_object() -> None:
     assert made.worker_pod()["imagePullSecrets"] == ["one", "two"]
 
 
-def test_all_objects_go_into_the_namespace_that_is_named() -> None:
-    names = {item["metadata"]["namespace"] for item in render({"namespaceOverride": "bots"}).objects}
-    (binding,) = (item for item in render({"namespaceOverride": "bots"}).objects if item["kind"] == "RoleBinding")
+MORE: dict[str, Any] = {
+    "retention": {"olderThan": "180d"},
+    "autoscaling": {"enabled": True},
+    "metrics": {
+        "from": [{"podSelector": {}}],
+        **{name: {"enabled": True} for name in ("podMonitor", "rules", "dashboard")},
+    },
+}
+"""What is off until somebody asks for it."""
 
-    assert names == {"bots"}
+
+def test_all_objects_go_into_the_namespace_that_is_named() -> None:
+    made = render({**MORE, "namespaceOverride": "bots"})
+    (binding,) = (item for item in made.objects if item["kind"] == "RoleBinding")
+
+    assert {"CronJob", "PodMonitor", "PrometheusRule", "HorizontalPodAutoscaler"} <= set(made.kinds())
+    assert {item["metadata"]["namespace"] for item in made.objects} == {"bots"}
     assert binding["subjects"][0]["namespace"] == "bots"
-    assert {item["metadata"]["namespace"] for item in render().objects} == {"peerbot"}
+    assert {item["metadata"]["namespace"] for item in render(MORE).objects} == {"peerbot"}
 
 
 def named(made: Manifests) -> set[tuple[str, str]]:

@@ -49,6 +49,17 @@ def test_it_has_the_store_and_no_token() -> None:
     assert {item["name"]: item["value"] for item in s3["env"]} == {"PEERBOT_STORE": "s3://b"}
 
 
+def test_it_finds_the_way_out_that_the_dispatcher_has() -> None:
+    values = VALUES | {"proxy": {"url": "http://proxy.example.com:3128"}, "trust": {"configMap": "ours"}}
+    pod = job(values)["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    variables = {item["name"]: item["value"] for item in container["env"]}
+
+    assert variables["HTTPS_PROXY"] == "http://proxy.example.com:3128"
+    assert variables["PEERBOT_CA_FILE"].startswith(container["volumeMounts"][-1]["mountPath"])
+    assert pod["volumes"][-1] == {"name": "ca", "configMap": {"name": "ours"}}
+
+
 def test_its_account_is_its_own_and_may_do_nothing_in_the_cluster() -> None:
     made = render(VALUES)
     account = made.one("ServiceAccount", "peerbot-retention")
