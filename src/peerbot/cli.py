@@ -232,21 +232,7 @@ def parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_verify)
 
-    cost = commands.add_parser("cost", help="say what turns have cost, also for each merged pull request")
-    cost.add_argument(
-        "--since", type=_day, metavar="DATE", help="only turns that ended since this day, as 2026-11-01 (UTC)"
-    )
-    cost.add_argument(
-        "--by",
-        choices=("person", "channel", "repository", "month"),
-        default="month",
-        help="what each row stands for (default: month)",
-    )
-    cost.add_argument("--no-github", dest="github", action="store_false", help="do not ask which were merged")
-    cost.add_argument("--store", metavar="URL", help="read this journal instead of the one that the settings name")
-    cost.add_argument("--json", action="store_true", help="print one JSON document")
-    cost.set_defaults(command=_cost)
-
+    _add_cost(commands)
     _add_retention(commands)
     _add_session(commands)
 
@@ -262,6 +248,23 @@ def parser() -> argparse.ArgumentParser:
     manifest = commands.add_parser("manifest", help="print the Slack app's manifest: scopes and events, with reasons")
     manifest.set_defaults(command=_manifest)
     return parser
+
+
+def _add_cost(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    cost = commands.add_parser("cost", help="say what turns have cost, also for each merged pull request")
+    cost.add_argument(
+        "--since", type=_day, metavar="DATE", help="only turns that ended since this day, as 2026-11-01 (UTC)"
+    )
+    cost.add_argument(
+        "--by",
+        choices=("person", "channel", "repository", "month"),
+        default="month",
+        help="what each row stands for (default: month)",
+    )
+    cost.add_argument("--no-github", dest="github", action="store_false", help="do not ask which were merged")
+    cost.add_argument("--store", metavar="URL", help="read this journal instead of the one that the settings name")
+    cost.add_argument("--json", action="store_true", help="print one JSON document")
+    cost.set_defaults(command=_cost)
 
 
 def _add_session(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

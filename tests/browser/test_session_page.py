@@ -160,7 +160,7 @@ async def test_a_finished_turn_shows_its_diff_and_links_and_nobody_stumbles(
         await expect(turn.locator(".settings")).to_contain_text("whatever this machine reaches")
         await turn.locator(".step.tool summary").first.click()
         await turn.locator(".costs summary").click()
-        await expect(turn.get_by_role("cell", name="peerbot-demo")).to_be_visible()
+        await expect(turn.get_by_role("cell", name="peerbot-demo").first).to_be_visible()
         assert await stumbles(page) == []
         await page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
         assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]

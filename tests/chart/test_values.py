@@ -247,6 +247,7 @@ def test_the_schema_closes_every_object_but_those_whose_keys_are_not_the_charts(
         ".worker.annotations",
         ".worker.nodeSelector",
         ".worker.affinity",
+        ".retention.serviceAccount.annotations",
         ".metrics.podMonitor.labels",
         ".metrics.rules.labels",
     ]

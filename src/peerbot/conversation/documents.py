@@ -317,31 +317,6 @@ class RepostClaim(Document):
     claimed_at: AwareDatetime = Field(default_factory=now)
 
 
-class Removed(Document):
-    """`turns/{k}.removed`: turns up to `k`, runs before `run` and inputs up to `until` were removed (decision 0034).
-
-    It is created before anything is deleted, and stays: no turn of such a number is read or written again.
-    """
-
-    run: int  # the newest run at that time, which stays; 0: there was none
-    until: str  # the `ts` of the newest input at that time
-    why: str  # `prune` or `forget`
-    removed_at: AwareDatetime = Field(default_factory=now)
-
-
-class Forgotten(Document):
-    """`forgotten/{day}-{nonce}.json`: the receipt of `peerbot forget`. It holds nothing that anybody said."""
-
-    asked_by: str  # in the operator's words
-    what: Literal["person", "thread"]
-    conversations: int
-    inputs: int
-    turns: int
-    objects: int
-    size: int  # in bytes
-    forgotten_at: AwareDatetime = Field(default_factory=now)
-
-
 class Slice(Document):
     """`spent/{k}/{i}.json`: a part of turn `k`'s budget that a dispatcher took, to spend it for run `run`.
 
@@ -394,20 +369,6 @@ class Told(Document):
 
     reason: str
     told_at: AwareDatetime = Field(default_factory=now)
-
-
-class SentFile(Document):
-    """`sent/{k}/{i}.json`: the `i`th file that the agent sends in turn `k`; Slack has it, and nobody sees it yet."""
-
-    name: str
-    size: int  # in bytes
-    digest: str  # SHA-256 of its name and bytes
-    file: str  # Slack's id
-    written_at: AwareDatetime = Field(default_factory=now)
-
-
-class FileShown(Document):
-    """`sent/{k}/{i}.shown`, the receipt: the file is in the thread."""
 
 
 class RepositoryName(Document):

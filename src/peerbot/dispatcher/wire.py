@@ -283,13 +283,7 @@ class Wire:
         )
 
     async def _gateway(
-        self,
-        services: Services,
-        money: _Money,
-        inbox: Inbox,
-        questions: Questions,
-        presenter: Presenter,
-        path: Path,
+        self, services: Services, money: _Money, inbox: Inbox, questions: Questions, presenter: Presenter, path: Path
     ) -> Gateway:
         settings, journal, github = self.settings, services.journal, services.github
         model_session = await self._streams(settings.anthropic_base_url)
@@ -342,10 +336,7 @@ class Wire:
         )
 
     async def _streams(self, url: str) -> aiohttp.ClientSession:
-        """Open a session for the relay to `url`.
-
-        The shares of the runs bound its connections: one must not wait for another.
-        """
+        """Open a session for one relay. The shares of the runs bound its connections: one must not wait for another."""
         return await self.stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),

@@ -1,7 +1,7 @@
 """The files that an agent sends into its thread, by turn: what Slack has of each, and whether it is in the thread."""
 
-from peerbot.conversation.documents import FileShown, SentFile
 from peerbot.conversation.keys import Conversation
+from peerbot.conversation.sent import FileShown, SentFile
 from peerbot.journal import paths
 from peerbot.journal.journal import Journal
 

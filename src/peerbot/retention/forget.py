@@ -11,8 +11,9 @@ from contextlib import suppress
 from pydantic import ValidationError
 
 from peerbot.conversation.chosen import Choice
-from peerbot.conversation.documents import Forgotten, Input, now
+from peerbot.conversation.documents import Input, now
 from peerbot.conversation.keys import Conversation
+from peerbot.conversation.removed import Forgotten
 from peerbot.errors import Unavailable
 from peerbot.journal import choices, paths, pulls
 from peerbot.journal.journal import Journal

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from peerbot.conversation.documents import Document, Input, Removed, Started
+from peerbot.conversation.documents import Document, Input, Started
 from peerbot.conversation.keys import Conversation
+from peerbot.conversation.removed import Removed
 from peerbot.errors import Unavailable
 from peerbot.journal import paths
 from peerbot.journal.storage import SizedStorage

@@ -13,8 +13,9 @@ from pathlib import PurePosixPath
 
 import stamina
 
-from peerbot.conversation.documents import Run, SentFile, now
+from peerbot.conversation.documents import Run, now
 from peerbot.conversation.keys import Conversation, input_ts
+from peerbot.conversation.sent import SentFile
 from peerbot.errors import Refused
 from peerbot.files.names import safe_name
 from peerbot.journal import sent

@@ -21,7 +21,6 @@ from peerbot.conversation.documents import (
     Input,
     Marker,
     Posted,
-    Removed,
     RepostClaim,
     Run,
     RunClosed,
@@ -32,6 +31,7 @@ from peerbot.conversation.documents import (
     WentBack,
 )
 from peerbot.conversation.keys import Conversation
+from peerbot.conversation.removed import Removed
 from peerbot.journal import paths
 from peerbot.journal.storage import Storage
 from peerbot.logs import logger
