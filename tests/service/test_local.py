@@ -89,6 +89,13 @@ async def test_try_answers_on_standard_output_and_shows_progress_on_standard_err
         assert told in err
 
 
+async def test_a_proxy_that_peerbot_could_not_use_is_no_fault_where_nothing_leaves_the_machine() -> None:
+    code, out, err = await peerbot("try", "hello", HTTPS_PROXY="socks5h://proxy.example.com:1080")
+
+    assert code == 0, err
+    assert "demo model" in out
+
+
 async def test_try_on_a_persons_repository_leaves_their_checkout_untouched(tmp_path: Path) -> None:
     source = tmp_path / "gidgethub"  # somebody else's project, as it is installed here
     shutil.copytree(Path(gidgethub.__file__).parent, source, ignore=shutil.ignore_patterns("__pycache__"))

