@@ -349,8 +349,8 @@ async def test_a_conversation_of_a_hundred_turns_resumes_with_as_many_reads_as_o
     assert found == [line for turn in range(1, TURNS) for line in lines(turn)]
     assert reads[TURNS] == reads[11]
     # Two of them are for the turn's budget; some twenty, at the same time, for the files of the ten turns before; eight
-    # for what people chose, set and were asked.
-    assert max(map(Counter.total, reads.values())) <= 54
+    # for what people chose, set and were asked; four to seven for what they took back, or operators removed.
+    assert max(map(Counter.total, reads.values())) <= 61
 
 
 async def resumed(run: PlayedRun, turn: int) -> list[SessionStoreEntry] | None:

@@ -19,7 +19,7 @@ from peerbot.web.parts import Parts, Place
 from peerbot.web.watching import Viewer, Watching
 
 CONVERSATION = Conversation("T0TEAM00001", "C0GENERAL01", "1700000000.000100")
-MOST_CALLS = 8
+MOST_CALLS = 9
 
 
 async def _as_it_is(name: str) -> str:

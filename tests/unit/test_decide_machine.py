@@ -383,7 +383,7 @@ MUTATIONS: dict[Callable[[View, datetime], Step], str] = {
     tells_everyone: "nothing was first|was told that it did not",
     ignores_stops: "was acked, and not answered|markers are left",
     takes_stops_for_messages: "a run for what needs none",
-    stops_what_came_later: "which came before",
+    stops_what_came_later: "which came before|a stop answers what was refused",
     posts_what_is_due_last: "goes round for ever|answers out of order",
 }
 

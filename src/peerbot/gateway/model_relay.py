@@ -64,7 +64,7 @@ _WHOSE = {
 }
 
 
-_BROKEN = "broken"  # on a reply that Claude's API did not finish
+_BROKEN = web.ResponseKey("broken", bool)  # on a reply that Claude's API did not finish
 
 
 class _Exchange:

@@ -16,8 +16,10 @@ def count(document: Document) -> None:
             metrics.inputs.labels(document.kind).inc()
         case Run():
             metrics.runs_reserved.inc()
-            oldest = min(float(input_ts(identity)) for identity in document.serves)
-            metrics.run_start_seconds.labels("reserved").observe(max(0.0, document.reserved_at.timestamp() - oldest))
+            if document.serves:
+                oldest = min(float(input_ts(identity)) for identity in document.serves)
+                waited = document.reserved_at.timestamp() - oldest
+                metrics.run_start_seconds.labels("reserved").observe(max(0.0, waited))
         case RunClosed():
             metrics.run_ends.labels(document.reason.value).inc()
         case Turn():

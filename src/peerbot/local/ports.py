@@ -14,6 +14,7 @@ def listening(host: str, port: int, remembered: Path | None) -> socket.socket:
     if opened is None:
         opened = socket.create_server((host, port))
         if remembered:
+            remembered.touch(mode=0o600)
             remembered.write_text(str(opened.getsockname()[1]))
     return opened
 

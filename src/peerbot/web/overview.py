@@ -271,7 +271,7 @@ class Overviews:
         ours += [run for run in last if run not in ours]
         workers = self._workers(conversation, ours)
         spent = await books(self._journal, conversation, number)
-        saved = await work.newest(self._journal, conversation, range(number, number + 1))
+        saved = await work.newest(self._journal, conversation, range(number, number + 1)) if ours else None
         times = TurnTimes(first_request=spent.first_request_at)
         working = any(worker.started and not worker.closed for worker in workers)
         return TurnShown(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import httpx2
-from lightkube import ApiError, AsyncClient, ConfigError
+from lightkube import ApiError, AsyncClient, ConfigError, KubeConfig
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod, Secret
 from lightkube.types import CascadeType, PatchType
@@ -319,7 +319,9 @@ def cluster_client(namespace: str | None) -> AsyncClient:
     Raises `SettingsError` if there is neither.
     """
     try:
-        return AsyncClient(namespace=namespace, timeout=httpx2.Timeout(CALL_SECONDS), trust_env=False)  # no proxy
+        return AsyncClient(
+            KubeConfig.from_env(), namespace=namespace, timeout=httpx2.Timeout(CALL_SECONDS), trust_env=False
+        )  # through no proxy
     except ConfigError as error:
         raise SettingsError(
             f"PEERBOT_RUNTIME=kubernetes, but PeerBot finds no cluster: {error}. Run it in a pod, or set KUBECONFIG."
