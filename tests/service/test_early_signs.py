@@ -38,8 +38,10 @@ async def test_a_sign_on_a_card_that_is_not_noted_yet_stops_its_turn(late: tuple
     await eventually(lambda: system.logged("input_recorded")[-1]["input"].endswith("-stop"))
     assert await system.journal.card(asked[0], 1) is None
     holds.let_go.set()
-    conversation, identity = asked
-    assert (await system.answer(conversation, identity)).stopped
+    await eventually(lambda: system.logged("answer_posted"), 60)
+    turn = await system.journal.turn(asked[0], 1)
+    assert turn
+    assert turn.stopped
 
 
 async def test_a_sign_on_what_has_ended_is_told_so(tmp_path: Path) -> None:
