@@ -231,6 +231,7 @@ def test_the_dispatcher_sees_the_tokens_change_in_whoever_makes_the_secret() -> 
 
         assert made.environment()["PEERBOT_TOKENS_DIR"] == "/etc/peerbot/tokens"
         assert volume["secret"]["secretName"] == name
+        assert volume["secret"]["optional"], "a missing key holds up no mount: the variable that needs it names it"
         assert {item["key"] for item in volume["secret"]["items"]} == {
             item["valueFrom"]["secretKeyRef"]["key"] for item in made.container()["env"] if "valueFrom" in item
         }

@@ -233,7 +233,7 @@ async def test_a_service_that_does_not_start_is_told_and_one_that_does_is_there_
 async def test_a_limit_range_that_does_not_allow_a_worker_is_told_by_its_limit(place: Place, stage: StagedNode) -> None:
     limits = LimitRangeSpec(limits=[LimitRangeItem(type="Container", max={"cpu": "50m"})])
     place.client.create(LimitRange(metadata=ObjectMeta(name="small"), spec=limits), namespace=place.namespace)
-    async with place.replica() as runs:
+    async with place.replica(limits={"cpu": "100m"}) as runs:
         await runs.start(spec())
         state = await looked(runs, lambda state: state is not None and state.said != "")
         assert state

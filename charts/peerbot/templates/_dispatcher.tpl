@@ -188,6 +188,7 @@ WORKER_MAX_CONCURRENT: {{ .Values.worker.maxConcurrent | int | quote }}
   secret:
     secretName: {{ include "peerbot.secretName" . }}
     defaultMode: 0440
+    optional: true  # a key that is missing is told by the variable that needs it
     items:
       {{- range $_, $key := include "peerbot.secretVariables" . | fromYaml }}
       - key: {{ $key }}
