@@ -1,6 +1,6 @@
 """Every metric of the dispatcher, defined once. Parts import what they count from here, as they import logs.
 
-No label names a person, a channel, a thread or a repository: whoever reads the metrics learns how PeerBot is, and not
+No label names a person, a channel, a thread or a repository: a reader of the metrics learns how PeerBot is, and not
 what people do with it. Each label has few values, and those that are known are there from the start, at 0, so that a
 rate has a beginning. `make docs` makes `docs/metrics.md` from this module, and `make check` compares the two.
 
