@@ -12,7 +12,7 @@ FRESH_SECONDS = 2.0
 """A page is written at most once in this time."""
 
 APART_SECONDS = 0.2
-"""Pages leave at least this far apart: a client that asks more often waits, and takes nothing of the path of a message."""
+"""Pages leave at least this far apart: a client that asks more often waits, and delays no message."""
 
 
 def metrics_app() -> web.Application:
